@@ -1,0 +1,370 @@
+//! Random walks through everything that can happen to a cluster.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Outcome, agree, elect, put, words};
+use crate::script::{Cluster, Detail, Options};
+use crate::{Consensus, Index, NodeId, Random, Timer};
+
+/// How many seeds a test walks unless the environment says otherwise.
+const SEEDS: u64 = 300;
+
+/// How many steps a walk has.
+const STEPS: u64 = 3_000;
+
+/// What a step may do, with its weight when it is allowed at all. Faults are rarer than work, so that
+/// there is something to break.
+const ACTIONS: [(Action, u64); 17] = [
+    (Action::Deliver, 400),
+    (Action::Persist, 150),
+    (Action::Apply, 60),
+    (Action::Fetch, 40),
+    (Action::Time, 90),
+    (Action::Propose, 80),
+    (Action::Read, 30),
+    (Action::Sync, 10),
+    (Action::Connect, 40),
+    (Action::Notice, 30),
+    (Action::Calm, 3),
+    (Action::Break, 6),
+    (Action::Crash, 3),
+    (Action::Restart, 10),
+    (Action::Partition, 2),
+    (Action::Pause, 4),
+    (Action::FireEarly, 4),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Action {
+    Deliver,
+    Persist,
+    Apply,
+    Fetch,
+    Time,
+    Propose,
+    Read,
+    Sync,
+    Connect,
+    Notice,
+    Calm,
+    Break,
+    Crash,
+    Restart,
+    Partition,
+    Pause,
+    FireEarly,
+}
+
+/// Walks many seeds.
+///
+/// # Panics
+/// When a walk breaks a law, or the walks together reach too little to mean anything.
+pub fn random_walks<C: Consensus>(nodes: u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    if let Some(seed) = number("CONFORMANCE_SEED") {
+        walk_and_tell::<C>(seed, nodes, Detail::Steps);
+        return;
+    }
+    let seeds = number("CONFORMANCE_SEEDS").unwrap_or(SEEDS);
+    let (mut committed, mut terms, mut barriers) = (0, 0, 0);
+    for seed in 0..seeds {
+        let cluster = walk_and_tell::<C>(seed, nodes, Detail::Nothing);
+        committed += cluster.invariants().committed().0;
+        terms += cluster.invariants().leaders().len() as u64;
+        barriers += cluster.answered().len() as u64;
+    }
+    assert!(committed > 20 * seeds, "the walks commit, not only {committed} entries");
+    assert!(terms > 2 * seeds, "the walks change leaders, not only {terms} times");
+    assert!(barriers > seeds, "the walks answer barriers, not only {barriers}");
+}
+
+/// Walks one seed. When it fails, walks it again with a transcript.
+fn walk_and_tell<C: Consensus>(seed: u64, nodes: u64, detail: Detail) -> Cluster<C> {
+    let mut walk = Walk::new(seed, nodes, detail);
+    let result = catch_unwind(AssertUnwindSafe(|| walk.go()));
+    let failure = match result {
+        Ok(Ok(())) => return walk.cluster,
+        Ok(Err(violation)) => violation.to_string(),
+        Err(panic) => words(panic.as_ref()),
+    };
+    if detail == Detail::Nothing {
+        walk_and_tell::<C>(seed, nodes, Detail::Steps);
+        panic!("seed {seed} fails only without a transcript: {failure}");
+    }
+    panic!("seed {seed} with {nodes} nodes: {failure}\n{}", walk.cluster.last_lines());
+}
+
+struct Walk<C: Consensus> {
+    cluster: Cluster<C>,
+    random: Random,
+    /// Actions and the running sums of their weights.
+    actions: Vec<(Action, u64)>,
+    /// The most milliseconds that pass in one step.
+    pass_ms_max: u64,
+    command: u64,
+}
+
+impl<C: Consensus> Walk<C> {
+    fn new(seed: u64, nodes: u64, detail: Detail) -> Self {
+        let mut random = Random::new(seed);
+        let cluster = Cluster::new(Options { detail, ..options(&mut random, seed, nodes) })
+            .expect("a fresh cluster breaks no law");
+        // Each walk leaves out some faults and makes others frequent: bugs that need much of one
+        // thing hide from an even mixture.
+        let mut sum = 0;
+        let mut actions = Vec::new();
+        for (action, weight) in ACTIONS {
+            let weight = match action {
+                Action::Connect | Action::Restart | Action::Calm | Action::Notice => weight,
+                _ if action >= Action::Break => weight * [0, 1, 1, 4][choose(&mut random, 4)],
+                Action::Deliver | Action::Time => weight,
+                _ => (weight * [1, 2, 4][choose(&mut random, 3)]) / 2,
+            };
+            sum += weight;
+            actions.push((action, sum));
+        }
+        let pass_ms_max = [5, 20, 60][choose(&mut random, 3)];
+        Self { cluster, random, actions, pass_ms_max, command: 0 }
+    }
+
+    fn go(&mut self) -> Outcome {
+        for _ in 0..STEPS {
+            let sum = self.actions.last().expect("there are actions").1;
+            let drawn = self.random.below(sum);
+            let action = self.actions.iter().find(|&&(_, sum)| drawn < sum).expect("below the sum");
+            self.act(action.0)?;
+        }
+        self.recover()
+    }
+
+    fn act(&mut self, action: Action) -> Outcome {
+        match action {
+            Action::Deliver => self.deliver(),
+            Action::Persist => self.with_running(|walk, id| {
+                let count = 1 + choose(&mut walk.random, 3);
+                walk.cluster.persist(id, count)?;
+                walk.cluster.rest(id)
+            }),
+            Action::Apply => self.with_running(|walk, id| {
+                let count = 1 + choose(&mut walk.random, 5);
+                walk.cluster.apply(id, count)?;
+                walk.cluster.rest(id)
+            }),
+            Action::Fetch => self.with_running(|walk, id| {
+                walk.cluster.answer_fetch(id)?;
+                walk.cluster.rest(id)
+            }),
+            Action::Time => {
+                let millis = self.random.below(self.pass_ms_max) + 1;
+                if self.random.one_in(50) {
+                    self.cluster.skip(Duration::from_millis(10 * millis));
+                }
+                self.cluster.tick(Duration::from_millis(millis))
+            }
+            Action::Propose => self.propose(),
+            Action::Read => self.ask(Cluster::read),
+            Action::Sync => self.ask(Cluster::sync),
+            Action::Connect => {
+                let (a, b) = (self.any_node(), self.any_node());
+                self.cluster.connect(a, b)
+            }
+            Action::Notice => self.with_running(|walk, id| {
+                let peer = walk.any_node();
+                walk.cluster.notice(id, peer).map(|_| ())
+            }),
+            Action::Calm => self.calm(),
+            _ => self.fail(action),
+        }
+    }
+
+    /// One of the faults.
+    fn fail(&mut self, action: Action) -> Outcome {
+        match action {
+            Action::Break => {
+                let (a, b) = (self.any_node(), self.any_node());
+                if a != b {
+                    self.cluster.break_connection(a, b);
+                }
+                for (from, to) in [(a, b), (b, a)] {
+                    self.cluster.deliver_late(from, to)?;
+                }
+                Ok(())
+            }
+            Action::Crash => self.with_running(|walk, id| {
+                let kept = [0, 0, 1, usize::MAX][choose(&mut walk.random, 4)];
+                walk.cluster.crash_unnoticed(id, kept);
+                Ok(())
+            }),
+            Action::Restart => {
+                let id = self.any_node();
+                if self.cluster.is_running(id) {
+                    return Ok(());
+                }
+                self.cluster.restart(id)
+            }
+            Action::Partition => {
+                let mut groups = vec![Vec::new(), Vec::new()];
+                for id in self.cluster.ids() {
+                    groups[choose(&mut self.random, 2)].push(id);
+                }
+                self.cluster.unblock_all();
+                if self.random.one_in(2) {
+                    self.cluster.partition_unnoticed(&groups);
+                }
+                Ok(())
+            }
+            Action::Pause => self.with_running(|walk, id| {
+                if walk.cluster.is_active(id) && walk.random.one_in(2) {
+                    walk.cluster.pause(id);
+                } else {
+                    walk.cluster.resume(id);
+                }
+                Ok(())
+            }),
+            _ => self.with_running(|walk, id| {
+                let timers = [
+                    Timer::Election,
+                    Timer::Heartbeat,
+                    Timer::Quorum,
+                    Timer::Finalize,
+                    Timer::Phase,
+                ];
+                walk.cluster.fire(id, timers[choose(&mut walk.random, timers.len())])
+            }),
+        }
+    }
+
+    /// One or more frames of one direction, with one flush, as a driver reads them from a socket.
+    fn deliver(&mut self) -> Outcome {
+        let directions = self.cluster.deliverable();
+        if directions.is_empty() {
+            return Ok(());
+        }
+        let (from, to) = directions[choose(&mut self.random, directions.len())];
+        let mut any = false;
+        for _ in 0..=choose(&mut self.random, 3) {
+            any |= self.cluster.receive(from, to)?;
+        }
+        if any {
+            self.cluster.flush(to)?;
+            self.cluster.rest(to)?;
+        }
+        Ok(())
+    }
+
+    fn propose(&mut self) -> Outcome {
+        let Some(id) = self.leader_or_any() else { return Ok(()) };
+        let mut commands = Vec::new();
+        for _ in 0..=choose(&mut self.random, 3) {
+            self.command += 1;
+            let padding = [0, 10, 100][choose(&mut self.random, 3)];
+            commands.push(Bytes::from(format!("{:0>padding$}", self.command)));
+        }
+        self.cluster.propose(id, commands).map(|_| ())
+    }
+
+    fn ask(
+        &mut self,
+        request: impl Fn(&mut Cluster<C>, NodeId) -> Result<crate::Token, crate::Violation>,
+    ) -> Outcome {
+        let Some(id) = self.leader_or_any() else { return Ok(()) };
+        request(&mut self.cluster, id).map(|_| ())
+    }
+
+    /// A while without faults, so that walks get somewhere.
+    fn calm(&mut self) -> Outcome {
+        let millis = self.random.below(600);
+        self.cluster.notice_all()?;
+        self.cluster.connect_all()?;
+        self.cluster.run(Duration::from_millis(millis))
+    }
+
+    /// All faults end. A leader, agreement and progress must follow.
+    fn recover(&mut self) -> Outcome {
+        let cluster = &mut self.cluster;
+        cluster.set_auto_persist(true);
+        cluster.set_auto_apply(true);
+        cluster.set_auto_fetch(true);
+        for id in cluster.ids() {
+            cluster.resume(id);
+            if cluster.is_running(id) {
+                cluster.rest(id)?;
+            } else {
+                cluster.restart(id)?;
+            }
+        }
+        cluster.heal()?;
+        let (leader, _) = elect(cluster)?;
+        put(cluster, leader, "after all")?;
+        agree(cluster)?;
+        assert!(cluster.open_barriers().is_empty(), "every barrier is answered or refused");
+        self.check_commands(leader);
+        Ok(())
+    }
+
+    /// What was applied was proposed, once, and not refused.
+    fn check_commands(&self, id: NodeId) {
+        let refused: BTreeSet<&Bytes> = self.cluster.refused().iter().collect();
+        let mut applied = BTreeSet::new();
+        for command in self.cluster.applied(id).iter().filter_map(crate::Entry::command) {
+            assert!(applied.insert(command), "{command:?} was applied twice");
+            assert!(!refused.contains(command), "{command:?} was refused and applied");
+        }
+        let entries = Index(self.cluster.applied(id).len() as u64);
+        assert_eq!(entries, self.cluster.invariants().committed(), "all that is committed is applied");
+    }
+
+    fn with_running(&mut self, action: impl FnOnce(&mut Self, NodeId) -> Outcome) -> Outcome {
+        let running = self.cluster.running();
+        if running.is_empty() {
+            return Ok(());
+        }
+        let id = running[choose(&mut self.random, running.len())];
+        action(self, id)
+    }
+
+    fn any_node(&mut self) -> NodeId {
+        let ids = self.cluster.ids();
+        ids[choose(&mut self.random, ids.len())]
+    }
+
+    /// Mostly an established leader, sometimes anybody; only nodes that are not paused.
+    fn leader_or_any(&mut self) -> Option<NodeId> {
+        let mut ids: Vec<NodeId> = self.cluster.established().iter().map(|&(id, _)| id).collect();
+        if ids.is_empty() || self.random.one_in(8) {
+            ids = self.cluster.running();
+        }
+        ids.retain(|&id| self.cluster.is_active(id));
+        if ids.is_empty() { None } else { Some(ids[choose(&mut self.random, ids.len())]) }
+    }
+}
+
+/// Settings that make limits matter in some walks.
+fn options(random: &mut Random, seed: u64, nodes: u64) -> Options {
+    let mut options = Options::new(nodes);
+    let settings = &mut options.settings;
+    settings.memory_log_bytes_max = [100, 2_000, 1 << 20][choose(random, 3)];
+    settings.message_bytes_max = [1, 300, 1 << 20][choose(random, 3)];
+    settings.inflight_messages_max = [1, 3, 256][choose(random, 3)];
+    settings.inflight_bytes_max = [1, 1_000, 1 << 20][choose(random, 3)];
+    settings.uncommitted_bytes_max = [1_000, 1 << 20][choose(random, 2)];
+    settings.unapplied_bytes_max = [1, 500, 1 << 20][choose(random, 3)];
+    settings.suspect_on_connection_loss = random.one_in(2);
+    options.seed = seed;
+    options.auto_persist = random.one_in(4);
+    options.auto_apply = random.one_in(2);
+    options.auto_fetch = random.one_in(2);
+    options.overtaking = random.one_in(2);
+    options.tail_max = [0, 3, usize::MAX][choose(random, 3)];
+    // A second core that does everything again is worth its time only in some of the walks.
+    options.twins = seed.is_multiple_of(8);
+    options
+}
+
+fn choose(random: &mut Random, count: usize) -> usize {
+    usize::try_from(random.below(count as u64)).expect("below a usize")
+}

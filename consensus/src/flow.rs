@@ -1,0 +1,187 @@
+//! Flow control towards one peer, as etcd's raft does it (its `design.md`), for both protocols.
+//!
+//! ```text
+//!            acknowledged                      A probing peer has at most one message under way:
+//!   Probe ───────────────────▶ Replicate       where its log matches is not known yet. Once it is,
+//!     ▲                            │           messages follow one another without waiting, within
+//!     └────────────────────────────┘           a window of messages and bytes.
+//!       rejected, connection lost
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::{Effects, Entry, Fetch, FetchPurpose, Index, Log, NodeId, Settings};
+
+/// How far a peer is, and what is under way to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Progress {
+    state: ProgressState,
+    matched: Index,
+    next: Index,
+    /// Messages with entries under way: the last index and the bytes of each.
+    inflight: VecDeque<(Index, usize)>,
+    inflight_bytes: usize,
+    fetch_under_way: bool,
+}
+
+/// The mode of sending to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProgressState {
+    /// Where the peer's log matches is not known: one message at a time.
+    Probe {
+        /// Whether the answer to a probe is still awaited.
+        awaiting: bool,
+    },
+    /// The peer's log matches: messages are pipelined.
+    Replicate,
+}
+
+impl Progress {
+    /// A peer about which nothing is known; the first probe starts at `next`.
+    #[must_use]
+    pub fn probing(next: Index) -> Self {
+        Self {
+            state: ProgressState::Probe { awaiting: false },
+            matched: Index(0),
+            next,
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+            fetch_under_way: false,
+        }
+    }
+
+    /// A peer whose log is known to be a prefix of the leader's up to before `next`, but not yet to
+    /// be durable there.
+    #[must_use]
+    pub fn replicating(next: Index) -> Self {
+        Self { state: ProgressState::Replicate, ..Self::probing(next) }
+    }
+
+    /// The mode of sending.
+    #[must_use]
+    pub fn state(&self) -> ProgressState {
+        self.state
+    }
+
+    /// The last index known durable at the peer.
+    #[must_use]
+    pub fn matched(&self) -> Index {
+        self.matched
+    }
+
+    /// The next index to send.
+    #[must_use]
+    pub fn next(&self) -> Index {
+        self.next
+    }
+
+    /// The number of messages with entries under way.
+    #[must_use]
+    pub fn inflight_messages(&self) -> usize {
+        self.inflight.len()
+    }
+
+    /// Whether the mode and the window allow another message with entries.
+    #[must_use]
+    pub fn may_send(&self, settings: &Settings) -> bool {
+        match self.state {
+            ProgressState::Probe { awaiting } => !awaiting,
+            ProgressState::Replicate => {
+                self.inflight.len() < settings.inflight_messages_max
+                    && self.inflight_bytes < settings.inflight_bytes_max
+            }
+        }
+    }
+
+    /// The next entries for the peer, if there are any and the window allows them. When they have
+    /// left the memory tail, a fetch is asked for and `None` returned.
+    pub fn entries<M>(
+        &mut self,
+        peer: NodeId,
+        log: &Log,
+        settings: &Settings,
+        effects: &mut Effects<M>,
+    ) -> Option<Vec<Entry>> {
+        if self.next > log.last().index || self.fetch_under_way || !self.may_send(settings) {
+            return None;
+        }
+        let entries = log.entries(self.next, settings.message_bytes_max);
+        if entries.is_none() {
+            self.fetch_under_way = true;
+            effects.fetches.push(Fetch {
+                purpose: FetchPurpose::Replicate(peer),
+                first: self.next,
+                last: log.first_in_memory().previous(),
+                bytes_max: settings.message_bytes_max,
+            });
+        }
+        entries
+    }
+
+    /// The entries of a fetch, if they are still what this peer needs next.
+    pub fn fetched(&mut self, entries: Vec<Entry>, log: &Log) -> Option<Vec<Entry>> {
+        self.fetch_under_way = false;
+        let wanted = entries.first().is_some_and(|entry| entry.index() == self.next);
+        (wanted && log.contains_all(&entries)).then_some(entries)
+    }
+
+    /// Entries up to `last` were sent. When pipelining, the next ones follow behind them.
+    pub fn sent(&mut self, last: Index, bytes: usize) {
+        match &mut self.state {
+            ProgressState::Probe { awaiting } => *awaiting = true,
+            ProgressState::Replicate => {
+                self.next = last.next();
+                self.inflight.push_back((last, bytes));
+                self.inflight_bytes += bytes;
+            }
+        }
+    }
+
+    /// A probe without entries was sent; its answer is awaited.
+    pub fn probed(&mut self) {
+        if let ProgressState::Probe { awaiting } = &mut self.state {
+            *awaiting = true;
+        }
+    }
+
+    /// The awaited answer to a probe is given up, so that another may be sent.
+    pub fn probe_again(&mut self) {
+        if let ProgressState::Probe { awaiting } = &mut self.state {
+            *awaiting = false;
+        }
+    }
+
+    /// The peer holds everything up to `index` durably. Returns whether that is news.
+    pub fn acknowledged(&mut self, index: Index) -> bool {
+        while self.inflight.front().is_some_and(|&(last, _)| last <= index) {
+            let (_, bytes) = self.inflight.pop_front().expect("looked at just now");
+            self.inflight_bytes -= bytes;
+        }
+        if let ProgressState::Probe { .. } = self.state {
+            self.state = ProgressState::Replicate;
+            self.next = index.next();
+        }
+        self.next = self.next.max(index.next());
+        let news = index > self.matched;
+        self.matched = self.matched.max(index);
+        news
+    }
+
+    /// The peer's log does not match; the next probe starts at `next`, but never at or before what
+    /// is known to match.
+    pub fn rejected(&mut self, next: Index) {
+        self.probe_from(next);
+    }
+
+    /// Goes back to probing, from what is known to match: what was under way may be lost.
+    pub fn restart(&mut self) {
+        self.probe_from(self.matched.next());
+    }
+
+    fn probe_from(&mut self, next: Index) {
+        self.state = ProgressState::Probe { awaiting: false };
+        self.next = next.max(self.matched.next());
+        self.inflight.clear();
+        self.inflight_bytes = 0;
+    }
+}

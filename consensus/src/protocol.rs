@@ -1,0 +1,219 @@
+//! The trait that both protocols implement, and what they are started with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Debug};
+use std::hash::Hash;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::codec::Wire;
+use crate::{Effects, Entry, Index, Input, Leadership, NodeId, Now, Position, Term, Time};
+
+/// The protocols that a cluster can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Raft, as in etcd.
+    Raft,
+    /// ZAB, as in ZooKeeper.
+    Zab,
+    /// No replication at all: the floor of every measurement.
+    Null,
+}
+
+impl Protocol {
+    /// The name in flags, headers and files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raft => "raft",
+            Self::Zab => "zab",
+            Self::Null => "null",
+        }
+    }
+
+    /// The protocol of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Raft, Self::Zab, Self::Null].into_iter().find(|protocol| protocol.name() == name)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A message between the nodes of one protocol.
+pub trait Message: Wire + Clone + Debug + fmt::Display + PartialEq + Eq + Hash + Send + 'static {
+    /// The message's name in the protocol's own words, for counters and traces.
+    fn name(&self) -> &'static str;
+
+    /// How many protocol messages this frame stands for: a range of entries counts each of them.
+    fn weight(&self) -> u64;
+}
+
+/// A consensus protocol as a pure state machine: inputs in, effects out, no clock, no randomness,
+/// no I/O. The same inputs give the same effects.
+///
+/// # Contract
+/// - The driver calls [`Consensus::step`] for each input and ends every series with
+///   [`Input::Flush`], then carries out the effects.
+/// - [`crate::Persist`]s are made durable in order; [`Input::Persisted`] may skip numbers.
+/// - A message leaves only once its tag is durable, and only on the connection that was current
+///   when it was emitted.
+/// - Laws that the protocol relies on are asserted, in release builds too; a violated law stops the
+///   node, because going on would risk what clients were promised.
+pub trait Consensus: Clone + Debug + Hash + Sized + Send + 'static {
+    /// Which protocol this is.
+    const PROTOCOL: Protocol;
+
+    /// What its nodes say to one another.
+    type Message: Message;
+
+    /// The protocol as it starts, from what is durable. The log was fsynced before this is called.
+    ///
+    /// # Errors
+    /// When what was recovered contradicts itself or the protocol's laws.
+    fn start(now: Now, settings: Settings, recovered: Recovered) -> Result<Self, StartError>;
+
+    /// Takes one input and adds what follows from it to the effects.
+    fn step(&mut self, now: Now, input: Input<Self::Message>, effects: &mut Effects<Self::Message>);
+
+    /// The state as users see it.
+    fn status(&self) -> Status;
+
+    /// A position in the protocol's own words: `term=3 index=42`, `zxid=0x300000029`.
+    fn describe(&self, position: Position) -> String;
+
+    /// What [`crate::invariants`] compares between nodes.
+    fn view(&self) -> crate::View<'_>;
+}
+
+/// What a protocol is started with. The same for both protocols; what one does not need it ignores.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// This node.
+    pub id: NodeId,
+    /// All voters, this node among them.
+    pub voters: BTreeSet<NodeId>,
+    /// The seed of every random choice; should differ between nodes and starts.
+    pub seed: u64,
+    /// How often a leader gives a sign of life.
+    pub heartbeat_interval: Duration,
+    /// How long a leader may be silent before it is suspected, and how long a leader goes on
+    /// without hearing from a quorum.
+    pub election_timeout: Duration,
+    /// The most that randomness adds to a wait before a campaign, in both detection and retry.
+    pub election_jitter: Duration,
+    /// Whether the loss of the leader's connection alone makes it suspected.
+    pub suspect_on_connection_loss: bool,
+    /// ZAB: how long to wait for a better vote once a quorum agrees but not all connected voters
+    /// have answered. ZooKeeper's is fixed at 200 ms.
+    pub finalize_wait: Duration,
+    /// The most bytes of entries in one message.
+    pub message_bytes_max: usize,
+    /// The most messages with entries under way to one peer.
+    pub inflight_messages_max: usize,
+    /// The most bytes of entries under way to one peer.
+    pub inflight_bytes_max: usize,
+    /// The bytes of recent entries kept in memory, so that replication need not read the disk.
+    pub memory_log_bytes_max: usize,
+    /// The bytes of proposals that may wait for a quorum before more are refused.
+    pub uncommitted_bytes_max: usize,
+    /// The bytes of entries that may be delivered ahead of what was applied.
+    pub unapplied_bytes_max: usize,
+}
+
+impl Settings {
+    /// The defaults for a cluster of these voters.
+    #[must_use]
+    pub fn new(id: NodeId, voters: impl IntoIterator<Item = NodeId>) -> Self {
+        Self {
+            id,
+            voters: voters.into_iter().collect(),
+            seed: id.0,
+            heartbeat_interval: Duration::from_millis(50),
+            election_timeout: Duration::from_millis(300),
+            election_jitter: Duration::from_millis(30),
+            suspect_on_connection_loss: true,
+            finalize_wait: Duration::from_millis(20),
+            message_bytes_max: 1 << 20,
+            inflight_messages_max: 256,
+            inflight_bytes_max: 8 << 20,
+            memory_log_bytes_max: 16 << 20,
+            uncommitted_bytes_max: 32 << 20,
+            unapplied_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// What was found in the log at start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The last promise, if one was ever made.
+    pub promise: Option<Bytes>,
+    /// The index of the first entry of each term or epoch in the log, in order.
+    pub terms: BTreeMap<Index, Term>,
+    /// The index of the last entry, zero when the log is empty.
+    pub last: Index,
+    /// The most recent entries up to `last`; as many as the caller likes to keep in memory.
+    pub tail: Vec<Entry>,
+    /// Everything up to here was known to be committed, and the driver has it applied already.
+    pub commit: Index,
+}
+
+/// Why a protocol can not start from what was recovered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError(pub String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A node's state as users see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The role in the protocol's own word: `leader`, `follower`, `pre-candidate`, `candidate`;
+    /// `LEADING`, `FOLLOWING`, `LOOKING`.
+    pub role: &'static str,
+    /// The phase within the role, where the protocol names one: ZAB's `discovery`,
+    /// `synchronization`, `broadcast`.
+    pub phase: Option<&'static str>,
+    /// The current term, or ZAB's currentEpoch.
+    pub term: Term,
+    /// What the layer above knows of leadership.
+    pub leadership: Leadership,
+    /// The last entry of the log.
+    pub last: Position,
+    /// The last committed index known here.
+    pub commit: Index,
+    /// The last index known durable here.
+    pub durable: Index,
+    /// The last index handed to the layer above.
+    pub delivered: Index,
+    /// The other nodes.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// What a node knows of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer.
+    pub id: NodeId,
+    /// Whether a connection is up.
+    pub connected: bool,
+    /// At a leader: the last index known durable there.
+    pub matched: Option<Index>,
+    /// At a leader: how replication to it goes: `probe`, `replicate`, `synchronizing`, …
+    pub replication: Option<&'static str>,
+    /// At a leader: when the peer was last heard.
+    pub heard: Option<Time>,
+    /// At a leader: the last measured time from heartbeat to reply.
+    pub round_trip: Option<Duration>,
+}

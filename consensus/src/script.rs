@@ -1,0 +1,94 @@
+//! Scripts: a cluster of bare cores driven by text, with a golden transcript. One vocabulary for
+//! every protocol, so that the same script shows what differs between two.
+//!
+//! A script is a file of blocks: commands, a line `---`, and what they printed. One behaviour a
+//! file, the file's name is the sentence that it proves, and its first lines are a comment that says
+//! what to look at. A protocol crate runs a directory of them:
+//!
+//! ```ignore
+//! test_each_file::test_each_path! { in "./consensus-raft/tests/scripts" as scripts => run }
+//!
+//! fn run(path: &std::path::Path) {
+//!     consensus::script::run::<Raft>(path);
+//! }
+//! ```
+//!
+//! Write the commands with an empty output, let `UPDATE_GOLDENFILES=1 cargo test -p consensus-raft
+//! --test scripts` fill it in, and read the difference: keep it only if you understand every line.
+//!
+//! # Commands
+//! Nodes are `n1`, `n2`, …. Where a node may be left out, all are meant.
+//!
+//! | command | does |
+//! |---|---|
+//! | `cluster nodes=3` | starts that many nodes and connects every pair; settings below |
+//! | `tick MS` | lets time pass: timers that become due fire, nothing is delivered |
+//! | `run MS` | as `tick`, and `stabilize` after every timer: a cluster left to itself |
+//! | `skip MS` | lets time pass without firing anything: nodes that slept |
+//! | `fire n1 election` | fires a timer of a node: `election heartbeat quorum finalize phase` |
+//! | `propose n1 a b c` | proposes commands in one batch |
+//! | `read n1` | asks for a linearizable barrier |
+//! | `sync n1` | asks for ZooKeeper's `sync` |
+//! | `stabilize [heartbeat=true]` | completes writes, delivers, applies until all is quiet; then fires the established leaders' heartbeat timers and does it once more |
+//! | `deliver [from=n1] [to=n2] [max=1]` | delivers frames that are there now, in order |
+//! | `messages` | shows the frames under way and the messages that wait for a write |
+//! | `late [from=n1] [to=n2]` | delivers frames of broken connections; any effect fails the script |
+//! | `hold n1 n2`, `release n1 n2` | frames from the first to the second wait, without loss (both ways with `both=true`); `deliver` with `from` and `to` passes all the same |
+//! | `auto-persist off`, `on` | whether writes are durable at once (at first: on) |
+//! | `persist [n1] [max=1]` | completes writes under way |
+//! | `auto-apply off`, `on`; `apply [n1] [max=1]` | the same for applying what was delivered |
+//! | `auto-fetch off`, `on`; `fetch [n1]` | the same for entries wanted from the disk |
+//! | `partition n1 vs n2 n3`, `isolate n1` | breaks the connections between groups, both ends notice; `noticed=false` leaves that to `notice` |
+//! | `heal` | ends partitions and connects every pair |
+//! | `disconnect n1 n2`, `drop from=n1 to=n2` | breaks a connection: frames under way are lost. TCP loses no other way |
+//! | `break n1 n2`, `notice n1 n2` | breaks a connection unnoticed; the first node notices |
+//! | `connect [n1 n2]` | connects a pair, or every pair |
+//! | `crash n1 [lose=unsynced]` | stops a node; `lose=nothing` keeps the writes under way, `keep=2` the oldest two |
+//! | `restart n1` | starts a node from its disk and connects it |
+//! | `pause n1`, `resume n1` | SIGSTOP, SIGCONT |
+//! | `status [n1]` | a line for each node; of one node also what it knows of its peers |
+//! | `log [n1]` | the entries; what is before the bar is known committed there |
+//! | `leader` | who is established |
+//! | `agree` | fails unless all running nodes have the same log, committed and applied |
+//! | `detail everything` | what is printed: `nothing`, `events`, `everything`, `steps`; or write `(run 500)` to silence one command |
+//!
+//! A `!` before a command expects it to fail. Settings of `cluster` in milliseconds: `heartbeat`,
+//! `election`, `jitter`, `finalize`; in bytes: `message_bytes`, `inflight_bytes`, `memory_log_bytes`,
+//! `uncommitted_bytes`, `unapplied_bytes`; in messages: `inflight_messages`; further `seed`,
+//! `suspect_on_connection_loss=false`, `overtaking=false`, `tail` (entries that a starting node keeps
+//! in memory).
+//!
+//! # Transcript
+//! ```text
+//! t=300 n1 ⇨ candidate in 1: …       what the protocol tells (Event)
+//! t=300 n1 is established in 1       what the layer above learns (Leadership)
+//! t=300 n1 writes p2: 1@1..3@1       a write is asked for
+//! t=300 n1 → n2 AppendEntries …      a message leaves: what it waited for is durable
+//! t=300 n2 ↛ n1 …                    a message is lost with its connection
+//! t=300 n1 applies 2@1 "a"           the layer above applies an entry
+//! t=300 n1 answers t3: read at 2     an answer to a token
+//! t=300 n1 ⇹ n2 n3                   a partition
+//! t=300 n2 ⇠ n1 … late               a frame of an older connection, and it had no effect
+//! ```
+//!
+//! After every event [`crate::Invariants`] is asked; a broken law fails the script and shows the
+//! transcript up to there. Besides, every input goes to a second core that was started apart, and
+//! both must do the same; every message must survive encoding and decoding; and every barrier must
+//! include what was committed before it was asked for.
+//!
+//! From Rust, [`Cluster`] offers the same as methods.
+
+mod cluster;
+mod disk;
+mod drive;
+mod links;
+mod network;
+mod runner;
+mod show;
+mod text;
+mod time;
+mod transcript;
+
+pub use cluster::{Cluster, Options};
+pub use runner::{ScriptRunner, run};
+pub use transcript::Detail;

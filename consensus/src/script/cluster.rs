@@ -1,0 +1,452 @@
+//! A cluster of bare protocol cores, with everything around them under control.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::disk::Disk;
+use super::drive::state_hash;
+use super::network::Network;
+use super::transcript::{Detail, Transcript};
+use crate::invariants::Durability;
+use crate::{
+    Consensus, Effects, Entry, Fetch, Generation, Index, Invariants, Leadership, NodeId, Now,
+    PersistSequence, Refusal, Settings, Status, Time, Timer, Token, View, Violation, WallTime,
+};
+
+/// How a cluster is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The settings of every node; the node's number and the seed are put in for each.
+    pub settings: Settings,
+    /// The seed of all randomness in the nodes.
+    pub seed: u64,
+    /// Whether writes are durable as soon as they are asked for.
+    pub auto_persist: bool,
+    /// Whether delivered entries are applied at once.
+    pub auto_apply: bool,
+    /// Whether fetches are answered at once.
+    pub auto_fetch: bool,
+    /// Whether a message may overtake one to the same peer that waits for a larger number. The
+    /// contract allows both.
+    pub overtaking: bool,
+    /// How many entries a starting node is given in memory.
+    pub tail_max: usize,
+    /// Whether a second core, started apart, gets the same inputs and must give the same effects.
+    pub twins: bool,
+    /// How many messages of each name to keep as samples.
+    pub samples_max: usize,
+    /// How much is written down.
+    pub detail: Detail,
+}
+
+impl Options {
+    /// The defaults for a cluster of this many nodes: everything at once, nothing random.
+    #[must_use]
+    pub fn new(nodes: u64) -> Self {
+        Self {
+            settings: Settings::new(NodeId(1), (1..=nodes).map(NodeId)),
+            seed: 1,
+            auto_persist: true,
+            auto_apply: true,
+            auto_fetch: true,
+            overtaking: true,
+            tail_max: usize::MAX,
+            twins: true,
+            samples_max: 0,
+            detail: Detail::Everything,
+        }
+    }
+}
+
+/// A message that waits for a write.
+#[derive(Clone, Debug)]
+pub(super) struct Held<M> {
+    pub(super) to: NodeId,
+    pub(super) generation: Generation,
+    pub(super) after: PersistSequence,
+    pub(super) message: M,
+}
+
+/// One core and its driver.
+#[derive(Clone, Debug)]
+pub(super) struct Node<C: Consensus> {
+    pub(super) core: Option<C>,
+    pub(super) twin: Option<C>,
+    pub(super) effects: Effects<C::Message>,
+    pub(super) twin_effects: Effects<C::Message>,
+    pub(super) disk: Disk,
+    pub(super) durability: Durability,
+    pub(super) durable: PersistSequence,
+    pub(super) held: VecDeque<Held<C::Message>>,
+    pub(super) connections: BTreeMap<NodeId, Generation>,
+    /// Connections that broke without the node having noticed it yet.
+    pub(super) unnoticed: BTreeSet<(NodeId, Generation)>,
+    pub(super) delivered: VecDeque<Entry>,
+    pub(super) applied: Vec<Entry>,
+    pub(super) fetches: VecDeque<Fetch>,
+    pub(super) leadership: Leadership,
+    pub(super) deadline: Option<(Time, Timer)>,
+    pub(super) starts: u64,
+    pub(super) paused: bool,
+}
+
+/// A cluster of cores. Every method that makes a core do something checks the invariants and
+/// returns the first one that broke.
+#[derive(Clone, Debug)]
+pub struct Cluster<C: Consensus> {
+    pub(super) options: Options,
+    pub(super) time: Time,
+    pub(super) nodes: BTreeMap<NodeId, Node<C>>,
+    pub(super) network: Network<C::Message>,
+    pub(super) invariants: Invariants,
+    pub(super) transcript: Transcript,
+    pub(super) last_token: Token,
+    /// Open barriers: the node asked, and what was committed then.
+    pub(super) barriers: BTreeMap<Token, (NodeId, Index)>,
+    /// Proposals neither refused nor known to be delivered.
+    pub(super) proposals: BTreeMap<Token, (NodeId, Bytes)>,
+    /// Commands that were refused, and so must never be delivered.
+    pub(super) refused: Vec<Bytes>,
+    /// Why requests were refused.
+    pub(super) refusals: Vec<Refusal>,
+    /// Barriers answered: token and index.
+    pub(super) answered: Vec<(Token, Index)>,
+    pub(super) samples: BTreeMap<&'static str, Vec<C::Message>>,
+}
+
+impl<C: Consensus> Cluster<C> {
+    /// A cluster with all nodes started and all pairs connected, at time zero.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn new(options: Options) -> Result<Self, Violation> {
+        let ids: Vec<NodeId> = options.settings.voters.iter().copied().collect();
+        let mut cluster = Self {
+            time: Time(0),
+            nodes: ids.iter().map(|&id| (id, Node::new())).collect(),
+            network: Network::new(),
+            invariants: Invariants::new(),
+            transcript: Transcript::new(options.detail),
+            last_token: Token(0),
+            barriers: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            refused: Vec::new(),
+            refusals: Vec::new(),
+            answered: Vec::new(),
+            samples: BTreeMap::new(),
+            options,
+        };
+        for &id in &ids {
+            cluster.start_core(id)?;
+        }
+        cluster.connect_all()?;
+        Ok(cluster)
+    }
+
+    /// The virtual time.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.time
+    }
+
+    /// All nodes, in order.
+    #[must_use]
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// The nodes that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<NodeId> {
+        self.ids().into_iter().filter(|&id| self.is_running(id)).collect()
+    }
+
+    /// Whether the node runs.
+    #[must_use]
+    pub fn is_running(&self, id: NodeId) -> bool {
+        self.nodes[&id].core.is_some()
+    }
+
+    /// The core of a node.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    #[must_use]
+    pub fn core(&self, id: NodeId) -> &C {
+        self.nodes[&id].core.as_ref().expect("the node runs")
+    }
+
+    /// The state of a node.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    #[must_use]
+    pub fn status(&self, id: NodeId) -> Status {
+        self.core(id).status()
+    }
+
+    /// What the node last said of leadership.
+    #[must_use]
+    pub fn leadership(&self, id: NodeId) -> Leadership {
+        self.nodes[&id].leadership
+    }
+
+    /// The running nodes that are established, with their terms.
+    #[must_use]
+    pub fn established(&self) -> Vec<(NodeId, crate::Term)> {
+        self.views().iter().filter_map(|view| Some((view.id, view.established?))).collect()
+    }
+
+    /// What the node has applied, from index 1 on.
+    #[must_use]
+    pub fn applied(&self, id: NodeId) -> &[Entry] {
+        &self.nodes[&id].applied
+    }
+
+    /// The entry at an index of a node's log, as it is on disk or on its way there.
+    #[must_use]
+    pub fn entry(&self, id: NodeId, index: Index) -> Option<&Entry> {
+        self.nodes[&id].disk.entry(index)
+    }
+
+    /// The connection of a node to a peer, as the node sees it.
+    #[must_use]
+    pub fn connection(&self, id: NodeId, peer: NodeId) -> Option<Generation> {
+        self.nodes[&id].connections.get(&peer).copied()
+    }
+
+    /// When which timer of a node is due.
+    #[must_use]
+    pub fn deadline(&self, id: NodeId) -> Option<(Time, Timer)> {
+        self.nodes[&id].deadline
+    }
+
+    /// Barriers and syncs answered so far: token and index.
+    #[must_use]
+    pub fn answered(&self) -> &[(Token, Index)] {
+        &self.answered
+    }
+
+    /// Commands that were refused.
+    #[must_use]
+    pub fn refused(&self) -> &[Bytes] {
+        &self.refused
+    }
+
+    /// Why proposals and barriers were refused, in order.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
+    }
+
+    /// Barriers and syncs that are neither answered nor refused, at nodes that run.
+    #[must_use]
+    pub fn open_barriers(&self) -> Vec<Token> {
+        self.barriers.keys().copied().collect()
+    }
+
+    /// A fingerprint of everything in a node's core that can influence later steps.
+    ///
+    /// # Panics
+    /// If the node does not run.
+    #[must_use]
+    pub fn state_hash(&self, id: NodeId) -> u64 {
+        state_hash(self.core(id))
+    }
+
+    /// The laws and what they have seen.
+    #[must_use]
+    pub fn invariants(&self) -> &Invariants {
+        &self.invariants
+    }
+
+    /// The messages under way from one node to another.
+    pub fn under_way(&self, from: NodeId, to: NodeId) -> impl Iterator<Item = &C::Message> {
+        self.network.under_way(from, to).map(|frame| &frame.message)
+    }
+
+    /// Messages kept as samples, by name.
+    #[must_use]
+    pub fn samples(&self) -> &BTreeMap<&'static str, Vec<C::Message>> {
+        &self.samples
+    }
+
+    /// The settings of all nodes.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Sets whether writes are durable as soon as they are asked for.
+    pub fn set_auto_persist(&mut self, on: bool) {
+        self.options.auto_persist = on;
+    }
+
+    /// Sets whether delivered entries are applied at once.
+    pub fn set_auto_apply(&mut self, on: bool) {
+        self.options.auto_apply = on;
+    }
+
+    /// Sets whether fetches are answered at once.
+    pub fn set_auto_fetch(&mut self, on: bool) {
+        self.options.auto_fetch = on;
+    }
+
+    /// Sets how much is written down. Returns what it was before.
+    pub fn set_detail(&mut self, detail: Detail) -> Detail {
+        self.transcript.set_detail(detail)
+    }
+
+    /// The lines written since the last call.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        self.transcript.take()
+    }
+
+    /// The last lines, to be shown with a failure.
+    #[must_use]
+    pub fn last_lines(&self) -> String {
+        self.transcript.last_lines()
+    }
+
+    /// Stops a node at once. Of its writes under way the oldest `kept` become durable all the same,
+    /// which the node never learns; the others are lost. Its peers notice.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn crash(&mut self, id: NodeId, kept: usize) -> Result<(), Violation> {
+        self.crash_unnoticed(id, kept);
+        self.notice_all()
+    }
+
+    /// As [`Cluster::crash`], but its peers notice nothing yet.
+    pub fn crash_unnoticed(&mut self, id: NodeId, kept: usize) {
+        let node = self.node(id);
+        node.disk.complete(kept);
+        let lost = node.disk.pending();
+        node.disk.crash();
+        node.stop();
+        self.line(Detail::Everything, || format!("{id} crashes, {lost} writes are lost"));
+        self.invariants.crashed(id);
+        self.barriers.retain(|_, (asked, _)| *asked != id);
+        self.proposals.retain(|_, (asked, _)| *asked != id);
+        for peer in self.ids() {
+            if peer != id && let Some(generation) = self.network.break_connection(id, peer) {
+                self.node(peer).unnoticed.insert((id, generation));
+            }
+            for generation in (1..=self.network.last_generation(id, peer).0).map(Generation) {
+                self.network.lose(peer, id, generation);
+            }
+        }
+    }
+
+    /// Starts a crashed node from its disk and connects it to whomever it can reach.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn restart(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.start_core(id)?;
+        for peer in self.running() {
+            self.connect(id, peer)?;
+        }
+        Ok(())
+    }
+
+    /// Stops a node in its tracks, as SIGSTOP does: it neither reads nor runs timers, and its
+    /// connections stay up.
+    pub fn pause(&mut self, id: NodeId) {
+        self.node(id).paused = true;
+        self.line(Detail::Everything, || format!("{id} is paused"));
+    }
+
+    /// Lets a paused node go on.
+    pub fn resume(&mut self, id: NodeId) {
+        self.node(id).paused = false;
+        self.line(Detail::Everything, || format!("{id} goes on"));
+    }
+
+    /// Whether the node runs and is not paused.
+    #[must_use]
+    pub fn is_active(&self, id: NodeId) -> bool {
+        self.is_running(id) && !self.nodes[&id].paused
+    }
+
+    pub(super) fn node(&mut self, id: NodeId) -> &mut Node<C> {
+        self.nodes.get_mut(&id).expect("the node is one of the cluster")
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { time: self.time, wall: WallTime(self.time.0 / 1_000) }
+    }
+
+    pub(super) fn line<D: std::fmt::Display>(&mut self, detail: Detail, text: impl FnOnce() -> D) {
+        self.transcript.line(detail, self.time, text);
+    }
+
+    pub(super) fn views(&self) -> Vec<View<'_>> {
+        self.nodes.values().filter_map(|node| node.core.as_ref().map(C::view)).collect()
+    }
+
+    pub(super) fn check(&mut self) -> Result<(), Violation> {
+        let views: Vec<View<'_>> =
+            self.nodes.values().filter_map(|node| node.core.as_ref().map(C::view)).collect();
+        self.invariants.check(&views)
+    }
+
+    fn start_core(&mut self, id: NodeId) -> Result<(), Violation> {
+        let now = self.now();
+        let (seed, tail_max, twins) =
+            (self.options.seed, self.options.tail_max, self.options.twins);
+        let settings = self.options.settings.clone();
+        let node = self.node(id);
+        assert!(node.core.is_none(), "only a node that does not run can be started");
+        node.starts += 1;
+        let settings =
+            Settings { id, seed: seed.wrapping_add(id.0 + 1_000 * (node.starts - 1)), ..settings };
+        let start = || C::start(now, settings.clone(), node.disk.recovered(tail_max));
+        let core = start().map_err(|error| {
+            Violation::new("a node starts from what it wrote", format!("{id}: {error}"))
+        })?;
+        node.twin = if twins { start().ok() } else { None };
+        node.core = Some(core);
+        node.applied = node.disk.committed().to_vec();
+        let starts = node.starts;
+        if starts > 1 {
+            self.line(Detail::Everything, || format!("{id} starts"));
+        }
+        self.check()?;
+        self.flush(id)?;
+        self.rest(id)
+    }
+}
+
+impl<C: Consensus> Node<C> {
+    fn new() -> Self {
+        Self {
+            core: None,
+            twin: None,
+            effects: Effects::default(),
+            twin_effects: Effects::default(),
+            disk: Disk::default(),
+            durability: Durability::default(),
+            durable: PersistSequence(0),
+            held: VecDeque::new(),
+            connections: BTreeMap::new(),
+            unnoticed: BTreeSet::new(),
+            delivered: VecDeque::new(),
+            applied: Vec::new(),
+            fetches: VecDeque::new(),
+            leadership: Leadership::None,
+            deadline: None,
+            starts: 0,
+            paused: false,
+        }
+    }
+
+    /// Forgets all but the disk.
+    fn stop(&mut self) {
+        let former = std::mem::replace(self, Self::new());
+        self.disk = former.disk;
+        self.starts = former.starts;
+    }
+}

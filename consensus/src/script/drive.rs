@@ -1,0 +1,409 @@
+//! Inputs into a core, and its effects carried out: the driver's part of the contract.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher};
+
+use bytes::Bytes;
+
+use super::cluster::{Cluster, Held};
+use super::network::Frame;
+use super::text;
+use super::transcript::Detail;
+use crate::{
+    Answer, Consensus, Effects, FetchPurpose, Input, Leadership, Message, NodeId, Persist,
+    Timer, Token, Violation, Wire,
+};
+
+/// How many rounds of its own writes and deliveries a node may need to come to rest.
+const ROUNDS_MAX: usize = 10_000;
+
+impl<C: Consensus> Cluster<C> {
+    /// Gives one input to a running node, without a flush.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn step(&mut self, id: NodeId, input: Input<C::Message>) -> Result<(), Violation> {
+        let now = self.now();
+        let node = self.node(id);
+        if let Some(twin) = &mut node.twin {
+            twin.step(now, input.clone(), &mut node.twin_effects);
+        }
+        let core = node.core.as_mut().expect("only a running node takes inputs");
+        core.step(now, input, &mut node.effects);
+        node.deadline = node.effects.deadline;
+        Ok(())
+    }
+
+    /// Ends a series of inputs and carries out what the node asks for, but completes nothing.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn flush(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.step(id, Input::Flush)?;
+        self.compare_twin(id)?;
+        self.check()?;
+        self.carry_out(id)
+    }
+
+    /// Completes whatever is to be completed at once.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn rest(&mut self, id: NodeId) -> Result<(), Violation> {
+        for _ in 0..ROUNDS_MAX {
+            let node = &self.nodes[&id];
+            if self.options.auto_persist && node.disk.pending() > 0 {
+                self.persist(id, usize::MAX)?;
+            } else if self.options.auto_apply && !node.delivered.is_empty() {
+                self.apply(id, usize::MAX)?;
+            } else if self.options.auto_fetch && !node.fetches.is_empty() {
+                self.answer_fetch(id)?;
+            } else {
+                return Ok(());
+            }
+        }
+        Err(Violation::new("a node comes to rest", format!("{id} goes on and on by itself")))
+    }
+
+    /// Gives one input with its flush, and completes what is to be completed at once.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn input(&mut self, id: NodeId, input: Input<C::Message>) -> Result<(), Violation> {
+        self.step(id, input)?;
+        self.flush(id)?;
+        self.rest(id)
+    }
+
+    /// Fires a timer, whether it is due or not.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn fire(&mut self, id: NodeId, timer: Timer) -> Result<(), Violation> {
+        self.line(Detail::Steps, || format!("{id} ⏰ {}", timer.name()));
+        self.input(id, Input::Timer(timer))
+    }
+
+    /// Proposes commands in one batch. Returns the tokens.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn propose(
+        &mut self,
+        id: NodeId,
+        commands: impl IntoIterator<Item = Bytes>,
+    ) -> Result<Vec<Token>, Violation> {
+        let mut tokens = Vec::new();
+        for command in commands {
+            self.last_token = self.last_token.next();
+            let token = self.last_token;
+            self.line(Detail::Steps, || format!("{id} propose {token} {}", text::command(&command)));
+            self.proposals.insert(token, (id, command.clone()));
+            self.step(id, Input::Propose { token, command })?;
+            tokens.push(token);
+        }
+        self.flush(id)?;
+        self.rest(id)?;
+        Ok(tokens)
+    }
+
+    /// Asks for a linearizable barrier. Its answer must include all that any node knew committed at
+    /// this moment.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn read(&mut self, id: NodeId) -> Result<Token, Violation> {
+        self.last_token = self.last_token.next();
+        let token = self.last_token;
+        self.line(Detail::Everything, || format!("{id} asks for barrier {token}"));
+        self.barriers.insert(token, (id, self.invariants.committed()));
+        self.input(id, Input::ReadBarrier { token })?;
+        Ok(token)
+    }
+
+    /// Asks for ZooKeeper's `sync`, whose answer may be stale.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn sync(&mut self, id: NodeId) -> Result<Token, Violation> {
+        self.last_token = self.last_token.next();
+        let token = self.last_token;
+        self.line(Detail::Everything, || format!("{id} asks for sync {token}"));
+        self.barriers.insert(token, (id, crate::Index(0)));
+        self.input(id, Input::Sync { token })?;
+        Ok(token)
+    }
+
+    /// Makes up to `count` of a node's writes durable, lets go the messages that waited for them,
+    /// and tells the node. Returns whether there was a write under way.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn persist(&mut self, id: NodeId, count: usize) -> Result<bool, Violation> {
+        let node = self.node(id);
+        let Some(sequence) = node.disk.complete(count) else { return Ok(false) };
+        node.durability.completed(id, sequence)?;
+        node.durable = sequence;
+        self.line(Detail::Steps, || format!("{id} durable {sequence}"));
+        self.release_held(id)?;
+        self.step(id, Input::Persisted(sequence))?;
+        self.flush(id)?;
+        Ok(true)
+    }
+
+    /// Applies up to `count` delivered entries and tells the node. Returns whether there were any.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn apply(&mut self, id: NodeId, count: usize) -> Result<bool, Violation> {
+        let node = self.node(id);
+        let count = count.min(node.delivered.len());
+        let entries: Vec<_> = node.delivered.drain(..count).collect();
+        let Some(last) = entries.last().map(crate::Entry::index) else { return Ok(false) };
+        for entry in &entries {
+            self.line(Detail::Everything, || format!("{id} applies {}", text::entry(entry)));
+        }
+        self.node(id).applied.extend(entries);
+        self.step(id, Input::Applied(last))?;
+        self.flush(id)?;
+        Ok(true)
+    }
+
+    /// Answers the oldest fetch of a node from its disk. Returns whether there was one.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn answer_fetch(&mut self, id: NodeId) -> Result<bool, Violation> {
+        let Some(fetch) = self.node(id).fetches.pop_front() else { return Ok(false) };
+        let entries = self.nodes[&id].disk.fetch(&fetch);
+        self.line(Detail::Steps, || {
+            format!("{id} fetched {} entries from {}", entries.len(), fetch.first)
+        });
+        self.step(id, Input::Fetched { purpose: fetch.purpose, entries })?;
+        self.flush(id)?;
+        Ok(true)
+    }
+
+    /// Gives a frame of a broken connection to its receiver.
+    ///
+    /// # Errors
+    /// When it has any effect at all.
+    pub fn deliver_late(&mut self, from: NodeId, to: NodeId) -> Result<usize, Violation> {
+        let mut count = 0;
+        for frame in self.network.take_late(from, to) {
+            let generation = frame.generation;
+            if !self.is_active(to) || self.connection(to, from) == Some(generation) {
+                continue;
+            }
+            count += 1;
+            self.line(Detail::Everything, || {
+                format!("{to} ⇠ {from} {} late, of {generation}", frame.message)
+            });
+            let before = state_hash(self.core(to));
+            let message = frame.message;
+            self.step(to, Input::Received { peer: from, generation, message })?;
+            self.step(to, Input::Flush)?;
+            self.compare_twin(to)?;
+            let effects = &self.nodes[&to].effects;
+            let quiet = effects.persists.is_empty()
+                && effects.messages.is_empty()
+                && effects.deliveries.is_empty()
+                && effects.answers.is_empty();
+            if !quiet || state_hash(self.core(to)) != before {
+                return Err(Violation::new(
+                    "nothing of an older connection is ever acted upon",
+                    format!("{to} acts upon a frame of {from} from connection {generation}"),
+                ));
+            }
+            self.carry_out(to)?;
+        }
+        Ok(count)
+    }
+
+    fn compare_twin(&mut self, id: NodeId) -> Result<(), Violation> {
+        let node = self.node(id);
+        let Some(twin) = &node.twin else { return Ok(()) };
+        let core = node.core.as_ref().expect("a node with a twin runs");
+        if node.effects == node.twin_effects && state_hash(core) == state_hash(twin) {
+            node.twin_effects.clear();
+            return Ok(());
+        }
+        Err(Violation::new(
+            "the same inputs give the same effects",
+            format!("{id}: {:?} and {:?}", node.effects, node.twin_effects),
+        ))
+    }
+
+    /// Does what a node asks for, in the order of the parts, and completes nothing.
+    fn carry_out(&mut self, id: NodeId) -> Result<(), Violation> {
+        let mut effects = std::mem::take(&mut self.node(id).effects);
+        for event in effects.events.drain(..) {
+            self.line(Detail::Events, || format!("{id} {event}"));
+        }
+        for leadership in effects.leadership.drain(..) {
+            self.node(id).leadership = leadership;
+            self.line(Detail::Events, || match leadership {
+                Leadership::None => format!("{id} knows no leader"),
+                Leadership::Following { leader, term } => {
+                    format!("{id} follows {leader} in {term}")
+                }
+                Leadership::Established { term } => format!("{id} is established in {term}"),
+            });
+        }
+        self.compare_leadership(id)?;
+        for persist in effects.persists.drain(..) {
+            self.write(id, persist)?;
+        }
+        self.hold_messages(id, &mut effects)?;
+        self.release_held(id)?;
+        for entry in effects.deliveries.drain(..) {
+            self.invariants.delivered(id, &entry)?;
+            self.node(id).delivered.push_back(entry);
+        }
+        for fetch in effects.fetches.drain(..) {
+            let twice = self.nodes[&id].fetches.iter().any(|other| other.purpose == fetch.purpose);
+            if twice && fetch.purpose == FetchPurpose::Deliver {
+                let details = format!("{id} fetches for {:?} twice at once", fetch.purpose);
+                return Err(Violation::new("each purpose has one fetch under way", details));
+            }
+            self.node(id).fetches.push_back(fetch);
+        }
+        for answer in effects.answers.drain(..) {
+            self.answer(id, answer)?;
+        }
+        // The emptied buffer goes back, with its memory and the deadline.
+        self.node(id).effects = effects;
+        Ok(())
+    }
+
+    /// What the layer above was told is what the protocol itself goes by.
+    fn compare_leadership(&self, id: NodeId) -> Result<(), Violation> {
+        let told = match self.leadership(id) {
+            Leadership::Established { term } => Some(term),
+            Leadership::None | Leadership::Following { .. } => None,
+        };
+        let established = self.core(id).view().established;
+        if told == established {
+            return Ok(());
+        }
+        Err(Violation::new(
+            "the layer above is told at once who is established",
+            format!("{id} is established in {established:?}, told was {told:?}"),
+        ))
+    }
+
+    fn write(&mut self, id: NodeId, persist: Persist) -> Result<(), Violation> {
+        self.line(Detail::Everything, || format!("{id} writes {}", text::persist(&persist)));
+        self.invariants.written(id, &persist.entries)?;
+        let node = self.node(id);
+        node.durability.asked(id, persist.sequence)?;
+        node.disk.write(persist);
+        Ok(())
+    }
+
+    fn hold_messages(
+        &mut self,
+        id: NodeId,
+        effects: &mut Effects<C::Message>,
+    ) -> Result<(), Violation> {
+        for outbound in effects.messages.drain(..) {
+            let (to, after, message) = (outbound.to, outbound.after, outbound.message);
+            if to == id || !self.nodes.contains_key(&to) {
+                let details = format!("{id} sends {message} to {to}");
+                return Err(Violation::new("messages go to other nodes of the cluster", details));
+            }
+            if C::Message::from_bytes(message.to_bytes()).as_ref() != Ok(&message) {
+                let details = format!("{id} sends {message:?}");
+                return Err(Violation::new("a message is the same behind the wire", details));
+            }
+            let samples = self.samples.entry(message.name()).or_default();
+            if samples.len() < self.options.samples_max {
+                samples.push(message.clone());
+            }
+            match self.connection(id, to) {
+                Some(generation) => {
+                    self.node(id).held.push_back(Held { to, generation, after, message });
+                }
+                None => self.line(Detail::Steps, || format!("{id} ↛ {to} {message}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go every message whose write is durable, on the connection that it was meant for.
+    fn release_held(&mut self, id: NodeId) -> Result<(), Violation> {
+        let overtaking = self.options.overtaking;
+        let node = self.node(id);
+        let durable = node.durable;
+        let mut waiting: BTreeSet<NodeId> = BTreeSet::new();
+        let mut leaving = Vec::new();
+        let mut staying = std::collections::VecDeque::new();
+        for held in node.held.drain(..) {
+            let behind = !overtaking && waiting.contains(&held.to);
+            if held.after > durable || behind {
+                waiting.insert(held.to);
+                staying.push_back(held);
+            } else {
+                leaving.push(held);
+            }
+        }
+        node.held = staying;
+        for held in leaving {
+            self.send(id, held)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, id: NodeId, held: Held<C::Message>) -> Result<(), Violation> {
+        let Held { to, generation, after, message } = held;
+        self.nodes[&id].durability.leaves(id, after)?;
+        if self.connection(id, to) != Some(generation) {
+            self.line(Detail::Everything, || format!("{id} ↛ {to} {message}"));
+            return Ok(());
+        }
+        self.line(Detail::Everything, || format!("{id} → {to} {message}"));
+        let frame = Frame { generation, message };
+        if !self.network.send(id, to, frame) {
+            self.line(Detail::Everything, || format!("{id} ↛ {to}: the connection is broken"));
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, id: NodeId, answer: Answer) -> Result<(), Violation> {
+        let (Answer::Barrier { token, .. } | Answer::Refused { token, .. }) = answer;
+        self.line(Detail::Events, || format!("{id} {}", text::answer(&answer)));
+        if let Answer::Refused { reason, .. } = answer {
+            self.refusals.push(reason);
+        }
+        let barrier = self.barriers.remove(&token);
+        let proposal = self.proposals.remove(&token);
+        match (answer, barrier, proposal) {
+            (Answer::Barrier { index, .. }, Some((asked, committed)), None) if asked == id => {
+                self.answered.push((token, index));
+                if index >= committed {
+                    return Ok(());
+                }
+                Err(Violation::new(
+                    "a barrier includes everything committed before it was asked for",
+                    format!("{id} answers {token} with {index}, but {committed} was committed"),
+                ))
+            }
+            (Answer::Refused { .. }, Some((asked, _)), None) if asked == id => Ok(()),
+            (Answer::Refused { .. }, None, Some((asked, command))) if asked == id => {
+                self.refused.push(command);
+                Ok(())
+            }
+            _ => Err(Violation::new(
+                "a token is answered once, by the node that was asked",
+                format!("{id} answers {token}"),
+            )),
+        }
+    }
+}
+
+/// A fingerprint of everything in a core that can influence later steps.
+pub(crate) fn state_hash<C: Consensus>(core: &C) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    core.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,421 @@
+//! The commands of scripts.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use goldenscript::{ArgumentConsumer, Command, Context, Runner};
+
+use super::cluster::{Cluster, Options};
+use super::transcript::Detail;
+use crate::{Consensus, NodeId, Timer, Violation};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Runs the script at a path and compares its output with the file.
+///
+/// # Panics
+/// When the output differs, a command fails unexpectedly, or a law is broken.
+pub fn run<C: Consensus>(path: &Path) {
+    let mut runner = ScriptRunner::<C>::new();
+    if let Err(error) = goldenscript::run(&mut runner, path) {
+        panic!("{}: {error}", path.display());
+    }
+}
+
+/// Carries out the commands of one script.
+#[derive(Debug)]
+pub struct ScriptRunner<C: Consensus> {
+    cluster: Option<Cluster<C>>,
+}
+
+impl<C: Consensus> ScriptRunner<C> {
+    /// A runner without a cluster yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { cluster: None }
+    }
+}
+
+impl<C: Consensus> Default for ScriptRunner<C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C: Consensus> Runner for ScriptRunner<C> {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, context: &Context) -> Outcome<String> {
+        let result = catch_unwind(AssertUnwindSafe(|| self.execute(command)));
+        let transcript = self.cluster.as_ref().map(Cluster::last_lines).unwrap_or_default();
+        let lines = self.cluster.as_mut().map(Cluster::take_lines).unwrap_or_default();
+        match result {
+            Ok(Ok(shown)) => {
+                Ok(lines.into_iter().chain(shown).collect::<Vec<_>>().join("\n"))
+            }
+            // What is expected to fail is compared with the file: only the message belongs there.
+            Ok(Err(error)) if context.fail => Err(error),
+            Err(panic) if context.fail => resume_unwind(panic),
+            Ok(Err(error)) => Err(format!("{error}\n{transcript}").into()),
+            Err(panic) => {
+                let message = panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+                    .unwrap_or_else(|| "a panic without words".to_owned());
+                Err(format!("{message}\n{transcript}").into())
+            }
+        }
+    }
+}
+
+impl<C: Consensus> ScriptRunner<C> {
+    /// Carries out a command and returns the lines that it shows besides the transcript.
+    fn execute(&mut self, command: &Command) -> Outcome<Vec<String>> {
+        let mut args = command.consume_args();
+        if command.name == "cluster" {
+            let options = options(&mut args)?;
+            args.reject_next()?;
+            self.cluster = Some(Cluster::new(options)?);
+            return Ok(Vec::new());
+        }
+        let cluster = self.cluster.as_mut().ok_or("a script begins with `cluster`")?;
+        let shown = execute_on(cluster, &command.name, &mut args)?;
+        args.reject_next()?;
+        Ok(shown)
+    }
+}
+
+fn execute_on<C: Consensus>(
+    cluster: &mut Cluster<C>,
+    name: &str,
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<Vec<String>> {
+    match name {
+        "tick" => cluster.tick(milliseconds(args)?)?,
+        "run" => cluster.run(milliseconds(args)?)?,
+        "skip" => cluster.skip(milliseconds(args)?),
+        "fire" => {
+            let id = running(cluster, args)?;
+            let timer = args.next_pos().ok_or("a timer is missing")?;
+            let timer = Timer::from_name(timer).ok_or_else(|| format!("no timer `{timer}`"))?;
+            cluster.fire(id, timer)?;
+        }
+        "propose" => {
+            let id = running(cluster, args)?;
+            let commands: Vec<Bytes> = std::iter::from_fn(|| args.next_pos())
+                .map(|command| Bytes::copy_from_slice(command.as_bytes()))
+                .collect();
+            if commands.is_empty() {
+                return Err("a command to propose is missing".into());
+            }
+            cluster.propose(id, commands)?;
+        }
+        "read" => drop(cluster.read(running(cluster, args)?)?),
+        "sync" => drop(cluster.sync(running(cluster, args)?)?),
+        "stabilize" => stabilize(cluster, args)?,
+        "auto-persist" => cluster.set_auto_persist(switch(args)?),
+        "auto-apply" => cluster.set_auto_apply(switch(args)?),
+        "auto-fetch" => cluster.set_auto_fetch(switch(args)?),
+        "persist" => each_running(cluster, args, |cluster, id, max| {
+            let done = cluster.persist(id, max)?;
+            cluster.rest(id)?;
+            Ok(done)
+        })?,
+        "apply" => each_running(cluster, args, Cluster::apply)?,
+        "fetch" => each_running(cluster, args, |cluster, id, _| cluster.answer_fetch(id))?,
+        "pause" => cluster.pause(running(cluster, args)?),
+        "resume" => {
+            let id = running(cluster, args)?;
+            cluster.resume(id);
+            cluster.notice_all()?;
+        }
+        "crash" => crash(cluster, args)?,
+        "restart" => {
+            let id = node(cluster, args)?;
+            if cluster.is_running(id) {
+                return Err(format!("{id} runs already").into());
+            }
+            cluster.restart(id)?;
+        }
+        "detail" => drop(cluster.set_detail(detail(args)?)),
+        "status" | "log" | "leader" | "agree" | "messages" => return show(cluster, name, args),
+        _ => execute_on_links(cluster, name, args)?,
+    }
+    Ok(Vec::new())
+}
+
+/// The commands about connections.
+fn execute_on_links<C: Consensus>(
+    cluster: &mut Cluster<C>,
+    name: &str,
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<()> {
+    match name {
+        "deliver" => deliver(cluster, args)?,
+        "late" => {
+            for (from, to) in directions(cluster, args)? {
+                cluster.deliver_late(from, to)?;
+            }
+        }
+        "hold" | "release" => {
+            let both = args.take_key("both").map(parse::<bool>).transpose()?.unwrap_or(false);
+            let (from, to) = (node(cluster, args)?, node(cluster, args)?);
+            for (from, to) in [(from, to), (to, from)].into_iter().take(1 + usize::from(both)) {
+                if name == "hold" { cluster.hold(from, to) } else { cluster.release(from, to) }
+            }
+        }
+        "partition" | "isolate" => partition(cluster, name, args)?,
+        "heal" => cluster.heal()?,
+        "disconnect" => {
+            let (a, b) = (node(cluster, args)?, node(cluster, args)?);
+            cluster.disconnect(a, b)?;
+        }
+        "drop" => {
+            let from = key_node(cluster, args, "from")?.ok_or("`from` is missing")?;
+            let to = key_node(cluster, args, "to")?.ok_or("`to` is missing")?;
+            cluster.disconnect(from, to)?;
+        }
+        "break" => {
+            let (a, b) = (node(cluster, args)?, node(cluster, args)?);
+            cluster.break_connection(a, b);
+        }
+        "notice" => {
+            let (id, peer) = (running(cluster, args)?, node(cluster, args)?);
+            if !cluster.notice(id, peer)? {
+                return Err(format!("{id} has no broken connection to {peer}").into());
+            }
+        }
+        "connect" => match args.next_pos() {
+            None => cluster.connect_all()?,
+            Some(first) => {
+                let (a, b) = (named(cluster, first)?, node(cluster, args)?);
+                cluster.connect(a, b)?;
+            }
+        },
+        _ => return Err(format!("no command `{name}`").into()),
+    }
+    Ok(())
+}
+
+fn stabilize<C: Consensus>(
+    cluster: &mut Cluster<C>,
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<()> {
+    let heartbeat = args.take_key("heartbeat").map(parse::<bool>).transpose()?.unwrap_or(false);
+    cluster.settle()?;
+    if heartbeat {
+        for (id, _) in cluster.established() {
+            cluster.fire(id, Timer::Heartbeat)?;
+        }
+        cluster.settle()?;
+    }
+    Ok(())
+}
+
+fn deliver<C: Consensus>(cluster: &mut Cluster<C>, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+    let max = args.take_key("max").map(parse::<usize>).transpose()?.unwrap_or(usize::MAX);
+    let mut left = max;
+    let directions = directions(cluster, args)?;
+    let only = directions.len() == 1;
+    // Only what is there now: what it causes is delivered by the next command.
+    let waiting: Vec<_> = directions
+        .into_iter()
+        .filter(|&(from, to)| only || !cluster.is_held(from, to))
+        .map(|(from, to)| (from, to, cluster.under_way(from, to).count()))
+        .collect();
+    let mut any = false;
+    for (from, to, count) in waiting {
+        for _ in 0..count.min(left) {
+            if cluster.deliver(from, to)? {
+                any = true;
+                left -= 1;
+            }
+        }
+    }
+    if any { Ok(()) } else { Err("nothing to deliver".into()) }
+}
+
+fn partition<C: Consensus>(
+    cluster: &mut Cluster<C>,
+    name: &str,
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<()> {
+    let noticed = args.take_key("noticed").map(parse::<bool>).transpose()?.unwrap_or(true);
+    let mut groups = vec![Vec::new()];
+    while let Some(word) = args.next_pos() {
+        if word == "vs" {
+            groups.push(Vec::new());
+        } else {
+            let id = named(cluster, word)?;
+            groups.last_mut().expect("there is a first group").push(id);
+        }
+    }
+    let mentioned: BTreeSet<NodeId> = groups.iter().flatten().copied().collect();
+    let rest: Vec<NodeId> =
+        cluster.ids().into_iter().filter(|id| !mentioned.contains(id)).collect();
+    match (name, rest.is_empty()) {
+        ("partition", false) if groups.len() > 1 => {
+            return Err("every node belongs to one side".into());
+        }
+        (_, false) => groups.push(rest),
+        (_, true) => {}
+    }
+    if noticed {
+        cluster.partition(&groups)?;
+    } else {
+        cluster.partition_unnoticed(&groups);
+    }
+    Ok(())
+}
+
+fn crash<C: Consensus>(cluster: &mut Cluster<C>, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+    let id = running(cluster, args)?;
+    let keep = args.take_key("keep").map(parse::<usize>).transpose()?;
+    let kept = match (args.take_key("lose"), keep) {
+        (None | Some("unsynced"), None) => 0,
+        (None, Some(keep)) => keep,
+        (Some("nothing"), None) => usize::MAX,
+        _ => return Err("lose=unsynced, lose=nothing or keep=N".into()),
+    };
+    cluster.crash(id, kept)?;
+    Ok(())
+}
+
+fn show<C: Consensus>(
+    cluster: &mut Cluster<C>,
+    name: &str,
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<Vec<String>> {
+    let only = args.next_pos().map(|word| named(cluster, word)).transpose()?;
+    let ids = only.map_or_else(|| cluster.ids(), |id| vec![id]);
+    Ok(match name {
+        "status" => {
+            let mut lines: Vec<String> =
+                ids.into_iter().map(|id| cluster.show_status(id)).collect();
+            lines.extend(only.into_iter().flat_map(|id| cluster.show_peers(id)));
+            lines
+        }
+        "log" => ids.into_iter().map(|id| cluster.show_log(id)).collect(),
+        "leader" => match cluster.established().as_slice() {
+            [] => vec!["nobody is established".to_owned()],
+            leaders => leaders
+                .iter()
+                .map(|(id, term)| format!("{id} is established in {term}"))
+                .collect(),
+        },
+        "agree" => vec![cluster.agree()?],
+        _ => cluster.show_messages(),
+    })
+}
+
+fn each_running<C: Consensus>(
+    cluster: &mut Cluster<C>,
+    args: &mut ArgumentConsumer<'_>,
+    action: impl Fn(&mut Cluster<C>, NodeId, usize) -> Result<bool, Violation>,
+) -> Outcome<()> {
+    let max = args.take_key("max").map(parse::<usize>).transpose()?.unwrap_or(usize::MAX);
+    let ids = match args.next_pos() {
+        Some(word) => vec![named(cluster, word)?],
+        None => cluster.running(),
+    };
+    for id in ids {
+        if cluster.is_running(id) {
+            action(cluster, id, max)?;
+        }
+    }
+    Ok(())
+}
+
+/// All directions that `from` and `to` leave open.
+fn directions<C: Consensus>(
+    cluster: &Cluster<C>,
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<Vec<(NodeId, NodeId)>> {
+    let (from, to) = (key_node(cluster, args, "from")?, key_node(cluster, args, "to")?);
+    let ids = cluster.ids();
+    let all = ids.iter().flat_map(|&a| ids.iter().map(move |&b| (a, b)));
+    Ok(all
+        .filter(|&(a, b)| a != b && from.is_none_or(|id| id == a) && to.is_none_or(|id| id == b))
+        .collect())
+}
+
+fn node<C: Consensus>(cluster: &Cluster<C>, args: &mut ArgumentConsumer<'_>) -> Outcome<NodeId> {
+    named(cluster, args.next_pos().ok_or("a node is missing")?)
+}
+
+fn running<C: Consensus>(cluster: &Cluster<C>, args: &mut ArgumentConsumer<'_>) -> Outcome<NodeId> {
+    let id = node(cluster, args)?;
+    if cluster.is_running(id) { Ok(id) } else { Err(format!("{id} is down").into()) }
+}
+
+fn key_node<C: Consensus>(
+    cluster: &Cluster<C>,
+    args: &mut ArgumentConsumer<'_>,
+    key: &str,
+) -> Outcome<Option<NodeId>> {
+    args.take_key(key).map(|word| named(cluster, word)).transpose()
+}
+
+fn named<C: Consensus>(cluster: &Cluster<C>, word: &str) -> Outcome<NodeId> {
+    let id = word.strip_prefix('n').and_then(|number| number.parse().ok()).map(NodeId);
+    id.filter(|id| cluster.ids().contains(id)).ok_or_else(|| format!("no node `{word}`").into())
+}
+
+fn milliseconds(args: &mut ArgumentConsumer<'_>) -> Outcome<Duration> {
+    Ok(Duration::from_millis(parse(args.next_pos().ok_or("milliseconds are missing")?)?))
+}
+
+fn switch(args: &mut ArgumentConsumer<'_>) -> Outcome<bool> {
+    match args.next_pos() {
+        Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        _ => Err("`on` or `off`".into()),
+    }
+}
+
+fn detail(args: &mut ArgumentConsumer<'_>) -> Outcome<Detail> {
+    Ok(match args.next_pos() {
+        Some("nothing") => Detail::Nothing,
+        Some("events") => Detail::Events,
+        Some("everything") => Detail::Everything,
+        Some("steps") => Detail::Steps,
+        _ => return Err("`nothing`, `events`, `everything` or `steps`".into()),
+    })
+}
+
+fn parse<T: FromStr>(word: &str) -> Outcome<T> {
+    word.parse().map_err(|_| format!("`{word}` does not fit here").into())
+}
+
+fn options(args: &mut ArgumentConsumer<'_>) -> Outcome<Options> {
+    let nodes = args.take_key("nodes").map(parse::<u64>).transpose()?.unwrap_or(3);
+    let mut options = Options::new(nodes);
+    let settings = &mut options.settings;
+    while let Some((key, value)) = args.next_key() {
+        let milliseconds = || parse(value).map(Duration::from_millis);
+        match key {
+            "heartbeat" => settings.heartbeat_interval = milliseconds()?,
+            "election" => settings.election_timeout = milliseconds()?,
+            "jitter" => settings.election_jitter = milliseconds()?,
+            "finalize" => settings.finalize_wait = milliseconds()?,
+            "suspect_on_connection_loss" => settings.suspect_on_connection_loss = parse(value)?,
+            "message_bytes" => settings.message_bytes_max = parse(value)?,
+            "inflight_messages" => settings.inflight_messages_max = parse(value)?,
+            "inflight_bytes" => settings.inflight_bytes_max = parse(value)?,
+            "memory_log_bytes" => settings.memory_log_bytes_max = parse(value)?,
+            "uncommitted_bytes" => settings.uncommitted_bytes_max = parse(value)?,
+            "unapplied_bytes" => settings.unapplied_bytes_max = parse(value)?,
+            "seed" => options.seed = parse(value)?,
+            "overtaking" => options.overtaking = parse(value)?,
+            "tail" => options.tail_max = parse(value)?,
+            _ => return Err(format!("no setting `{key}`").into()),
+        }
+    }
+    Ok(options)
+}

@@ -1,0 +1,5 @@
+//! The suite for every protocol, on the one that does not replicate.
+
+use consensus::Null;
+
+consensus::conformance!(Null; alone);
