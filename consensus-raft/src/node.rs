@@ -1,0 +1,377 @@
+//! The node: its state, and what each input does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::{
+    Consensus, Effects, FailureDetector, FetchPurpose, Generation, Index, Input, Leadership, Log,
+    NodeId, Now, Outbound, PeerStatus, PersistSequence, Position, ProgressState, Protocol, Quorum,
+    Random, Recovered, Settings, StartError, Status, Term, Timer, Timers, View, Wire,
+};
+
+use crate::message::{Attempt, RaftMessage};
+use crate::promise::Promise;
+use crate::role::{Follower, Intent, Role};
+
+/// A Raft node. The crate's documentation tells the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    pub(crate) settings: Settings,
+    pub(crate) quorum: Quorum,
+    pub(crate) log: Log,
+    /// The paper's currentTerm and votedFor.
+    pub(crate) promise: Promise,
+    /// The leader of the current term, once it was heard. It stays known while it is suspected, so
+    /// that a second leader in the term does not go unnoticed.
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) role: Role,
+    /// The latest connection to each peer.
+    pub(crate) connections: BTreeMap<NodeId, Connection>,
+    pub(crate) timers: Timers,
+    pub(crate) random: Random,
+    /// The last attempt at a PreVote.
+    pub(crate) attempt: Attempt,
+    /// Peers for which entries are being fetched from disk. A fetch outlives the leadership that
+    /// asked for it, and there is at most one for each peer.
+    pub(crate) fetches: BTreeSet<NodeId>,
+    /// The commit index last told in an event.
+    pub(crate) told_commit: Index,
+    /// The role, term and leader last told in an event.
+    pub(crate) told_role: (&'static str, Term, Option<NodeId>),
+    /// The leadership last told to the layer above.
+    pub(crate) told_leadership: Leadership,
+}
+
+/// The latest connection to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Connection {
+    pub(crate) generation: Generation,
+    pub(crate) up: bool,
+}
+
+impl Consensus for Raft {
+    const PROTOCOL: Protocol = Protocol::Raft;
+
+    type Message = RaftMessage;
+
+    fn start(now: Now, settings: Settings, recovered: Recovered) -> Result<Self, StartError> {
+        if !settings.voters.contains(&settings.id) {
+            return Err(StartError(format!("{} is not one of the voters", settings.id)));
+        }
+        let promise = recover_promise(&recovered)?;
+        let detector = FailureDetector::new(now.time, settings.election_timeout);
+        let mut timers = Timers::default();
+        // Alone, there is nobody to wait for.
+        let alone = settings.voters.len() == 1;
+        timers.set(Timer::Election, if alone { now.time } else { detector.deadline() });
+        let role = Role::Follower(Follower {
+            detector,
+            intent: alone.then_some(Intent::NoLeader),
+            deferred: false,
+            matched: Index(0),
+            owed: None,
+        });
+        Ok(Self {
+            told_role: (role.name(), promise.term, None),
+            told_commit: recovered.commit,
+            told_leadership: Leadership::None,
+            quorum: Quorum::new(settings.voters.clone()),
+            log: Log::new(&settings, recovered),
+            promise,
+            leader: None,
+            role,
+            connections: BTreeMap::new(),
+            timers,
+            random: Random::new(settings.seed),
+            attempt: Attempt(0),
+            fetches: BTreeSet::new(),
+            settings,
+        })
+    }
+
+    fn step(&mut self, now: Now, input: Input<RaftMessage>, effects: &mut Effects<RaftMessage>) {
+        match input {
+            Input::Timer(timer) => self.timer(now, timer, effects),
+            Input::PeerConnected { peer, generation } => {
+                self.connected(now, peer, generation, effects);
+            }
+            Input::PeerLost { peer, generation } => self.lost(now, peer, generation, effects),
+            Input::Received { peer, generation, message } => {
+                let current = self
+                    .connections
+                    .get(&peer)
+                    .is_some_and(|connection| connection.up && connection.generation == generation);
+                if current && message.is_plausible() {
+                    self.received(now, peer, message, effects);
+                }
+            }
+            Input::Propose { token, command } => self.propose(now, token, command, effects),
+            Input::ReadBarrier { token } => self.read_barrier(token, effects),
+            Input::Sync { token } => self.sync(token, effects),
+            Input::Persisted(sequence) => {
+                self.log.persisted(sequence);
+                // A candidate may have waited for its own vote only.
+                self.count_votes(now, effects);
+            }
+            Input::Applied(index) => self.log.applied_to(index, effects),
+            Input::Fetched { purpose: FetchPurpose::Deliver, entries } => {
+                self.log.delivery_fetched(entries, effects);
+            }
+            Input::Fetched { purpose: FetchPurpose::Replicate(peer), entries } => {
+                self.fetched(now, peer, entries, effects);
+            }
+            Input::Flush => self.flush(now, effects),
+        }
+        self.tell_leadership(effects);
+        effects.deadline = self.timers.earliest();
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            role: self.role.name(),
+            phase: None,
+            term: self.promise.term,
+            leadership: self.told_leadership,
+            last: self.log.last(),
+            commit: self.log.commit(),
+            durable: self.log.durable(),
+            delivered: self.log.delivered(),
+            peers: self.others().map(|id| self.peer_status(id)).collect(),
+        }
+    }
+
+    fn describe(&self, position: Position) -> String {
+        format!("term={} index={}", position.term.0, position.index.0)
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            id: self.settings.id,
+            promised: self.promise.term,
+            established: matches!(self.role, Role::Leader(_)).then_some(self.promise.term),
+            log: &self.log,
+        }
+    }
+}
+
+impl Raft {
+    fn timer(&mut self, now: Now, timer: Timer, effects: &mut Effects<RaftMessage>) {
+        match timer {
+            Timer::Election => self.election_timer(now, effects),
+            Timer::Heartbeat => self.heartbeat_timer(now, effects),
+            Timer::Quorum => self.quorum_timer(now, effects),
+            // ZAB's.
+            Timer::Finalize | Timer::Phase => {}
+        }
+    }
+
+    fn connected(
+        &mut self,
+        now: Now,
+        peer: NodeId,
+        generation: Generation,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        let former = self.connections.get(&peer);
+        let newer = former.is_none_or(|former| former.generation < generation);
+        if !newer || peer == self.settings.id || !self.quorum.contains(peer) {
+            return;
+        }
+        self.forget_connection(peer);
+        self.connections.insert(peer, Connection { generation, up: true });
+        match &self.role {
+            Role::Follower(_) => {}
+            Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(now, peer, effects),
+            Role::Leader(_) => self.greet(now, peer, effects),
+        }
+    }
+
+    fn lost(
+        &mut self,
+        now: Now,
+        peer: NodeId,
+        generation: Generation,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        let Some(connection) = self.connections.get_mut(&peer) else { return };
+        if connection.generation != generation || !connection.up {
+            return;
+        }
+        connection.up = false;
+        self.forget_connection(peer);
+        match &self.role {
+            Role::Follower(_) => self.leader_connection_lost(now, peer, effects),
+            // One more that can not answer may mean that the votes are split.
+            Role::PreCandidate(_) | Role::Candidate(_) => self.count_votes(now, effects),
+            Role::Leader(_) => {}
+        }
+    }
+
+    /// What was under way on a peer's last connection is gone: answers owed to it, and what it may
+    /// not have received.
+    fn forget_connection(&mut self, peer: NodeId) {
+        match &mut self.role {
+            Role::Follower(follower) if self.leader == Some(peer) => follower.owed = None,
+            Role::Leader(leader) => {
+                if let Some(peer) = leader.peers.get_mut(&peer) {
+                    peer.forget_connection();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn received(
+        &mut self,
+        now: Now,
+        peer: NodeId,
+        message: RaftMessage,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        match message {
+            RaftMessage::PreVote { term, attempt, last } => {
+                self.pre_vote(now, peer, term, attempt, last, effects);
+            }
+            RaftMessage::PreVoteResponse { term, attempt, granted } => {
+                self.pre_vote_response(now, peer, term, attempt, granted, effects);
+            }
+            RaftMessage::RequestVote { term, last } => {
+                self.request_vote(now, peer, term, last, effects);
+            }
+            RaftMessage::RequestVoteResponse { term, candidacy, granted } => {
+                self.request_vote_response(now, peer, term, candidacy, granted, effects);
+            }
+            RaftMessage::AppendEntries { term, previous, entries, commit, answer } => {
+                if self.hear_leader(now, peer, term, effects) {
+                    self.append_entries(peer, previous, entries, commit, answer, effects);
+                } else {
+                    self.answer_stale_entries(peer, effects);
+                }
+            }
+            RaftMessage::AppendEntriesResponse { term, outcome } => {
+                if self.hear_follower(now, peer, term, effects) {
+                    self.append_entries_response(peer, outcome, effects);
+                }
+            }
+            RaftMessage::Heartbeat { term, commit, round, sent } => {
+                if self.hear_leader(now, peer, term, effects) {
+                    self.follow_commit(commit);
+                }
+                let term = self.promise.term;
+                let answer = RaftMessage::HeartbeatResponse { term, round, sent };
+                self.send(peer, PersistSequence(0), answer, effects);
+            }
+            RaftMessage::HeartbeatResponse { term, round, sent } => {
+                if self.hear_follower(now, peer, term, effects) {
+                    self.heartbeat_response(now, peer, round, sent, effects);
+                }
+            }
+        }
+    }
+
+    /// Turns what accumulated into one write and as few messages as possible.
+    fn flush(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {
+        match &self.role {
+            Role::Leader(_) => self.flush_leader(now, effects),
+            Role::Follower(_) => self.flush_follower(effects),
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.log.persist(effects);
+            }
+        }
+        if self.log.commit() > self.told_commit {
+            self.told_commit = self.log.commit();
+            effects.events.push(consensus::Event::Committed { index: self.told_commit });
+        }
+        self.log.deliver(effects);
+    }
+
+    /// Sends a message on the peer's current connection; without one it is lost, as on the wire.
+    pub(crate) fn send(
+        &self,
+        to: NodeId,
+        after: PersistSequence,
+        message: RaftMessage,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        if self.is_connected(to) {
+            effects.messages.push(Outbound { to, after, message });
+        }
+    }
+
+    pub(crate) fn is_connected(&self, peer: NodeId) -> bool {
+        self.connections.get(&peer).is_some_and(|connection| connection.up)
+    }
+
+    /// The voters besides this node.
+    pub(crate) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let own = self.settings.id;
+        self.quorum.voters().into_iter().filter(move |&id| id != own)
+    }
+
+    fn tell_leadership(&mut self, effects: &mut Effects<RaftMessage>) {
+        let term = self.promise.term;
+        let leadership = match (&self.role, self.leader) {
+            (Role::Leader(_), _) => Leadership::Established { term },
+            (Role::Follower(Follower { intent: None, .. }), Some(leader)) => {
+                Leadership::Following { leader, term }
+            }
+            _ => Leadership::None,
+        };
+        if leadership != self.told_leadership {
+            self.told_leadership = leadership;
+            effects.leadership.push(leadership);
+        }
+    }
+
+    fn peer_status(&self, id: NodeId) -> PeerStatus {
+        let peer = match &self.role {
+            Role::Leader(leader) => leader.peers.get(&id),
+            _ => None,
+        };
+        PeerStatus {
+            id,
+            connected: self.is_connected(id),
+            matched: peer.map(|peer| peer.progress.matched()),
+            replication: peer.map(|peer| match peer.progress.state() {
+                ProgressState::Probe { .. } => "probe",
+                ProgressState::Replicate => "replicate",
+            }),
+            heard: peer.map(|peer| peer.heard),
+            round_trip: peer.and_then(|peer| peer.round_trip),
+        }
+    }
+}
+
+/// The promise as recovered, after a look at whether all that was recovered fits together.
+fn recover_promise(recovered: &Recovered) -> Result<Promise, StartError> {
+    let promise = match recovered.promise.clone() {
+        Some(bytes) => Promise::from_bytes(bytes)
+            .map_err(|error| StartError(format!("the promise in the log: {error}")))?,
+        None => Promise::default(),
+    };
+    let terms = &recovered.terms;
+    let first_is_one = terms.keys().next().is_none_or(|&first| first == Index(1));
+    let ascending = terms.values().zip(terms.values().skip(1)).all(|(one, next)| one < next);
+    let within = terms.keys().next_back().is_none_or(|&last| last <= recovered.last);
+    let dated = terms.is_empty() == (recovered.last == Index(0));
+    if !(first_is_one && ascending && within && dated) {
+        return Err(StartError(format!(
+            "the terms of the log contradict themselves: {terms:?} with last index {}",
+            recovered.last
+        )));
+    }
+    if recovered.commit > recovered.last {
+        return Err(StartError(format!(
+            "index {} is committed but the log ends at {}",
+            recovered.commit, recovered.last
+        )));
+    }
+    let last_term = terms.values().next_back().copied().unwrap_or_default();
+    if last_term > promise.term {
+        return Err(StartError(format!(
+            "the log holds an entry of term {last_term}, but the last promise is term {}: \
+             promises and entries share one ordered log, so the promise must have been lost",
+            promise.term
+        )));
+    }
+    Ok(promise)
+}

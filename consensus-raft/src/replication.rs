@@ -1,0 +1,312 @@
+//! Replication: AppendEntries from both sides (§5.3), and commitment (§5.4.2).
+//!
+//! Proposals, answers and commit positions gather until a flush turns them into one write and one
+//! message for each peer. The leader sends what it has not written yet, and counts itself like any
+//! other voter: only for what is durable (thesis §10.2.1).
+
+use bytes::Bytes;
+use consensus::{
+    Answer, Effects, Entry, Event, Index, Log, NodeId, Now, Outbound, Payload, PersistSequence,
+    Position, ProgressState, Refusal, Term, Token,
+};
+
+use crate::message::{AppendOutcome, RaftMessage};
+use crate::node::Raft;
+use crate::role::{Peer, Role};
+
+/// The leader's side.
+impl Raft {
+    pub(crate) fn propose(
+        &mut self,
+        now: Now,
+        token: Token,
+        command: Bytes,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        let Role::Leader(leader) = &mut self.role else {
+            effects.answers.push(Answer::Refused { token, reason: Refusal::NotLeader });
+            return;
+        };
+        let waiting = leader.uncommitted_bytes + leader.proposed_bytes;
+        if waiting >= self.settings.uncommitted_bytes_max {
+            effects.answers.push(Answer::Refused { token, reason: Refusal::Overloaded });
+            return;
+        }
+        let position = Position { term: self.promise.term, index: self.log.last().index.next() };
+        let entry = Entry { position, wall: now.wall, payload: Payload::Command(command) };
+        leader.proposed_bytes += entry.size_bytes();
+        self.log.append(entry);
+    }
+
+    pub(crate) fn flush_leader(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {
+        self.advance_commit();
+        self.account_proposals();
+        self.answer_syncs(effects);
+        self.log.persist(effects);
+        self.replicate(now, effects);
+        self.flush_barriers(now, effects);
+    }
+
+    /// Commits what a quorum holds durably, as soon as that includes an entry of this term: an
+    /// earlier leader's entry on a quorum may still be overwritten, unless it comes before such an
+    /// entry (§5.4.2, Figure 8).
+    fn advance_commit(&mut self) {
+        let Role::Leader(leader) = &self.role else { return };
+        let held = self.quorum.committed(|id| match leader.peers.get(&id) {
+            Some(peer) => peer.progress.matched(),
+            None => self.log.durable(),
+        });
+        if held >= leader.opening {
+            self.log.commit_to(held);
+        }
+    }
+
+    /// Keeps the account of what waits for a quorum.
+    fn account_proposals(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.proposed_bytes > 0 {
+            leader.uncommitted.push_back((self.log.last().index, leader.proposed_bytes));
+            leader.uncommitted_bytes += leader.proposed_bytes;
+            leader.proposed_bytes = 0;
+        }
+        while let Some(&(last, bytes)) = leader.uncommitted.front()
+            && last <= self.log.commit()
+        {
+            leader.uncommitted.pop_front();
+            leader.uncommitted_bytes -= bytes;
+        }
+    }
+
+    /// Sends each connected peer what it lacks: entries, a probe, or the commit index.
+    fn replicate(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {
+        let term = self.promise.term;
+        let Role::Leader(leader) = &mut self.role else { return };
+        for (&id, peer) in &mut leader.peers {
+            if !self.connections.get(&id).is_some_and(|connection| connection.up) {
+                continue;
+            }
+            while !self.fetches.contains(&id) {
+                let fetches = effects.fetches.len();
+                match peer.progress.entries(id, &self.log, &self.settings, effects) {
+                    Some(entries) => peer.append(now, id, term, entries, &self.log, effects),
+                    None => {
+                        if effects.fetches.len() > fetches {
+                            self.fetches.insert(id);
+                        }
+                        break;
+                    }
+                }
+            }
+            let all_sent = peer.progress.next() > self.log.last().index;
+            match peer.progress.state() {
+                ProgressState::Probe { awaiting: false } if all_sent => {
+                    peer.append(now, id, term, Vec::new(), &self.log, effects);
+                }
+                ProgressState::Replicate if peer.told < self.log.commit() => {
+                    peer.append(now, id, term, Vec::new(), &self.log, effects);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Entries that had left the memory tail came from disk.
+    pub(crate) fn fetched(
+        &mut self,
+        now: Now,
+        id: NodeId,
+        entries: Vec<Entry>,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        self.fetches.remove(&id);
+        let connected = self.is_connected(id);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&id) else { return };
+        if let Some(entries) = peer.progress.fetched(entries, &self.log)
+            && connected
+            && peer.progress.may_send(&self.settings)
+        {
+            peer.append(now, id, self.promise.term, entries, &self.log, effects);
+        }
+    }
+
+    pub(crate) fn append_entries_response(
+        &mut self,
+        id: NodeId,
+        outcome: AppendOutcome,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&id) else { return };
+        let state = peer.progress.state();
+        match outcome {
+            AppendOutcome::Matched(index) if index <= self.log.last().index => {
+                peer.progress.acknowledged(index);
+                if state != ProgressState::Replicate {
+                    effects
+                        .events
+                        .push(Event::PeerSynchronized { peer: id, means: "AppendEntries" });
+                }
+            }
+            AppendOutcome::Conflict { previous, hint } => {
+                let current = match state {
+                    ProgressState::Probe { awaiting } => {
+                        awaiting && previous.next() == peer.progress.next()
+                    }
+                    ProgressState::Replicate => previous > peer.progress.matched(),
+                };
+                if current {
+                    // All entries of terms that the peer does not have are skipped at once.
+                    let at_most = self.log.last_up_to_term(hint.term);
+                    peer.progress.rejected(hint.index.min(at_most).next());
+                    peer.told = Index(0);
+                }
+            }
+            // Nobody of this term would say so.
+            AppendOutcome::Matched(_) | AppendOutcome::Stale => {}
+        }
+    }
+}
+
+impl Peer {
+    /// Sends entries behind what was sent before, or without entries a probe or the commit index.
+    fn append(
+        &mut self,
+        now: Now,
+        to: NodeId,
+        term: Term,
+        entries: Vec<Entry>,
+        log: &Log,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        let index = self.progress.next().previous();
+        let previous =
+            Position { term: log.term(index).expect("a leader sends what it has"), index };
+        let probing = self.progress.state() != ProgressState::Replicate;
+        let answer = probing || !entries.is_empty();
+        match entries.last() {
+            Some(last) => {
+                let bytes = entries.iter().map(Entry::size_bytes).sum();
+                self.progress.sent(last.index(), bytes);
+            }
+            None => self.progress.probed(),
+        }
+        if probing {
+            self.probed = now.time;
+        }
+        self.told = log.commit();
+        let message =
+            RaftMessage::AppendEntries { term, previous, entries, commit: log.commit(), answer };
+        // The leader's own write of these entries goes on beside.
+        effects.messages.push(Outbound { to, after: PersistSequence(0), message });
+    }
+}
+
+/// The follower's side.
+impl Raft {
+    pub(crate) fn append_entries(
+        &mut self,
+        leader: NodeId,
+        previous: Position,
+        entries: Vec<Entry>,
+        commit: Index,
+        answer: bool,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        if !self.log.contains(previous) {
+            self.refuse_entries(leader, previous, effects);
+            return;
+        }
+        let matched = entries.last().map_or(previous.index, Entry::index);
+        self.append_missing(entries, effects);
+        let Role::Follower(follower) = &mut self.role else { return };
+        follower.matched = follower.matched.max(matched);
+        if answer {
+            follower.owed = follower.owed.max(Some(matched));
+        }
+        self.follow_commit(commit);
+    }
+
+    /// Appends those of the entries that the log lacks. Only a real conflict removes anything: the
+    /// message may be an old one, and what comes behind its entries may be acknowledged already.
+    fn append_missing(&mut self, entries: Vec<Entry>, effects: &mut Effects<RaftMessage>) {
+        let lacking = entries.iter().position(|entry| !self.log.contains(entry.position));
+        let Some(lacking) = lacking else { return };
+        let first = entries[lacking].index();
+        if first <= self.log.last().index {
+            assert!(
+                first > self.log.commit(),
+                "a leader's log holds everything committed (Leader Completeness, §5.4.3): \
+                 entry {} conflicts, committed up to {}",
+                entries[lacking].position,
+                self.log.commit()
+            );
+            let last = self.log.truncate_from(first);
+            effects.events.push(Event::Truncated { from: first, last });
+        }
+        for entry in entries.into_iter().skip(lacking) {
+            self.log.append(entry);
+        }
+    }
+
+    /// Answers that the previous entry is missing, with the last entry that may be common: no entry
+    /// of a later term than the leader's at that index can match there or before.
+    fn refuse_entries(
+        &mut self,
+        leader: NodeId,
+        previous: Position,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        assert!(
+            previous.index > self.log.commit(),
+            "a leader's log holds everything committed (Leader Completeness, §5.4.3): \
+             it has {previous}, committed up to {}",
+            self.log.commit()
+        );
+        let index = previous
+            .index
+            .previous()
+            .min(self.log.last().index)
+            .min(self.log.last_up_to_term(previous.term));
+        let term = self.log.term(index).expect("the hint is within the log");
+        let message = RaftMessage::AppendEntriesResponse {
+            term: self.promise.term,
+            outcome: AppendOutcome::Conflict {
+                previous: previous.index,
+                hint: Position { term, index },
+            },
+        };
+        // A refusal promises nothing.
+        self.send(leader, PersistSequence(0), message, effects);
+    }
+
+    pub(crate) fn answer_stale_entries(
+        &mut self,
+        leader: NodeId,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        let message = RaftMessage::AppendEntriesResponse {
+            term: self.promise.term,
+            outcome: AppendOutcome::Stale,
+        };
+        self.send(leader, PersistSequence(0), message, effects);
+    }
+
+    /// Follows the leader's commit index as far as the log is known to match the leader's.
+    pub(crate) fn follow_commit(&mut self, commit: Index) {
+        if let Role::Follower(follower) = &self.role {
+            self.log.commit_to(commit.min(follower.matched));
+        }
+    }
+
+    pub(crate) fn flush_follower(&mut self, effects: &mut Effects<RaftMessage>) {
+        let after = self.log.persist(effects);
+        let Role::Follower(follower) = &mut self.role else { return };
+        let (Some(matched), Some(leader)) = (follower.owed.take(), self.leader) else { return };
+        let message = RaftMessage::AppendEntriesResponse {
+            term: self.promise.term,
+            outcome: AppendOutcome::Matched(matched),
+        };
+        self.send(leader, after, message, effects);
+    }
+}
