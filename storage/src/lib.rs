@@ -1,0 +1,48 @@
+//! What a node keeps on disk: the write-ahead log and the store, over a disk that is real or
+//! simulated.
+//!
+//! # The data directory
+//!
+//! | file | what it is | durable |
+//! |---|---|---|
+//! | `lock` | locked for as long as a process has the directory | – |
+//! | `duorum.identity` | cluster, node, protocol and the directory's random number: [`identity`] | once, when the directory is new |
+//! | `log-NNNNNNNNNNNNNNNN.wal` | a segment of the log: [`wal`] | before each acknowledgement |
+//! | `spare-N.tmp` | a segment being prepared; removed at start | – |
+//! | `store.redb` | the rows of the state machine: [`redb_store`] | now and then |
+//!
+//! The log alone decides. The store is a copy of what the log says, up to the position that is
+//! written with it; it may be removed at any time while the node is stopped, as long as the log is
+//! kept whole. So no failure of the store can lose an acknowledged write, and the store is written
+//! beside the path of acknowledgements, not on it.
+//!
+//! # Laws
+//!
+//! - What [`Wal::append`] acknowledged is there after any crash, in order, and of what it did not
+//!   acknowledge a whole number of its batches is there or nothing.
+//! - A torn tail is cut. Any other damage is refused with file, position and remedy.
+//! - After an error of a write or a sync nothing more is written: [`Wal::append`] fails for good.
+//! - The same code runs over [`RealDisk`] and [`SimulatedDisk`].
+//!
+//! # What it is not
+//!
+//! Bit rot in the very last batch can not be told from a torn write: both are a bad record with
+//! nothing after it, and both are cut. The log therefore writes a mark after each recovery and at
+//! each clean stop, which leaves only the last batch before a kill open to that doubt.
+
+pub mod disk;
+pub mod identity;
+mod real_disk;
+pub mod redb_store;
+mod simulated_disk;
+pub mod wal;
+
+pub use disk::{Disk, DiskFile};
+pub use identity::{DirectoryId, Identity};
+pub use real_disk::{RealDisk, RealFile};
+pub use redb_store::{RedbStore, RedbStoreOptions};
+pub use simulated_disk::{DiskStatistics, SimulatedDisk, SimulatedFile};
+pub use wal::{
+    Recovery, SpareRequest, SpareSegment, TornTail, Wal, WalError, WalOptions, WalReader,
+    WalStatistics,
+};

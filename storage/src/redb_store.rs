@@ -1,0 +1,343 @@
+//! The rows of the state machine, in redb.
+//!
+//! The store is a copy of what the log says, as far as its position tells; it is written beside the
+//! path of acknowledgements, and can be built anew from the log at any time. So every doubt about
+//! it has one remedy, which every error names: remove `store.redb` and start again.
+//!
+//! # Format
+//!
+//! Two tables of one redb file. Rows are keyed by revision and place, so that new rows go to the end
+//! of the tree; measured, that is five to ten times cheaper than keys in the order of users' keys,
+//! and the file stays half as large.
+//!
+//! ```text
+//! table  key                    value, little-endian
+//! rows   (revision, place)      create revision 8, version 8, 1 when there is a value else 0,
+//!                               length of the key 4, the key, the value
+//! state  "state"                format 4, directory 16, applied term 8, applied index 8, wall time 8,
+//!                               revision 8, compacted revision 8, digest 16
+//! ```
+//!
+//! Rows and state change in one transaction, with redb's two-phase commit, and the allocator's state
+//! is written along ("quick repair"), so that opening after a crash does not walk the file.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Buf, BufMut, Bytes};
+use consensus::{Index, Position, Term, WallTime};
+use kvcore::store::{Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table,
+    TableDefinition,
+};
+
+use crate::disk::{Disk, DiskFile};
+use crate::identity::DirectoryId;
+
+/// The name of the store's file.
+pub const STORE_FILE: &str = "store.redb";
+
+/// A store that is being made has this name until it is whole.
+const TEMPORARY_FILE: &str = "store.redb.tmp";
+
+const ROWS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("rows");
+const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
+const STATE_KEY: &str = "state";
+
+const FORMAT: u32 = 1;
+const STATE_BYTES: usize = 4 + 16 + 5 * 8 + 16;
+
+/// Bytes of a row besides key and value.
+const ROW_OVERHEAD_BYTES: usize = 8 + 8 + 1 + 4;
+
+/// Rows to be removed that lie within so many revisions of one another are removed in one pass over
+/// their range. Removing single rows costs a descent of the tree each, and a pass reads everything
+/// in between.
+const REMOVAL_GAP_REVISIONS_MAX: u64 = 64;
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedbStoreOptions {
+    /// The number of the data directory: a store of another directory is refused.
+    pub directory: DirectoryId,
+    /// The memory for cached pages, in bytes. redb's own default, 1 GiB, lets a node grow to it.
+    pub cache_bytes: usize,
+}
+
+impl RedbStoreOptions {
+    /// The defaults, for this data directory.
+    #[must_use]
+    pub fn new(directory: DirectoryId) -> Self {
+        Self { directory, cache_bytes: 32 << 20 }
+    }
+}
+
+/// A [`Store`] in a redb file. Reads run beside one another and beside a write.
+#[derive(Debug)]
+pub struct RedbStore {
+    database: Database,
+    directory: DirectoryId,
+    /// Where the file is, for messages.
+    location: String,
+    /// Whether a write failed. What the file holds is unknown from then on.
+    failed: AtomicBool,
+}
+
+impl RedbStore {
+    /// Opens the store of a directory, or makes one.
+    ///
+    /// # Errors
+    /// When the file is damaged, belongs to another directory, or can not be read.
+    pub fn open<D: Disk>(disk: &D, options: RedbStoreOptions) -> Result<Self, StoreError> {
+        let location = disk.location(STORE_FILE);
+        let failed = |error: io::Error| StoreError(format!("the store can not be opened: {error}"));
+        if disk.exists(TEMPORARY_FILE).map_err(failed)? {
+            disk.remove(TEMPORARY_FILE).map_err(failed)?;
+        }
+        if !disk.exists(STORE_FILE).map_err(failed)? {
+            // redb initialises a file in several steps. Under another name until it is whole, a
+            // crash in between leaves nothing that has to be explained.
+            let file = disk.create(TEMPORARY_FILE).map_err(failed)?;
+            let store = Self::over(file, options, location.clone())?;
+            store.create_tables()?;
+            drop(store);
+            disk.rename(TEMPORARY_FILE, STORE_FILE).map_err(failed)?;
+            disk.sync_directory().map_err(failed)?;
+        }
+        let store = Self::over(disk.open(STORE_FILE).map_err(failed)?, options, location)?;
+        store.check()?;
+        Ok(store)
+    }
+
+    fn over<F: DiskFile>(
+        file: F,
+        options: RedbStoreOptions,
+        location: String,
+    ) -> Result<Self, StoreError> {
+        // redb promises an error for a damaged file only where it looks for damage, and may panic
+        // elsewhere. To the operator both are the same.
+        let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(file))
+        }));
+        let database = match opened {
+            Ok(Ok(database)) => database,
+            Ok(Err(error)) => return Err(unusable(&location, error)),
+            Err(_) => return Err(unusable(&location, "it is damaged")),
+        };
+        let directory = options.directory;
+        Ok(Self { database, directory, location, failed: AtomicBool::new(false) })
+    }
+
+    fn create_tables(&self) -> Result<(), StoreError> {
+        self.write(&StoreBatch::default())
+    }
+
+    /// Looks whether what is there can be what was written.
+    fn check(&self) -> Result<(), StoreError> {
+        let state = self.state()?;
+        let impossible = |what: String| Err(unusable(&self.location, what));
+        if state.compacted > state.revision {
+            let StoreState { compacted, revision, .. } = state;
+            return impossible(format!("it is compacted to {compacted}, beyond {revision}"));
+        }
+        let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
+        let rows = read.open_table(ROWS).map_err(|error| self.wrong(error))?;
+        if let Some((key, _)) = rows.last().map_err(|error| self.wrong(error))?
+            && key.value().0 > state.revision.0
+        {
+            let revision = state.revision;
+            return impossible(format!(
+                "it holds a row of revision {}, and is at {revision}",
+                key.value().0
+            ));
+        }
+        Ok(())
+    }
+
+    fn wrong(&self, error: impl Into<redb::Error>) -> StoreError {
+        unusable(&self.location, error.into())
+    }
+
+    fn try_write(&self, batch: &StoreBatch) -> Result<(), redb::Error> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_quick_repair(true);
+        {
+            let mut rows = transaction.open_table(ROWS)?;
+            remove(&mut rows, &batch.removed)?;
+            let mut bytes = Vec::new();
+            for (id, row) in &batch.added {
+                encode_row(row, &mut bytes);
+                rows.insert((id.revision.0, id.place), bytes.as_slice())?;
+            }
+            let mut state = transaction.open_table(STATE)?;
+            state.insert(STATE_KEY, encode_state(&batch.state, self.directory).as_slice())?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// An error that names the file and the remedy.
+fn unusable(location: &str, what: impl std::fmt::Display) -> StoreError {
+    StoreError(format!(
+        "{location}: {what}. The store can be built anew: stop the node, remove this file (and no \
+         other), and start it again; it is rebuilt from the log"
+    ))
+}
+
+impl Store for RedbStore {
+    fn row(&self, id: RowId) -> Result<Option<Row>, StoreError> {
+        let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
+        let rows = read.open_table(ROWS).map_err(|error| self.wrong(error))?;
+        let found = rows.get((id.revision.0, id.place)).map_err(|error| self.wrong(error))?;
+        found.map(|value| decode_row(id, value.value(), &self.location)).transpose()
+    }
+
+    fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
+        let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
+        let rows = read.open_table(ROWS).map_err(|error| self.wrong(error))?;
+        let range =
+            rows.range((from.revision.0, from.place)..).map_err(|error| self.wrong(error))?;
+        let mut found = Vec::new();
+        for item in range.take(limit) {
+            let (key, value) = item.map_err(|error| self.wrong(error))?;
+            let (revision, place) = key.value();
+            let id = RowId { revision: Revision(revision), place };
+            found.push((id, decode_row(id, value.value(), &self.location)?));
+        }
+        Ok(found)
+    }
+
+    fn state(&self) -> Result<StoreState, StoreError> {
+        let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
+        let table = read.open_table(STATE).map_err(|error| self.wrong(error))?;
+        let value = table.get(STATE_KEY).map_err(|error| self.wrong(error))?;
+        let value = value.ok_or_else(|| unusable(&self.location, "its state is missing"))?;
+        decode_state(value.value(), self.directory).map_err(|what| unusable(&self.location, what))
+    }
+
+    fn write(&self, batch: &StoreBatch) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            let what = "an earlier write failed, and nothing is written until the next start";
+            return Err(StoreError(format!("{}: {what}", self.location)));
+        }
+        self.try_write(batch).map_err(|error| {
+            self.failed.store(true, Ordering::Release);
+            StoreError(format!("{}: writing: {error}", self.location))
+        })
+    }
+}
+
+/// Removes rows, those close to one another in one pass over their range.
+fn remove(rows: &mut Table<'_, (u64, u32), &[u8]>, removed: &[RowId]) -> Result<(), redb::Error> {
+    let mut ids: Vec<(u64, u32)> = removed.iter().map(|id| (id.revision.0, id.place)).collect();
+    ids.sort_unstable();
+    let near = |a: &(u64, u32), b: &(u64, u32)| b.0 - a.0 <= REMOVAL_GAP_REVISIONS_MAX;
+    for group in ids.chunk_by(near) {
+        let (first, last) = (group[0], group[group.len() - 1]);
+        if group.len() == 1 {
+            rows.remove(first)?;
+        } else {
+            rows.retain_in(first..=last, |key, _| group.binary_search(&key).is_err())?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_row(row: &Row, out: &mut Vec<u8>) {
+    out.clear();
+    out.put_u64_le(row.create_revision.0);
+    out.put_u64_le(row.version);
+    out.put_u8(u8::from(row.value.is_some()));
+    out.put_u32_le(u32::try_from(row.key.len()).expect("a key is shorter than 4 GiB"));
+    out.put_slice(&row.key);
+    out.put_slice(row.value.as_deref().unwrap_or_default());
+}
+
+fn decode_row(id: RowId, bytes: &[u8], location: &str) -> Result<Row, StoreError> {
+    let wrong = || {
+        let RowId { revision, place } = id;
+        unusable(location, format!("what is stored as row {revision}/{place} is no row"))
+    };
+    if bytes.len() < ROW_OVERHEAD_BYTES {
+        return Err(wrong());
+    }
+    let mut input = bytes;
+    let create_revision = Revision(input.get_u64_le());
+    let version = input.get_u64_le();
+    let has_value = input.get_u8();
+    let key_bytes = input.get_u32_le() as usize;
+    let (key, value) = input.split_at_checked(key_bytes).ok_or_else(wrong)?;
+    let value = match has_value {
+        1 => Some(Bytes::copy_from_slice(value)),
+        0 if value.is_empty() => None,
+        _ => return Err(wrong()),
+    };
+    Ok(Row { key: Bytes::copy_from_slice(key), value, create_revision, version })
+}
+
+fn encode_state(state: &StoreState, directory: DirectoryId) -> Vec<u8> {
+    let mut out = Vec::with_capacity(STATE_BYTES);
+    out.put_u32_le(FORMAT);
+    out.put_u128_le(directory.0);
+    out.put_u64_le(state.applied.term.0);
+    out.put_u64_le(state.applied.index.0);
+    out.put_u64_le(state.wall.0);
+    out.put_u64_le(state.revision.0);
+    out.put_u64_le(state.compacted.0);
+    out.put_u128_le(state.digest);
+    out
+}
+
+fn decode_state(mut input: &[u8], directory: DirectoryId) -> Result<StoreState, String> {
+    if input.len() != STATE_BYTES {
+        return Err(format!("its state has {} bytes, not {STATE_BYTES}", input.len()));
+    }
+    let format = input.get_u32_le();
+    if format != FORMAT {
+        return Err(format!("it has format {format}; this version reads format {FORMAT}"));
+    }
+    let found = DirectoryId(input.get_u128_le());
+    if found != directory {
+        return Err(format!("it belongs to data directory {found}, and this one is {directory}"));
+    }
+    let term = Term(input.get_u64_le());
+    let index = Index(input.get_u64_le());
+    Ok(StoreState {
+        applied: Position { term, index },
+        wall: WallTime(input.get_u64_le()),
+        revision: Revision(input.get_u64_le()),
+        compacted: Revision(input.get_u64_le()),
+        digest: input.get_u128_le(),
+    })
+}
+
+/// A file of a [`Disk`], as redb wants it. It has no locks of its own: the whole directory is
+/// locked, and redb needs them for other modes only.
+#[derive(Debug)]
+struct Backend<F>(F);
+
+impl<F: DiskFile> StorageBackend for Backend<F> {
+    fn len(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_length(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, data)
+    }
+}

@@ -1,0 +1,116 @@
+//! The payload of a record: a batch of persists.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use consensus::codec::{self, CodecError, Wire};
+use consensus::{Entry, Index, Persist, PersistSequence};
+
+const TRUNCATES: u8 = 1;
+const PROMISES: u8 = 2;
+
+/// Bytes of an encoded persist besides entries, truncation and promise.
+const PERSIST_OVERHEAD_BYTES: usize = 1 + 4 + 8;
+
+/// Bytes of an encoded batch besides its persists.
+pub(super) const BATCH_OVERHEAD_BYTES: usize = 4;
+
+/// The length of an encoded persist, in bytes.
+pub(super) fn persist_bytes(persist: &Persist) -> usize {
+    PERSIST_OVERHEAD_BYTES
+        + persist.truncate_from.map_or(0, |_| 8)
+        + persist.promise.as_ref().map_or(0, |promise| 4 + promise.len())
+        + persist.entries.iter().map(Entry::size_bytes).sum::<usize>()
+}
+
+/// Appends a batch to the buffer.
+pub(super) fn encode(batch: &[Persist], out: &mut BytesMut) {
+    let count = |length: usize| u32::try_from(length).expect("a batch is shorter than 4 GiB");
+    out.put_u32_le(count(batch.len()));
+    for persist in batch {
+        let truncates = if persist.truncate_from.is_some() { TRUNCATES } else { 0 };
+        let promises = if persist.promise.is_some() { PROMISES } else { 0 };
+        out.put_u8(truncates | promises);
+        if let Some(index) = persist.truncate_from {
+            index.encode(out);
+        }
+        out.put_u32_le(count(persist.entries.len()));
+        for entry in &persist.entries {
+            entry.encode(out);
+        }
+        if let Some(promise) = &persist.promise {
+            codec::put_bytes(out, promise);
+        }
+        persist.commit.encode(out);
+    }
+}
+
+/// Reads a batch. The numbers of its persists were those of an earlier process and were not kept:
+/// they are zero.
+pub(super) fn decode(mut input: Bytes) -> Result<Vec<Persist>, CodecError> {
+    let count = codec::get_u32(&mut input)?;
+    // Room is made as persists really arrive: the count alone is not to be trusted.
+    let mut batch = Vec::with_capacity(count.min(256) as usize);
+    for _ in 0..count {
+        batch.push(decode_persist(&mut input)?);
+    }
+    if input.is_empty() { Ok(batch) } else { Err(CodecError::Invalid("trailing bytes")) }
+}
+
+fn decode_persist(input: &mut Bytes) -> Result<Persist, CodecError> {
+    let flags = codec::get_u8(input)?;
+    if flags & !(TRUNCATES | PROMISES) != 0 {
+        return Err(CodecError::Invalid("flags of a persist"));
+    }
+    let truncate_from = if flags & TRUNCATES != 0 { Some(Index::decode(input)?) } else { None };
+    let count = codec::get_u32(input)?;
+    let mut entries = Vec::with_capacity(count.min(1024) as usize);
+    for _ in 0..count {
+        entries.push(Entry::decode(input)?);
+    }
+    let promise = if flags & PROMISES != 0 { Some(codec::get_bytes(input)?) } else { None };
+    let commit = Index::decode(input)?;
+    Ok(Persist { sequence: PersistSequence(0), truncate_from, entries, promise, commit })
+}
+
+/// What a batch as a whole does to the entries of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    /// The first index that it leaves to be read from this batch, or from none.
+    pub(super) first: Index,
+    /// The last index after it.
+    pub(super) last: Index,
+}
+
+impl Span {
+    /// The effect of a batch on a log that ends with `last`; `None` when it leaves the entries
+    /// alone. Entries of earlier batches count up to before `first`, those of this one from there
+    /// on.
+    pub(super) fn of(batch: &[Persist], last: Index) -> Option<Self> {
+        let mut first = last.next();
+        let mut end = last;
+        let mut touched = false;
+        for persist in batch {
+            if let Some(index) = persist.truncate_from {
+                first = first.min(index);
+                end = index.previous();
+                touched = true;
+            }
+            if let Some(entry) = persist.entries.last() {
+                end = entry.index();
+                touched = true;
+            }
+        }
+        touched.then_some(Self { first, last: end })
+    }
+}
+
+/// The entries that a batch leaves, after its own truncations.
+pub(super) fn entries(batch: Vec<Persist>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for persist in batch {
+        if let Some(index) = persist.truncate_from {
+            entries.truncate(entries.partition_point(|entry| entry.index() < index));
+        }
+        entries.extend(persist.entries);
+    }
+    entries
+}

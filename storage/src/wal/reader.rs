@@ -1,0 +1,168 @@
+//! Reads entries back from the log, beside the writer.
+
+use std::sync::{Arc, RwLock};
+
+use consensus::{Entry, Index};
+
+use super::batch;
+use super::error::WalError;
+use super::index::{LogIndex, Piece, RecordPlace};
+use super::scan::{Found, SegmentScanner};
+use super::segment::{self, SEGMENT_HEADER_BYTES};
+use crate::disk::Disk;
+use crate::identity::DirectoryId;
+
+/// Reads entries that left memory: for peers that lag behind, and to apply the log at start. Clones
+/// are independent and may be used in other threads, while the log is being written. A reader sees
+/// what is durable, and nothing else.
+#[derive(Debug)]
+pub struct WalReader<D: Disk> {
+    disk: D,
+    directory: DirectoryId,
+    index: Arc<RwLock<LogIndex>>,
+    /// The segment that was read last: most readers read on where they were.
+    open: Option<(u64, Arc<D::File>)>,
+}
+
+impl<D: Disk> Clone for WalReader<D> {
+    fn clone(&self) -> Self {
+        Self {
+            disk: self.disk.clone(),
+            directory: self.directory,
+            index: Arc::clone(&self.index),
+            open: self.open.as_ref().map(|(number, file)| (*number, Arc::clone(file))),
+        }
+    }
+}
+
+impl<D: Disk> WalReader<D> {
+    pub(super) fn new(disk: D, directory: DirectoryId, index: Arc<RwLock<LogIndex>>) -> Self {
+        Self { disk, directory, index, open: None }
+    }
+
+    /// The first and the last entry that can be read; `None` when the log is empty.
+    #[must_use]
+    pub fn range(&self) -> Option<(Index, Index)> {
+        let index = self.index.read().expect("no holder of the index panics");
+        (index.last() > Index(0)).then(|| (index.first(), index.last()))
+    }
+
+    /// The entries from `first` to `last`, without gaps; fewer when the log ends earlier or they
+    /// exceed `bytes_max`, but at least the first.
+    ///
+    /// # Errors
+    /// When the first entry is not in the log, the disk fails, or a record is damaged.
+    pub fn entries(
+        &mut self,
+        first: Index,
+        last: Index,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, WalError> {
+        loop {
+            let (plan, version) = {
+                let index = self.index.read().expect("no holder of the index panics");
+                (index.plan(first, last), index.version())
+            };
+            if plan.first().is_none_or(|piece| piece.first > first) {
+                let what = format!("entry {first} is not in the log");
+                return Err(WalError::Missing(what));
+            }
+            let mut collected = Collected { entries: Vec::new(), bytes: 0, bytes_max };
+            for piece in &plan {
+                if !self.read(piece, &mut collected)? {
+                    break;
+                }
+            }
+            // A truncation while reading may have made some of these obsolete. It is rare, so
+            // reading again is cheaper than keeping the writer out.
+            let index = self.index.read().expect("no holder of the index panics");
+            if index.version() == version {
+                return Ok(collected.entries);
+            }
+        }
+    }
+
+    /// Collects the entries of one piece; false when the limit is reached.
+    fn read(&mut self, piece: &Piece, collected: &mut Collected) -> Result<bool, WalError> {
+        let mut next = piece.first;
+        let RecordPlace { mut segment, mut offset } = piece.from;
+        let mut scanner = self.scanner(segment)?;
+        while next <= piece.last {
+            match scanner.record(offset)? {
+                Found::Record { payload, end, .. } => {
+                    let batch = batch::decode(payload).map_err(|error| {
+                        self.damaged(
+                            segment,
+                            offset,
+                            format!("the record can not be read: {error}"),
+                        )
+                    })?;
+                    for entry in batch::entries(batch) {
+                        if next > piece.last {
+                            break;
+                        }
+                        if entry.index() < next {
+                            continue;
+                        }
+                        if entry.index() > next {
+                            let what = format!("entry {next} is missing before {}", entry.index());
+                            return Err(self.damaged(segment, offset, what));
+                        }
+                        if !collected.take(entry) {
+                            return Ok(false);
+                        }
+                        next = next.next();
+                    }
+                    offset = end;
+                }
+                Found::Nothing => {
+                    if !self.disk.exists(&segment::name(segment + 1))? {
+                        let what = format!("the log ends before entry {next}, which it held");
+                        return Err(self.damaged(segment, offset, what));
+                    }
+                    segment += 1;
+                    offset = SEGMENT_HEADER_BYTES;
+                    scanner = self.scanner(segment)?;
+                }
+                Found::Bad(what) => return Err(self.damaged(segment, offset, what)),
+            }
+        }
+        Ok(true)
+    }
+
+    fn scanner(&mut self, number: u64) -> Result<SegmentScanner<D::File>, WalError> {
+        let file = match &self.open {
+            Some((open, file)) if *open == number => Arc::clone(file),
+            _ => {
+                let file = Arc::new(self.disk.open(&segment::name(number))?);
+                self.open = Some((number, Arc::clone(&file)));
+                file
+            }
+        };
+        Ok(SegmentScanner::new(file, self.directory, number)?)
+    }
+
+    fn damaged(&self, segment: u64, offset: u64, what: String) -> WalError {
+        WalError::Damaged { location: self.disk.location(&segment::name(segment)), offset, what }
+    }
+}
+
+/// Entries found so far, up to a limit.
+struct Collected {
+    entries: Vec<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Collected {
+    /// Takes an entry, unless there is one already and the limit would be exceeded.
+    fn take(&mut self, entry: Entry) -> bool {
+        let bytes = self.bytes.saturating_add(entry.size_bytes());
+        if !self.entries.is_empty() && bytes > self.bytes_max {
+            return false;
+        }
+        self.bytes = bytes;
+        self.entries.push(entry);
+        true
+    }
+}

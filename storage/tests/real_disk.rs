@@ -1,0 +1,102 @@
+//! The log on a real file system.
+
+mod common;
+
+use std::fs;
+use std::io;
+
+use common::{Model, open, tiny};
+use consensus::{Persist, Random};
+use storage::{Disk, DiskFile, RealDisk, WalOptions};
+
+#[test]
+fn a_directory_has_one_user_at_a_time() {
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let path = parent.path().join("made/on/the/way");
+    let disk = RealDisk::open(&path).expect("it is made");
+    let clone = disk.clone();
+    let error = RealDisk::open(&path).expect_err("it is taken");
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    let text = error.to_string();
+    for part in [path.to_str().unwrap(), &format!("pid {}", std::process::id()), "stop it first"] {
+        assert!(text.contains(part), "{part:?} in: {text}");
+    }
+    drop(disk);
+    RealDisk::open(&path).expect_err("a clone still has it");
+    drop(clone);
+    RealDisk::open(&path).expect("it is free again");
+}
+
+#[test]
+fn a_path_that_is_no_directory_is_refused_by_name() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let error = RealDisk::open(file.path().join("below")).expect_err("a file has no files");
+    assert!(error.to_string().contains(file.path().to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn every_error_names_file_and_operation() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = RealDisk::open(directory.path()).expect("it opens");
+    let text = disk.open("missing").expect_err("there is no such file").to_string();
+    assert!(text.contains("missing: opening"), "{text}");
+    let file = disk.create("there").expect("it is new");
+    assert_eq!(disk.create("there").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    let text = file.read_at(5, &mut [0; 3]).expect_err("it is empty").to_string();
+    assert!(text.contains("there: reading 3 bytes at offset 5"), "{text}");
+    file.allocate(10_000).expect("there is room");
+    assert_eq!(file.length().expect("it is open"), 10_000);
+    file.set_length(100).expect("it is open");
+    assert_eq!(file.length().expect("it is open"), 100);
+    disk.rename("there", "elsewhere").expect("it exists");
+    assert_eq!(disk.list().expect("it is readable"), ["elsewhere", "lock"]);
+    disk.remove("elsewhere").expect("it exists");
+    assert!(!disk.exists("elsewhere").expect("it is readable"));
+}
+
+#[test]
+fn a_log_is_found_again_as_it_was_left() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut random = Random::new(3);
+    let mut model = Model::default();
+    for life in 0..6 {
+        let disk = RealDisk::open(directory.path()).expect("it is free");
+        let (mut wal, recovery) = open(&disk, tiny()).expect("it is whole");
+        assert_eq!(recovery.created, life == 0);
+        assert_eq!(recovery.torn_tail, None);
+        assert!(model.is(&recovery, &mut wal.reader()), "life {life}");
+        for _ in 0..50 {
+            let persist = model.random_persist(&mut random);
+            model.apply(&persist);
+            wal.append(&[persist]).expect("the disk works");
+            if wal.needs_spare() {
+                let request = wal.request_spare();
+                let spare = std::thread::spawn(|| request.create()).join().expect("no panic");
+                wal.offer_spare(spare.expect("the disk works")).expect("no other is there");
+            }
+        }
+        if life % 2 == 0 {
+            wal.close().expect("the disk works");
+        }
+    }
+}
+
+#[test]
+fn a_segment_keeps_its_length_and_blocks_while_it_is_written() {
+    use std::os::unix::fs::MetadataExt;
+
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = RealDisk::open(directory.path()).expect("it opens");
+    let options = WalOptions { first_segment_bytes: 1 << 20, ..WalOptions::default() };
+    let (mut wal, _) = open(&disk, options).expect("it is new");
+    let path = directory.path().join("log-0000000000000001.wal");
+    let shape = || fs::metadata(&path).map(|metadata| (metadata.len(), metadata.blocks())).unwrap();
+    let before = shape();
+    assert_eq!(before.0, 1 << 20);
+    assert!(before.1 * 512 >= before.0, "all of it has blocks: {before:?}");
+    for index in 1..=100 {
+        let entries = vec![common::entry(1, index, 5000)];
+        wal.append(&[Persist { entries, ..Persist::default() }]).expect("the disk works");
+    }
+    assert_eq!(shape(), before, "a sync has nothing but data to write");
+}

@@ -1,0 +1,259 @@
+//! The store: what is written is read, power cuts leave whole batches, doubt is refused.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use consensus::{Position, Random, WallTime};
+use kvcore::store::{Revision, Row, RowId, Store, StoreBatch, StoreState};
+use storage::{DirectoryId, Disk, DiskFile, RealDisk, RedbStore, RedbStoreOptions, SimulatedDisk};
+
+const DIRECTORY: DirectoryId = DirectoryId(77);
+
+fn options() -> RedbStoreOptions {
+    RedbStoreOptions { cache_bytes: 1 << 20, ..RedbStoreOptions::new(DIRECTORY) }
+}
+
+fn id(revision: u64, place: u32) -> RowId {
+    RowId { revision: Revision(revision), place }
+}
+
+/// The store as a map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Model {
+    rows: BTreeMap<RowId, Row>,
+    state: StoreState,
+}
+
+impl Model {
+    fn apply(&mut self, batch: &StoreBatch) {
+        for id in &batch.removed {
+            self.rows.remove(id);
+        }
+        self.rows.extend(batch.added.iter().cloned());
+        self.state = batch.state;
+    }
+
+    fn random_batch(&self, random: &mut Random) -> StoreBatch {
+        let mut state = self.state;
+        let mut added = Vec::new();
+        for _ in 0..random.below(6) {
+            state.revision.0 += 1;
+            for place in 0..=u32::try_from(random.below(3)).expect("small") {
+                let length = usize::try_from(random.below(600)).expect("small");
+                let value = (!random.one_in(4)).then(|| Bytes::from(vec![7; length]));
+                let key = Bytes::from(format!("key {}", random.below(50)));
+                let create_revision = Revision(1 + random.below(state.revision.0));
+                let version = random.below(9);
+                let row = Row { key, value, create_revision, version };
+                added.push((RowId { revision: state.revision, place }, row));
+            }
+        }
+        let mut removed = Vec::new();
+        if random.one_in(3) {
+            let one_in = 1 + random.below(3) * 40;
+            removed.extend(self.rows.keys().filter(|_| random.one_in(one_in)));
+            state.compacted = state.revision;
+        }
+        state.applied = Position::new(3, state.applied.index.0 + 1);
+        state.wall = WallTime(random.next_u64());
+        state.digest = u128::from(random.next_u64()) << 64;
+        StoreBatch { added, removed, state }
+    }
+
+    fn is(&self, store: &RedbStore) -> bool {
+        store.state().expect("it is readable") == self.state
+            && store
+                .rows(id(0, 0), usize::MAX)
+                .expect("it is readable")
+                .into_iter()
+                .eq(self.rows.iter().map(|(id, row)| (*id, row.clone())))
+    }
+}
+
+fn exercise<D: Disk>(disk: &D) {
+    let mut random = Random::new(5);
+    let mut model = Model::default();
+    for _ in 0..3 {
+        let store = RedbStore::open(disk, options()).expect("it is whole");
+        assert!(model.is(&store));
+        for _ in 0..40 {
+            let batch = model.random_batch(&mut random);
+            model.apply(&batch);
+            store.write(&batch).expect("the disk works");
+            let probe = id(random.below(model.state.revision.0 + 2), 0);
+            assert_eq!(store.row(probe).expect("it is readable").as_ref(), model.rows.get(&probe));
+            let limit = usize::try_from(random.below(5)).expect("small");
+            let found = store.rows(probe, limit).expect("it is readable");
+            let wanted: Vec<_> =
+                model.rows.range(probe..).take(limit).map(|(id, row)| (*id, row.clone())).collect();
+            assert_eq!(found, wanted);
+        }
+        assert!(model.is(&store));
+    }
+}
+
+#[test]
+fn what_is_written_is_read_on_a_simulated_disk() {
+    exercise(&SimulatedDisk::new());
+}
+
+#[test]
+fn what_is_written_is_read_on_a_real_disk() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    exercise(&RealDisk::open(directory.path()).expect("it opens"));
+}
+
+#[test]
+fn a_new_store_is_empty() {
+    let store = RedbStore::open(&SimulatedDisk::new(), options()).expect("it is made");
+    assert_eq!(store.state(), Ok(StoreState::default()));
+    assert_eq!(store.row(id(1, 0)), Ok(None));
+    assert_eq!(store.rows(id(0, 0), 10), Ok(Vec::new()));
+}
+
+/// One store through many power cuts. Returns how many times it was opened afterwards.
+fn lives(seed: u64) -> u64 {
+    let mut random = Random::new(seed);
+    let mut disk = SimulatedDisk::new();
+    let mut states = vec![Model::default()];
+    let mut opened = 0;
+    for life in 0..12 {
+        if random.one_in(4) {
+            disk.fail_sync(random.below(20));
+        } else {
+            disk.halt_after(random.below(120));
+        }
+        // A store that can not be opened while the process dies tells nothing.
+        if let Ok(store) = RedbStore::open(&disk, options()) {
+            opened += 1;
+            let found = states.iter().position(|state| state.is(&store));
+            let found = found.unwrap_or_else(|| {
+                panic!("seed {seed}, life {life}: {:?} is none of what was written", store.state())
+            });
+            states = vec![states[found].clone()];
+            for _ in 0..random.below(15) {
+                let mut state = states[states.len() - 1].clone();
+                let batch = state.random_batch(&mut random);
+                state.apply(&batch);
+                states.push(state);
+                if store.write(&batch).is_err() {
+                    store.write(&batch).expect_err("a store that failed takes nothing more");
+                    break;
+                }
+                states.drain(..states.len() - 1);
+            }
+        }
+        disk.crash(random.next_u64());
+    }
+    let store = RedbStore::open(&disk, options()).expect("no power cut makes a store unreadable");
+    assert!(states.iter().any(|state| state.is(&store)), "seed {seed}: {:?}", store.state());
+    opened
+}
+
+#[test]
+fn rows_and_state_agree_after_every_power_cut() {
+    let opened: u64 = (0..60).map(lives).sum();
+    assert!(opened > 400, "most power cuts are followed by an open: {opened}");
+}
+
+#[test]
+fn a_store_of_another_directory_is_refused() {
+    let disk = SimulatedDisk::new();
+    drop(RedbStore::open(&disk, options()).expect("it is made"));
+    let other = RedbStoreOptions::new(DirectoryId(78));
+    let text = RedbStore::open(&disk, other).expect_err("it is another's").to_string();
+    for part in ["store.redb", "belongs to data directory", "remove this file", "from the log"] {
+        assert!(text.contains(part), "{part:?} in: {text}");
+    }
+}
+
+#[test]
+fn a_state_that_can_not_be_is_refused() {
+    let row = Row { key: Bytes::from("a"), value: None, create_revision: Revision(1), version: 0 };
+    let ahead = StoreBatch { added: vec![(id(9, 0), row)], ..StoreBatch::default() };
+    let state = StoreState { compacted: Revision(2), revision: Revision(1), ..Default::default() };
+    let compacted = StoreBatch { state, ..StoreBatch::default() };
+    for (batch, what) in [(ahead, "a row of revision 9"), (compacted, "compacted to 2")] {
+        let disk = SimulatedDisk::new();
+        let store = RedbStore::open(&disk, options()).expect("it is made");
+        store.write(&batch).expect("the disk works");
+        drop(store);
+        let text = RedbStore::open(&disk, options()).expect_err("it is impossible").to_string();
+        assert!(text.contains(what) && text.contains("remove this file"), "{text}");
+    }
+}
+
+#[test]
+fn a_damaged_or_foreign_file_is_refused_with_the_remedy() {
+    let disk = SimulatedDisk::new();
+    let store = RedbStore::open(&disk, options()).expect("it is made");
+    let mut model = Model::default();
+    let mut random = Random::new(1);
+    for _ in 0..20 {
+        let batch = model.random_batch(&mut random);
+        model.apply(&batch);
+        store.write(&batch).expect("the disk works");
+    }
+    drop(store);
+    let whole = disk.content("store.redb").expect("it exists");
+    let cut = &whole[..whole.len() / 2];
+    for content in [b"this is no store, whatever its name says".as_slice(), cut, &[0; 8192]] {
+        disk.put("store.redb", content);
+        let text = RedbStore::open(&disk, options()).expect_err("it is damaged").to_string();
+        assert!(text.contains("store.redb") && text.contains("remove this file"), "{text}");
+    }
+    disk.take("store.redb");
+    let store = RedbStore::open(&disk, options()).expect("the remedy helps");
+    assert_eq!(store.state(), Ok(StoreState::default()));
+}
+
+#[test]
+fn reads_run_beside_writes() {
+    let disk = SimulatedDisk::new();
+    let store = RedbStore::open(&disk, options()).expect("it is made");
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            loop {
+                let before = store.state().expect("it is readable");
+                let last = store.rows(id(before.revision.0, 0), 1).expect("it is readable");
+                let after = store.state().expect("it is readable");
+                assert!(before.revision <= after.revision, "a store never goes back");
+                if before.revision.0 > 0 {
+                    assert_eq!(last[0].0, id(before.revision.0, 0), "rows come with their state");
+                }
+                if after.revision.0 == 200 {
+                    break;
+                }
+            }
+        });
+        for revision in 1..=200 {
+            let state = StoreState { revision: Revision(revision), ..StoreState::default() };
+            let row = Row {
+                key: Bytes::from("k"),
+                value: Some(Bytes::from("v")),
+                create_revision: Revision(1),
+                version: revision,
+            };
+            let added = vec![(id(revision, 0), row)];
+            store.write(&StoreBatch { added, removed: Vec::new(), state }).expect("works");
+        }
+        reader.join().expect("the reader found no fault");
+    });
+}
+
+#[test]
+fn the_simulated_disk_keeps_a_removed_file_for_who_has_it_open() {
+    let mut disk = SimulatedDisk::new();
+    let file = disk.create("a").expect("it is new");
+    file.write_at(0, b"abc").expect("works");
+    file.sync_data().expect("works");
+    disk.sync_directory().expect("works");
+    disk.remove("a").expect("it exists");
+    disk.sync_directory().expect("works");
+    let mut bytes = [0; 3];
+    file.read_at(0, &mut bytes).expect("it is still open");
+    assert_eq!(&bytes, b"abc");
+    disk.crash(1);
+    assert!(file.read_at(0, &mut bytes).is_err(), "its process is dead");
+    assert!(!disk.exists("a").expect("works"));
+}
