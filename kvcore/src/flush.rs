@@ -1,0 +1,121 @@
+//! Carrying what was applied over to the store, and forgetting what was compacted.
+//!
+//! A compaction becomes durable before anything is removed: only then is the index pruned, some rows
+//! at a time, and the rows that fall out of it go to the store as removals with later batches. So no
+//! crash can leave a store from which a row is missing that its own state calls readable, and a
+//! compaction of a million rows delays nobody.
+
+use consensus::Index;
+
+use crate::machine::Machine;
+use crate::overlay::row_bytes;
+use crate::store::{Row, RowId, Store, StoreBatch, StoreState};
+
+/// The most rows that one batch removes.
+pub const REMOVED_ROWS_MAX: usize = 4096;
+/// The most rows that wait to be removed; pruning pauses at that.
+const REMOVALS_MAX: usize = 4 * REMOVED_ROWS_MAX;
+/// Rows of the journal that are pruned after each batch, besides two for each row added: so pruning
+/// always gains on writing.
+const PRUNED_ROWS: usize = 1024;
+
+impl<S: Store> Machine<S> {
+    /// The next batch for the store, or `None` when there is nothing to write: whole entries up to
+    /// the smaller of what is applied here and what is `durable` in the log, no more than `bytes_max`
+    /// bytes of rows (but at least one entry), and rows that compaction freed.
+    ///
+    /// Whoever writes the batch calls [`Machine::flushed`] before asking for the next one.
+    #[must_use]
+    pub fn flush_batch(&self, durable: Index, bytes_max: usize) -> Option<StoreBatch> {
+        let mut batch = StoreBatch { state: self.flushed, ..StoreBatch::default() };
+        let mut bytes = 0;
+        for checkpoint in &self.checkpoints {
+            if checkpoint.applied.index > durable {
+                break;
+            }
+            if checkpoint.revision > batch.state.revision {
+                let rows = self.unflushed_rows(checkpoint);
+                let added: usize = rows.iter().map(row_bytes).sum();
+                if bytes + added > bytes_max && bytes > 0 {
+                    break;
+                }
+                bytes += added;
+                for (place, row) in (0..).zip(rows) {
+                    let id = RowId { revision: checkpoint.revision, place };
+                    batch.added.push((id, row.clone()));
+                }
+            }
+            batch.state = *checkpoint;
+        }
+        batch.removed.extend(self.removals.iter().take(REMOVED_ROWS_MAX));
+        let is_news = batch.state.applied > self.flushed.applied || !batch.removed.is_empty();
+        is_news.then_some(batch)
+    }
+
+    fn unflushed_rows(&self, checkpoint: &StoreState) -> &[Row] {
+        self.overlay
+            .revision(checkpoint.revision)
+            .expect("rows stay in memory until they are in the store")
+    }
+
+    /// Notes that the batch of [`Machine::flush_batch`] is durable, and prunes some of what was
+    /// compacted. Takes time in proportion to the batch.
+    ///
+    /// # Panics
+    /// If the batch is not the one that `flush_batch` gave last.
+    pub fn flushed(&mut self, batch: &StoreBatch) {
+        let mut state = self.flushed;
+        while let Some(checkpoint) = self.checkpoints.front() {
+            if checkpoint.applied.index > batch.state.applied.index {
+                break;
+            }
+            state = *checkpoint;
+            self.checkpoints.pop_front();
+        }
+        assert!(state == batch.state, "the store has the state of an applied entry");
+        self.flushed = state;
+        self.overlay.flushed(state.revision);
+        let removed = self.removals.drain(..batch.removed.len());
+        assert!(removed.eq(batch.removed.iter().copied()), "rows are removed in order");
+        self.prune(PRUNED_ROWS + 2 * batch.added.len());
+    }
+
+    /// Forgets up to `rows_max` rows of what the store's own compaction freed.
+    ///
+    /// Of each row of the journal up to the compacted revision, what it superseded goes; a tombstone
+    /// goes itself. Only the rows of the compacted revision stay, tombstones too, until the next
+    /// compaction: a watch may begin there.
+    fn prune(&mut self, rows_max: usize) {
+        let target = self.flushed.compacted;
+        for _ in 0..rows_max {
+            if self.removals.len() >= REMOVALS_MAX {
+                return;
+            }
+            let passed =
+                self.kept > 0 && self.journal.get(0).is_some_and(|row| row.id.revision < target);
+            if passed {
+                // What this row superseded went when it was kept.
+                let row = self.journal.pop().expect("it was just seen");
+                self.kept -= 1;
+                if row.tombstone {
+                    self.index.forget_tombstone(row.key, row.id, &mut self.removals);
+                }
+                continue;
+            }
+            let Some(row) = self.journal.get(self.kept) else { return };
+            if row.id.revision > target {
+                return;
+            }
+            self.index.forget_before(row.key, row.id.revision, &mut self.removals);
+            if row.id.revision == target {
+                self.kept += 1;
+                continue;
+            }
+            assert!(self.kept == 0, "only rows of the compacted revision are kept");
+            self.journal.pop();
+            if row.tombstone {
+                self.index.forget_tombstone(row.key, row.id, &mut self.removals);
+            }
+        }
+    }
+}

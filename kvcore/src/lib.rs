@@ -1,0 +1,94 @@
+//! The key-value server's pure core: the replica over any consensus protocol, and the MVCC state machine
+//!
+//! # The state machine
+//!
+//! [`Machine`] turns the log into a key-value store with history. Each [`Entry`](consensus::Entry)
+//! is applied once, in order, and the same entries give the same store on every replica: it reads no
+//! clock and draws no randomness, and the only time that it knows is the one written in the entries.
+//!
+//! ## Intuition
+//!
+//! Think of a ledger that is only ever written at its end. Every change of the store takes the next
+//! [`Revision`] and appends a [`Row`](store::Row) for each key that it changes: the new value, or a
+//! tombstone. Nothing is overwritten, so the store as it was at any revision is still there: of each
+//! key, the last row at or before that revision. Reading the past, watching from a past revision and
+//! comparing replicas at a common revision are then all the same thing, looking at the ledger with
+//! one's thumb on a line. Compaction tears out lines that no allowed thumb position can see.
+//!
+//! ## Where things are
+//!
+//! - **Index** (memory): every key in order, with the addresses of its rows, 12 bytes each.
+//! - **Journal** (memory): for each retained row, in order, which key it is about, 8 bytes each.
+//! - **Overlay** (memory): the rows that are not in the store yet, and the most recent of those that
+//!   are.
+//! - **[`Store`]** (disk): all rows up to some entry, with that entry's position, in one transaction.
+//!
+//! A write is finished when it is applied; the store follows at its own pace ([`Machine::flush_batch`],
+//! [`Machine::flushed`]) and is rebuilt from the log when it is behind. Reading has two steps, so that
+//! a lock around the machine is never held during disk access: the machine says where rows are
+//! ([`Machine::locate`], [`Machine::plan_range`], [`Machine::events`]), and the answer is fetched from
+//! the store without it ([`Located::fetch`], [`RangePlan::fetch`], [`EventsPlan::fetch`]).
+//! [`FetchError::Vanished`] means that compaction came in between: ask the machine again.
+//!
+//! ## Semantics, as in etcd
+//!
+//! - A new store is at revision 1. A command that changes something makes the next revision, however
+//!   many keys it changes; one that fails or deletes nothing makes none.
+//! - A put, even of the same value, is a change: it counts up the key's `version`. A deletion ends the
+//!   key's generation: the next put begins at version 1 with a new `create_revision`.
+//! - Compaction to R keeps R itself readable and watchable, deletions at R included; reads and watches
+//!   from before R are told R. What a compaction frees goes bit by bit, after it is durable.
+//! - A watch gets whole revisions, in order, without gaps or repetition, from the revision on that it
+//!   names; from a future one it gets nothing earlier.
+//!
+//! ## Invariants
+//!
+//! - Equal log prefixes give equal [`Machine::state`]s, digest included, whatever was flushed when.
+//! - Revisions have no gaps, and the revision never decreases, crashes included: it is part of the
+//!   state that the store keeps, and not derived from the rows that compaction left.
+//! - The store is a prefix of what is applied; its digest is checked against its rows when it is
+//!   opened.
+//!
+//! ## Caveats
+//!
+//! - A deletion of many keys is one command and one revision: it takes time and memory in proportion
+//!   to the keys, and a watch gets all of it at once.
+//! - Rows in memory share the buffers that their commands arrived in, so memory is bounded by the
+//!   sizes of those buffers rather than of the rows.
+//! - The digest detects accidents, not adversaries.
+
+mod apply;
+mod command;
+mod digest;
+mod events;
+mod flush;
+mod index;
+mod journal;
+mod keys;
+mod machine;
+mod memory;
+mod open;
+mod outcome;
+mod overlay;
+mod range;
+mod read;
+pub mod replica;
+pub mod store;
+
+pub use command::{
+    CONDITIONS_MAX, Command, Condition, Envelope, Header, InvalidCommand, KEY_BYTES_MAX, RequestId,
+    VALUE_BYTES_MAX,
+};
+pub use digest::{DIGESTS_MAX, Digest};
+pub use events::{
+    Compacted, Event, EventKind, EventLimits, Events, EventsPlan, RevisionEvents, WatchFilter,
+};
+pub use flush::REMOVED_ROWS_MAX;
+pub use keys::Keys;
+pub use machine::{CACHE_BYTES_DEFAULT, Machine, Statistics};
+pub use memory::MemoryStore;
+pub use open::OpenError;
+pub use outcome::{Applied, ConditionFailure, Found, Outcome};
+pub use range::{Order, Range, RangePlan, RangePlanner, RangeResult, SortBy};
+pub use read::{FetchError, KeyValue, Located, ReadError};
+pub use store::{Revision, RowId, Store};

@@ -1,0 +1,342 @@
+//! The state machine itself: what it holds and how it is read.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use consensus::{Position, WallTime};
+
+use crate::digest::{Digest, Digests};
+use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
+use crate::index::{Index, KeyEntry};
+use crate::journal::{Journal, JournalRow};
+use crate::overlay::Overlay;
+use crate::range::{Range, RangePlan, RangePlanner, RangeResult, SortBy};
+use crate::read::{KeyValue, Located, ReadError};
+use crate::store::{Revision, RowId, Store, StoreError, StoreState};
+
+/// The bytes of rows that stay in memory by default after they are in the store.
+pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
+
+/// The replicated key-value store: the log entries that it applied, made readable.
+///
+/// Invariants:
+/// - the same entries give the same state, answers and digest, whatever is flushed when;
+/// - a revision has at least one row, and there is no gap between revisions;
+/// - every row that the index refers to is in the overlay or in the store;
+/// - the store is never ahead of what is applied, and no row leaves it before a compaction beyond
+///   that row is durable in it.
+pub struct Machine<S> {
+    pub(crate) store: S,
+    pub(crate) index: Index,
+    pub(crate) journal: Journal,
+    pub(crate) overlay: Overlay,
+    pub(crate) digests: Digests,
+    pub(crate) applied: Position,
+    pub(crate) wall: WallTime,
+    pub(crate) revision: Revision,
+    pub(crate) compacted: Revision,
+    /// What is durable in the store.
+    pub(crate) flushed: StoreState,
+    /// The state after each entry that is not in the store yet. Shorter the more often the store is
+    /// written; its owner holds back when [`Statistics::unflushed_entries`] grows too large.
+    pub(crate) checkpoints: VecDeque<StoreState>,
+    /// Rows that nothing refers to any more and that the store shall remove.
+    pub(crate) removals: VecDeque<RowId>,
+    /// Rows at the front of the journal that compaction has seen and that watches still need.
+    pub(crate) kept: usize,
+}
+
+/// Figures of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Keys that exist.
+    pub keys: usize,
+    /// Rows that can be read at some revision, or wait to be forgotten after a compaction.
+    pub versions: usize,
+    /// The store's revision.
+    pub revision: Revision,
+    /// The oldest revision that can be read.
+    pub compacted: Revision,
+    /// Rows in memory.
+    pub overlay_rows: usize,
+    /// Their bytes.
+    pub overlay_bytes: usize,
+    /// Entries that are not in the store yet.
+    pub unflushed_entries: usize,
+    /// The bytes of rows that are not in the store yet.
+    pub unflushed_bytes: usize,
+    /// Rows that the store has yet to remove, of those that compaction has come to.
+    pub removals: usize,
+    /// The memory of the index, in bytes, estimated.
+    pub index_bytes: usize,
+}
+
+impl<S: Store> Machine<S> {
+    /// The last entry that was applied.
+    #[must_use]
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The store's revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The oldest revision that can be read.
+    #[must_use]
+    pub fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    /// The digest of all current rows.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digests.current()
+    }
+
+    /// The digest as of a revision; `None` for one that is not among the most recent
+    /// [`crate::DIGESTS_MAX`], or before the store was opened.
+    #[must_use]
+    pub fn digest_at(&self, revision: Revision) -> Option<Digest> {
+        self.digests.at(revision)
+    }
+
+    /// The whole of the state besides the rows. Replicas with equal positions have equal states.
+    #[must_use]
+    pub fn state(&self) -> StoreState {
+        StoreState {
+            applied: self.applied,
+            wall: self.wall,
+            revision: self.revision,
+            compacted: self.compacted,
+            digest: self.digests.current().rows,
+        }
+    }
+
+    /// The state that is durable in the store.
+    #[must_use]
+    pub fn flushed_state(&self) -> StoreState {
+        self.flushed
+    }
+
+    /// The store, for fetching what was located.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Figures about memory and progress. Takes constant time.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            keys: self.index.live(),
+            versions: self.index.versions(),
+            revision: self.revision,
+            compacted: self.compacted,
+            overlay_rows: self.overlay.rows(),
+            overlay_bytes: self.overlay.bytes(),
+            unflushed_entries: self.checkpoints.len(),
+            unflushed_bytes: self.overlay.unflushed_bytes(),
+            removals: self.removals.len(),
+            index_bytes: self.index.bytes_estimate() + self.journal.bytes_estimate(),
+        }
+    }
+
+    /// Says where the row of a key is, as of a revision or now. Takes the time of one look-up.
+    ///
+    /// # Errors
+    /// When the revision was compacted or does not exist yet.
+    pub fn locate(&self, key: &[u8], at: Option<Revision>) -> Result<Located, ReadError> {
+        let at = self.readable(at)?;
+        let row = self.index.find(key).and_then(|id| self.index.entry(id).at(at));
+        Ok(row.map_or(Located::Absent, |id| self.resolve(id)))
+    }
+
+    /// Reads a key as of a revision or now, from the store too if need be.
+    ///
+    /// # Errors
+    /// When the revision was compacted or does not exist yet, or when the store fails.
+    pub fn get(&self, key: &[u8], at: Option<Revision>) -> Result<Option<KeyValue>, ReadError> {
+        Ok(self.locate(key, at)?.fetch(&self.store)?)
+    }
+
+    /// Plans a range in one go. Looks at every key of the range, because it counts them.
+    ///
+    /// # Errors
+    /// When the revision was compacted or does not exist yet.
+    pub fn plan_range(&self, range: &Range) -> Result<RangePlan, ReadError> {
+        let mut planner = RangePlanner::new(range.clone());
+        self.plan_range_step(&mut planner, usize::MAX)?;
+        Ok(planner.finish())
+    }
+
+    /// Goes on with the plan of a range, looking at no more than `keys_max` keys. Between two steps
+    /// anything may be applied and flushed.
+    ///
+    /// # Errors
+    /// When the revision does not exist yet or is compacted, which may also happen between steps: a
+    /// range that is read as of now is then begun anew.
+    pub fn plan_range_step(
+        &self,
+        planner: &mut RangePlanner,
+        keys_max: usize,
+    ) -> Result<(), ReadError> {
+        let at = self.readable(planner.at.or(planner.range.at))?;
+        planner.at = Some(at);
+        let rest = planner.rest.clone();
+        let mut keys = self.index.span(&rest);
+        for looked in 1.. {
+            if planner.only_counts() && self.count_is_known(planner, at) {
+                planner.count = self.index.live() as u64;
+                planner.complete();
+                break;
+            }
+            let next = if planner.is_backward() { keys.next_back() } else { keys.next() };
+            let Some((key, id)) = next else {
+                planner.complete();
+                break;
+            };
+            let entry = self.index.entry(id);
+            if let Some(row) = entry.at(at) {
+                self.plan_row(planner, key, entry, row);
+            }
+            if looked >= keys_max {
+                planner.rest.pass(Bytes::copy_from_slice(key), planner.is_backward());
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a range is about all keys as they are now: their number is always at hand.
+    fn count_is_known(&self, planner: &RangePlanner, at: Revision) -> bool {
+        planner.range.keys.is_all() && planner.range.cursor.is_none() && at == self.revision
+    }
+
+    fn plan_row(&self, planner: &mut RangePlanner, key: &[u8], entry: &KeyEntry, row: RowId) {
+        let current = entry.current().filter(|current| current.id == row);
+        let number = match planner.range.sort {
+            SortBy::Key => Some(0),
+            SortBy::ModRevision => Some(row.revision.0),
+            SortBy::Version => current.map(|current| current.version),
+            SortBy::CreateRevision => current.map(|current| current.create_revision.0),
+            SortBy::Value => None,
+        };
+        let without_value = current.filter(|_| planner.needs_no_value());
+        planner.add(key, number, || match without_value {
+            Some(current) => Located::Resident(KeyValue {
+                key: Bytes::copy_from_slice(key),
+                value: Bytes::new(),
+                create_revision: current.create_revision,
+                mod_revision: row.revision,
+                version: current.version,
+            }),
+            None => self.resolve(row),
+        });
+    }
+
+    /// Reads a range, from the store too if need be.
+    ///
+    /// # Errors
+    /// When the revision was compacted or does not exist yet, or when the store fails.
+    pub fn range(&self, range: &Range) -> Result<RangeResult, ReadError> {
+        Ok(self.plan_range(range)?.fetch(&self.store)?)
+    }
+
+    /// The events that a watcher wants from this revision on, as far as the limits allow.
+    ///
+    /// From a revision that does not exist yet there are none, and none earlier either. Looks at the
+    /// rows of at most `revisions_max` revisions, and at values not at all.
+    ///
+    /// # Errors
+    /// When the revision is before the compacted one. The compacted revision itself is whole.
+    pub fn events(
+        &self,
+        filter: &WatchFilter,
+        from: Revision,
+        limits: EventLimits,
+    ) -> Result<EventsPlan, Compacted> {
+        if from < self.compacted {
+            return Err(Compacted { requested: from, compacted: self.compacted });
+        }
+        let mut plan = EventsPlan { events: Vec::new(), next: from, bytes_max: limits.bytes_max };
+        if from > self.revision {
+            return Ok(plan);
+        }
+        plan.next = Revision(self.revision.0 + 1);
+        let (mut revisions, mut bytes) = (0, 0);
+        for row in self.journal.from(from) {
+            if row.id.place == 0 {
+                let full = revisions >= limits.revisions_max
+                    || plan.events.len() >= limits.events_max
+                    || bytes >= limits.bytes_max;
+                if full && revisions > 0 {
+                    plan.next = row.id.revision;
+                    break;
+                }
+                revisions += 1;
+            }
+            if let Some(event) = self.plan_event(filter, row) {
+                bytes += event.resident_bytes();
+                plan.events.push(event);
+            }
+        }
+        Ok(plan)
+    }
+
+    fn plan_event(&self, filter: &WatchFilter, row: JournalRow) -> Option<PlannedEvent> {
+        let JournalRow { id, key, tombstone } = row;
+        let wanted = if tombstone { filter.deletes } else { filter.puts };
+        let entry = self.index.entry(key);
+        if !wanted || !filter.keys.contains(entry.key()) {
+            return None;
+        }
+        let change = if tombstone {
+            Change::Delete(Bytes::copy_from_slice(entry.key()))
+        } else {
+            Change::Put(self.resolve(id))
+        };
+        let before = Revision(id.revision.0 - 1);
+        let tells = filter.previous && before >= self.compacted;
+        let previous = tells.then(|| entry.at(before)).flatten();
+        let previous = previous.map_or(Located::Absent, |id| self.resolve(id));
+        Some(PlannedEvent { id, change, previous })
+    }
+
+    /// The revision to read at.
+    fn readable(&self, at: Option<Revision>) -> Result<Revision, ReadError> {
+        let (current, compacted) = (self.revision, self.compacted);
+        match at {
+            None => Ok(current),
+            Some(requested) if requested > current => Err(ReadError::Future { requested, current }),
+            Some(requested) if requested < compacted => {
+                Err(ReadError::Compacted { requested, compacted })
+            }
+            Some(requested) => Ok(requested),
+        }
+    }
+
+    /// Where a row is that is no tombstone.
+    pub(crate) fn resolve(&self, id: RowId) -> Located {
+        match self.overlay.get(id) {
+            Some(row) => {
+                Located::Resident(KeyValue::of(id, row).expect("the index knows tombstones"))
+            }
+            None => Located::Stored(id),
+        }
+    }
+
+    /// Whether a row has this value, wherever the row is.
+    pub(crate) fn has_value(&self, id: RowId, value: &Bytes) -> Result<bool, StoreError> {
+        if let Some(row) = self.overlay.get(id) {
+            return Ok(row.value.as_ref() == Some(value));
+        }
+        let row = self.store.row(id)?.ok_or_else(|| {
+            let RowId { revision, place } = id;
+            StoreError(format!("the row of revision {revision} at place {place} is missing"))
+        })?;
+        Ok(row.value.as_ref() == Some(value))
+    }
+}

@@ -1,0 +1,98 @@
+//! A store in memory, for the simulator and for tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::store::{Row, RowId, Store, StoreBatch, StoreError, StoreState};
+
+/// A store that lasts as long as the process. It keeps to the whole contract of [`Store`] and
+/// asserts that its caller does too.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    content: Mutex<Content>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    rows: BTreeMap<RowId, Row>,
+    state: StoreState,
+}
+
+impl MemoryStore {
+    /// A new store without rows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn row_count(&self) -> usize {
+        self.content().rows.len()
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().expect("no thread panicked while it held the store")
+    }
+}
+
+impl Clone for MemoryStore {
+    /// A copy of the content as it is now: what a crash at this moment would leave.
+    fn clone(&self) -> Self {
+        Self { content: Mutex::new(self.content().clone()) }
+    }
+}
+
+impl Store for MemoryStore {
+    fn row(&self, id: RowId) -> Result<Option<Row>, StoreError> {
+        Ok(self.content().rows.get(&id).cloned())
+    }
+
+    fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
+        let content = self.content();
+        Ok(content.rows.range(from..).take(limit).map(|(id, row)| (*id, row.clone())).collect())
+    }
+
+    fn state(&self) -> Result<StoreState, StoreError> {
+        Ok(self.content().state)
+    }
+
+    fn write(&self, batch: &StoreBatch) -> Result<(), StoreError> {
+        let mut content = self.content();
+        let before = content.state;
+        assert!(batch.state.applied.index >= before.applied.index, "a position never goes back");
+        assert!(batch.state.revision >= before.revision, "a revision never goes back");
+        assert!(batch.state.compacted >= before.compacted, "a compaction is never undone");
+        for (id, row) in &batch.added {
+            assert!(id.revision > before.revision, "rows are added in whole revisions");
+            assert!(id.revision <= batch.state.revision, "no row is ahead of the state");
+            let earlier = content.rows.insert(*id, row.clone());
+            assert!(earlier.is_none(), "rows never change");
+        }
+        for id in &batch.removed {
+            assert!(id.revision < before.compacted, "a compaction is durable before it removes");
+            let removed = content.rows.remove(id);
+            assert!(removed.is_some(), "a row is removed once");
+        }
+        content.state = batch.state;
+        Ok(())
+    }
+}
+
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn row(&self, id: RowId) -> Result<Option<Row>, StoreError> {
+        (**self).row(id)
+    }
+
+    fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
+        (**self).rows(from, limit)
+    }
+
+    fn state(&self) -> Result<StoreState, StoreError> {
+        (**self).state()
+    }
+
+    fn write(&self, batch: &StoreBatch) -> Result<(), StoreError> {
+        (**self).write(batch)
+    }
+}

@@ -1,0 +1,214 @@
+//! Opening: the index is rebuilt from the rows of the store, and the store is checked as a whole.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::digest::{Digests, row_hash};
+use crate::index::{Current, Index};
+use crate::journal::{Journal, JournalRow};
+use crate::machine::{CACHE_BYTES_DEFAULT, Machine};
+use crate::overlay::{Overlay, row_bytes};
+use crate::store::{Revision, Row, RowId, Store, StoreError, StoreState};
+
+/// The first revision of every store: that of no change yet.
+const REVISION_START: Revision = Revision(1);
+/// The most rows that are read at once.
+const CHUNK_ROWS_MAX: usize = 4096;
+/// The bytes that are read at once, about.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Why a store can not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store failed.
+    Store(StoreError),
+    /// The rows are not what was written: their digest differs from the one that the state carries.
+    Digest {
+        /// The state, with the digest that was written.
+        state: StoreState,
+        /// The digest of the rows that are there.
+        found: u128,
+    },
+    /// The rows can not be those of any store.
+    Rows(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Digest { state, found } => write!(
+                f,
+                "the store is damaged: at revision {} its digest should be {:032x}, but its rows give \
+                 {found:032x}",
+                state.revision, state.digest
+            ),
+            Self::Rows(what) => write!(f, "the store is damaged: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl<S: Store> Machine<S> {
+    /// Opens a store, new or not, with the default cache. Reads every row once, some at a time.
+    ///
+    /// The next entry to apply is the one after [`Machine::applied`].
+    ///
+    /// # Errors
+    /// When the store fails or is damaged.
+    pub fn open(store: S) -> Result<Self, OpenError> {
+        Self::open_with_cache(store, CACHE_BYTES_DEFAULT)
+    }
+
+    /// As [`Machine::open`], keeping about `cache_bytes` bytes of the most recent rows in memory, and
+    /// in any case those that are not in the store yet.
+    ///
+    /// # Errors
+    /// As [`Machine::open`].
+    pub fn open_with_cache(store: S, cache_bytes: usize) -> Result<Self, OpenError> {
+        let mut state = store.state()?;
+        state.revision = state.revision.max(REVISION_START);
+        let mut loading = Loading::new(state);
+        let mut from = RowId::default();
+        let mut limit = 64;
+        loop {
+            let rows = store.rows(from, limit)?;
+            let Some((last, _)) = rows.last() else { break };
+            from = RowId { revision: last.revision, place: last.place + 1 };
+            let bytes: usize = rows.iter().map(|(_, row)| row_bytes(row)).sum();
+            limit = (CHUNK_BYTES / (bytes / rows.len())).clamp(1, CHUNK_ROWS_MAX);
+            for (id, row) in &rows {
+                loading.row(*id, row)?;
+            }
+        }
+        loading.check()?;
+        Ok(Self {
+            store,
+            index: loading.index,
+            journal: loading.journal,
+            overlay: Overlay::new(state.revision, cache_bytes),
+            digests: Digests::new(state.revision, loading.digest),
+            applied: state.applied,
+            wall: state.wall,
+            revision: state.revision,
+            compacted: state.compacted,
+            flushed: state,
+            checkpoints: VecDeque::new(),
+            removals: loading.removals,
+            kept: loading.kept,
+        })
+    }
+}
+
+/// A machine's parts while rows are added in the order of their ids.
+struct Loading {
+    state: StoreState,
+    index: Index,
+    journal: Journal,
+    removals: VecDeque<RowId>,
+    kept: usize,
+    digest: u128,
+    /// The last row that the journal took; the rows before it are dense.
+    last: Option<RowId>,
+}
+
+impl Loading {
+    fn new(state: StoreState) -> Self {
+        // The rows of the compacted revision are still whole, so the journal begins with them.
+        let first = state.compacted.max(Revision(REVISION_START.0 + 1));
+        Self {
+            state,
+            index: Index::default(),
+            journal: Journal::new(Revision(first.0 - 1)),
+            removals: VecDeque::new(),
+            kept: 0,
+            digest: 0,
+            last: None,
+        }
+    }
+
+    fn row(&mut self, id: RowId, row: &Row) -> Result<(), OpenError> {
+        if id.revision > self.state.revision || id.revision <= REVISION_START {
+            return Err(damaged(id, &format!("the store is at revision {}", self.state.revision)));
+        }
+        let compacted = self.state.compacted;
+        if id.revision >= compacted {
+            self.check_dense(id)?;
+        }
+        let found = self.index.find(&row.key);
+        let before = found.and_then(|key| self.index.entry(key).current());
+        if found.is_some_and(|key| self.index.entry(key).revision() >= id.revision) {
+            return Err(damaged(id, "its revision writes the same key twice"));
+        }
+        let key = match (&row.value, found) {
+            (Some(value), _) => {
+                let (create_revision, version) = (row.create_revision, row.version);
+                let hash = row_hash(&row.key, value, create_revision, id.revision, version);
+                self.digest = self.digest.wrapping_add(hash);
+                self.index.put(&row.key, found, Current { id, create_revision, version, hash })
+            }
+            (None, Some(key)) if before.is_some() => {
+                self.index.delete(key, id);
+                key
+            }
+            // What it deleted was compacted away.
+            (None, None) if id.revision <= compacted => self.index.insert_tombstone(&row.key, id),
+            (None, _) => return Err(damaged(id, "it deletes a key that does not exist")),
+        };
+        self.digest = self.digest.wrapping_sub(before.map_or(0, |before| before.hash));
+
+        let tombstone = row.value.is_none();
+        if id.revision <= compacted {
+            // What a crash kept from being removed after a compaction.
+            self.index.forget_before(key, id.revision, &mut self.removals);
+        }
+        if id.revision >= compacted {
+            self.journal.push(JournalRow { id, key, tombstone });
+            self.last = Some(id);
+            self.kept += usize::from(id.revision == compacted);
+        } else if tombstone {
+            self.index.forget_tombstone(key, id, &mut self.removals);
+        }
+        Ok(())
+    }
+
+    /// Readable revisions have no gaps.
+    fn check_dense(&self, id: RowId) -> Result<(), OpenError> {
+        let begun = match self.last {
+            Some(last) if id.revision == last.revision => id.place == last.place + 1,
+            Some(last) => id.revision.0 == last.revision.0 + 1 && id.place == 0,
+            None => {
+                id.revision == self.state.compacted.max(Revision(REVISION_START.0 + 1))
+                    && id.place == 0
+            }
+        };
+        if begun { Ok(()) } else { Err(damaged(id, "a row before it is missing")) }
+    }
+
+    fn check(&self) -> Result<(), OpenError> {
+        let last = self.last.map_or(REVISION_START, |last| last.revision);
+        if last != self.state.revision {
+            return Err(OpenError::Rows(format!(
+                "its rows end at revision {last}, but its state is of revision {}",
+                self.state.revision
+            )));
+        }
+        if self.digest != self.state.digest {
+            return Err(OpenError::Digest { state: self.state, found: self.digest });
+        }
+        Ok(())
+    }
+}
+
+fn damaged(id: RowId, what: &str) -> OpenError {
+    let RowId { revision, place } = id;
+    OpenError::Rows(format!("the row of revision {revision} at place {place}: {what}"))
+}

@@ -1,0 +1,279 @@
+//! Reading many keys: what to read, the plan that the machine makes of it, and its execution.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use crate::keys::{Keys, Span};
+use crate::read::{FetchError, KeyValue, Located};
+use crate::store::{Revision, Store};
+
+/// The order of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Smallest first.
+    #[default]
+    Ascending,
+    /// Largest first: exactly the reverse.
+    Descending,
+}
+
+/// What an answer is sorted by. Equals are in the order of keys, ascending or descending as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortBy {
+    /// The bytes of the key.
+    #[default]
+    Key,
+    /// The version.
+    Version,
+    /// The revision that created the key.
+    CreateRevision,
+    /// The revision that last wrote the key.
+    ModRevision,
+    /// The bytes of the value.
+    Value,
+}
+
+/// A question about many keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Which keys.
+    pub keys: Keys,
+    /// The revision to read at; `None` for the current one.
+    pub at: Option<Revision>,
+    /// The most keys to return, applied after sorting; `None` for all.
+    pub limit: Option<usize>,
+    /// The order of the answer.
+    pub order: Order,
+    /// What is sorted.
+    pub sort: SortBy,
+    /// Where to go on: the `next` of the page before. Only with an order by key. Keys of earlier
+    /// pages are neither returned nor counted.
+    pub cursor: Option<Bytes>,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// Only count.
+    pub count_only: bool,
+}
+
+impl Range {
+    /// All of these keys as they are now, in order.
+    #[must_use]
+    pub fn of(keys: Keys) -> Self {
+        Self {
+            keys,
+            at: None,
+            limit: None,
+            order: Order::Ascending,
+            sort: SortBy::Key,
+            cursor: None,
+            keys_only: false,
+            count_only: false,
+        }
+    }
+}
+
+/// The answer to a [`Range`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeResult {
+    /// The keys, in the order asked for.
+    pub key_values: Vec<KeyValue>,
+    /// How many keys match (from the cursor on), whatever the limit.
+    pub count: u64,
+    /// Whether the limit left keys out.
+    pub more: bool,
+    /// The first key that was left out, where the order is by key.
+    pub next: Option<Bytes>,
+    /// The revision that was read.
+    pub at: Revision,
+}
+
+/// A range that is being planned, some keys at a time, so that whoever guards the machine with a
+/// lock can let others in between.
+///
+/// The first step fixes the revision; later steps read at that same revision, whatever was written
+/// since.
+#[derive(Clone, Debug)]
+pub struct RangePlanner {
+    pub(crate) range: Range,
+    /// The keys that were not looked at yet.
+    pub(crate) rest: Span,
+    pub(crate) at: Option<Revision>,
+    pub(crate) count: u64,
+    done: bool,
+    next: Option<Bytes>,
+    /// Rows of which it is known what they are sorted by.
+    known: Vec<Planned>,
+    /// Rows that must be fetched before they can be sorted.
+    unknown: Vec<Located>,
+}
+
+#[derive(Clone, Debug)]
+struct Planned {
+    /// What the row is sorted by, and its place in the order of keys for equals.
+    rank: (u64, u64),
+    located: Located,
+}
+
+impl RangePlanner {
+    /// Begins with a range.
+    #[must_use]
+    pub fn new(range: Range) -> Self {
+        let mut rest = range.keys.span();
+        if let (Some(cursor), SortBy::Key) = (&range.cursor, range.sort) {
+            match range.order {
+                Order::Ascending => rest.raise_low(cursor.clone()),
+                Order::Descending => rest.reduce_high(cursor.clone()),
+            }
+        }
+        let (known, unknown) = (Vec::new(), Vec::new());
+        Self { range, rest, at: None, count: 0, done: false, next: None, known, unknown }
+    }
+
+    /// Whether the plan is complete.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Whether keys are looked at from the last to the first.
+    pub(crate) fn is_backward(&self) -> bool {
+        self.range.sort == SortBy::Key 
+    }
+
+    /// Whether what matches from now on only needs to be counted.
+    pub(crate) fn only_counts(&self) -> bool {
+        self.range.count_only || (self.range.sort == SortBy::Key && self.next.is_some())
+    }
+
+    /// Whether keys without values are enough for the answer.
+    pub(crate) fn needs_no_value(&self) -> bool {
+        self.range.keys_only && self.range.sort != SortBy::Value
+    }
+
+    fn limit(&self) -> usize {
+        self.range.limit.unwrap_or(usize::MAX)
+    }
+
+    /// Adds the next match. Its number is what it is sorted by, if that is known without the row.
+    pub(crate) fn add(
+        &mut self,
+        key: &[u8],
+        number: Option<u64>,
+        locate: impl FnOnce() -> Located,
+    ) {
+        self.count += 1;
+        if self.only_counts() {
+            return;
+        }
+        if self.range.sort == SortBy::Key && self.known.len() == self.limit() {
+            self.next = Some(Bytes::copy_from_slice(key));
+            return;
+        }
+        let Some(number) = number else {
+            self.unknown.push(locate());
+            return;
+        };
+        self.known.push(Planned { rank: (number, self.count), located: locate() });
+        // What can not be among the first any more is dropped now and then.
+        if self.range.sort != SortBy::Key && self.known.len() >= batch_length(self.limit()) {
+            self.sort_known();
+        }
+    }
+
+    fn sort_known(&mut self) {
+        self.known.sort_unstable_by_key(|planned| planned.rank);
+        if self.range.order == Order::Descending {
+            self.known.reverse();
+        }
+        self.known.truncate(self.limit());
+    }
+
+    /// Notes that no match is left.
+    pub(crate) fn complete(&mut self) {
+        self.done = true;
+    }
+
+    /// The complete plan.
+    ///
+    /// # Panics
+    /// If it is not complete.
+    #[must_use]
+    pub fn finish(mut self) -> RangePlan {
+        assert!(self.done, "a plan is complete before it is carried out");
+        if self.range.sort != SortBy::Key {
+            self.sort_known();
+        }
+        RangePlan {
+            known: self.known.into_iter().map(|planned| planned.located).collect(),
+            unknown: self.unknown,
+            at: self.at.expect("the first step fixes the revision"),
+            count: self.count,
+            next: self.next,
+            range: self.range,
+        }
+    }
+}
+
+/// How many rows are collected before those beyond the limit are dropped: enough that sorting again
+/// is rare, and no more memory than the answer takes twice.
+fn batch_length(limit: usize) -> usize {
+    limit.saturating_mul(2).saturating_add(1024)
+}
+
+/// Where the rows of an answer are: everything that the machine has to say to a [`Range`].
+#[derive(Clone, Debug)]
+pub struct RangePlan {
+    range: Range,
+    /// In the order of the answer, and no more than it holds.
+    known: Vec<Located>,
+    /// To be fetched and sorted together with the others.
+    unknown: Vec<Located>,
+    at: Revision,
+    count: u64,
+    next: Option<Bytes>,
+}
+
+impl RangePlan {
+    /// Fetches what is in the store. The machine is not needed for it.
+    ///
+    /// # Errors
+    /// [`FetchError::Vanished`] when compaction removed a row since the plan was made: plan again.
+    pub fn fetch<S: Store + ?Sized>(self, store: &S) -> Result<RangeResult, FetchError> {
+        let limit = self.range.limit.unwrap_or(usize::MAX);
+        let sorted = self.unknown.is_empty();
+        let mut key_values = Vec::new();
+        for located in self.known.into_iter().chain(self.unknown) {
+            let found = located.fetch(store)?;
+            key_values.push(found.expect("only rows of existing keys are planned"));
+            if !sorted && key_values.len() >= batch_length(limit) {
+                sort(&mut key_values, &self.range, limit);
+            }
+        }
+        if !sorted {
+            sort(&mut key_values, &self.range, limit);
+        }
+        if self.range.keys_only {
+            for key_value in &mut key_values {
+                key_value.value = Bytes::new();
+            }
+        }
+        let more = !self.range.count_only && self.count > key_values.len() as u64;
+        Ok(RangeResult { key_values, count: self.count, more, next: self.next, at: self.at })
+    }
+}
+
+fn sort(key_values: &mut Vec<KeyValue>, range: &Range, limit: usize) {
+    key_values.sort_unstable_by(|a, b| {
+        let order = match range.sort {
+            SortBy::Key => Ordering::Equal,
+            SortBy::Version => a.version.cmp(&b.version),
+            SortBy::CreateRevision => a.create_revision.cmp(&b.create_revision),
+            SortBy::ModRevision => a.mod_revision.cmp(&b.mod_revision),
+            SortBy::Value => a.value.cmp(&b.value),
+        };
+        let order = order.then_with(|| a.key.cmp(&b.key));
+        if range.order == Order::Descending { order.reverse() } else { order }
+    });
+    key_values.truncate(limit);
+}

@@ -1,0 +1,431 @@
+//! The replica: a node's layer between its clients and whichever protocol runs.
+//!
+//! Any node takes any request. A write is proposed here if this node leads, and otherwise forwarded
+//! to the leader; either way the node that was asked answers, once it has applied the entry itself,
+//! so that a read there sees it. A read waits for a barrier: a position that the leader confirms,
+//! and then for that position to be applied here.
+//!
+//! # What becomes of a write
+//! ```text
+//!   held ──leader known──▶ handed over ──delivered──▶ the applier answers
+//!    │                        │
+//!    │ time is up             ├─ refused by the leader: held again, or Overloaded
+//!    ▼                        ├─ something of a later term was delivered instead: LeaderChanged
+//!   NoLeader                  └─ time is up: UnknownOutcome
+//! ```
+//! A write is handed over under the term (or epoch) of one leader, and only the leader of that very
+//! term may append it. Terms never decrease along the log. So once everything is delivered that
+//! earlier terms can ever commit, and the write was not among it, it certainly did not happen, and
+//! the client is told so. Until then it is never handed over a second time.
+//!
+//! The replica is as pure as the protocols: inputs in, effects out.
+
+mod compaction;
+mod message;
+mod reads;
+mod writes;
+
+use bytes::Bytes;
+use consensus::{
+    Answer, Consensus, Effects, Entry, FetchPurpose, Generation, Index, Input, Leadership, NodeId,
+    Now, PersistSequence, Status, Time, Timer, Token,
+};
+
+pub use message::{PeerMessage, ReplicaMessage};
+
+use crate::{Envelope, RequestId, Revision};
+use compaction::Compaction;
+use reads::Reads;
+use writes::Writes;
+
+/// How a replica is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReplicaSettings {
+    /// This node.
+    pub id: NodeId,
+    /// A number that no earlier start of this node used, so that the requests of an earlier start
+    /// are not taken for those of this one.
+    pub incarnation: u64,
+    /// The most requests of clients that may wait at once.
+    pub requests_max: usize,
+    /// The most bytes of writes that may wait at once.
+    pub request_bytes_max: usize,
+    /// Compact automatically so that about this many revisions stay readable; `None` never does.
+    pub retain_revisions: Option<u64>,
+}
+
+/// One thing that happened, told to the replica.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ReplicaInput<M> {
+    /// A timer that the effects named is due.
+    Timer(ReplicaTimer),
+    /// As [`Input::PeerConnected`].
+    PeerConnected {
+        /// The peer.
+        peer: NodeId,
+        /// The number of the new connection.
+        generation: Generation,
+    },
+    /// As [`Input::PeerLost`].
+    PeerLost {
+        /// The peer.
+        peer: NodeId,
+        /// The connection that broke.
+        generation: Generation,
+    },
+    /// A message of a peer.
+    Received {
+        /// The sender.
+        peer: NodeId,
+        /// The connection it came by.
+        generation: Generation,
+        /// What the peer says.
+        message: PeerMessage<M>,
+    },
+    /// A client's write.
+    Write {
+        /// The request; also in the envelope.
+        request: RequestId,
+        /// The encoded [`Envelope`].
+        envelope: Bytes,
+        /// When the client stops waiting.
+        deadline: Time,
+    },
+    /// A client's read, which waits for a barrier.
+    Read {
+        /// The request.
+        request: RequestId,
+        /// Whether a quorum must confirm the barrier.
+        confirmed: bool,
+        /// When the client stops waiting.
+        deadline: Time,
+    },
+    /// As [`Input::Persisted`].
+    Persisted(PersistSequence),
+    /// The state machine has applied everything up to here.
+    Applied {
+        /// The last applied index.
+        index: Index,
+        /// The store's revision there.
+        revision: Revision,
+        /// The compacted revision there.
+        compacted: Revision,
+    },
+    /// As [`Input::Fetched`].
+    Fetched {
+        /// Why.
+        purpose: FetchPurpose,
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// As [`Input::Flush`].
+    Flush,
+}
+
+/// The timers of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReplicaTimer {
+    /// A timer of the protocol.
+    Consensus(Timer),
+    /// A request's time is up, or a barrier is due for another attempt.
+    Requests,
+}
+
+/// Everything that one or more steps ask of the driver.
+#[derive(Clone, Debug)]
+pub struct ReplicaEffects<M> {
+    /// What the protocol asks for. Its answers and leadership changes were taken out: they concern
+    /// the replica alone.
+    pub consensus: Effects<M>,
+    /// Messages to other replicas; they depend on nothing durable.
+    pub messages: Vec<(NodeId, ReplicaMessage)>,
+    /// Requests that came to an end.
+    pub conclusions: Vec<(RequestId, Conclusion)>,
+    /// The earliest timer and when it is due.
+    pub deadline: Option<(Time, ReplicaTimer)>,
+}
+
+impl<M> Default for ReplicaEffects<M> {
+    fn default() -> Self {
+        Self {
+            consensus: Effects::default(),
+            messages: Vec::new(),
+            conclusions: Vec::new(),
+            deadline: None,
+        }
+    }
+}
+
+impl<M> ReplicaEffects<M> {
+    /// Empties the buffer for the next round, keeping its memory and the deadline.
+    pub fn clear(&mut self) {
+        self.consensus.clear();
+        self.messages.clear();
+        self.conclusions.clear();
+    }
+}
+
+/// How a request ended. A successful write has no conclusion: applying it answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Conclusion {
+    /// The state machine is now as fresh as the read asked for.
+    ReadReady,
+    /// The request did not succeed.
+    Failed(Failure),
+}
+
+/// Why a request did not get its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// No leader was known before the time ran out. Nothing happened.
+    NoLeader,
+    /// Too much is waiting. Nothing happened.
+    Overloaded,
+    /// The write was handed to a leader that lost its office before committing it, and it is certain
+    /// now that nobody ever will. Nothing happened.
+    LeaderChanged,
+    /// The time ran out after the write was handed over: it may or may not happen, or have happened.
+    UnknownOutcome,
+    /// A read found nobody who could confirm the leader in time.
+    NoQuorum,
+    /// The node is shutting down. Nothing happened.
+    ShuttingDown,
+}
+
+impl Failure {
+    /// Whether it is certain that nothing happened and nothing will.
+    #[must_use]
+    pub fn is_definite(self) -> bool {
+        self != Self::UnknownOutcome
+    }
+}
+
+/// A node's layer between its clients and its protocol.
+#[derive(Clone, Debug, Hash)]
+pub struct Replica<C: Consensus> {
+    core: C,
+    settings: ReplicaSettings,
+    leadership: Leadership,
+    delivered: Index,
+    applied: Index,
+    tokens: Token,
+    writes: Writes,
+    reads: Reads,
+    compaction: Compaction,
+}
+
+impl<C: Consensus> Replica<C> {
+    /// A replica over a protocol that was just started, with a store at these revisions.
+    #[must_use]
+    pub fn new(
+        core: C,
+        settings: ReplicaSettings,
+        revision: Revision,
+        compacted: Revision,
+    ) -> Self {
+        let delivered = core.view().log.delivered();
+        Self {
+            core,
+            compaction: Compaction::new(settings.retain_revisions, revision, compacted),
+            settings,
+            leadership: Leadership::None,
+            delivered,
+            applied: delivered,
+            tokens: Token(0),
+            writes: Writes::default(),
+            reads: Reads::default(),
+        }
+    }
+
+    /// The protocol's state machine.
+    #[must_use]
+    pub fn core(&self) -> &C {
+        &self.core
+    }
+
+    /// The protocol's state as users see it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.core.status()
+    }
+
+    /// What is known of leadership.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        self.leadership
+    }
+
+    /// The clients' requests that wait for an answer.
+    #[must_use]
+    pub fn requests_pending(&self) -> usize {
+        self.writes.pending() + self.reads.pending()
+    }
+
+    /// Takes one input and adds what follows from it to the effects.
+    pub fn step(
+        &mut self,
+        now: Now,
+        input: ReplicaInput<C::Message>,
+        effects: &mut ReplicaEffects<C::Message>,
+    ) {
+        match input {
+            ReplicaInput::Timer(ReplicaTimer::Consensus(timer)) => {
+                self.step_core(now, Input::Timer(timer), effects);
+            }
+            ReplicaInput::Timer(ReplicaTimer::Requests) => self.expire(now, effects),
+            ReplicaInput::PeerConnected { peer, generation } => {
+                self.step_core(now, Input::PeerConnected { peer, generation }, effects);
+            }
+            ReplicaInput::PeerLost { peer, generation } => {
+                self.reads.lost(peer);
+                self.step_core(now, Input::PeerLost { peer, generation }, effects);
+            }
+            ReplicaInput::Received { peer, generation, message } => match message {
+                PeerMessage::Consensus(message) => {
+                    self.step_core(now, Input::Received { peer, generation, message }, effects);
+                }
+                PeerMessage::Replica(message) => self.received(now, peer, message, effects),
+            },
+            ReplicaInput::Write { request, envelope, deadline } => {
+                self.take_write(request, envelope, deadline, effects);
+            }
+            ReplicaInput::Read { request, confirmed, deadline } => {
+                if self.requests_pending() >= self.settings.requests_max {
+                    conclude(effects, request, Failure::Overloaded);
+                } else {
+                    self.reads.take(request, confirmed, deadline);
+                }
+            }
+            ReplicaInput::Persisted(sequence) => {
+                self.step_core(now, Input::Persisted(sequence), effects);
+            }
+            ReplicaInput::Applied { index, revision, compacted } => {
+                assert!(index >= self.applied, "what is applied stays applied");
+                self.applied = index;
+                self.reads.applied(index, &mut effects.conclusions);
+                self.compaction.applied(revision, compacted);
+                self.step_core(now, Input::Applied(index), effects);
+            }
+            ReplicaInput::Fetched { purpose, entries } => {
+                self.step_core(now, Input::Fetched { purpose, entries }, effects);
+            }
+            ReplicaInput::Flush => self.flush(now, effects),
+        }
+        effects.deadline = self.next_deadline(effects.consensus.deadline);
+    }
+
+    /// Steps the protocol, and draws from what it says whatever concerns the replica.
+    fn step_core(
+        &mut self,
+        now: Now,
+        input: Input<C::Message>,
+        effects: &mut ReplicaEffects<C::Message>,
+    ) {
+        let delivered_before = effects.consensus.deliveries.len();
+        self.core.step(now, input, &mut effects.consensus);
+        for entry in &effects.consensus.deliveries[delivered_before..] {
+            assert_eq!(entry.index(), self.delivered.next(), "deliveries have no gaps");
+            self.delivered = entry.index();
+            self.writes.delivered(&self.settings, entry);
+        }
+        for leadership in std::mem::take(&mut effects.consensus.leadership) {
+            self.change_leadership(leadership);
+        }
+        for answer in std::mem::take(&mut effects.consensus.answers) {
+            self.answered(now, answer, effects);
+        }
+    }
+
+    fn change_leadership(&mut self, leadership: Leadership) {
+        if let (Some(before), Some(after)) = (self.leadership.term(), leadership.term()) {
+            assert!(after >= before, "leadership never goes back to an earlier term");
+        }
+        self.leadership = leadership;
+        self.reads.leadership_changed();
+        self.compaction.leadership_changed();
+    }
+
+    fn answered(&mut self, now: Now, answer: Answer, effects: &mut ReplicaEffects<C::Message>) {
+        let (token, index) = match answer {
+            Answer::Barrier { token, index } => (token, Some(index)),
+            // Refused proposals are taken out where they are made; this is a barrier.
+            Answer::Refused { token, .. } => (token, None),
+        };
+        match self.reads.answered(token) {
+            Some(reads::Asker::Peer { peer, attempt }) => {
+                effects.messages.push((peer, ReplicaMessage::BarrierReply { attempt, index }));
+            }
+            Some(reads::Asker::Here { attempt }) => {
+                self.barrier_replied(now, attempt, index, effects);
+            }
+            None => {}
+        }
+    }
+
+    fn received(
+        &mut self,
+        now: Now,
+        peer: NodeId,
+        message: ReplicaMessage,
+        effects: &mut ReplicaEffects<C::Message>,
+    ) {
+        match message {
+            ReplicaMessage::Forward { term, envelopes } => {
+                self.take_forwarded(now, peer, term, envelopes, effects);
+            }
+            ReplicaMessage::ForwardRefused { requests, reason } => {
+                for request in requests {
+                    if let Some(failure) = self.writes.refused(request, reason) {
+                        conclude(effects, request, failure);
+                    }
+                }
+            }
+            ReplicaMessage::BarrierRequest { attempt, confirmed } => {
+                let token = self.next_token();
+                self.reads.asked(token, reads::Asker::Peer { peer, attempt });
+                self.ask_core(now, token, confirmed, effects);
+            }
+            ReplicaMessage::BarrierReply { attempt, index } => {
+                self.barrier_replied(now, attempt, index, effects);
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Now, effects: &mut ReplicaEffects<C::Message>) {
+        self.hand_over_writes(now, effects);
+        self.compact_if_due(now, effects);
+        self.start_barriers(now, effects);
+        self.step_core(now, Input::Flush, effects);
+        self.settle_superseded(effects);
+        self.settle_by_barrier(effects);
+    }
+
+    fn expire(&mut self, now: Now, effects: &mut ReplicaEffects<C::Message>) {
+        let leader_known = self.leadership != Leadership::None;
+        self.writes.expire(now.time, &mut effects.conclusions);
+        self.reads.expire(now.time, leader_known, &mut effects.conclusions);
+    }
+
+    fn next_token(&mut self) -> Token {
+        self.tokens = self.tokens.next();
+        self.tokens
+    }
+
+    fn next_deadline(&self, core: Option<(Time, Timer)>) -> Option<(Time, ReplicaTimer)> {
+        let core = core.map(|(due, timer)| (due, ReplicaTimer::Consensus(timer)));
+        let requests = [self.writes.next_deadline(), self.reads.next_deadline()];
+        let requests = requests.into_iter().flatten().min();
+        core.into_iter().chain(requests.map(|due| (due, ReplicaTimer::Requests))).min()
+    }
+}
+
+fn conclude<M>(effects: &mut ReplicaEffects<M>, request: RequestId, failure: Failure) {
+    effects.conclusions.push((request, Conclusion::Failed(failure)));
+}
+
+/// The request that an envelope carries, if it is an envelope of this node's present start.
+fn own_request(settings: &ReplicaSettings, envelope: &Bytes) -> Option<RequestId> {
+    let header = Envelope::header(envelope).ok()?;
+    let own = header.origin == settings.id && header.incarnation == settings.incarnation;
+    own.then_some(header.request)
+}

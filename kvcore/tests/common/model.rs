@@ -1,0 +1,201 @@
+//! The store as anybody would write it who had no regard for time and memory: the full history in one
+//! list, and every question answered by going through it.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use kvcore::{
+    Command, Condition, Event, EventKind, KeyValue, Keys, Order, Range, RangeResult, Revision,
+    RevisionEvents, SortBy, WatchFilter,
+};
+
+/// What a command did, without the details that the machine adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Put { created: bool, previous: Option<KeyValue> },
+    Deleted { previous: Vec<KeyValue> },
+    ConditionFailed(Condition),
+    Compacted,
+    CompactionRefused,
+}
+
+#[derive(Clone, Debug)]
+struct Change {
+    key_value: KeyValue,
+    kind: EventKind,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    history: Vec<Change>,
+    pub(crate) revision: Revision,
+    pub(crate) compacted: Revision,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self { history: Vec::new(), revision: Revision(1), compacted: Revision(0) }
+    }
+
+    pub(crate) fn get(&self, key: &[u8], at: Revision) -> Option<KeyValue> {
+        let last =
+            self.history.iter().rev().find(|change| {
+                change.key_value.key == key && change.key_value.mod_revision <= at
+            })?;
+        (last.kind == EventKind::Put).then(|| last.key_value.clone())
+    }
+
+    fn selected(&self, keys: &Keys, at: Revision) -> Vec<KeyValue> {
+        let names: BTreeSet<&Bytes> =
+            self.history.iter().map(|change| &change.key_value.key).collect();
+        let names = names.into_iter().filter(|name| keys.contains(name));
+        names.filter_map(|name| self.get(name, at)).collect()
+    }
+
+    pub(crate) fn apply(&mut self, command: &Command) -> Effect {
+        match command {
+            Command::Put { key, value, conditions, .. } => {
+                let previous = self.get(key, self.revision);
+                if let Some(condition) = failing(conditions, previous.as_ref()) {
+                    return Effect::ConditionFailed(condition);
+                }
+                self.revision.0 += 1;
+                let mod_revision = self.revision;
+                let create_revision =
+                    previous.as_ref().map_or(mod_revision, |before| before.create_revision);
+                let version = previous.as_ref().map_or(1, |before| before.version + 1);
+                let (key, value) = (key.clone(), value.clone());
+                let key_value = KeyValue { key, value, create_revision, mod_revision, version };
+                self.history.push(Change { key_value, kind: EventKind::Put });
+                Effect::Put { created: version == 1, previous }
+            }
+            Command::Delete { target, conditions, .. } => {
+                let previous = self.selected(target, self.revision);
+                let mut subjects: Vec<_> = previous.iter().map(Some).collect();
+                if subjects.is_empty() {
+                    subjects.push(None);
+                }
+                for subject in subjects {
+                    if let Some(condition) = failing(conditions, subject) {
+                        return Effect::ConditionFailed(condition);
+                    }
+                }
+                if !previous.is_empty() {
+                    self.revision.0 += 1;
+                }
+                for before in &previous {
+                    let key_value = KeyValue {
+                        key: before.key.clone(),
+                        value: Bytes::new(),
+                        create_revision: Revision(0),
+                        mod_revision: self.revision,
+                        version: 0,
+                    };
+                    self.history.push(Change { key_value, kind: EventKind::Delete });
+                }
+                Effect::Deleted { previous }
+            }
+            Command::Compact { revision } => {
+                if *revision <= self.compacted || *revision > self.revision {
+                    return Effect::CompactionRefused;
+                }
+                self.compacted = *revision;
+                Effect::Compacted
+            }
+            other => panic!("the model does not know {other:?}"),
+        }
+    }
+
+    pub(crate) fn range(&self, range: &Range) -> RangeResult {
+        let at = range.at.unwrap_or(self.revision);
+        let mut found = self.selected(&range.keys, at);
+        found.sort_by(|a, b| match range.sort {
+            SortBy::Key => a.key.cmp(&b.key),
+            SortBy::Version => a.version.cmp(&b.version),
+            SortBy::CreateRevision => a.create_revision.cmp(&b.create_revision),
+            SortBy::ModRevision => a.mod_revision.cmp(&b.mod_revision),
+            SortBy::Value => a.value.cmp(&b.value),
+        });
+        if range.order == Order::Descending {
+            found.reverse();
+        }
+        let count = found.len() as u64;
+        let limit = range.limit.unwrap_or(usize::MAX);
+        let left_out = found.get(limit).map(|key_value| key_value.key.clone());
+        found.truncate(limit);
+        if range.count_only {
+            return RangeResult { key_values: Vec::new(), count, more: false, next: None, at };
+        }
+        if range.keys_only {
+            found.iter_mut().for_each(|key_value| key_value.value = Bytes::new());
+        }
+        let more = left_out.is_some();
+        let next = left_out.filter(|_| range.sort == SortBy::Key);
+        RangeResult { key_values: found, count, more, next, at }
+    }
+
+    pub(crate) fn events(&self, filter: &WatchFilter, from: Revision) -> Vec<RevisionEvents> {
+        let mut revisions: Vec<RevisionEvents> = Vec::new();
+        for change in &self.history {
+            let KeyValue { key, mod_revision: revision, .. } = &change.key_value;
+            let wanted = match change.kind {
+                EventKind::Put => filter.puts,
+                EventKind::Delete => filter.deletes,
+            };
+            if *revision < from || !wanted || !filter.keys.contains(key) {
+                continue;
+            }
+            let before = Revision(revision.0 - 1);
+            let tells = filter.previous && before >= self.compacted;
+            let event = Event {
+                kind: change.kind,
+                key_value: change.key_value.clone(),
+                previous: tells.then(|| self.get(key, before)).flatten(),
+            };
+            match revisions.last_mut() {
+                Some(last) if last.revision == *revision => last.events.push(event),
+                _ => revisions.push(RevisionEvents { revision: *revision, events: vec![event] }),
+            }
+        }
+        revisions
+    }
+
+    /// The digest, from nothing.
+    pub(crate) fn digest(&self) -> u128 {
+        let hash = |bytes: &[u8]| twox_hash::xxhash3_128::Hasher::oneshot(bytes).to_le_bytes();
+        let rows = self.selected(&Keys::all(), self.revision).into_iter().map(|row| {
+            let numbers = [row.create_revision.0, row.mod_revision.0, row.version];
+            let mut bytes = [hash(&row.key), hash(&row.value)].concat();
+            bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+            u128::from_le_bytes(hash(&bytes))
+        });
+        rows.fold(0, u128::wrapping_add)
+    }
+
+    /// How many rows must be there: those readable at some allowed revision, and the deletions of the
+    /// compacted revision and later.
+    pub(crate) fn rows_needed(&self) -> usize {
+        let needed = self.history.iter().enumerate().filter(|(at, change)| {
+            let KeyValue { key, mod_revision, .. } = &change.key_value;
+            let superseded = self.history[at + 1..].iter().any(|later| {
+                later.key_value.key == *key && later.key_value.mod_revision <= self.compacted
+            });
+            let gone = change.kind == EventKind::Delete && *mod_revision < self.compacted;
+            !superseded && !gone
+        });
+        needed.count()
+    }
+}
+
+fn failing(conditions: &[Condition], found: Option<&KeyValue>) -> Option<Condition> {
+    let holds = |condition: &&Condition| match condition {
+        Condition::Absent => found.is_none(),
+        Condition::Version(version) => found.map_or(0, |found| found.version) == *version,
+        Condition::ModRevision(revision) => {
+            found.map_or(Revision(0), |found| found.mod_revision) == *revision
+        }
+        Condition::Value(value) => found.is_some_and(|found| found.value == value),
+        other => panic!("the model does not know {other:?}"),
+    };
+    conditions.iter().find(|condition| !holds(condition)).cloned()
+}

@@ -1,0 +1,326 @@
+//! The machine against a naive model: any commands, flushed, crashed and reopened at any points, read
+//! and watched in any way. The model is in `common/model.rs`.
+
+mod common;
+
+use bytes::Bytes;
+use common::model::{Effect, Model};
+use common::*;
+use consensus::{Entry, Index, Payload, Position};
+use kvcore::{
+    Command, Condition, EventLimits, KeyValue, Keys, Located, Order, Outcome, Range, RangePlanner,
+    ReadError, Revision, SortBy, WatchFilter,
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Command(Command),
+    /// Compacts to so many tenths of the way from what is compacted to the current revision.
+    Compact(u64),
+    Empty,
+    Garbage,
+    Flush {
+        behind: u64,
+        bytes_max: usize,
+    },
+    FlushAll,
+    Crash,
+    Range(Range, u64, usize),
+    Watch(WatchFilter, u64, EventLimits),
+}
+
+fn key() -> impl Strategy<Value = Bytes> {
+    let keys: [&[u8]; 9] =
+        [b"a", b"ab", b"ab\x00", b"abc", b"b", b"b\xff", b"\x00", b"\xff", b"\xff\xff"];
+    select(keys.to_vec()).prop_map(Bytes::from_static)
+}
+
+fn value() -> impl Strategy<Value = Bytes> {
+    let values: [&[u8]; 4] = [b"", b"1", b"2", b"a value of some length"];
+    select(values.to_vec()).prop_map(Bytes::from_static)
+}
+
+fn keys() -> impl Strategy<Value = Keys> {
+    prop_oneof![
+        3 => key().prop_map(Keys::One),
+        2 => key().prop_map(Keys::Prefix),
+        1 => Just(Keys::all()),
+        2 => (key(), proptest::option::of(key())).prop_map(|(from, to)| Keys::Between { from, to }),
+    ]
+}
+
+fn conditions() -> impl Strategy<Value = Vec<Condition>> {
+    let condition = prop_oneof![
+        Just(Condition::Absent),
+        (0..4u64).prop_map(Condition::Version),
+        (0..40u64).prop_map(|revision| Condition::ModRevision(Revision(revision))),
+        value().prop_map(Condition::Value),
+    ];
+    prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(condition, 1..3)]
+}
+
+fn range() -> impl Strategy<Value = Range> {
+    let sort = select(vec![
+        SortBy::Key,
+        SortBy::Key,
+        SortBy::Version,
+        SortBy::CreateRevision,
+        SortBy::ModRevision,
+        SortBy::Value,
+    ]);
+    let order = select(vec![Order::Ascending, Order::Descending]);
+    let limit = proptest::option::of(0..5usize);
+    (keys(), limit, order, sort, any::<bool>(), prop::bool::weighted(0.2)).prop_map(
+        |(keys, limit, order, sort, keys_only, count_only)| Range {
+            limit,
+            order,
+            sort,
+            keys_only,
+            count_only,
+            ..Range::of(keys)
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let filter = (keys(), any::<bool>(), any::<bool>(), any::<bool>())
+        .prop_map(|(keys, puts, deletes, previous)| WatchFilter { keys, puts, deletes, previous });
+    let limits =
+        (1..20usize, 1..10usize, 1..200usize).prop_map(|(revisions_max, events_max, bytes_max)| {
+            EventLimits { revisions_max, events_max, bytes_max }
+        });
+    let put = (key(), value(), conditions()).prop_map(|(key, value, conditions)| {
+        Step::Command(Command::Put { key, value, conditions, return_previous: true })
+    });
+    let delete = (keys(), conditions()).prop_map(|(target, conditions)| {
+        Step::Command(Command::Delete { target, conditions, return_previous: true })
+    });
+    prop_oneof![
+        12 => put,
+        4 => delete,
+        2 => (0..12u64).prop_map(Step::Compact),
+        1 => Just(Step::Empty),
+        1 => Just(Step::Garbage),
+        4 => (0..4u64, 1..1000usize)
+            .prop_map(|(behind, bytes_max)| Step::Flush { behind, bytes_max }),
+        1 => Just(Step::FlushAll),
+        2 => Just(Step::Crash),
+        4 => (range(), 0..13u64, 1..5usize)
+            .prop_map(|(range, at, keys_max)| Step::Range(range, at, keys_max)),
+        4 => (filter, 0..13u64, limits)
+            .prop_map(|(filter, from, limits)| Step::Watch(filter, from, limits)),
+    ]
+}
+
+/// A machine, one that is never flushed, and the model, all after the same log.
+struct World {
+    machine: TestMachine,
+    unflushed: TestMachine,
+    model: Model,
+    log: Vec<Entry>,
+    cache_bytes: usize,
+}
+
+impl World {
+    fn new(cache_bytes: usize) -> Self {
+        Self {
+            machine: machine_with_cache(cache_bytes),
+            unflushed: machine(),
+            model: Model::new(),
+            log: Vec::new(),
+            cache_bytes,
+        }
+    }
+
+    /// A revision by tenths from the compacted to the current one; beyond it for 11 and 12.
+    fn revision(&self, tenths: u64) -> Revision {
+        let (low, high) = (self.model.compacted.0, self.model.revision.0);
+        Revision(low + (high - low) * tenths.min(10) / 10 + tenths.saturating_sub(10))
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Command(command) => self.command(command),
+            Step::Compact(tenths) => {
+                let revision = self.revision(tenths);
+                self.command(Command::Compact { revision });
+            }
+            Step::Empty => drop(self.entry(Payload::Empty)),
+            Step::Garbage => {
+                let outcome = self.entry(Payload::Command(Bytes::from_static(b"\x01garbage")));
+                assert!(matches!(outcome, Outcome::Undecodable(_)));
+            }
+            Step::Flush { behind, bytes_max } => {
+                let durable = Index(self.machine.applied().index.0.saturating_sub(behind));
+                flush_once(&mut self.machine, durable, bytes_max);
+                assert!(self.machine.flushed_state().applied.index <= self.machine.applied().index);
+            }
+            Step::FlushAll => {
+                flush(&mut self.machine);
+                assert_eq!(self.machine.flushed_state(), self.machine.state());
+                let needed = self.model.rows_needed();
+                assert_eq!(self.machine.statistics().versions, needed, "the index is pruned");
+                assert_eq!(self.machine.store().row_count(), needed, "the store is pruned");
+            }
+            Step::Crash => self.crash(),
+            Step::Range(range, at, keys_max) => self.range(range, at, keys_max),
+            Step::Watch(filter, from, limits) => self.watch(&filter, from, limits),
+        }
+        self.check();
+    }
+
+    fn entry(&mut self, payload: Payload) -> Outcome {
+        let index = self.log.len() as u64 + 1;
+        let entry = entry_at(Position::new(1 + index / 10, index), payload);
+        let applied = self.machine.apply(&entry).expect("the store does not fail");
+        let other = self.unflushed.apply(&entry).expect("the store does not fail");
+        assert_eq!(applied.revision, other.revision);
+        assert_eq!(applied.header, other.header);
+        assert_eq!(
+            effect(&self.machine, applied.outcome.clone()),
+            effect(&self.unflushed, other.outcome)
+        );
+        self.log.push(entry);
+        applied.outcome
+    }
+
+    fn command(&mut self, command: Command) {
+        let outcome = self.entry(payload(command.clone()));
+        let expected = self.model.apply(&command);
+        assert_eq!(effect(&self.machine, outcome), Some(expected), "{command:?}");
+    }
+
+    /// The machine is lost with everything that was not flushed, and the log is replayed.
+    fn crash(&mut self) {
+        let flushed = self.machine.flushed_state();
+        let mut again = reopen(&self.machine, self.cache_bytes);
+        assert_eq!(again.applied(), flushed.applied);
+        assert!(flushed.applied == Position::ZERO || again.state() == flushed);
+        for entry in &self.log[flushed.applied.index.0 as usize..] {
+            again.apply(entry).expect("the store does not fail");
+        }
+        assert_eq!(again.state(), self.machine.state(), "replay gives the identical state");
+        self.machine = again;
+    }
+
+    fn range(&self, range: Range, at: u64, keys_max: usize) {
+        let at = (at > 0).then(|| self.revision(at));
+        let range = Range { at, ..range };
+        if let Some(requested) = at.filter(|at| *at > self.model.revision) {
+            let current = self.model.revision;
+            let future = Err(ReadError::Future { requested, current });
+            assert_eq!(self.machine.range(&range), future);
+            return;
+        }
+        let expected = self.model.range(&range);
+        assert_eq!(self.machine.range(&range).as_ref(), Ok(&expected), "{range:?}");
+        assert_eq!(self.unflushed.range(&range).as_ref(), Ok(&expected), "{range:?}");
+        let mut planner = RangePlanner::new(range.clone());
+        while !planner.is_done() {
+            self.machine.plan_range_step(&mut planner, keys_max).expect("readable");
+        }
+        let found = planner.finish().fetch(self.machine.store());
+        assert_eq!(found.as_ref(), Ok(&expected), "in steps: {range:?}");
+    }
+
+    fn watch(&self, filter: &WatchFilter, from: u64, limits: EventLimits) {
+        let from = self.revision(from);
+        let expected = self.model.events(filter, from);
+        for machine in [&self.machine, &self.unflushed] {
+            let mut found = Vec::new();
+            let mut next = from;
+            while next <= machine.revision() {
+                let plan = machine.events(filter, next, limits).expect("not compacted");
+                let events = plan.fetch(machine.store()).expect("nothing happens meanwhile");
+                assert!(events.next > next, "each pull makes progress");
+                assert!(events.revisions.iter().all(|it| it.revision < events.next));
+                found.extend(events.revisions);
+                next = events.next;
+            }
+            assert_eq!(found, expected, "{filter:?} from {from}");
+        }
+    }
+
+    fn check(&self) {
+        let (state, model) = (self.machine.state(), &self.model);
+        assert_eq!(state, self.unflushed.state(), "what is flushed when makes no difference");
+        assert_eq!((state.revision, state.compacted), (model.revision, model.compacted));
+        assert_eq!(state.digest, model.digest(), "the running digest is that of the rows");
+        for revision in 0..=model.revision.0 {
+            let revision = Revision(revision);
+            if let Some(digest) = self.machine.digest_at(revision) {
+                assert_eq!(self.unflushed.digest_at(revision), Some(digest));
+            }
+        }
+        if let Some(before) = model.compacted.0.checked_sub(1) {
+            let (requested, compacted) = (Revision(before), model.compacted);
+            let refused = Err(ReadError::Compacted { requested, compacted });
+            assert_eq!(self.machine.get(b"a", Some(requested)), refused);
+        }
+        let oldest = all(&self.machine, Some(model.compacted));
+        let expected = Range { at: Some(model.compacted), ..Range::of(Keys::all()) };
+        assert_eq!(oldest, model.range(&expected).key_values);
+        for key_value in all(&self.machine, None) {
+            let found = self.machine.get(&key_value.key, None).expect("readable");
+            assert_eq!(found, model.get(&key_value.key, model.revision));
+        }
+    }
+}
+
+/// An outcome in the model's words; `None` for what the model is not asked.
+fn effect(machine: &TestMachine, outcome: Outcome) -> Option<Effect> {
+    let fetch = |located: Located| -> KeyValue {
+        let found = located.fetch(machine.store()).expect("nothing was compacted since");
+        found.expect("a previous value exists")
+    };
+    Some(match outcome {
+        Outcome::Put { created, previous } => {
+            Effect::Put { created, previous: previous.map(fetch) }
+        }
+        Outcome::Deleted { count, previous } => {
+            assert_eq!(count, previous.len() as u64);
+            Effect::Deleted { previous: previous.into_iter().map(fetch).collect() }
+        }
+        Outcome::ConditionFailed(failure) => Effect::ConditionFailed(failure.condition),
+        Outcome::Compacted => Effect::Compacted,
+        Outcome::CompactionInFuture { .. } | Outcome::AlreadyCompacted { .. } => {
+            Effect::CompactionRefused
+        }
+        _ => return None,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_machine_is_the_model_whatever_is_flushed_and_lost_when(
+        cache_bytes in select(vec![0, 300, 1 << 20]),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new(cache_bytes);
+        for step in steps {
+            world.step(step);
+        }
+        world.step(Step::FlushAll);
+        world.step(Step::Crash);
+    }
+
+    #[test]
+    fn bytes_of_any_kind_in_the_log_have_one_outcome(
+        bytes in prop::collection::vec(any::<u8>(), 0..80),
+        header in any::<bool>(),
+    ) {
+        let mut bytes = bytes;
+        if header && !bytes.is_empty() {
+            bytes[0] = kvcore::Envelope::FORMAT;
+        }
+        let (mut one, mut other) = (machine(), machine());
+        let entry = entry_at(Position::new(1, 1), Payload::Command(bytes.into()));
+        let applied = one.apply(&entry).expect("the store does not fail");
+        prop_assert_eq!(applied, other.apply(&entry).expect("the store does not fail"));
+        prop_assert_eq!(one.state(), other.state());
+    }
+}
