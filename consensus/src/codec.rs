@@ -1,6 +1,9 @@
 //! The binary encoding of log records and peer messages: little-endian, fixed widths, lengths
 //! checked before anything is allocated.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

@@ -203,4 +203,3 @@ fn has_applied<C: Consensus>(cluster: &Cluster<C>, id: NodeId, command: &str) ->
 fn agree<C: Consensus>(cluster: &mut Cluster<C>) -> Outcome {
     run_until(cluster, "agreement", |cluster| cluster.agree().is_ok())
 }
-

@@ -82,13 +82,19 @@ mod tests {
         let mut detector = FailureDetector::new(Time::from_millis(0), TIMEOUT);
         detector.heard(Time::from_millis(100));
         assert_eq!(detector.deadline(), Time::from_millis(400));
-        assert_eq!(detector.check(Time::from_millis(401)), Verdict::Silent(Duration::from_millis(301)));
+        assert_eq!(
+            detector.check(Time::from_millis(401)),
+            Verdict::Silent(Duration::from_millis(301))
+        );
     }
 
     #[test]
     fn a_late_check_waits_as_long_as_it_was_late_and_at_most_the_timeout() {
         let mut detector = FailureDetector::new(Time::from_millis(0), TIMEOUT);
-        assert_eq!(detector.check(Time::from_millis(400)), Verdict::WaitUntil(Time::from_millis(500)));
+        assert_eq!(
+            detector.check(Time::from_millis(400)),
+            Verdict::WaitUntil(Time::from_millis(500))
+        );
         assert_eq!(
             detector.check(Time::from_millis(5_000)),
             Verdict::WaitUntil(Time::from_millis(5_300))

@@ -96,7 +96,9 @@ impl fmt::Display for Event {
             }
             Self::Voted { candidate, term } => write!(f, "votes for {candidate} in {term}"),
             Self::Truncated { from, last } => write!(f, "removes entries {from}..{last}"),
-            Self::PeerSynchronized { peer, means } => write!(f, "{peer} is synchronized by {means}"),
+            Self::PeerSynchronized { peer, means } => {
+                write!(f, "{peer} is synchronized by {means}")
+            }
             Self::Committed { index } => write!(f, "committed up to {index}"),
         }
     }

@@ -8,6 +8,9 @@
 //!       rejected, connection lost
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use crate::{Effects, Entry, Fetch, FetchPurpose, Index, Log, NodeId, Settings};

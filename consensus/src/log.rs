@@ -11,6 +11,9 @@
 //! that completes late counts only for what it wrote that is still in the log: the same index may
 //! have been written again by another leader meanwhile (etcd's ABA case).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -92,7 +95,10 @@ impl Log {
     /// The position of the last entry; zero when the log is empty.
     #[must_use]
     pub fn last(&self) -> Position {
-        Position { term: self.term(self.last).expect("the last entry has a term"), index: self.last }
+        Position {
+            term: self.term(self.last).expect("the last entry has a term"),
+            index: self.last,
+        }
     }
 
     /// The last committed index known here.

@@ -11,7 +11,8 @@ use bytes::{Bytes, BytesMut};
 use crate::codec::{CodecError, Wire};
 use crate::{
     Answer, Consensus, Effects, Entry, Event, Index, Input, Leadership, Log, Message, Now, Payload,
-    PersistSequence, Position, Protocol, Recovered, Refusal, Settings, StartError, Status, Term, Timer, Timers, View,
+    PersistSequence, Position, Protocol, Recovered, Refusal, Settings, StartError, Status, Term,
+    Timer, Timers, View,
 };
 
 /// A cluster of one node without any protocol.

@@ -46,7 +46,9 @@ impl fmt::Display for Protocol {
 }
 
 /// A message between the nodes of one protocol.
-pub trait Message: Wire + Clone + Debug + fmt::Display + PartialEq + Eq + Hash + Send + 'static {
+pub trait Message:
+    Wire + Clone + Debug + fmt::Display + PartialEq + Eq + Hash + Send + 'static
+{
     /// The message's name in the protocol's own words, for counters and traces.
     fn name(&self) -> &'static str;
 

@@ -119,14 +119,12 @@ mod tests {
     fn committed_agrees_with_the_definition() {
         let mut random = Random::new(7);
         for _ in 0..20_000 {
-            let mut members =
-                || (0..=random.below(6)).map(|_| NodeId(1 + random.below(8))).collect::<BTreeSet<_>>();
-            let (current, next) = (members(), members());
-            let quorum = if random.one_in(2) {
-                Quorum::new(current)
-            } else {
-                Quorum::joint(current, next)
+            let mut members = || {
+                (0..=random.below(6)).map(|_| NodeId(1 + random.below(8))).collect::<BTreeSet<_>>()
             };
+            let (current, next) = (members(), members());
+            let quorum =
+                if random.one_in(2) { Quorum::new(current) } else { Quorum::joint(current, next) };
             let indexes: Vec<Index> = (0..10).map(|_| Index(random.below(21))).collect();
             let held = |id: NodeId| indexes[usize::try_from(id.0).expect("small")];
             assert_eq!(quorum.committed(held), committed_by_definition(&quorum, held));

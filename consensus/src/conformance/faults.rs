@@ -123,14 +123,15 @@ pub fn what_a_cut_off_leader_alone_appended_is_gone<C: Consensus>(
 }
 
 /// A leader that was replaced and does not know it must not vouch for its state.
-pub fn a_deposed_leader_never_answers_a_barrier<C: Consensus>(
-    cluster: &mut Cluster<C>,
-) -> Outcome {
+pub fn a_deposed_leader_never_answers_a_barrier<C: Consensus>(cluster: &mut Cluster<C>) -> Outcome {
     let (leader, term) = elect(cluster)?;
     put(cluster, leader, "before")?;
     let early = cluster.read(leader)?;
     cluster.settle()?;
-    assert!(cluster.answered().iter().any(|&(token, _)| token == early), "it answered while it led");
+    assert!(
+        cluster.answered().iter().any(|&(token, _)| token == early),
+        "it answered while it led"
+    );
     cluster.partition_unnoticed(&[vec![leader], others(cluster, &[leader])]);
     let before = cluster.read(leader)?;
     // The successor is elected before the old leader can have noticed anything.

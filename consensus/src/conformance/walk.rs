@@ -315,7 +315,11 @@ impl<C: Consensus> Walk<C> {
             assert!(!refused.contains(command), "{command:?} was refused and applied");
         }
         let entries = Index(self.cluster.applied(id).len() as u64);
-        assert_eq!(entries, self.cluster.invariants().committed(), "all that is committed is applied");
+        assert_eq!(
+            entries,
+            self.cluster.invariants().committed(),
+            "all that is committed is applied"
+        );
     }
 
     fn with_running(&mut self, action: impl FnOnce(&mut Self, NodeId) -> Outcome) -> Outcome {

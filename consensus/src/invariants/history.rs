@@ -38,6 +38,12 @@ impl History {
         Index(self.committed.len() as u64)
     }
 
+    /// How many entries are kept one by one.
+    #[cfg(test)]
+    pub(super) fn unsettled(&self) -> usize {
+        self.seen.len()
+    }
+
     /// The last entry that leaders of terms before this one committed.
     pub(super) fn committed_before(&self, term: Term) -> Position {
         let index =
@@ -105,8 +111,7 @@ impl History {
     pub(super) fn is_committed(&self, id: NodeId, entry: &Entry) -> Result<(), Violation> {
         let committed = self.committed_at(entry.index());
         let equal = committed.is_some_and(|(term, expected)| {
-            term == entry.term()
-                && expected.is_none_or(|expected| expected == fingerprint(entry))
+            term == entry.term() && expected.is_none_or(|expected| expected == fingerprint(entry))
         });
         if equal {
             return Ok(());
@@ -145,7 +150,10 @@ impl History {
         if differ(seen.previous, previous) {
             return Err(Violation::new(
                 SAME_PREFIX,
-                format!("{id} has {position} behind an entry of {previous:?}, not {:?}", seen.previous),
+                format!(
+                    "{id} has {position} behind an entry of {previous:?}, not {:?}",
+                    seen.previous
+                ),
             ));
         }
         seen.fingerprint = seen.fingerprint.or(fingerprint);

@@ -1,0 +1,219 @@
+//! Each law is broken once, and noticed; and what is allowed is allowed.
+
+use bytes::Bytes;
+
+use super::{Durability, Invariants, View, Violation};
+use crate::{
+    Effects, Entry, Index, Log, NodeId, Payload, PersistSequence, Position, Recovered, Settings,
+    Term, WallTime,
+};
+
+const N1: NodeId = NodeId(1);
+const N2: NodeId = NodeId(2);
+
+fn entry(term: u64, index: u64, command: &'static str) -> Entry {
+    Entry {
+        position: Position::new(term, index),
+        wall: WallTime(0),
+        payload: Payload::Command(Bytes::from_static(command.as_bytes())),
+    }
+}
+
+fn log(entries: &[(u64, &'static str)]) -> Log {
+    let mut log = Log::new(&Settings::new(N1, [N1, N2]), Recovered::default());
+    for (offset, &(term, command)) in entries.iter().enumerate() {
+        log.append(entry(term, offset as u64 + 1, command));
+    }
+    log
+}
+
+fn committed(mut log: Log, index: u64) -> Log {
+    log.commit_to(Index(index));
+    log
+}
+
+fn view(id: NodeId, log: &Log) -> View<'_> {
+    View { id, promised: Term(9), established: None, log }
+}
+
+fn leading(id: NodeId, term: u64, log: &Log) -> View<'_> {
+    View { established: Some(Term(term)), ..view(id, log) }
+}
+
+fn law(result: Result<(), Violation>) -> &'static str {
+    result.expect_err("a law is broken").law
+}
+
+#[test]
+fn two_leaders_in_one_term_are_noticed() {
+    let log = log(&[]);
+    let mut laws = Invariants::new();
+    laws.check(&[leading(N1, 1, &log)]).unwrap();
+    laws.check(&[leading(N1, 1, &log), leading(N2, 2, &log)]).unwrap();
+    laws.crashed(N1);
+    laws.check(&[leading(N2, 2, &log)]).unwrap();
+    // Also long after the first has gone.
+    let result = laws.check(&[leading(N2, 1, &log)]);
+    assert_eq!(law(result), "at most one leader is established in a term or epoch");
+}
+
+#[test]
+fn another_entry_at_the_same_position_is_noticed() {
+    let (one, other) = (log(&[(1, "a")]), log(&[(1, "b")]));
+    let mut laws = Invariants::new();
+    laws.check(&[view(N1, &one)]).unwrap();
+    assert_eq!(law(laws.check(&[view(N2, &other)])), "equal positions are equal entries");
+}
+
+#[test]
+fn another_entry_before_the_same_position_is_noticed() {
+    let (one, other) = (log(&[(1, "a"), (2, "b")]), log(&[(2, "x"), (2, "b")]));
+    let mut laws = Invariants::new();
+    laws.check(&[view(N1, &one)]).unwrap();
+    let result = laws.check(&[view(N2, &other)]);
+    assert_eq!(law(result), "equal positions have equal entries before them");
+}
+
+#[test]
+fn an_entry_rewritten_at_its_position_is_noticed_when_it_is_written() {
+    let mut laws = Invariants::new();
+    laws.written(N1, &[entry(1, 1, "a"), entry(1, 2, "b")]).unwrap();
+    laws.written(N1, &[entry(2, 2, "c")]).unwrap();
+    let result = laws.written(N2, &[entry(1, 2, "x")]);
+    assert_eq!(law(result), "equal positions are equal entries");
+}
+
+#[test]
+fn different_commits_at_one_index_are_noticed() {
+    let one = committed(log(&[(1, "a")]), 1);
+    let other = committed(log(&[(2, "b")]), 1);
+    let mut laws = Invariants::new();
+    laws.check(&[view(N1, &one)]).unwrap();
+    assert_eq!(law(laws.check(&[view(N2, &other)])), "what is committed is the same everywhere");
+}
+
+#[test]
+fn a_commit_that_goes_back_is_noticed_unless_the_node_restarted() {
+    let (ahead, behind) = (committed(log(&[(1, "a")]), 1), log(&[(1, "a")]));
+    let mut laws = Invariants::new();
+    laws.check(&[view(N1, &ahead)]).unwrap();
+    let mut restarted = laws.clone();
+    let result = laws.check(&[view(N1, &behind)]);
+    assert_eq!(law(result), "promises and commit positions never go back while a node lives");
+    restarted.crashed(N1);
+    restarted.check(&[view(N1, &behind)]).unwrap();
+    assert_eq!(restarted.committed(), Index(1));
+}
+
+#[test]
+fn a_promise_that_goes_back_is_noticed() {
+    let log = log(&[]);
+    let mut laws = Invariants::new();
+    laws.check(&[View { promised: Term(3), ..view(N1, &log) }]).unwrap();
+    let result = laws.check(&[View { promised: Term(2), ..view(N1, &log) }]);
+    assert_eq!(law(result), "promises and commit positions never go back while a node lives");
+}
+
+#[test]
+fn a_leader_that_lacks_what_was_committed_before_is_noticed() {
+    let full = committed(log(&[(1, "a"), (1, "b")]), 2);
+    let short = log(&[(1, "a")]);
+    let mut laws = Invariants::new();
+    laws.check(&[leading(N1, 1, &full)]).unwrap();
+    let result = laws.check(&[leading(N2, 2, &short)]);
+    assert_eq!(law(result), "an established leader holds all that earlier terms committed");
+}
+
+#[test]
+fn a_leader_of_a_later_term_need_not_wait_for_the_commit_to_be_noticed() {
+    let mut full = log(&[(1, "a")]);
+    let empty = log(&[]);
+    let mut laws = Invariants::new();
+    laws.check(&[leading(N1, 1, &full), leading(N2, 2, &empty)]).unwrap();
+    full.commit_to(Index(1));
+    let result = laws.check(&[leading(N1, 1, &full), leading(N2, 2, &empty)]);
+    assert_eq!(law(result), "an established leader holds all that earlier terms committed");
+}
+
+#[test]
+fn a_deposed_leader_may_lack_what_a_later_term_committed() {
+    let full = committed(log(&[(3, "a")]), 1);
+    let empty = log(&[]);
+    let mut laws = Invariants::new();
+    laws.check(&[leading(N1, 3, &full)]).unwrap();
+    laws.check(&[leading(N1, 3, &full), leading(N2, 2, &empty)]).unwrap();
+}
+
+#[test]
+fn durable_entries_missing_after_a_restart_are_noticed() {
+    let mut full = log(&[(1, "a"), (1, "b")]);
+    let mut effects = Effects::<()>::default();
+    let sequence = full.persist(&mut effects);
+    full.persisted(sequence);
+    let mut laws = Invariants::new();
+    laws.check(&[view(N1, &full)]).unwrap();
+    laws.crashed(N1);
+    let result = laws.check(&[view(N1, &log(&[(1, "a")]))]);
+    assert_eq!(law(result), "what a node knew durable is there after its restart");
+}
+
+#[test]
+fn deliveries_out_of_order_or_of_other_entries_are_noticed() {
+    let one = committed(log(&[(1, "a"), (1, "b")]), 2);
+    let mut laws = Invariants::new();
+    laws.check(&[view(N1, &one)]).unwrap();
+    let expected = "deliveries are the committed entries, each once, in order";
+    assert_eq!(law(laws.clone().delivered(N1, &entry(1, 2, "b"))), expected);
+    assert_eq!(law(laws.clone().delivered(N1, &entry(1, 1, "x"))), expected);
+    laws.delivered(N1, &entry(1, 1, "a")).unwrap();
+    assert_eq!(law(laws.clone().delivered(N1, &entry(1, 1, "a"))), expected);
+    laws.delivered(N1, &entry(1, 2, "b")).unwrap();
+    assert_eq!(law(laws.delivered(N1, &entry(1, 3, "c"))), expected);
+}
+
+#[test]
+fn uncommitted_entries_may_be_replaced_and_come_back() {
+    let mut laws = Invariants::new();
+    let (old, new) = (log(&[(1, "a"), (1, "b"), (1, "c")]), log(&[(1, "a"), (2, "d")]));
+    laws.check(&[view(N1, &old)]).unwrap();
+    laws.check(&[view(N1, &new)]).unwrap();
+    laws.check(&[view(N1, &old)]).unwrap();
+    let different = log(&[(1, "a"), (2, "d"), (2, "x")]);
+    laws.check(&[view(N1, &different), view(N2, &new)]).unwrap();
+    // What was replaced is still known.
+    let result = laws.check(&[view(N2, &log(&[(1, "a"), (1, "z")]))]);
+    assert_eq!(law(result), "equal positions are equal entries");
+}
+
+#[test]
+fn a_long_history_is_settled_and_still_guarded() {
+    let mut laws = Invariants::new();
+    let (mut one, mut other) = (log(&[]), log(&[]));
+    for index in 1..=5_000 {
+        one.append(entry(1, index, "x"));
+        one.commit_to(Index(index));
+        other.append(entry(1, index, "x"));
+        other.commit_to(Index(index));
+        laws.check(&[view(N1, &one), view(N2, &other)]).unwrap();
+    }
+    assert!(laws.history.unsettled() < 2_100, "what all have committed is forgotten");
+    laws.crashed(N2);
+    let result = laws.check(&[view(N2, &log(&[(1, "other")]))]);
+    assert_eq!(law(result), "equal positions are equal entries");
+}
+
+#[test]
+fn a_driver_that_sends_too_early_is_noticed() {
+    let mut durability = Durability::default();
+    durability.leaves(N1, PersistSequence(0)).unwrap();
+    durability.asked(N1, PersistSequence(1)).unwrap();
+    durability.asked(N1, PersistSequence(2)).unwrap();
+    assert_eq!(law(durability.asked(N1, PersistSequence(4))), "writes are numbered densely");
+    let early = durability.leaves(N1, PersistSequence(1));
+    assert_eq!(law(early), "nothing leaves before what it promises is durable");
+    durability.completed(N1, PersistSequence(2)).unwrap();
+    durability.leaves(N1, PersistSequence(1)).unwrap();
+    let expected = "writes become durable once, in order";
+    assert_eq!(law(durability.completed(N1, PersistSequence(1))), expected);
+    assert_eq!(law(durability.completed(N1, PersistSequence(3))), expected);
+}

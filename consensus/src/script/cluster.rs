@@ -331,7 +331,9 @@ impl<C: Consensus> Cluster<C> {
         self.barriers.retain(|_, (asked, _)| *asked != id);
         self.proposals.retain(|_, (asked, _)| *asked != id);
         for peer in self.ids() {
-            if peer != id && let Some(generation) = self.network.break_connection(id, peer) {
+            if peer != id
+                && let Some(generation) = self.network.break_connection(id, peer)
+            {
                 self.node(peer).unnoticed.insert((id, generation));
             }
             for generation in (1..=self.network.last_generation(id, peer).0).map(Generation) {

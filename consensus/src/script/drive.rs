@@ -10,8 +10,8 @@ use super::network::Frame;
 use super::text;
 use super::transcript::Detail;
 use crate::{
-    Answer, Consensus, Effects, FetchPurpose, Input, Leadership, Message, NodeId, Persist,
-    Timer, Token, Violation, Wire,
+    Answer, Consensus, Effects, FetchPurpose, Input, Leadership, Message, NodeId, Persist, Timer,
+    Token, Violation, Wire,
 };
 
 /// How many rounds of its own writes and deliveries a node may need to come to rest.
@@ -97,7 +97,9 @@ impl<C: Consensus> Cluster<C> {
         for command in commands {
             self.last_token = self.last_token.next();
             let token = self.last_token;
-            self.line(Detail::Steps, || format!("{id} propose {token} {}", text::command(&command)));
+            self.line(Detail::Steps, || {
+                format!("{id} propose {token} {}", text::command(&command))
+            });
             self.proposals.insert(token, (id, command.clone()));
             self.step(id, Input::Propose { token, command })?;
             tokens.push(token);

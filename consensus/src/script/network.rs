@@ -128,12 +128,7 @@ impl<M> Network<M> {
 
     /// The receiver will read nothing more of this connection: its frames can only be late now.
     /// Returns references to what was lost.
-    pub(crate) fn lose(
-        &mut self,
-        from: NodeId,
-        to: NodeId,
-        generation: Generation,
-    ) -> Vec<M>
+    pub(crate) fn lose(&mut self, from: NodeId, to: NodeId, generation: Generation) -> Vec<M>
     where
         M: Clone,
     {

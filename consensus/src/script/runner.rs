@@ -55,9 +55,7 @@ impl<C: Consensus> Runner for ScriptRunner<C> {
         let transcript = self.cluster.as_ref().map(Cluster::last_lines).unwrap_or_default();
         let lines = self.cluster.as_mut().map(Cluster::take_lines).unwrap_or_default();
         match result {
-            Ok(Ok(shown)) => {
-                Ok(lines.into_iter().chain(shown).collect::<Vec<_>>().join("\n"))
-            }
+            Ok(Ok(shown)) => Ok(lines.into_iter().chain(shown).collect::<Vec<_>>().join("\n")),
             // What is expected to fail is compared with the file: only the message belongs there.
             Ok(Err(error)) if context.fail => Err(error),
             Err(panic) if context.fail => resume_unwind(panic),
@@ -304,10 +302,9 @@ fn show<C: Consensus>(
         "log" => ids.into_iter().map(|id| cluster.show_log(id)).collect(),
         "leader" => match cluster.established().as_slice() {
             [] => vec!["nobody is established".to_owned()],
-            leaders => leaders
-                .iter()
-                .map(|(id, term)| format!("{id} is established in {term}"))
-                .collect(),
+            leaders => {
+                leaders.iter().map(|(id, term)| format!("{id} is established in {term}")).collect()
+            }
         },
         "agree" => vec![cluster.agree()?],
         _ => cluster.show_messages(),
