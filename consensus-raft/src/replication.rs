@@ -155,7 +155,9 @@ impl Raft {
                     }
                     ProgressState::Replicate => previous > peer.progress.matched(),
                 };
-                if current {
+                // A peer that lost what it acknowledged is beyond help by entries, and asking again at
+                // once would never end.
+                if current && hint.index >= peer.progress.matched() {
                     // All entries of terms that the peer does not have are skipped at once.
                     let at_most = self.log.last_up_to_term(hint.term);
                     peer.progress.rejected(hint.index.min(at_most).next());

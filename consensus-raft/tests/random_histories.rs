@@ -15,6 +15,8 @@ struct History {
     random: Random,
     cluster: Cluster<Raft>,
     proposals: u64,
+    /// Whether nodes campaign again and again.
+    stormy: bool,
 }
 
 impl History {
@@ -40,7 +42,8 @@ impl History {
         }
         options.settings.suspect_on_connection_loss = random.one_in(2);
         let cluster = Cluster::new(options).expect("a start breaks no law");
-        Self { random, cluster, proposals: 0 }
+        let stormy = random.one_in(3);
+        Self { random, cluster, proposals: 0, stormy }
     }
 
     fn any(&mut self) -> NodeId {
@@ -54,6 +57,12 @@ impl History {
     }
 
     fn event(&mut self) -> Result<(), Violation> {
+        if self.stormy
+            && self.random.one_in(8)
+            && let Some(id) = self.active()
+        {
+            return self.cluster.fire(id, Timer::Election);
+        }
         match self.random.below(100) {
             0..45 => {
                 let directions = self.cluster.deliverable();
@@ -81,12 +90,8 @@ impl History {
             }
             70..82 => {
                 let leaders = self.cluster.established();
-                if let Some(&(id, _)) = leaders.first()
-                    && let Some(&(id, _)) =
-                        leaders.get(self.random.below(leaders.len() as u64) as usize).or(Some(&(
-                            id,
-                            consensus::Term(0),
-                        )))
+                let chosen = self.random.below(leaders.len() as u64) as usize;
+                if let Some(&(id, _)) = leaders.get(chosen)
                     && self.cluster.is_active(id)
                 {
                     self.proposals += 1;
@@ -173,7 +178,10 @@ impl History {
         self.cluster.run(Duration::from_secs(3))?;
         let leaders = self.cluster.established();
         let [(leader, _)] = leaders[..] else {
-            return Err(Violation::new("a healed cluster elects one leader", format!("{leaders:?}")));
+            return Err(Violation::new(
+                "a healed cluster elects one leader",
+                format!("{leaders:?}"),
+            ));
         };
         self.cluster.propose(leader, [Bytes::from_static(b"the end")])?;
         self.cluster.run(Duration::from_millis(200))?;

@@ -156,7 +156,7 @@ impl Command {
                     Keys::Prefix(prefix) => check_key_length(prefix)?,
                     Keys::Between { from, to } => {
                         check_key_length(from)?;
-                        to.as_ref().map_or(Ok(()), |to| check_key_length(to))?;
+                        to.as_ref().map_or(Ok(()), check_key_length)?;
                     }
                 }
                 check_conditions(conditions)

@@ -57,6 +57,7 @@ enum History {
     #[default]
     Empty,
     One(VersionId),
+    #[expect(clippy::box_collection, reason = "a queue in place would double the size of a key")]
     Many(Box<VecDeque<VersionId>>),
 }
 

@@ -138,7 +138,7 @@ impl RangePlanner {
 
     /// Whether keys are looked at from the last to the first.
     pub(crate) fn is_backward(&self) -> bool {
-        self.range.sort == SortBy::Key 
+        self.range.sort == SortBy::Key && self.range.order == Order::Descending
     }
 
     /// Whether what matches from now on only needs to be counted.

@@ -1,4 +1,5 @@
 //! A directory of the file system, locked against a second process.
+#![allow(clippy::disallowed_methods, reason = "this is the one place that touches the file system")]
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

@@ -71,8 +71,9 @@ fn a_log_is_found_again_as_it_was_left() {
             wal.append(&[persist]).expect("the disk works");
             if wal.needs_spare() {
                 let request = wal.request_spare();
-                let spare = std::thread::spawn(|| request.create()).join().expect("no panic");
-                wal.offer_spare(spare.expect("the disk works")).expect("no other is there");
+                let spare = std::thread::scope(|scope| scope.spawn(|| request.create()).join());
+                let spare = spare.expect("no panic").expect("the disk works");
+                wal.offer_spare(spare).expect("no other is there");
             }
         }
         if life % 2 == 0 {

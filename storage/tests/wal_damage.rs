@@ -234,6 +234,29 @@ fn segments_that_are_missing_or_not_what_they_were_are_refused() {
 }
 
 #[test]
+fn a_segment_that_does_not_go_on_where_the_last_one_ended_is_refused() {
+    let (disk, _) = sample(tiny(), 60);
+    let whole = disk.content(&segment(2)).expect("it exists");
+    let (second, _) = records(&disk.content(&segment(1)).expect("it exists"))[1];
+    // The sequence of its first record, where the segment before it ends, the last entry before it,
+    // and the checksum of the last record before it: each as if records before it were gone.
+    for (field, value) in [(48, 2), (56, second as u64), (64, 1), (72, 5)] {
+        let mut bytes = whole.clone();
+        if field == 72 {
+            bytes[72..76].copy_from_slice(&u32::try_from(value).expect("small").to_le_bytes());
+        } else {
+            bytes[field..field + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let checksum = crc32fast::hash(&bytes[..76]);
+        bytes[76..80].copy_from_slice(&checksum.to_le_bytes());
+        let damaged = copy(&disk);
+        damaged.put(&segment(2), &bytes);
+        let (location, offset, text) = refusal(&damaged);
+        assert_eq!((location, offset), (segment(2), 0), "{text}");
+    }
+}
+
+#[test]
 fn a_segment_of_another_directory_is_refused() {
     let (disk, _) = sample(tiny(), 60);
     let other = SimulatedDisk::new();

@@ -18,7 +18,7 @@ const STEPS: u64 = 3_000;
 
 /// What a step may do, with its weight when it is allowed at all. Faults are rarer than work, so that
 /// there is something to break.
-const ACTIONS: [(Action, u64); 17] = [
+const ACTIONS: [(Action, u64); 18] = [
     (Action::Deliver, 400),
     (Action::Persist, 150),
     (Action::Apply, 60),
@@ -36,6 +36,7 @@ const ACTIONS: [(Action, u64); 17] = [
     (Action::Partition, 2),
     (Action::Pause, 4),
     (Action::FireEarly, 4),
+    (Action::Depose, 3),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +58,7 @@ enum Action {
     Partition,
     Pause,
     FireEarly,
+    Depose,
 }
 
 /// Walks many seeds.
@@ -113,18 +115,11 @@ impl<C: Consensus> Walk<C> {
         let mut random = Random::new(seed);
         let cluster = Cluster::new(Options { detail, ..options(&mut random, seed, nodes) })
             .expect("a fresh cluster breaks no law");
-        // Each walk leaves out some faults and makes others frequent: bugs that need much of one
-        // thing hide from an even mixture.
+        let turbulent = random.one_in(2);
         let mut sum = 0;
         let mut actions = Vec::new();
         for (action, weight) in ACTIONS {
-            let weight = match action {
-                Action::Connect | Action::Restart | Action::Calm | Action::Notice => weight,
-                _ if action >= Action::Break => weight * [0, 1, 1, 4][choose(&mut random, 4)],
-                Action::Deliver | Action::Time => weight,
-                _ => (weight * [1, 2, 4][choose(&mut random, 3)]) / 2,
-            };
-            sum += weight;
+            sum += weight * weight_factor(action, turbulent, &mut random) / 2;
             actions.push((action, sum));
         }
         let pass_ms_max = [5, 20, 60][choose(&mut random, 3)];
@@ -225,8 +220,24 @@ impl<C: Consensus> Walk<C> {
                 }
                 Ok(())
             }),
+            Action::Depose => {
+                let leaders = self.cluster.established();
+                let Some(&(id, _)) = leaders.first() else { return Ok(()) };
+                if self.random.one_in(2) {
+                    self.cluster.crash_unnoticed(id, 0);
+                } else {
+                    for peer in self.cluster.ids() {
+                        if peer != id {
+                            self.cluster.break_connection(id, peer);
+                        }
+                    }
+                }
+                Ok(())
+            }
             _ => self.with_running(|walk, id| {
                 let timers = [
+                    Timer::Election,
+                    Timer::Election,
                     Timer::Election,
                     Timer::Heartbeat,
                     Timer::Quorum,
@@ -344,6 +355,26 @@ impl<C: Consensus> Walk<C> {
         }
         ids.retain(|&id| self.cluster.is_active(id));
         if ids.is_empty() { None } else { Some(ids[choose(&mut self.random, ids.len())]) }
+    }
+}
+
+/// Twice the factor by which an action is more frequent in a walk. Each walk leaves out some faults
+/// and makes others frequent: bugs that need much of one thing hide from an even mixture. Turbulent
+/// walks hardly do anything but elect: what goes wrong between two elections needs many of them.
+fn weight_factor(action: Action, turbulent: bool, random: &mut Random) -> u64 {
+    match action {
+        Action::Deliver => 2,
+        Action::Connect | Action::Restart if turbulent => 10,
+        Action::Calm if turbulent => 1,
+        Action::Connect | Action::Restart | Action::Calm | Action::Notice => 2,
+        Action::Time if turbulent => 6,
+        Action::Time => 2,
+        Action::Propose | Action::Read if turbulent => 1,
+        Action::FireEarly | Action::Depose | Action::Crash if turbulent => {
+            [0, 8, 20][choose(random, 3)]
+        }
+        _ if action >= Action::Break => [0, 2, 2, 8][choose(random, 4)],
+        _ => [1, 2, 4][choose(random, 3)],
     }
 }
 

@@ -57,6 +57,9 @@ pub(super) enum Spare<D: Disk> {
     None,
     /// Somebody was asked to prepare one.
     Requested,
+    /// Preparing one failed. It is not tried again before the next segment, because what failed is
+    /// usually a full disk.
+    Failed,
     Ready(SpareSegment<D>),
 }
 
@@ -128,13 +131,20 @@ impl<D: Disk> Wal<D> {
     }
 
     /// The next segment, to be created by whoever has the time: `request.create()`, then
-    /// [`Wal::offer_spare`]. If it never comes, the log creates its next segment itself.
+    /// [`Wal::offer_spare`] or [`Wal::spare_failed`]. Until it comes the log goes on by itself, and
+    /// creates its next segment itself when it needs it.
     pub fn request_spare(&mut self) -> SpareRequest<D> {
-        self.spare = match std::mem::replace(&mut self.spare, Spare::Requested) {
-            Spare::Ready(spare) => Spare::Ready(spare),
-            Spare::None | Spare::Requested => Spare::Requested,
-        };
+        if !matches!(self.spare, Spare::Ready(_)) {
+            self.spare = Spare::Requested;
+        }
         self.spare_request(self.options.segment_bytes)
+    }
+
+    /// Takes note that the segment that was requested will not come.
+    pub fn spare_failed(&mut self) {
+        if matches!(self.spare, Spare::Requested) {
+            self.spare = Spare::Failed;
+        }
     }
 
     /// Takes a segment that was prepared.
@@ -239,7 +249,10 @@ impl<D: Disk> Wal<D> {
             Spare::Ready(spare) if spare.length() >= needed => spare,
             other => {
                 // What is not large enough now, or not here yet, serves for a later segment.
-                self.spare = other;
+                self.spare = match other {
+                    Spare::Failed => Spare::None,
+                    other => other,
+                };
                 self.statistics.segments_unprepared += 1;
                 self.spare_request(length).create()?
             }

@@ -1,0 +1,668 @@
+//! What the papers claim, one claim a test: "In Search of an Understandable Consensus Algorithm"
+//! (Ongaro and Ousterhout, extended version, 2014) and, where a name ends in `thesis`, Ongaro's
+//! dissertation (2014). The claims of the first are those that etcd's `raft_paper_test.go` checks.
+
+mod node;
+
+use std::collections::BTreeSet;
+
+use consensus::{
+    Answer, Consensus, Index, Input, Leadership, NodeId, PersistSequence, Position, Refusal, Term,
+    Timer, Token,
+};
+use consensus_raft::{AppendOutcome, RaftMessage};
+use node::*;
+
+fn following(leader: u64, term: u64) -> Leadership {
+    Leadership::Following { leader: NodeId(leader), term: Term(term) }
+}
+
+/// A node in each role, in term 1 (a follower and a pre-candidate know of no leader there).
+fn each_role() -> [Node; 4] {
+    let mut pre_candidate = Start::of(3).term(1).start();
+    pre_candidate.fire(Timer::Election);
+    let mut candidate = Start::of(3).start();
+    candidate.become_candidate();
+    let mut leader = Start::of(3).start();
+    leader.become_leader();
+    [Start::of(3).term(1).start(), pre_candidate, candidate, leader]
+}
+
+#[test]
+fn a_newer_term_makes_everybody_its_follower_section_5_1() {
+    for mut node in each_role() {
+        let role = node.role();
+        node.receive(2, append(2, (0, 0), vec![], 0));
+        assert_eq!((node.role(), node.term()), ("follower", 2), "was {role}");
+        assert_eq!(node.status().leadership, following(2, 2));
+    }
+}
+
+#[test]
+fn a_newer_term_in_an_answer_deposes_candidates_and_leaders_section_5_1() {
+    for mut node in each_role().into_iter().skip(1) {
+        let effects = node.receive(2, vote_response(7, false));
+        assert_eq!((node.role(), node.term()), ("follower", 7));
+        assert_eq!(node.status().leadership, Leadership::None);
+        let promised = effects.persists.iter().any(|persist| persist.promise.is_some());
+        assert!(promised, "the new term is written");
+    }
+}
+
+#[test]
+fn a_request_of_an_older_term_is_refused_with_the_current_one_section_5_1() {
+    let mut node = Start::of(3).term(5).start();
+    let effects = node.receive(2, append(4, (0, 0), entries(1, &[4]), 0));
+    let RaftMessage::AppendEntriesResponse { term, outcome } = only(&effects).message else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((term, outcome), (Term(5), AppendOutcome::Stale));
+    assert!(node.log().is_empty());
+
+    let effects = node.receive(2, request_vote(4, (3, 9)));
+    assert!(!granted(&effects));
+    assert_eq!(node.status().leadership, Leadership::None);
+
+    let effects = node.receive(2, heartbeat(4, 0));
+    let answered =
+        |term| matches!(term, RaftMessage::HeartbeatResponse { term, .. } if term == Term(5));
+    assert!(answered(only(&effects).message.clone()));
+    assert_eq!(node.status().leadership, Leadership::None);
+}
+
+#[test]
+fn an_answer_of_an_older_term_counts_for_nothing_section_5_1() {
+    let mut node = Start::of(3).start();
+    node.become_leader();
+    node.persist();
+    node.receive(2, append(4, (0, 0), vec![], 0));
+    node.become_leader();
+    assert_eq!(node.term(), 5);
+    node.receive(2, matched(1, 1));
+    node.receive(3, matched(1, 1));
+    assert_eq!(node.commit(), 0);
+    assert_eq!(node.status().peers[0].matched, Some(Index(0)));
+}
+
+#[test]
+fn nodes_start_as_followers_section_5_2() {
+    let node = Start::of(3).start();
+    assert_eq!(node.role(), "follower");
+    assert_eq!(node.status().leadership, Leadership::None);
+}
+
+#[test]
+fn a_leader_sends_heartbeats_to_all_section_5_2() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    let interval = Start::of(3).settings.heartbeat_interval;
+    let before = node.now.time;
+    let effects = node.sleep();
+    assert_eq!(node.now.time, before + interval);
+    for peer in [2, 3] {
+        let [RaftMessage::Heartbeat { term: Term(1), .. }] = sent(&effects, peer)[..] else {
+            panic!("{effects:?}")
+        };
+    }
+}
+
+#[test]
+fn a_follower_that_hears_nobody_becomes_a_candidate_of_the_next_term_section_5_2() {
+    let mut node = Start::of(3).term(1).start();
+    // The silence, then the random delay.
+    node.sleep();
+    assert_eq!(node.role(), "follower");
+    let asked = node.sleep();
+    let attempt = attempt(&asked).expect("it asks for PreVotes");
+    let effects = node.receive(2, pre_vote_response(1, attempt, true));
+    assert_eq!((node.role(), node.term()), ("candidate", 2));
+    // Its own vote is in the write; the requests wait for that.
+    let [persist] = &effects.persists[..] else { panic!("{effects:?}") };
+    assert!(persist.promise.is_some());
+    for outbound in &effects.messages {
+        assert_eq!(outbound.after, persist.sequence);
+        let expected = RaftMessage::RequestVote { term: Term(2), last: Position::ZERO };
+        assert_eq!(outbound.message, expected);
+    }
+    assert_eq!(effects.messages.len(), 2);
+}
+
+#[test]
+fn a_follower_that_hears_its_leader_stays_a_follower_section_5_2() {
+    let mut node = Start::of(3).term(1).start();
+    for _ in 0..100 {
+        node.pass(50);
+        node.receive(2, heartbeat(1, 0));
+        let (due, _) = node.deadline().expect("it watches");
+        assert_eq!(due, node.now.time + Start::of(3).settings.election_timeout);
+    }
+    assert_eq!(node.role(), "follower");
+}
+
+#[test]
+fn a_candidate_without_an_answer_begins_a_new_election_section_5_2() {
+    let mut node = Start::of(3).start();
+    node.become_candidate();
+    node.persist();
+    assert_eq!(node.term(), 1);
+    let asked = node.sleep();
+    let attempt = attempt(&asked).expect("it asks again");
+    node.receive(3, pre_vote_response(1, attempt, true));
+    assert_eq!((node.role(), node.term()), ("candidate", 2));
+}
+
+#[test]
+fn a_majority_of_votes_makes_a_leader_section_5_2() {
+    // Voters, votes besides its own, refusals, and what comes of it.
+    let cases = [
+        (1, 0, 0, "leader"),
+        (3, 1, 0, "leader"),
+        (3, 2, 0, "leader"),
+        (3, 0, 0, "candidate"),
+        (3, 0, 1, "candidate"),
+        (3, 0, 2, "pre-candidate"),
+        (5, 1, 0, "candidate"),
+        (5, 1, 2, "candidate"),
+        (5, 2, 0, "leader"),
+        (5, 1, 3, "pre-candidate"),
+        (5, 2, 2, "leader"),
+    ];
+    for (voters, votes, refusals, role) in cases {
+        let mut node = Start::of(voters).start();
+        node.become_candidate();
+        node.persist();
+        for peer in 2..2 + votes {
+            node.receive(peer, vote_response(1, true));
+        }
+        for peer in 2 + votes..2 + votes + refusals {
+            node.receive(peer, vote_response(1, false));
+        }
+        assert_eq!(node.role(), role, "{votes} votes and {refusals} refusals of {voters}");
+        assert_eq!(node.term(), 1);
+    }
+}
+
+#[test]
+fn a_node_votes_once_in_a_term_section_5_2() {
+    // For whom it has voted, who asks, whether it votes.
+    let cases = [(None, 2, true), (None, 3, true), (Some(2), 2, true), (Some(2), 3, false)];
+    for (vote, candidate, votes) in cases {
+        let mut start = Start::of(3).term(1);
+        start.promise.vote = vote.map(NodeId);
+        let mut node = start.start();
+        let effects = node.receive(candidate, request_vote(1, (0, 0)));
+        assert_eq!(granted(&effects), votes, "voted for {vote:?}, n{candidate} asks");
+    }
+}
+
+#[test]
+fn a_vote_is_durable_before_it_leaves_section_5_2() {
+    let mut node = Start::of(3).start();
+    let effects = node.receive(2, request_vote(1, (0, 0)));
+    let [persist] = &effects.persists[..] else { panic!("{effects:?}") };
+    assert!(persist.promise.is_some());
+    assert!(granted(&effects));
+    assert_eq!(only(&effects).after, persist.sequence);
+}
+
+#[test]
+fn a_candidate_follows_a_leader_of_its_term_section_5_2() {
+    for message in [append(1, (0, 0), vec![], 0), heartbeat(1, 0)] {
+        let mut node = Start::of(3).start();
+        node.become_candidate();
+        node.receive(2, message);
+        assert_eq!((node.role(), node.term()), ("follower", 1));
+        assert_eq!(node.status().leadership, following(2, 1));
+    }
+}
+
+#[test]
+fn a_candidate_ignores_a_leader_of_an_older_term_section_5_2() {
+    let mut node = Start::of(3).term(4).start();
+    node.become_candidate();
+    node.receive(2, append(4, (0, 0), vec![], 0));
+    assert_eq!((node.role(), node.term()), ("candidate", 5));
+}
+
+/// How long a node waits, with that seed, from the last sign of life to its question.
+fn wait(seed: u64, until_silent: impl Fn(&mut Node)) -> u64 {
+    let mut node = Start::of(3).settings(|settings| settings.seed = seed).start();
+    until_silent(&mut node);
+    let start = node.now.time;
+    loop {
+        if attempt(&node.sleep()).is_some() {
+            return node.now.time.since(start).as_millis() as u64;
+        }
+    }
+}
+
+#[test]
+fn waits_of_followers_are_random_and_bounded_section_5_2() {
+    let waits: BTreeSet<u64> =
+        (0..200).map(|seed| wait(seed, |node| drop(node.receive(2, heartbeat(1, 0))))).collect();
+    assert!(waits.iter().all(|wait| (300..=330).contains(wait)), "{waits:?}");
+    assert!(waits.len() > 20, "{waits:?}");
+}
+
+#[test]
+fn waits_of_candidates_are_random_and_bounded_section_5_2() {
+    let split = |node: &mut Node| {
+        node.become_candidate();
+        node.persist();
+        node.receive(2, vote_response(1, false));
+        node.receive(3, vote_response(1, false));
+        assert_eq!(node.role(), "pre-candidate");
+    };
+    let waits: BTreeSet<u64> = (0..200).map(|seed| wait(seed, split)).collect();
+    assert!(waits.iter().all(|wait| (1..=30).contains(wait)), "{waits:?}");
+    assert!(waits.len() > 20, "{waits:?}");
+}
+
+#[test]
+fn simultaneous_timeouts_are_rare_section_5_2() {
+    let conflicts = (0..300u64)
+        .filter(|round| {
+            let wait =
+                |id: u64| wait(round * 5 + id, |node| drop(node.receive(2, heartbeat(1, 0))));
+            let mut waits: Vec<u64> = (0..5).map(wait).collect();
+            waits.sort_unstable();
+            waits[0] == waits[1]
+        })
+        .count();
+    // Two of five within the same millisecond of thirty, and first.
+    assert!(conflicts <= 75, "{conflicts} of 300");
+}
+
+#[test]
+fn a_leader_appends_a_command_and_sends_it_to_all_section_5_3() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    let effects = node.propose("some data");
+    assert_eq!(node.log(), [1, 1]);
+    assert_eq!(node.commit(), 1);
+    let [persist] = &effects.persists[..] else { panic!("{effects:?}") };
+    assert_eq!(persist.entries.len(), 1);
+    for peer in [2, 3] {
+        let [message] = sent(&effects, peer)[..] else { panic!("{effects:?}") };
+        let RaftMessage::AppendEntries { term, previous, entries, commit, .. } = message else {
+            panic!("{message}")
+        };
+        assert_eq!((*term, *previous), (Term(1), Position::new(1, 1)));
+        assert_eq!(entries[..], persist.entries[..]);
+        assert_eq!(*commit, Index(1));
+    }
+}
+
+#[test]
+fn an_entry_on_a_majority_is_committed_and_told_section_5_3() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    node.step(Input::Applied(Index(1)));
+    node.propose("some data");
+    node.persist();
+    assert_eq!(node.commit(), 1);
+    let effects = node.receive(2, matched(1, 2));
+    assert_eq!(node.commit(), 2);
+    assert_eq!(delivered(&effects), [2]);
+    // Everybody learns of it at once.
+    for peer in [2, 3] {
+        let told = sent(&effects, peer)
+            .into_iter()
+            .any(|message| matches!(message, RaftMessage::AppendEntries { commit: Index(2), .. }));
+        assert!(told, "{effects:?}");
+    }
+}
+
+#[test]
+fn commitment_needs_a_majority_of_all_nodes_section_5_3() {
+    let cases = [
+        (1, vec![], true),
+        (3, vec![], false),
+        (3, vec![2], true),
+        (3, vec![2, 3], true),
+        (5, vec![2], false),
+        (5, vec![2, 3], true),
+        (5, vec![2, 3, 4, 5], true),
+        (4, vec![2], false),
+        (4, vec![2, 3], true),
+    ];
+    for (voters, acknowledging, committed) in cases {
+        let mut node = Start::of(voters).start();
+        node.become_ready_leader();
+        node.propose("some data");
+        node.persist();
+        for &peer in &acknowledging {
+            node.receive(peer, matched(1, 2));
+        }
+        assert_eq!(node.commit() == 2, committed, "{acknowledging:?} of {voters}");
+    }
+}
+
+#[test]
+fn entries_of_earlier_leaders_are_committed_with_the_first_own_one_section_5_3() {
+    for terms in [vec![], vec![2], vec![1, 2], vec![1]] {
+        let mut node = Start::of(3).log(&terms).term(2).start();
+        node.become_leader();
+        node.persist();
+        let last = terms.len() as u64 + 1;
+        let effects = node.receive(2, matched(3, last));
+        assert_eq!(node.commit(), last);
+        assert_eq!(delivered(&effects), (1..=last).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_follower_delivers_what_is_committed_in_order_section_5_3() {
+    for (sent, commit, expected) in
+        [(2, 1, vec![1]), (2, 2, vec![1, 2]), (2, 9, vec![1, 2]), (1, 1, vec![1]), (2, 0, vec![])]
+    {
+        let mut node = Start::of(3).term(1).start();
+        let effects = node.receive(2, append(1, (0, 0), entries(1, &[1, 1][..sent]), commit));
+        assert_eq!(delivered(&effects), expected, "{sent} sent, {commit} committed");
+    }
+}
+
+#[test]
+fn a_follower_refuses_entries_that_do_not_continue_its_log_section_5_3() {
+    // A previous entry: whether the log 1, 2 holds it, and if not, the last that may be common.
+    let cases = [
+        ((0, 0), None),
+        ((1, 1), None),
+        ((2, 2), None),
+        ((1, 2), Some((1, 1))),
+        ((3, 3), Some((2, 2))),
+        ((1, 3), Some((1, 1))),
+        ((3, 2), Some((1, 1))),
+    ];
+    for ((term, index), hint) in cases {
+        let mut node = Start::of(3).log(&[1, 2]).commit(1).start();
+        let effects = node.receive(2, append(3, (term, index), vec![], 0));
+        let expected = match hint {
+            None => AppendOutcome::Matched(Index(index)),
+            Some((term, hint)) => {
+                AppendOutcome::Conflict { previous: Index(index), hint: Position::new(term, hint) }
+            }
+        };
+        assert_eq!(outcome(&effects), expected, "{index}@{term}");
+        assert_eq!(node.log(), [1, 2]);
+    }
+}
+
+#[test]
+fn a_conflicting_entry_and_all_after_it_are_replaced_section_5_3() {
+    // The log 1, 2 and an AppendEntries: what the log is then, what is written.
+    let cases = [
+        ((2, 2), vec![3], vec![1, 2, 3], (None, 1)),
+        ((1, 1), vec![3, 4], vec![1, 3, 4], (Some(2), 2)),
+        ((0, 0), vec![1], vec![1, 2], (None, 0)),
+        ((0, 0), vec![3], vec![3], (Some(1), 1)),
+        ((0, 0), vec![1, 2], vec![1, 2], (None, 0)),
+        ((0, 0), vec![1, 2, 4], vec![1, 2, 4], (None, 1)),
+    ];
+    for ((term, index), terms, log, (truncated, written)) in cases {
+        let mut node = Start::of(3).log(&[1, 2]).term(4).start();
+        let effects = node.receive(2, append(4, (term, index), entries(index + 1, &terms), 0));
+        assert_eq!(node.log(), log);
+        let (truncate_from, count) = match &effects.persists[..] {
+            [] => (None, 0),
+            [persist] => (persist.truncate_from, persist.entries.len()),
+            more => panic!("removing and appending are one write: {more:?}"),
+        };
+        assert_eq!((truncate_from, count), (truncated.map(Index), written));
+        assert_eq!(outcome(&effects), AppendOutcome::Matched(Index(index + terms.len() as u64)));
+    }
+}
+
+#[test]
+fn entries_are_acknowledged_once_they_are_durable_section_5_3() {
+    let mut node = Start::of(3).term(1).start();
+    let effects = node.receive(2, append(1, (0, 0), entries(1, &[1, 1]), 0));
+    let [persist] = &effects.persists[..] else { panic!("{effects:?}") };
+    assert_eq!(only(&effects).after, persist.sequence);
+    assert_ne!(persist.sequence, PersistSequence(0));
+}
+
+#[test]
+fn a_vote_is_asked_for_with_the_last_entry_section_5_4_1() {
+    for terms in [vec![1], vec![1, 2], vec![]] {
+        let mut node = Start::of(3).log(&terms).start();
+        let effects = node.become_candidate();
+        let position = Position::new(terms.last().copied().unwrap_or(0), terms.len() as u64);
+        let term = Term(position.term.0 + 1);
+        for peer in [2, 3] {
+            let expected = RaftMessage::RequestVote { term, last: position };
+            assert_eq!(sent(&effects, peer), [&expected]);
+        }
+    }
+}
+
+#[test]
+fn a_node_votes_only_for_a_log_as_up_to_date_as_its_own_section_5_4_1() {
+    let cases = [
+        (vec![1], (1, 1), true),
+        (vec![1], (1, 2), true),
+        (vec![1, 1], (1, 1), false),
+        (vec![1], (2, 1), true),
+        (vec![1], (2, 2), true),
+        (vec![1, 1], (2, 1), true),
+        (vec![2], (1, 1), false),
+        (vec![2], (1, 2), false),
+        (vec![2, 2], (1, 1), false),
+    ];
+    for (terms, last, votes) in cases {
+        let mut node = Start::of(3).log(&terms).start();
+        assert_eq!(granted(&node.receive(2, pre_vote(3, last))), votes, "{terms:?} {last:?}");
+        assert_eq!(granted(&node.receive(2, request_vote(3, last))), votes, "{terms:?} {last:?}");
+    }
+}
+
+#[test]
+fn a_leader_commits_by_counting_only_entries_of_its_term_section_5_4_2() {
+    for (acknowledged, commit) in [(1, 0), (2, 0), (3, 3)] {
+        let mut node = Start::of(3).log(&[1, 2]).start();
+        node.become_leader();
+        assert_eq!((node.log(), node.term()), (vec![1, 2, 3], 3));
+        node.persist();
+        node.receive(2, matched(3, acknowledged));
+        assert_eq!(node.commit(), commit, "{acknowledged} acknowledged");
+    }
+}
+
+/// Figure 8: S1 replicates an entry of term 2, loses its office, and comes back in term 4. The entry
+/// of term 2 is then on a majority, and yet a node with an entry of term 3 could still overwrite it.
+#[test]
+fn an_old_entry_on_a_majority_is_not_committed_figure_8() {
+    let mut leader = Start::of(5).log(&[1, 2]).term(3).start();
+    leader.become_leader();
+    assert_eq!((leader.term(), leader.log()), (4, vec![1, 2, 4]));
+    leader.persist();
+    for peer in [2, 3] {
+        leader.receive(peer, matched(4, 2));
+    }
+    assert_eq!(leader.commit(), 0, "2@2 is on three of five, case (c)");
+    // Case (d): S5, with its entry of term 3, is elected by S2, S3, S4 and overwrites 2@2.
+    let mut follower = Start::of(5).log(&[1, 2]).term(4).start();
+    assert!(granted(&follower.receive(5, request_vote(5, (3, 2)))));
+    follower.receive(5, append(5, (1, 1), entries(2, &[3]), 1));
+    assert_eq!(follower.log(), [1, 3]);
+    // Case (e): the entry of term 4 on a majority decides it.
+    for peer in [2, 3] {
+        leader.receive(peer, matched(4, 3));
+    }
+    assert_eq!(leader.commit(), 3);
+    let mut follower = Start::of(5).log(&[1, 2, 4]).start();
+    assert!(!granted(&follower.receive(5, request_vote(5, (3, 2)))));
+}
+
+#[test]
+fn a_leader_begins_its_term_with_an_empty_entry_section_8() {
+    let mut node = Start::of(3).log(&[1]).start();
+    let effects = node.become_leader();
+    let [persist] = &effects.persists[..] else { panic!("{effects:?}") };
+    let [entry] = &persist.entries[..] else { panic!("{persist:?}") };
+    assert_eq!((entry.position, entry.command()), (Position::new(2, 2), None));
+    assert_eq!(node.status().leadership, Leadership::Established { term: Term(2) });
+}
+
+#[test]
+fn a_read_waits_until_the_leader_knows_what_is_committed_section_8() {
+    let mut node = Start::of(3).log(&[1]).start();
+    node.become_leader();
+    node.persist();
+    let token = Token(1);
+    let effects = node.step(Input::ReadBarrier { token });
+    assert_eq!(effects.answers, [Answer::Refused { token, reason: Refusal::NotReady }]);
+    node.receive(2, matched(2, 2));
+    let effects = node.step(Input::ReadBarrier { token });
+    assert_eq!(effects.answers, []);
+    assert!(effects.messages.iter().all(|sent| sent.message.to_string().starts_with("Heartbeat")));
+}
+
+#[test]
+fn a_read_is_answered_once_a_majority_confirmed_the_leader_section_8() {
+    let mut node = Start::of(5).start();
+    node.become_ready_leader();
+    let token = Token(1);
+    let effects = node.step(Input::ReadBarrier { token });
+    let RaftMessage::Heartbeat { round, .. } = *sent(&effects, 2)[0] else { panic!("{effects:?}") };
+    assert_eq!(node.receive(2, heartbeat_response(1, round.0)).answers, []);
+    assert_eq!(node.receive(2, heartbeat_response(1, round.0)).answers, [], "twice is once");
+    let effects = node.receive(3, heartbeat_response(1, round.0));
+    assert_eq!(effects.answers, [Answer::Barrier { token, index: Index(1) }]);
+}
+
+#[test]
+fn a_vote_is_refused_while_a_leader_is_heard_section_6() {
+    let mut node = Start::of(3).start();
+    node.receive(2, heartbeat(1, 0));
+    node.pass(299);
+    let effects = node.receive(3, request_vote(2, (1, 9)));
+    assert!(!granted(&effects));
+    assert_eq!(node.term(), 1, "it does not even take the term over");
+    assert_eq!(node.status().leadership, following(2, 1));
+    node.pass(2);
+    assert!(granted(&node.receive(3, request_vote(2, (1, 9)))));
+}
+
+#[test]
+fn a_leader_refuses_votes_while_it_leads_section_6() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    assert!(!granted(&node.receive(3, request_vote(2, (1, 9)))));
+    assert_eq!((node.role(), node.term()), ("leader", 1));
+}
+
+#[test]
+fn a_leader_without_a_majority_gives_up_section_6_2_thesis() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    let since = node.now.time;
+    while node.role() == "leader" {
+        node.sleep();
+    }
+    let waited = node.now.time.since(since);
+    assert_eq!(waited, Start::of(3).settings.election_timeout);
+    assert_eq!((node.role(), node.term()), ("follower", 1));
+}
+
+#[test]
+fn a_leader_with_a_majority_goes_on_section_6_2_thesis() {
+    let mut node = Start::of(5).start();
+    node.become_ready_leader();
+    for _ in 0..100 {
+        node.sleep();
+        let term = node.term();
+        for peer in [2, 3] {
+            node.receive(peer, heartbeat_response(term, 1));
+        }
+    }
+    assert_eq!((node.role(), node.term()), ("leader", 1));
+}
+
+#[test]
+fn a_pre_vote_changes_nothing_section_9_6_thesis() {
+    let mut node = Start::of(3).term(3).vote(3).start();
+    let before = node.status();
+    let effects = node.receive(2, pre_vote(4, (0, 0)));
+    assert!(granted(&effects));
+    assert!(effects.persists.is_empty());
+    assert_eq!(node.status(), before);
+    assert_eq!(only(&effects).after, PersistSequence(0));
+}
+
+#[test]
+fn a_pre_vote_is_refused_while_a_leader_is_heard_section_9_6_thesis() {
+    let mut node = Start::of(3).start();
+    node.receive(2, heartbeat(1, 0));
+    assert!(!granted(&node.receive(3, pre_vote(2, (1, 9)))));
+    node.pass(301);
+    assert!(granted(&node.receive(3, pre_vote(2, (1, 9)))));
+}
+
+#[test]
+fn a_node_that_can_not_win_does_not_raise_its_term_section_9_6_thesis() {
+    let mut node = Start::of(3).term(1).start();
+    for _ in 0..20 {
+        let asked = node.sleep();
+        if let Some(attempt) = attempt(&asked) {
+            node.receive(2, pre_vote_response(1, attempt, false));
+            node.receive(3, pre_vote_response(1, attempt, false));
+        }
+    }
+    assert_eq!((node.role(), node.term()), ("pre-candidate", 1));
+}
+
+#[test]
+fn a_leader_counts_itself_only_for_what_is_durable_section_10_2_1_thesis() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    let effects = node.propose("some data");
+    let sequence = effects.persists[0].sequence;
+    assert!(
+        effects.messages.iter().all(|outbound| outbound.after == PersistSequence(0)),
+        "it sends while it writes"
+    );
+    node.receive(2, matched(1, 2));
+    assert_eq!(node.commit(), 1);
+    node.step(Input::Persisted(sequence));
+    assert_eq!(node.commit(), 2);
+}
+
+#[test]
+fn followers_alone_may_be_the_majority_section_10_2_1_thesis() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    node.propose("some data");
+    node.receive(2, matched(1, 2));
+    node.receive(3, matched(1, 2));
+    assert_eq!(node.commit(), 2, "the leader's own disk is slow");
+}
+
+#[test]
+fn messages_are_pipelined_section_10_2_2_thesis() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    for (index, command) in [(2, "a"), (3, "b"), (4, "c")] {
+        let effects = node.propose(command);
+        for peer in [2, 3] {
+            let [message] = sent(&effects, peer)[..] else { panic!("{effects:?}") };
+            let indexes: Vec<u64> = appended(message).iter().map(|entry| entry.index().0).collect();
+            assert_eq!(indexes, [index], "nobody has answered yet");
+        }
+    }
+}
+
+#[test]
+fn proposals_of_one_flush_share_a_write_and_a_message_section_10_2_2_thesis() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    let propose = |token| Input::Propose { token: Token(token), command: "x".into() };
+    let effects = node.steps((1..=50).map(propose));
+    assert_eq!(effects.persists.len(), 1);
+    assert_eq!(effects.persists[0].entries.len(), 50);
+    for peer in [2, 3] {
+        assert_eq!(sent(&effects, peer).len(), 1);
+        assert_eq!(appended(sent(&effects, peer)[0]).len(), 50);
+    }
+    assert_eq!(node.raft.describe(Position::new(1, 51)), "term=1 index=51");
+}

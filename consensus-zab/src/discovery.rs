@@ -1,0 +1,216 @@
+//! Discovery: the leader and a quorum agree on a new epoch, and the leader makes sure that nobody in
+//! the quorum knows more than it does (DSN'11 §IV, phase 1).
+//!
+//! ```text
+//!   learner                                     leader
+//!     FOLLOWERINFO(acceptedEpoch) ──────────────▶   of a quorum, itself included
+//!                                                   e' = largest acceptedEpoch + 1
+//!                                                   acceptedEpoch = e' durable
+//!     ◀────────────────────────────── LEADERINFO(e')
+//!     acceptedEpoch = e' durable
+//!     ACKEPOCH(currentEpoch, zxid, table) ──────▶   of a quorum, itself included
+//!                                                   currentEpoch = e' durable
+//! ```
+//!
+//! Having accepted e', a server never again acts for a leader of an earlier epoch: once a quorum has,
+//! no earlier epoch can commit anything more.
+
+use consensus::{NodeId, Timer};
+
+use crate::message::{Reason, Session, Vote, ZabMessage};
+use crate::node::Context;
+use crate::role::{Flow, Following, Leading, Learner, LearnerStage, Phase, STAY, Stage, look};
+use crate::zxid::{Epoch, EpochTable, LogPoint, Zxid};
+
+impl Leading {
+    /// Takes in the learners that opened a session before this server led.
+    pub(crate) fn admit_waiting(&mut self, cx: &mut Context<'_>) -> Flow {
+        let opened: Vec<_> = cx
+            .core
+            .peers
+            .iter_mut()
+            .filter_map(|(&id, peer)| Some((id, peer.opened.take()?)))
+            .collect();
+        for (peer, (session, accepted)) in opened {
+            self.greeted(cx, peer, session, accepted)?;
+        }
+        // A quorum of one is complete without anybody.
+        self.choose_epoch(cx)
+    }
+
+    /// FOLLOWERINFO arrived: a session is open, and an earlier one of the same learner is over.
+    pub(crate) fn greeted(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: NodeId,
+        session: Session,
+        accepted: Epoch,
+    ) -> Flow {
+        cx.core.epoch_floor = cx.core.epoch_floor.max(accepted);
+        let learner = Learner {
+            session,
+            stage: LearnerStage::Greeted { informed: false },
+            heard: cx.now.time,
+            round_trip: None,
+            barrier_asked: 0,
+            barrier_confirmed: 0,
+        };
+        self.learners.insert(peer, learner);
+        match self.epoch() {
+            None => return self.choose_epoch(cx),
+            // This epoch can not be joined by a server that has accepted a later one, which would
+            // stay out until the next election. So that election is held now.
+            Some(epoch) if accepted > epoch => {
+                return look(format!("{peer} has accepted epoch {accepted}, later than {epoch}"));
+            }
+            Some(epoch) => {
+                if !matches!(self.phase, Phase::PersistingAccepted { .. }) {
+                    self.inform(cx, peer, epoch);
+                }
+            }
+        }
+        STAY
+    }
+
+    /// Chooses the epoch once a quorum, this server included, has said what it accepted before.
+    fn choose_epoch(&mut self, cx: &mut Context<'_>) -> Flow {
+        let here = |id| id == cx.core.id() || self.learners.contains_key(&id);
+        if self.phase != Phase::Gathering || !cx.core.quorum.reached(here) {
+            return STAY;
+        }
+        // Larger than each acceptedEpoch, not equal to one (ZOOKEEPER-1343). Those of learners that
+        // have left meanwhile still count.
+        let largest = cx.core.epoch_floor.max(cx.core.promise.accepted);
+        let Some(epoch) = largest.next() else {
+            return look("the epochs are used up");
+        };
+        cx.core.epoch_floor = epoch;
+        cx.core.promise.accepted = epoch;
+        let after = cx.persist_promise();
+        self.phase = Phase::PersistingAccepted { epoch, after };
+        STAY
+    }
+
+    fn inform(&mut self, cx: &mut Context<'_>, peer: NodeId, epoch: Epoch) {
+        let Some(learner) = self.learners.get_mut(&peer) else { return };
+        if let LearnerStage::Greeted { informed } = &mut learner.stage {
+            *informed = true;
+            cx.send(peer, ZabMessage::LeaderInfo { session: learner.session, epoch });
+        }
+    }
+
+    /// A write became durable: what waited for this server's own promise goes on.
+    pub(crate) fn persisted(&mut self, cx: &mut Context<'_>) -> Flow {
+        let durable = cx.core.log.durable_sequence();
+        match self.phase {
+            Phase::PersistingAccepted { epoch, after } if durable >= after => {
+                self.phase = Phase::AwaitingAcks { epoch };
+                let peers: Vec<NodeId> = self.learners.keys().copied().collect();
+                for peer in peers {
+                    self.inform(cx, peer, epoch);
+                }
+                self.join_epoch(cx, epoch);
+            }
+            Phase::PersistingCurrent { epoch, after } if durable >= after => {
+                self.synchronize(cx, epoch);
+            }
+            _ => {}
+        }
+        STAY
+    }
+
+    /// ACKEPOCH arrived.
+    pub(crate) fn epoch_acknowledged(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: NodeId,
+        session: Session,
+        current: Option<Epoch>,
+        last: Zxid,
+        table: EpochTable,
+    ) {
+        let (phase, initial) = (self.phase, self.initial);
+        let Some(learner) = self.learner(peer, session) else { return };
+        if learner.stage != (LearnerStage::Greeted { informed: true }) || table.last().zxid != last
+        {
+            return self.dismiss(cx, peer, Reason::Broken);
+        }
+        // Until a quorum says otherwise, what a more recent learner has may be committed, and this
+        // leader can not fetch it.
+        let theirs = current.map(|peer_epoch| Vote { peer_epoch, zxid: last, ..initial });
+        if let Phase::AwaitingAcks { .. } = phase
+            && theirs.is_some_and(|theirs| theirs > initial)
+        {
+            return self.dismiss(cx, peer, Reason::MoreRecent);
+        }
+        learner.stage = LearnerStage::EpochAcked { table, counted: current.is_some() };
+        match phase {
+            Phase::AwaitingAcks { epoch } => self.join_epoch(cx, epoch),
+            Phase::Synchronizing { .. } | Phase::Broadcasting { .. } => {
+                self.start_stream(cx, peer);
+            }
+            Phase::Gathering
+            | Phase::PersistingAccepted { .. }
+            | Phase::PersistingCurrent { .. } => {}
+        }
+    }
+
+    /// Joins the epoch once a quorum, this server included, has accepted it.
+    fn join_epoch(&mut self, cx: &mut Context<'_>, epoch: Epoch) {
+        let accepted = |id| {
+            id == cx.core.id()
+                || self.learners.get(&id).is_some_and(|learner| {
+                    matches!(learner.stage, LearnerStage::EpochAcked { counted: true, .. })
+                })
+        };
+        if !cx.core.quorum.reached(accepted) {
+            return;
+        }
+        assert_eq!(cx.core.promise.accepted, epoch, "a leader proposes the epoch it accepted last");
+        cx.core.promise.current = epoch;
+        let after = cx.persist_promise();
+        self.phase = Phase::PersistingCurrent { epoch, after };
+    }
+}
+
+impl Following {
+    /// Opens the session, once there is a connection.
+    pub(crate) fn open(&mut self, cx: &mut Context<'_>) {
+        if !self.opened && cx.core.connected(self.leader) {
+            self.opened = true;
+            let accepted_epoch = cx.core.promise.accepted;
+            let session = self.session;
+            cx.send(self.leader, ZabMessage::FollowerInfo { session, accepted_epoch });
+        }
+    }
+
+    /// LEADERINFO arrived.
+    pub(crate) fn epoch_proposed(&mut self, cx: &mut Context<'_>, epoch: Epoch) -> Flow {
+        let leader = self.leader;
+        let accepted = cx.core.promise.accepted;
+        if self.stage != Stage::Discovery {
+            return look(format!("{leader} proposed a second epoch in one session"));
+        }
+        if epoch < accepted {
+            return look(format!("{leader} proposes epoch {epoch}, earlier than {accepted}"));
+        }
+        // An epoch accepted before is not accepted twice: the acknowledgement does not count, but
+        // the learner may still be synchronized.
+        let current_epoch = (epoch > accepted).then_some(cx.core.promise.current);
+        if epoch > accepted {
+            cx.core.promise.accepted = epoch;
+            cx.core.epoch_floor = cx.core.epoch_floor.max(epoch);
+            cx.persist_promise();
+        }
+        // With nothing to write, this is the number of the last write, which covers the promise.
+        let after = cx.core.log.persist(cx.effects);
+        let last = LogPoint::of(&cx.core.log, cx.core.log.last().index).zxid;
+        let table = EpochTable::of(&cx.core.log);
+        let session = self.session;
+        let message = ZabMessage::AckEpoch { session, current_epoch, last, table };
+        cx.send_after(leader, after, message);
+        self.stage = Stage::EpochAcked { epoch };
+        cx.core.timers.set(Timer::Phase, self.detector.deadline());
+        STAY
+    }
+}

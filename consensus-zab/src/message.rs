@@ -1,0 +1,574 @@
+//! What servers say to one another, in ZooKeeper's words.
+//!
+//! Everything but the election's notifications belongs to a *session*: one attempt of one learner to
+//! follow one leader. ZooKeeper opens a TCP connection for each attempt and closes it when either
+//! side gives up, and closing is what makes sure that nothing of an earlier attempt is ever taken for
+//! part of a later one. Here one connection between two servers outlives many attempts, so the
+//! attempt has a number, chosen by the learner and larger than each earlier one of its life. It is
+//! opened by FOLLOWERINFO and closed by LEAVE (the learner), RESIGN (the leader), or the loss of the
+//! connection. A message of any other session is dropped.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use consensus::codec::{self, CodecError, Wire};
+use consensus::{Entry, Index, Message, NodeId, Time};
+
+use crate::zxid::{Epoch, EpochTable, LogPoint, Zxid};
+
+/// The number of one attempt of a learner to follow a leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Session(pub u64);
+
+/// Whom a server proposes as leader, and what speaks for it.
+///
+/// The order is fast leader election's: the epoch that the candidate has joined, then its last zxid,
+/// then its number. So the best vote of a quorum names a server that lacks nothing that a quorum has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vote {
+    /// The candidate's currentEpoch.
+    pub peer_epoch: Epoch,
+    /// The candidate's last durable zxid.
+    pub zxid: Zxid,
+    /// The candidate.
+    pub leader: NodeId,
+}
+
+/// What a server does, as its notifications tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerState {
+    /// It looks for a leader.
+    Looking,
+    /// It follows the leader that it votes for.
+    Following,
+    /// It leads, or is about to.
+    Leading,
+}
+
+impl fmt::Display for ServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Looking => "LOOKING",
+            Self::Following => "FOLLOWING",
+            Self::Leading => "LEADING",
+        })
+    }
+}
+
+/// A server's vote, sent whenever it changes and to whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Notification {
+    /// What the sender does. Votes of servers that are not LOOKING count by other rules.
+    pub state: ServerState,
+    /// The election round; votes of different rounds are never counted together.
+    pub round: u64,
+    /// The vote.
+    pub vote: Vote,
+}
+
+/// Why a leader closes a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The receiver of the session does not lead, or no longer does.
+    NotLeading,
+    /// The learner's history is more recent than the leader's, and no quorum says that the surplus
+    /// was never committed.
+    MoreRecent,
+    /// The learner has not acknowledged a proposal for too long.
+    Unresponsive,
+    /// The learner said what the protocol does not allow.
+    Broken,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotLeading => "it does not lead",
+            Self::MoreRecent => "the learner's history is more recent",
+            Self::Unresponsive => "a proposal was not acknowledged for too long",
+            Self::Broken => "the learner broke the protocol",
+        })
+    }
+}
+
+/// A message between two servers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ZabMessage {
+    /// Fast leader election: the sender's vote.
+    Notification(Notification),
+    /// The learner opens a session (the paper's CEPOCH).
+    FollowerInfo {
+        /// The session that this opens.
+        session: Session,
+        /// The learner's acceptedEpoch: the new epoch must be larger.
+        accepted_epoch: Epoch,
+    },
+    /// The leader proposes an epoch (the paper's NEWEPOCH).
+    LeaderInfo {
+        /// The session.
+        session: Session,
+        /// The new epoch, larger than each acceptedEpoch of a quorum.
+        epoch: Epoch,
+    },
+    /// The learner accepts the epoch and describes its history (the paper's ACK-E).
+    AckEpoch {
+        /// The session.
+        session: Session,
+        /// The learner's currentEpoch; `None` when it had accepted this epoch before, which does not
+        /// count towards the quorum.
+        current_epoch: Option<Epoch>,
+        /// The learner's last durable zxid; with the currentEpoch it says how recent its history is.
+        last: Zxid,
+        /// Where each epoch ends in the learner's log, by which the leader finds where the two logs
+        /// part.
+        table: EpochTable,
+    },
+    /// Synchronization: the learner's log is a prefix of the leader's; what is missing follows.
+    Diff {
+        /// The session.
+        session: Session,
+        /// The end of the history that precedes NEWLEADER.
+        to: LogPoint,
+    },
+    /// Synchronization: the learner must remove everything after this point; what is missing follows.
+    Trunc {
+        /// The session.
+        session: Session,
+        /// The last entry that both logs hold.
+        to: LogPoint,
+    },
+    /// The initial history is complete: the learner shall join the epoch.
+    NewLeader {
+        /// The session.
+        session: Session,
+        /// `(epoch, 0)`, at the index of the last entry sent before.
+        at: LogPoint,
+    },
+    /// The learner holds this much of the history durably, before NEWLEADER. It counts for nothing
+    /// but the window of what is under way.
+    Received {
+        /// The session.
+        session: Session,
+        /// The last durable index.
+        up_to: Index,
+    },
+    /// The epoch is established (the paper's COMMIT-LD): the learner may deliver.
+    UpToDate {
+        /// The session.
+        session: Session,
+        /// The leader's last committed zxid, as far as the learner was sent its log.
+        committed: LogPoint,
+    },
+    /// Proposals, in order: one frame may carry a range, of one epoch.
+    Proposal {
+        /// The session.
+        session: Session,
+        /// The base of the entries' epoch, which turns their indexes into zxids.
+        base: Index,
+        /// The proposals, without gaps.
+        entries: Vec<Entry>,
+    },
+    /// The learner holds everything up to here durably. The first of a session is for `(epoch, 0)`:
+    /// the learner has joined the epoch (the paper's ACK-LD).
+    Ack {
+        /// The session.
+        session: Session,
+        /// The first index not acknowledged before; the range is what this frame stands for.
+        first: Index,
+        /// The last zxid acknowledged.
+        up_to: LogPoint,
+    },
+    /// Everything up to here is committed.
+    Commit {
+        /// The session.
+        session: Session,
+        /// The first index not known committed before; the range is what this frame stands for.
+        first: Index,
+        /// The last zxid committed.
+        up_to: LogPoint,
+    },
+    /// The leader's sign of life.
+    Ping {
+        /// The session.
+        session: Session,
+        /// The leader's clock, for its own use when it comes back.
+        sent: Time,
+    },
+    /// The learner's sign of life.
+    Pong {
+        /// The session.
+        session: Session,
+        /// The clock of the PING answered, from which the leader reads the round trip.
+        sent: Time,
+    },
+    /// The leader asks whether it is still followed, for the reads that wait.
+    Barrier {
+        /// The session.
+        session: Session,
+        /// The number of the attempt, never used before in this session.
+        round: u64,
+    },
+    /// The learner still follows in this epoch.
+    BarrierAck {
+        /// The session.
+        session: Session,
+        /// The last attempt seen.
+        round: u64,
+    },
+    /// The learner closes the session.
+    Leave {
+        /// The session.
+        session: Session,
+    },
+    /// The leader closes the session.
+    Resign {
+        /// The session.
+        session: Session,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+impl ZabMessage {
+    /// The session that the message belongs to; `None` for the election's notifications.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        match *self {
+            Self::Notification(_) => None,
+            Self::FollowerInfo { session, .. }
+            | Self::LeaderInfo { session, .. }
+            | Self::AckEpoch { session, .. }
+            | Self::Diff { session, .. }
+            | Self::Trunc { session, .. }
+            | Self::NewLeader { session, .. }
+            | Self::Received { session, .. }
+            | Self::UpToDate { session, .. }
+            | Self::Proposal { session, .. }
+            | Self::Ack { session, .. }
+            | Self::Commit { session, .. }
+            | Self::Ping { session, .. }
+            | Self::Pong { session, .. }
+            | Self::Barrier { session, .. }
+            | Self::BarrierAck { session, .. }
+            | Self::Leave { session }
+            | Self::Resign { session, .. } => Some(session),
+        }
+    }
+}
+
+impl Message for ZabMessage {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Notification(_) => "NOTIFICATION",
+            Self::FollowerInfo { .. } => "FOLLOWERINFO",
+            Self::LeaderInfo { .. } => "LEADERINFO",
+            Self::AckEpoch { .. } => "ACKEPOCH",
+            Self::Diff { .. } => "DIFF",
+            Self::Trunc { .. } => "TRUNC",
+            Self::NewLeader { .. } => "NEWLEADER",
+            Self::Received { .. } => "RECEIVED",
+            Self::UpToDate { .. } => "UPTODATE",
+            Self::Proposal { .. } => "PROPOSAL",
+            Self::Ack { .. } => "ACK",
+            Self::Commit { .. } => "COMMIT",
+            Self::Ping { .. } => "PING",
+            Self::Pong { .. } => "PONG",
+            Self::Barrier { .. } => "BARRIER",
+            Self::BarrierAck { .. } => "BARRIERACK",
+            Self::Leave { .. } => "LEAVE",
+            Self::Resign { .. } => "RESIGN",
+        }
+    }
+
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Proposal { entries, .. } => entries.len() as u64,
+            Self::Ack { first, up_to, .. } | Self::Commit { first, up_to, .. } => {
+                (up_to.index.next().0.saturating_sub(first.0)).max(1)
+            }
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for ZabMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        match self {
+            Self::Notification(Notification { state, round, vote }) => {
+                let Vote { peer_epoch, zxid, leader } = vote;
+                write!(f, "{name} {state} round={round} vote={leader} ")?;
+                write!(f, "peerEpoch={peer_epoch} zxid={zxid}")
+            }
+            Self::FollowerInfo { session, accepted_epoch } => {
+                write!(f, "{name} acceptedEpoch={accepted_epoch} session={}", session.0)
+            }
+            Self::LeaderInfo { epoch, .. } => write!(f, "{name} epoch={epoch}"),
+            Self::AckEpoch { current_epoch: Some(epoch), last, .. } => {
+                write!(f, "{name} currentEpoch={epoch} last={last}")
+            }
+            Self::AckEpoch { current_epoch: None, last, .. } => {
+                write!(f, "{name} currentEpoch=none last={last}")
+            }
+            Self::Diff { to, .. } | Self::Trunc { to, .. } => write!(f, "{name} {to}"),
+            Self::NewLeader { at, .. } => write!(f, "{name} {at}"),
+            Self::Received { up_to, .. } => write!(f, "{name} index={up_to}"),
+            Self::UpToDate { committed, .. } => write!(f, "{name} committed={committed}"),
+            Self::Proposal { base, entries, .. } => write_proposal(f, *base, entries),
+            Self::Ack { up_to, .. } | Self::Commit { up_to, .. } => write!(f, "{name} {up_to}"),
+            Self::Ping { .. } | Self::Pong { .. } => write!(f, "{name}"),
+            Self::Barrier { round, .. } | Self::BarrierAck { round, .. } => {
+                write!(f, "{name} round={round}")
+            }
+            Self::Leave { session } => write!(f, "{name} session={}", session.0),
+            Self::Resign { session, reason } => {
+                write!(f, "{name} session={}: {reason}", session.0)
+            }
+        }
+    }
+}
+
+fn write_proposal(f: &mut fmt::Formatter<'_>, base: Index, entries: &[Entry]) -> fmt::Result {
+    let zxid = |entry: &Entry| {
+        let epoch = Epoch::from_term(entry.term()).unwrap_or_default();
+        Zxid::at(epoch, base, entry.index()).unwrap_or(Zxid::ZERO)
+    };
+    match entries {
+        [] => write!(f, "PROPOSAL of nothing"),
+        [only] => write!(f, "PROPOSAL {}", zxid(only)),
+        [first, .., last] => write!(f, "PROPOSAL {}..{}", zxid(first), zxid(last)),
+    }
+}
+
+impl Wire for Session {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.0);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
+        codec::get_u64(input).map(Self)
+    }
+}
+
+impl Wire for Notification {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(match self.state {
+            ServerState::Looking => 0,
+            ServerState::Following => 1,
+            ServerState::Leading => 2,
+        });
+        out.put_u64_le(self.round);
+        self.vote.peer_epoch.encode(out);
+        self.vote.zxid.encode(out);
+        self.vote.leader.encode(out);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
+        let state = match codec::get_u8(input)? {
+            0 => ServerState::Looking,
+            1 => ServerState::Following,
+            2 => ServerState::Leading,
+            _ => return Err(CodecError::Invalid("server state")),
+        };
+        let round = codec::get_u64(input)?;
+        let peer_epoch = Epoch::decode(input)?;
+        let zxid = Zxid::decode(input)?;
+        let leader = NodeId::decode(input)?;
+        Ok(Self { state, round, vote: Vote { peer_epoch, zxid, leader } })
+    }
+}
+
+impl Wire for Reason {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(match self {
+            Self::NotLeading => 0,
+            Self::MoreRecent => 1,
+            Self::Unresponsive => 2,
+            Self::Broken => 3,
+        });
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
+        Ok(match codec::get_u8(input)? {
+            0 => Self::NotLeading,
+            1 => Self::MoreRecent,
+            2 => Self::Unresponsive,
+            3 => Self::Broken,
+            _ => return Err(CodecError::Invalid("reason")),
+        })
+    }
+}
+
+/// Writes the tag of a message and then its fields, in order.
+macro_rules! put {
+    ($out:ident, $tag:literal $(, $field:expr)*) => {{
+        $out.put_u8($tag);
+        $($field.encode($out);)*
+    }};
+}
+
+impl Wire for ZabMessage {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Notification(notification) => put!(out, 0, notification),
+            Self::FollowerInfo { session, accepted_epoch } => {
+                put!(out, 1, session, accepted_epoch);
+            }
+            Self::LeaderInfo { session, epoch } => put!(out, 2, session, epoch),
+            Self::AckEpoch { session, current_epoch, last, table } => {
+                put!(out, 3, session, current_epoch, last, table);
+            }
+            Self::Diff { session, to } => put!(out, 4, session, to),
+            Self::Trunc { session, to } => put!(out, 5, session, to),
+            Self::NewLeader { session, at } => put!(out, 6, session, at),
+            Self::Received { session, up_to } => put!(out, 7, session, up_to),
+            Self::UpToDate { session, committed } => put!(out, 8, session, committed),
+            Self::Proposal { session, base, entries } => {
+                put!(out, 9, session, base);
+                codec::put_list(out, entries);
+            }
+            Self::Ack { session, first, up_to } => put!(out, 10, session, first, up_to),
+            Self::Commit { session, first, up_to } => put!(out, 11, session, first, up_to),
+            Self::Ping { session, sent } => put!(out, 12, session, sent),
+            Self::Pong { session, sent } => put!(out, 13, session, sent),
+            Self::Barrier { session, round } => {
+                put!(out, 14, session);
+                out.put_u64_le(*round);
+            }
+            Self::BarrierAck { session, round } => {
+                put!(out, 15, session);
+                out.put_u64_le(*round);
+            }
+            Self::Leave { session } => put!(out, 16, session),
+            Self::Resign { session, reason } => put!(out, 17, session, reason),
+        }
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
+        let tag = codec::get_u8(input)?;
+        if tag == 0 {
+            return Notification::decode(input).map(Self::Notification);
+        }
+        let session = Session::decode(input)?;
+        Ok(match tag {
+            1 => Self::FollowerInfo { session, accepted_epoch: Epoch::decode(input)? },
+            2 => Self::LeaderInfo { session, epoch: Epoch::decode(input)? },
+            3 => Self::AckEpoch {
+                session,
+                current_epoch: Option::decode(input)?,
+                last: Zxid::decode(input)?,
+                table: EpochTable::decode(input)?,
+            },
+            4 => Self::Diff { session, to: LogPoint::decode(input)? },
+            5 => Self::Trunc { session, to: LogPoint::decode(input)? },
+            6 => Self::NewLeader { session, at: LogPoint::decode(input)? },
+            7 => Self::Received { session, up_to: Index::decode(input)? },
+            8 => Self::UpToDate { session, committed: LogPoint::decode(input)? },
+            9 => Self::Proposal {
+                session,
+                base: Index::decode(input)?,
+                entries: codec::get_list(input)?,
+            },
+            10 | 11 => {
+                let (first, up_to) = <(Index, LogPoint)>::decode(input)?;
+                if tag == 10 {
+                    Self::Ack { session, first, up_to }
+                } else {
+                    Self::Commit { session, first, up_to }
+                }
+            }
+            12 => Self::Ping { session, sent: Time::decode(input)? },
+            13 => Self::Pong { session, sent: Time::decode(input)? },
+            14 => Self::Barrier { session, round: codec::get_u64(input)? },
+            15 => Self::BarrierAck { session, round: codec::get_u64(input)? },
+            16 => Self::Leave { session },
+            17 => Self::Resign { session, reason: Reason::decode(input)? },
+            _ => return Err(CodecError::Invalid("message kind")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use consensus::{Payload, Position, WallTime};
+
+    fn samples() -> Vec<ZabMessage> {
+        let session = Session(3);
+        let point = LogPoint { zxid: Zxid { epoch: Epoch(2), counter: 5 }, index: Index(9) };
+        let rows = vec![(Epoch(1), Index(4)), (Epoch(2), Index(9))];
+        let entry = |index| Entry {
+            position: Position::new(2, index),
+            wall: WallTime(7),
+            payload: Payload::Command(Bytes::from_static(b"x")),
+        };
+        let vote = Vote { peer_epoch: Epoch(2), zxid: point.zxid, leader: NodeId(3) };
+        let ack_epoch = |current_epoch| ZabMessage::AckEpoch {
+            session,
+            current_epoch,
+            last: point.zxid,
+            table: EpochTable::from_rows(rows.clone()).expect("ascending"),
+        };
+        vec![
+            ZabMessage::Notification(Notification { state: ServerState::Leading, round: 4, vote }),
+            ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(6) },
+            ZabMessage::LeaderInfo { session, epoch: Epoch(7) },
+            ack_epoch(Some(Epoch(6))),
+            ack_epoch(None),
+            ZabMessage::Diff { session, to: point },
+            ZabMessage::Trunc { session, to: point },
+            ZabMessage::NewLeader { session, at: point },
+            ZabMessage::Received { session, up_to: Index(8) },
+            ZabMessage::UpToDate { session, committed: point },
+            ZabMessage::Proposal { session, base: Index(4), entries: vec![entry(8), entry(9)] },
+            ZabMessage::Ack { session, first: Index(7), up_to: point },
+            ZabMessage::Commit { session, first: Index(8), up_to: point },
+            ZabMessage::Ping { session, sent: Time(1) },
+            ZabMessage::Pong { session, sent: Time(1) },
+            ZabMessage::Barrier { session, round: 2 },
+            ZabMessage::BarrierAck { session, round: 2 },
+            ZabMessage::Leave { session },
+            ZabMessage::Resign { session, reason: Reason::Unresponsive },
+        ]
+    }
+
+    #[test]
+    fn every_message_survives_the_wire_and_no_prefix_of_it_does() {
+        for message in samples() {
+            let bytes = message.to_bytes();
+            assert_eq!(ZabMessage::from_bytes(bytes.clone()), Ok(message.clone()));
+            for length in 0..bytes.len() {
+                assert!(ZabMessage::from_bytes(bytes.slice(..length)).is_err(), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_counts_for_as_many_messages_as_its_range_holds() {
+        let weights: Vec<u64> = samples()
+            .iter()
+            .filter(|message| message.weight() > 1)
+            .map(|message| message.weight())
+            .collect();
+        assert_eq!(weights, [2, 3, 2], "PROPOSAL 8..9, ACK 7..9, COMMIT 8..9");
+    }
+
+    #[test]
+    fn messages_speak_in_zxids() {
+        let texts: Vec<String> = samples().iter().map(ToString::to_string).collect();
+        assert!(texts.contains(&"PROPOSAL 0x200000004..0x200000005".to_owned()), "{texts:?}");
+        assert!(texts.contains(&"ACK 0x200000005".to_owned()), "{texts:?}");
+    }
+
+    #[test]
+    fn votes_are_ordered_by_epoch_then_zxid_then_id() {
+        let vote = |epoch, counter, id| Vote {
+            peer_epoch: Epoch(epoch),
+            zxid: Zxid { epoch: Epoch(1), counter },
+            leader: NodeId(id),
+        };
+        assert!(vote(2, 1, 1) > vote(1, 9, 9));
+        assert!(vote(1, 2, 1) > vote(1, 1, 9));
+        assert!(vote(1, 1, 2) > vote(1, 1, 1));
+    }
+}

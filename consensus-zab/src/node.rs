@@ -1,0 +1,508 @@
+//! The server as a whole: what every role shares, and the [`Consensus`] implementation that hands
+//! each input to the role.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use consensus::{
+    Answer, Consensus, Effects, FetchPurpose, Generation, Index, Input, Leadership, Log, NodeId,
+    Now, Outbound, PeerStatus, PersistSequence, Position, Protocol, Quorum, Recovered, Refusal,
+    Settings, StartError, Status, Term, Timer, Timers, View, Wire,
+};
+
+use crate::message::{Reason, Session, Vote, ZabMessage};
+use crate::promise::Promise;
+use crate::role::{Change, Flow, LearnerStage, Looking, NewLeader, Role, STAY, Stage};
+use crate::zxid::{Epoch, LogPoint, Zxid};
+
+/// How many election timeouts discovery and synchronization may take without progress, and how many
+/// a proposal may wait for a follower's acknowledgement. ZooKeeper's initLimit and syncLimit are 10
+/// and 5 ticks.
+const PHASE_TIMEOUTS: u32 = 4;
+
+/// A server that speaks ZAB.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Zab {
+    core: Core,
+    role: Role,
+}
+
+/// What every role shares.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Core {
+    pub settings: Settings,
+    pub quorum: Quorum,
+    pub log: Log,
+    pub promise: Promise,
+    /// The election round: ZooKeeper's logical clock.
+    pub round: u64,
+    /// The last session that this server opened as a learner.
+    pub session: Session,
+    /// The largest acceptedEpoch ever heard of: a new epoch is larger.
+    pub epoch_floor: Epoch,
+    /// Attempts to follow or lead, since the last that succeeded, that came to nothing.
+    pub failed_attempts: u32,
+    pub peers: BTreeMap<NodeId, Peer>,
+    pub timers: Timers,
+    pub leadership: Leadership,
+}
+
+/// A peer, whatever the role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Peer {
+    /// The newest connection.
+    pub generation: Generation,
+    /// Whether it is up.
+    pub connected: bool,
+    /// The session that the peer has opened, and its acceptedEpoch, while this server is LOOKING and
+    /// may yet lead. In ZooKeeper the learner tries to connect again and again meanwhile.
+    pub opened: Option<(Session, Epoch)>,
+    /// Whether a fetch for this peer is under way. It outlives the session that asked for it.
+    pub fetching: bool,
+}
+
+/// What a handler works with: the shared state, the present, and the effects.
+pub(crate) struct Context<'a> {
+    pub now: Now,
+    pub core: &'a mut Core,
+    pub effects: &'a mut Effects<ZabMessage>,
+}
+
+impl Core {
+    /// This server's number.
+    pub(crate) fn id(&self) -> NodeId {
+        self.settings.id
+    }
+
+    /// The vote for this server itself.
+    pub(crate) fn own_vote(&self) -> Vote {
+        Vote {
+            peer_epoch: self.promise.current,
+            zxid: LogPoint::of(&self.log, self.log.last().index).zxid,
+            leader: self.id(),
+        }
+    }
+
+    /// How long discovery and synchronization may go on without progress.
+    pub(crate) fn phase_timeout(&self) -> Duration {
+        self.settings.election_timeout * PHASE_TIMEOUTS
+    }
+
+    /// How long the next election is held back. The first attempt and the first repetition are not;
+    /// without a bound on the rest, a learner that its leader refuses would run through elections as
+    /// fast as messages travel.
+    pub(crate) fn election_delay(&self) -> Duration {
+        let Some(doublings) = self.failed_attempts.checked_sub(2) else {
+            return Duration::ZERO;
+        };
+        let factor = 1u32.checked_shl(doublings.min(16)).unwrap_or(u32::MAX);
+        (self.settings.heartbeat_interval * factor).min(self.settings.election_timeout)
+    }
+
+    /// Whether a connection to a peer is up.
+    pub(crate) fn connected(&self, peer: NodeId) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.connected)
+    }
+}
+
+impl Context<'_> {
+    /// Sends a message now, if a connection is up.
+    pub(crate) fn send(&mut self, to: NodeId, message: ZabMessage) {
+        self.send_after(to, PersistSequence(0), message);
+    }
+
+    /// Sends a message once a write is durable, if a connection is up.
+    pub(crate) fn send_after(&mut self, to: NodeId, after: PersistSequence, message: ZabMessage) {
+        if self.core.connected(to) {
+            self.effects.messages.push(Outbound { to, after, message });
+        }
+    }
+
+    /// Writes the promise, together with everything of the log that is not written yet.
+    pub(crate) fn persist_promise(&mut self) -> PersistSequence {
+        let Promise { accepted, current } = self.core.promise;
+        assert!(current <= accepted, "no epoch is joined that was not accepted");
+        self.core.log.set_promise(self.core.promise.to_bytes());
+        self.core.log.persist(self.effects)
+    }
+
+    /// Tells the layer above who leads, if that is news.
+    pub(crate) fn lead(&mut self, leadership: Leadership) {
+        if self.core.leadership != leadership {
+            self.core.leadership = leadership;
+            self.effects.leadership.push(leadership);
+        }
+    }
+
+    /// Sends away whoever opened a session with this server while it was LOOKING.
+    pub(crate) fn refuse_sessions(&mut self) {
+        let opened: Vec<_> = self
+            .core
+            .peers
+            .iter_mut()
+            .filter_map(|(&id, peer)| peer.opened.take().map(|(session, _)| (id, session)))
+            .collect();
+        for (peer, session) in opened {
+            self.send(peer, ZabMessage::Resign { session, reason: Reason::NotLeading });
+        }
+    }
+}
+
+impl Consensus for Zab {
+    const PROTOCOL: Protocol = Protocol::Zab;
+
+    type Message = ZabMessage;
+
+    fn start(now: Now, settings: Settings, recovered: Recovered) -> Result<Self, StartError> {
+        if !settings.voters.contains(&settings.id) {
+            return Err(StartError(format!("{} is not among the voters", settings.id)));
+        }
+        let promise = check_recovered(&recovered)?;
+        let mut timers = Timers::default();
+        timers.set(Timer::Election, now.time);
+        let peers = settings.voters.iter().filter(|&&id| id != settings.id);
+        Ok(Self {
+            core: Core {
+                quorum: Quorum::new(settings.voters.clone()),
+                peers: peers.map(|&id| (id, Peer::default())).collect(),
+                log: Log::new(&settings, recovered),
+                settings,
+                promise,
+                round: 0,
+                session: Session(0),
+                epoch_floor: promise.accepted,
+                failed_attempts: 0,
+                timers,
+                leadership: Leadership::None,
+            },
+            role: Role::Looking(Looking::settling(PersistSequence(0), true)),
+        })
+    }
+
+    fn step(&mut self, now: Now, input: Input<ZabMessage>, effects: &mut Effects<ZabMessage>) {
+        match input {
+            Input::PeerConnected { peer, generation } => {
+                self.peer_connected(now, peer, generation, effects);
+            }
+            Input::PeerLost { peer, generation } => self.peer_lost(now, peer, generation, effects),
+            input => {
+                let mut cx = Context { now, core: &mut self.core, effects };
+                let flow = self.role.take(&mut cx, input);
+                self.settle(now, flow, effects);
+            }
+        }
+        effects.deadline = self.core.timers.earliest();
+    }
+
+    fn status(&self) -> Status {
+        let log = &self.core.log;
+        Status {
+            role: self.role.name(),
+            phase: self.role.phase(),
+            term: self.core.promise.current.term(),
+            leadership: self.core.leadership,
+            last: log.last(),
+            commit: log.commit(),
+            durable: log.durable(),
+            delivered: log.delivered(),
+            peers: self.core.peers.keys().map(|&id| self.peer_status(id)).collect(),
+        }
+    }
+
+    fn describe(&self, position: Position) -> String {
+        let log = &self.core.log;
+        let first = log.terms().iter().find(|&(_, &term)| term == position.term);
+        let base = match first {
+            Some((&first, _)) => first.previous(),
+            // An epoch without entries here begins behind the log.
+            None => log.last().index.min(position.index),
+        };
+        let zxid = Epoch::from_term(position.term)
+            .and_then(|epoch| Zxid::at(epoch, base, position.index))
+            .unwrap_or(Zxid::ZERO);
+        format!("zxid={zxid}")
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            id: self.core.id(),
+            promised: self.core.promise.accepted.term(),
+            established: match self.core.leadership {
+                Leadership::Established { term } => Some(term),
+                _ => None,
+            },
+            log: &self.core.log,
+        }
+    }
+}
+
+impl Zab {
+    /// A connection is up. An older one to the same peer is over, even if nobody said so.
+    fn peer_connected(
+        &mut self,
+        now: Now,
+        peer: NodeId,
+        generation: Generation,
+        effects: &mut Effects<ZabMessage>,
+    ) {
+        let Some(known) = self.core.peers.get(&peer) else { return };
+        if known.generation >= generation {
+            return;
+        }
+        self.peer_lost(now, peer, known.generation, effects);
+        let known = self.core.peers.get_mut(&peer).expect("looked at just now");
+        (known.generation, known.connected) = (generation, true);
+        let mut cx = Context { now, core: &mut self.core, effects };
+        let flow = match &mut self.role {
+            Role::Looking(looking) => {
+                looking.peer_connected(&mut cx, peer);
+                STAY
+            }
+            Role::Following(following) => following.peer_connected(&mut cx, peer),
+            Role::Leading(_) => STAY,
+        };
+        self.settle(now, flow, effects);
+    }
+
+    /// A connection broke: the sessions over it are closed.
+    fn peer_lost(
+        &mut self,
+        now: Now,
+        peer: NodeId,
+        generation: Generation,
+        effects: &mut Effects<ZabMessage>,
+    ) {
+        let Some(known) = self.core.peers.get_mut(&peer) else { return };
+        if !known.connected || known.generation != generation {
+            return;
+        }
+        known.connected = false;
+        known.opened = None;
+        let mut cx = Context { now, core: &mut self.core, effects };
+        let flow = match &mut self.role {
+            Role::Looking(looking) => looking.peer_lost(&mut cx, peer),
+            Role::Following(following) => following.peer_lost(&mut cx, peer),
+            Role::Leading(leading) => {
+                leading.learners.remove(&peer);
+                STAY
+            }
+        };
+        self.settle(now, flow, effects);
+    }
+
+    /// Carries out changes of role until the role stays.
+    fn settle(&mut self, now: Now, mut flow: Flow, effects: &mut Effects<ZabMessage>) {
+        while let ControlFlow::Break(change) = flow {
+            let mut cx = Context { now, core: &mut self.core, effects };
+            let idle = Role::Looking(Looking::settling(PersistSequence(0), false));
+            self.role = match (std::mem::replace(&mut self.role, idle), change) {
+                (Role::Looking(looking), Change::Elect(vote)) if vote.leader == cx.core.id() => {
+                    Role::Leading(looking.into_leading(&mut cx, vote))
+                }
+                (Role::Looking(looking), Change::Elect(vote)) => {
+                    Role::Following(looking.into_following(&mut cx, vote))
+                }
+                (Role::Following(following), Change::Look(cause)) => {
+                    Role::Looking(following.into_looking(&mut cx, cause))
+                }
+                (Role::Leading(leading), Change::Look(cause)) => {
+                    Role::Looking(leading.into_looking(&mut cx, cause))
+                }
+                (role, change) => unreachable!("{change:?} in the role {}", role.name()),
+            };
+            flow = match &mut self.role {
+                Role::Looking(looking) => looking.begin_when_settled(&mut cx),
+                Role::Following(_) => STAY,
+                Role::Leading(leading) => leading.admit_waiting(&mut cx),
+            };
+        }
+    }
+
+    fn peer_status(&self, id: NodeId) -> PeerStatus {
+        let connected = self.core.connected(id);
+        let learner = match &self.role {
+            Role::Leading(leading) => leading.learners.get(&id),
+            _ => None,
+        };
+        let stream = learner.and_then(|learner| match &learner.stage {
+            LearnerStage::Streaming(stream) => Some(stream),
+            _ => None,
+        });
+        PeerStatus {
+            id,
+            connected,
+            matched: learner.and_then(|learner| Some(learner.joined()?.progress.matched())),
+            replication: learner.map(|_| match stream {
+                None => "discovery",
+                Some(stream) if stream.new_leader != NewLeader::Acked => "synchronizing",
+                Some(_) => "replicate",
+            }),
+            heard: learner.map(|learner| learner.heard),
+            round_trip: learner.and_then(|learner| learner.round_trip),
+        }
+    }
+}
+
+impl Role {
+    /// ZooKeeper's word for the role.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Looking(_) => "LOOKING",
+            Self::Following(_) => "FOLLOWING",
+            Self::Leading(_) => "LEADING",
+        }
+    }
+
+    /// The phase of the protocol within the role.
+    fn phase(&self) -> Option<&'static str> {
+        use crate::role::Phase;
+        match self {
+            Self::Looking(_) => None,
+            Self::Following(following) => Some(match following.stage {
+                Stage::Discovery | Stage::EpochAcked { .. } => "discovery",
+                Stage::Receiving { .. } | Stage::Joined { .. } => "synchronization",
+                Stage::Broadcast { .. } => "broadcast",
+            }),
+            Self::Leading(leading) => Some(match leading.phase {
+                Phase::Gathering
+                | Phase::PersistingAccepted { .. }
+                | Phase::AwaitingAcks { .. }
+                | Phase::PersistingCurrent { .. } => "discovery",
+                Phase::Synchronizing { .. } => "synchronization",
+                Phase::Broadcasting { .. } => "broadcast",
+            }),
+        }
+    }
+
+    /// Hands an input to the role.
+    fn take(&mut self, cx: &mut Context<'_>, input: Input<ZabMessage>) -> Flow {
+        match input {
+            Input::Timer(timer) => self.timer(cx, timer),
+            Input::Received { peer, generation, message } => {
+                let live = |known: &Peer| known.connected && known.generation == generation;
+                if !cx.core.peers.get(&peer).is_some_and(live) {
+                    return STAY;
+                }
+                self.received(cx, peer, message)
+            }
+            Input::Propose { token, command } => match self {
+                Self::Leading(leading) => leading.propose(cx, token, command),
+                _ => refuse(cx, token),
+            },
+            Input::ReadBarrier { token } => match self {
+                Self::Leading(leading) => leading.read_barrier(cx, token),
+                _ => refuse(cx, token),
+            },
+            Input::Sync { token } => match self {
+                Self::Leading(leading) => leading.sync(cx, token),
+                _ => refuse(cx, token),
+            },
+            Input::Persisted(sequence) => {
+                cx.core.log.persisted(sequence);
+                match self {
+                    Self::Looking(looking) => looking.begin_when_settled(cx),
+                    Self::Following(_) => STAY,
+                    Self::Leading(leading) => leading.persisted(cx),
+                }
+            }
+            Input::Applied(index) => {
+                cx.core.log.applied_to(index, cx.effects);
+                STAY
+            }
+            Input::Fetched { purpose: FetchPurpose::Deliver, entries } => {
+                cx.core.log.delivery_fetched(entries, cx.effects);
+                STAY
+            }
+            Input::Fetched { purpose: FetchPurpose::Replicate(peer), entries } => {
+                if let Some(peer) = cx.core.peers.get_mut(&peer) {
+                    peer.fetching = false;
+                }
+                if let Self::Leading(leading) = self {
+                    leading.fetched(cx, peer, entries);
+                }
+                STAY
+            }
+            Input::Flush => self.flush(cx),
+            Input::PeerConnected { .. } | Input::PeerLost { .. } => {
+                unreachable!("connections are the server's, not the role's")
+            }
+        }
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: Timer) -> Flow {
+        // A timer runs once; whoever still needs it sets it again.
+        let due = cx.core.timers.due(timer);
+        cx.core.timers.cancel(timer);
+        match self {
+            Self::Looking(looking) => looking.timer(cx, timer),
+            Self::Following(following) => following.timer(cx, timer),
+            Self::Leading(leading) => leading.timer(cx, timer, due),
+        }
+    }
+
+    fn received(&mut self, cx: &mut Context<'_>, from: NodeId, message: ZabMessage) -> Flow {
+        match self {
+            Self::Looking(looking) => looking.received(cx, from, message),
+            Self::Following(following) => following.received(cx, from, message),
+            Self::Leading(leading) => leading.received(cx, from, message),
+        }
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Flow {
+        cx.core.log.persist(cx.effects);
+        let flow = match self {
+            Self::Looking(_) => STAY,
+            Self::Following(following) => {
+                following.flush(cx);
+                STAY
+            }
+            Self::Leading(leading) => leading.flush(cx),
+        };
+        cx.core.log.deliver(cx.effects);
+        flow
+    }
+}
+
+fn refuse(cx: &mut Context<'_>, token: consensus::Token) -> Flow {
+    cx.effects.answers.push(Answer::Refused { token, reason: Refusal::NotLeader });
+    STAY
+}
+
+/// Checks what was recovered against the laws of the protocol, and returns the promise in it.
+fn check_recovered(recovered: &Recovered) -> Result<Promise, StartError> {
+    let promise = match recovered.promise.clone() {
+        Some(promise) => Promise::from_bytes(promise)
+            .map_err(|error| StartError(format!("the promise in the log: {error}")))?,
+        None => Promise::default(),
+    };
+    let Promise { accepted, current } = promise;
+    if current > accepted {
+        return Err(StartError(format!(
+            "currentEpoch {current} exceeds acceptedEpoch {accepted}: an epoch was joined that was \
+             never accepted"
+        )));
+    }
+    let lasts = recovered.terms.keys().skip(1).map(|first| first.previous());
+    let lasts = lasts.chain(std::iter::once(recovered.last));
+    for ((&first, &term), last) in recovered.terms.iter().zip(lasts) {
+        check_run(first, term, last)?;
+    }
+    // An epoch of the log beyond currentEpoch is legal: history of a leader whose epoch was not
+    // joined before the crash (ZOOKEEPER-2354). Beyond acceptedEpoch it is not.
+    let newest = recovered.terms.values().next_back().copied().unwrap_or_default();
+    if newest > accepted.term() {
+        return Err(StartError(format!(
+            "the log holds epoch {newest}, but only epoch {accepted} was ever accepted"
+        )));
+    }
+    Ok(promise)
+}
+
+fn check_run(first: Index, term: Term, last: Index) -> Result<(), StartError> {
+    let epoch = Epoch::from_term(term)
+        .ok_or_else(|| StartError(format!("epoch {term} in the log needs more than 32 bits")))?;
+    Zxid::at(epoch, first.previous(), last).map(|_| ()).ok_or_else(|| {
+        StartError(format!("epoch {epoch} holds more entries than a zxid can count"))
+    })
+}

@@ -1,0 +1,121 @@
+//! What becomes of requests at any node, over both protocols.
+
+mod replicas;
+
+use std::time::Duration;
+
+use consensus::Consensus;
+use consensus_raft::Raft;
+use consensus_zab::Zab;
+use kvcore::replica::{Conclusion, Failure};
+use replicas::{Cluster, PATIENCE};
+
+/// One test for each protocol from one scenario.
+macro_rules! for_both_protocols {
+    ($($scenario:ident),* $(,)?) => {
+        mod raft {
+            $(#[test] fn $scenario() { super::$scenario::<super::Raft>(); })*
+        }
+        mod zab {
+            $(#[test] fn $scenario() { super::$scenario::<super::Zab>(); })*
+        }
+    };
+}
+
+for_both_protocols!(
+    a_write_at_any_node_is_delivered_once_everywhere,
+    a_read_at_any_node_waits_for_a_confirmed_barrier,
+    a_write_without_a_leader_is_held_and_then_told_that_nothing_happened,
+    a_held_write_goes_to_the_next_leader,
+    a_write_lost_with_its_leader_is_told_so_definitely,
+    a_write_that_can_not_be_settled_in_time_has_an_unknown_outcome,
+    a_read_in_a_minority_never_becomes_ready,
+);
+
+fn a_write_at_any_node_is_delivered_once_everywhere<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    let mut nodes = cluster.others(leader);
+    nodes.push(leader);
+    for &asked in &nodes {
+        let request = cluster.put(asked, "value");
+        cluster.advance(Duration::from_millis(10));
+        assert_eq!(cluster.conclusion(asked, request), None, "applying it answers it");
+        for &node in &nodes {
+            assert_eq!(cluster.deliveries(node, request), 1, "asked at {asked}, seen at {node}");
+        }
+    }
+}
+
+fn a_read_at_any_node_waits_for_a_confirmed_barrier<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    for asked in cluster.others(leader).into_iter().chain([leader]) {
+        for confirmed in [true, false] {
+            let request = cluster.read(asked, confirmed);
+            cluster.advance(Duration::from_millis(50));
+            assert_eq!(cluster.conclusion(asked, request), Some(Conclusion::ReadReady));
+        }
+    }
+}
+
+fn a_write_without_a_leader_is_held_and_then_told_that_nothing_happened<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    let asked = cluster.others(leader)[0];
+    cluster.isolate(asked);
+    cluster.advance(Duration::from_secs(1));
+    let request = cluster.put(asked, "value");
+    cluster.advance(PATIENCE - Duration::from_millis(10));
+    assert_eq!(cluster.conclusion(asked, request), None);
+    cluster.advance(Duration::from_millis(50));
+    let failed = cluster.conclusion(asked, request);
+    assert_eq!(failed, Some(Conclusion::Failed(Failure::NoLeader)));
+    cluster.heal(asked);
+    cluster.advance(Duration::from_secs(1));
+    assert_eq!(cluster.deliveries(leader, request), 0, "what is told to have failed never happens");
+}
+
+fn a_held_write_goes_to_the_next_leader<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    let asked = cluster.others(leader)[0];
+    cluster.isolate(leader);
+    let request = cluster.put(asked, "value");
+    let next = cluster.run_until_led();
+    assert_ne!(next, leader);
+    cluster.advance(Duration::from_millis(50));
+    assert_eq!(cluster.conclusion(asked, request), None);
+    assert_eq!(cluster.deliveries(asked, request), 1);
+}
+
+fn a_write_lost_with_its_leader_is_told_so_definitely<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    // The leader appends it, but nobody else ever hears of it.
+    cluster.isolate(leader);
+    let request = cluster.put(leader, "lost");
+    assert_ne!(cluster.run_until_led(), leader);
+    cluster.heal(leader);
+    cluster.advance(Duration::from_secs(1));
+    let failed = cluster.conclusion(leader, request);
+    assert_eq!(failed, Some(Conclusion::Failed(Failure::LeaderChanged)));
+    assert!(Failure::LeaderChanged.is_definite());
+    for node in [1, 2, 3].map(consensus::NodeId) {
+        assert_eq!(cluster.deliveries(node, request), 0);
+    }
+}
+
+fn a_write_that_can_not_be_settled_in_time_has_an_unknown_outcome<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    cluster.isolate(leader);
+    let request = cluster.put(leader, "value");
+    cluster.advance(PATIENCE + Duration::from_millis(10));
+    let failed = cluster.conclusion(leader, request);
+    assert_eq!(failed, Some(Conclusion::Failed(Failure::UnknownOutcome)));
+    assert!(!Failure::UnknownOutcome.is_definite());
+}
+
+fn a_read_in_a_minority_never_becomes_ready<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    cluster.isolate(leader);
+    let request = cluster.read(leader, true);
+    cluster.advance(PATIENCE + Duration::from_millis(10));
+    let failed = cluster.conclusion(leader, request);
+    assert!(matches!(failed, Some(Conclusion::Failed(Failure::NoLeader | Failure::NoQuorum))));
+}

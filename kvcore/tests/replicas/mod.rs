@@ -1,0 +1,253 @@
+//! Replicas in one process, whose disks are instant and whose network the test holds in its hands.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use consensus::{
+    Consensus, Entry, Generation, Leadership, NodeId, Now, Recovered, Settings, Time, WallTime,
+    Wire,
+};
+use kvcore::replica::{
+    Conclusion, PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaSettings,
+};
+use kvcore::{Command, Envelope, RequestId, Revision};
+
+/// How long a client of these tests waits.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+struct Node<C: Consensus> {
+    replica: Replica<C>,
+    effects: ReplicaEffects<C::Message>,
+    delivered: Vec<Entry>,
+    conclusions: BTreeMap<RequestId, Conclusion>,
+}
+
+/// Three replicas, connected with one another.
+pub(crate) struct Cluster<C: Consensus> {
+    nodes: BTreeMap<NodeId, Node<C>>,
+    time: Time,
+    network: VecDeque<(NodeId, NodeId, Generation, PeerMessage<C::Message>)>,
+    links: BTreeMap<(NodeId, NodeId), Generation>,
+    cut: BTreeSet<NodeId>,
+    requests: u64,
+}
+
+impl<C: Consensus> Cluster<C> {
+    /// Three replicas that have elected a leader.
+    pub(crate) fn with_leader() -> (Self, NodeId) {
+        let ids: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            time: Time::default(),
+            network: VecDeque::new(),
+            links: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            requests: 0,
+        };
+        for &id in &ids {
+            let settings = Settings::new(id, ids.clone());
+            let now = Now { time: cluster.time, wall: WallTime(0) };
+            let core = C::start(now, settings, Recovered::default()).expect("an empty log");
+            let settings = ReplicaSettings {
+                id,
+                incarnation: 7,
+                requests_max: 100,
+                request_bytes_max: 1 << 20,
+                retain_revisions: None,
+            };
+            let replica = Replica::new(core, settings, Revision(1), Revision(0));
+            let (delivered, conclusions) = (Vec::new(), BTreeMap::new());
+            let effects = ReplicaEffects::default();
+            cluster.nodes.insert(id, Node { replica, effects, delivered, conclusions });
+        }
+        for &id in &ids {
+            cluster.step(id, ReplicaInput::Flush);
+        }
+        cluster.connect_all();
+        let leader = cluster.run_until_led();
+        (cluster, leader)
+    }
+
+    /// The ids of all nodes but this one.
+    pub(crate) fn others(&self, id: NodeId) -> Vec<NodeId> {
+        self.nodes.keys().copied().filter(|&other| other != id).collect()
+    }
+
+    /// Runs until one connected node leads and the other connected ones follow it.
+    pub(crate) fn run_until_led(&mut self) -> NodeId {
+        for _ in 0..2_000 {
+            self.advance(Duration::from_millis(5));
+            let connected = self.nodes.iter().filter(|(id, _)| !self.cut.contains(id));
+            let known: BTreeSet<_> = connected
+                .map(|(&id, node)| match node.replica.leadership() {
+                    Leadership::None => None,
+                    Leadership::Following { leader, .. } => Some(leader),
+                    Leadership::Established { .. } => Some(id),
+                })
+                .collect();
+            if let (1, Some(&Some(leader))) = (known.len(), known.first()) {
+                return leader;
+            }
+        }
+        panic!("no leader within ten seconds");
+    }
+
+    /// A client of this node asks for a put.
+    pub(crate) fn put(&mut self, id: NodeId, value: &str) -> RequestId {
+        let request = self.next_request();
+        let command = Command::Put {
+            key: "key".into(),
+            value: value.to_owned().into(),
+            conditions: Vec::new(),
+            return_previous: false,
+        };
+        let envelope = Envelope { origin: id, incarnation: 7, request, command }.to_bytes();
+        let deadline = self.time + PATIENCE;
+        self.step(id, ReplicaInput::Write { request, envelope, deadline });
+        self.step(id, ReplicaInput::Flush);
+        request
+    }
+
+    /// A client of this node asks for a read.
+    pub(crate) fn read(&mut self, id: NodeId, confirmed: bool) -> RequestId {
+        let request = self.next_request();
+        let deadline = self.time + PATIENCE;
+        self.step(id, ReplicaInput::Read { request, confirmed, deadline });
+        self.step(id, ReplicaInput::Flush);
+        request
+    }
+
+    /// How a request ended, other than by being applied.
+    pub(crate) fn conclusion(&self, id: NodeId, request: RequestId) -> Option<Conclusion> {
+        self.nodes[&id].conclusions.get(&request).copied()
+    }
+
+    /// How often the entry of a request was delivered at a node.
+    pub(crate) fn deliveries(&self, at: NodeId, request: RequestId) -> usize {
+        let of_request = |entry: &&Entry| {
+            let header = entry.command().map(|envelope| Envelope::header(envelope).expect("ours"));
+            header.is_some_and(|header| header.request == request)
+        };
+        self.nodes[&at].delivered.iter().filter(of_request).count()
+    }
+
+    /// Breaks every connection of a node.
+    pub(crate) fn isolate(&mut self, id: NodeId) {
+        self.cut.insert(id);
+        for other in self.others(id) {
+            for (a, b) in [(id, other), (other, id)] {
+                let generation = self.links[&(a, b)];
+                self.step(a, ReplicaInput::PeerLost { peer: b, generation });
+                self.step(a, ReplicaInput::Flush);
+            }
+        }
+        self.network.retain(|&(from, to, ..)| from != id && to != id);
+    }
+
+    /// Connects a node again.
+    pub(crate) fn heal(&mut self, id: NodeId) {
+        self.cut.remove(&id);
+        for other in self.others(id) {
+            self.connect(id, other);
+        }
+    }
+
+    /// Lets time pass: timers fire, messages arrive.
+    pub(crate) fn advance(&mut self, duration: Duration) {
+        let until = self.time + duration;
+        while self.time < until {
+            self.time = self.time + Duration::from_millis(1);
+            self.settle();
+            let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+            for id in ids {
+                if let Some((due, timer)) = self.nodes[&id].effects.deadline
+                    && due <= self.time
+                {
+                    self.step(id, ReplicaInput::Timer(timer));
+                    self.step(id, ReplicaInput::Flush);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn connect_all(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for &a in &ids {
+            for &b in ids.iter().filter(|&&b| b > a) {
+                self.connect(a, b);
+            }
+        }
+    }
+
+    fn connect(&mut self, a: NodeId, b: NodeId) {
+        for (a, b) in [(a, b), (b, a)] {
+            let generation = self.links.entry((a, b)).or_default();
+            *generation = generation.next();
+            let generation = *generation;
+            self.step(a, ReplicaInput::PeerConnected { peer: b, generation });
+            self.step(a, ReplicaInput::Flush);
+        }
+    }
+
+    /// Delivers messages until there are none.
+    fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let Some((from, to, generation, message)) = self.network.pop_front() else { return };
+            if self.links.get(&(to, from)) == Some(&generation) {
+                self.step(to, ReplicaInput::Received { peer: from, generation, message });
+                self.step(to, ReplicaInput::Flush);
+            }
+        }
+        panic!("the cluster never falls silent");
+    }
+
+    fn step(&mut self, id: NodeId, input: ReplicaInput<C::Message>) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let now = Now { time: self.time, wall: WallTime(self.time.0 / 1_000) };
+            let node = self.nodes.get_mut(&id).expect("a node of the cluster");
+            node.replica.step(now, input, &mut node.effects);
+            let effects = &mut node.effects;
+            let mut send = |to: NodeId, message| {
+                if let Some(&generation) = self.links.get(&(to, id))
+                    && !self.cut.contains(&id)
+                    && !self.cut.contains(&to)
+                {
+                    self.network.push_back((id, to, generation, message));
+                }
+            };
+            // These disks are instant, so every tag is durable.
+            for outbound in effects.consensus.messages.drain(..) {
+                send(outbound.to, PeerMessage::Consensus(outbound.message));
+            }
+            for (to, message) in effects.messages.drain(..) {
+                send(to, PeerMessage::Replica(message));
+            }
+            if let Some(last) = effects.consensus.persists.last() {
+                inputs.push_back(ReplicaInput::Persisted(last.sequence));
+                inputs.push_back(ReplicaInput::Flush);
+            }
+            if let Some(last) = effects.consensus.deliveries.last() {
+                let (revision, compacted) = (Revision(1), Revision(0));
+                inputs.push_back(ReplicaInput::Applied {
+                    index: last.index(),
+                    revision,
+                    compacted,
+                });
+                inputs.push_back(ReplicaInput::Flush);
+                node.delivered.append(&mut effects.consensus.deliveries);
+            }
+            for (request, conclusion) in effects.conclusions.drain(..) {
+                let former = node.conclusions.insert(request, conclusion);
+                assert_eq!(former, None, "a request ends once");
+            }
+            effects.clear();
+        }
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+}
