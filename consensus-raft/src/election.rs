@@ -190,6 +190,14 @@ impl Raft {
         }
     }
 
+    /// Whether this node gives the candidate that it voted for time to become the leader. Without
+    /// this a campaign that is about to succeed would be overtaken by the loser's next one.
+    fn awaits_candidate(&self, now: Now, asker: NodeId) -> bool {
+        let Role::Follower(follower) = &self.role else { return false };
+        follower.candidate.is_some_and(|candidate| candidate != asker)
+            && now.time.since(follower.detector.last_heard()) < self.settings.election_timeout
+    }
+
     pub(crate) fn pre_vote(
         &mut self,
         now: Now,
@@ -199,8 +207,10 @@ impl Raft {
         last: Position,
         effects: &mut Effects<RaftMessage>,
     ) {
-        let granted =
-            term > self.promise.term && last >= self.log.last() && !self.hears_leader(now, peer);
+        let granted = term > self.promise.term
+            && last >= self.log.last()
+            && !self.hears_leader(now, peer)
+            && !self.awaits_candidate(now, peer);
         let answer = RaftMessage::PreVoteResponse { term: self.promise.term, attempt, granted };
         self.send(peer, PersistSequence(0), answer, effects);
         if granted {
@@ -285,6 +295,9 @@ impl Raft {
             after = self.log.persist(effects);
             // Having voted, it gives the candidate the time to become the leader (§5.2).
             self.become_follower(now, None, None, format!("it votes for {peer}"), effects);
+            if let Role::Follower(follower) = &mut self.role {
+                follower.candidate = Some(peer);
+            }
         }
         let answer =
             RaftMessage::RequestVoteResponse { term: self.promise.term, candidacy: term, granted };
@@ -396,10 +409,11 @@ impl Raft {
                 follower.matched = consensus::Index(0);
                 follower.owed = None;
             }
-            Role::PreCandidate(_) | Role::Candidate(_) => {
+            // Its log may be the best there is. Besides, the followers of a deposed leader hear from
+            // nobody else that it leads no longer.
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
                 self.become_follower(now, None, Some(Intent::Overtaken), cause, effects);
             }
-            Role::Leader(_) => self.become_follower(now, None, None, cause, effects),
         }
     }
 }

@@ -67,6 +67,7 @@ impl Consensus for Raft {
             detector,
             intent: alone.then_some(Intent::NoLeader),
             deferred: false,
+            candidate: None,
             matched: Index(0),
             owed: None,
         });
@@ -210,13 +211,20 @@ impl Raft {
     /// not have received.
     fn forget_connection(&mut self, peer: NodeId) {
         match &mut self.role {
-            Role::Follower(follower) if self.leader == Some(peer) => follower.owed = None,
-            Role::Leader(leader) => {
-                if let Some(peer) = leader.peers.get_mut(&peer) {
-                    peer.forget_connection();
+            Role::Follower(follower) => {
+                if self.leader == Some(peer) {
+                    follower.owed = None;
+                }
+                if follower.candidate == Some(peer) {
+                    follower.candidate = None;
                 }
             }
-            _ => {}
+            Role::Leader(leader) => {
+                if let Some(peer) = leader.peers.get_mut(&peer) {
+                    peer.forget_connection(self.log.last().index);
+                }
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
     }
 
@@ -307,14 +315,21 @@ impl Raft {
         self.quorum.voters().into_iter().filter(move |&id| id != own)
     }
 
+    /// Whether this node knows a leader that it does not suspect; it may be itself.
+    pub(crate) fn leads_or_follows(&self) -> bool {
+        match &self.role {
+            Role::Follower(follower) => follower.intent.is_none() && self.leader.is_some(),
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+            Role::Leader(_) => true,
+        }
+    }
+
     fn tell_leadership(&mut self, effects: &mut Effects<RaftMessage>) {
         let term = self.promise.term;
-        let leadership = match (&self.role, self.leader) {
-            (Role::Leader(_), _) => Leadership::Established { term },
-            (Role::Follower(Follower { intent: None, .. }), Some(leader)) => {
-                Leadership::Following { leader, term }
-            }
-            _ => Leadership::None,
+        let leadership = match self.leader.filter(|_| self.leads_or_follows()) {
+            Some(leader) if leader == self.settings.id => Leadership::Established { term },
+            Some(leader) => Leadership::Following { leader, term },
+            None => Leadership::None,
         };
         if leadership != self.told_leadership {
             self.told_leadership = leadership;

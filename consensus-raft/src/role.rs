@@ -56,6 +56,8 @@ pub(crate) struct Follower {
     pub(crate) intent: Option<Intent>,
     /// Whether the delay was already prolonged once in favour of another node.
     pub(crate) deferred: bool,
+    /// The candidate that it voted for, which may yet become the leader.
+    pub(crate) candidate: Option<NodeId>,
     /// The last index known to equal the log of this term's leader.
     pub(crate) matched: Index,
     /// The index to acknowledge at the next flush, when an answer is owed.
@@ -148,7 +150,7 @@ pub(crate) enum Intent {
     Suspected(NodeId, Suspicion),
     /// No leader was heard in this term.
     NoLeader,
-    /// Its former campaign was overtaken by a newer term, which has no leader yet.
+    /// It led or campaigned until it met a newer term, whose leader, if any, it does not know.
     Overtaken,
 }
 
@@ -163,7 +165,7 @@ impl fmt::Display for Intent {
             }
             Self::NoLeader => write!(f, "no leader was heard"),
             Self::Overtaken => {
-                write!(f, "a newer term overtook its campaign and has no leader yet")
+                write!(f, "no leader of the newer term was heard")
             }
         }
     }
@@ -205,6 +207,7 @@ impl Raft {
             detector,
             intent,
             deferred: false,
+            candidate: None,
             matched: Index(0),
             owed: None,
         });
@@ -322,7 +325,8 @@ impl Raft {
 
     /// Tells of the present role, if the last that was told was another one or knew another leader.
     fn tell_role(&mut self, cause: String, effects: &mut Effects<RaftMessage>) {
-        let told = (self.role.name(), self.promise.term, self.leader);
+        let leader = if self.leads_or_follows() { self.leader } else { None };
+        let told = (self.role.name(), self.promise.term, leader);
         let (role, term, leader) = told;
         if self.told_role.0 == role && (self.told_role == told || leader.is_none()) {
             return;

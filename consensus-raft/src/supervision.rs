@@ -5,8 +5,8 @@
 //! AppendEntries waits for the disk, and a slow disk is not a lost leader.
 
 use consensus::{
-    Effects, Index, NodeId, Now, PersistSequence, ProgressState, Suspicion, Term, Time, Timer,
-    Verdict,
+    Effects, Index, NodeId, Now, PersistSequence, Progress, ProgressState, Suspicion, Term, Time,
+    Timer, Verdict,
 };
 
 use crate::message::{RaftMessage, Round};
@@ -14,9 +14,15 @@ use crate::node::Raft;
 use crate::role::{Peer, Role};
 
 impl Peer {
-    /// Nothing is known any more about what was under way on the last connection.
-    pub(crate) fn forget_connection(&mut self) {
-        self.progress.restart();
+    /// Nothing is known any more about what was under way on the last connection. A peer that never
+    /// answered is asked from the end of the log, so that it says where its own ends, rather than
+    /// sent everything from the beginning.
+    pub(crate) fn forget_connection(&mut self, last: Index) {
+        if self.progress.matched() == Index(0) {
+            self.progress = Progress::probing(last.next());
+        } else {
+            self.progress.restart();
+        }
         self.told = Index(0);
         // A read is confirmed only by answers on connections that still stand.
         self.round = Round(0);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use consensus::script::{Cluster, Options};
 use consensus::{
-    Answer, Consensus, Generation, Index, Input, Leadership, NodeId, PersistSequence, Position,
-    Refusal, Term, Timer, Token,
+    Answer, Generation, Index, Input, Leadership, NodeId, PersistSequence, Position, Refusal, Term,
+    Timer, Token,
 };
 use consensus_raft::{AppendOutcome, Raft, RaftMessage};
 use node::*;
@@ -62,7 +62,7 @@ fn openraft_1795_a_fetch_that_brings_nothing_or_something_else_sends_nothing() {
     node.persist();
     let effects = node.receive(2, conflict(2, 3, (0, 0)));
     let [fetch] = effects.fetches[..] else { panic!("{effects:?}") };
-    assert_eq!((fetch.first, fetch.last), (Index(1), Index(3)));
+    assert_eq!((fetch.first, fetch.last), (Index(1), Index(4)));
     let fetched = |entries| Input::Fetched { purpose: fetch.purpose, entries };
     for wrong in [vec![], entries(2, &[1]), entries(1, &[2])] {
         let effects = node.step(fetched(wrong));

@@ -532,6 +532,18 @@ fn a_read_is_answered_once_a_majority_confirmed_the_leader_section_8() {
 }
 
 #[test]
+fn reads_that_arrive_together_share_a_round_section_6_4_thesis() {
+    let mut node = Start::of(3).start();
+    node.become_ready_leader();
+    let read = |token| Input::ReadBarrier { token: Token(token) };
+    let effects = node.steps((1..=50).map(read));
+    for peer in [2, 3] {
+        assert_eq!(sent(&effects, peer).len(), 1);
+    }
+    assert_eq!(node.receive(3, heartbeat_response(1, 1)).answers.len(), 50);
+}
+
+#[test]
 fn a_vote_is_refused_while_a_leader_is_heard_section_6() {
     let mut node = Start::of(3).start();
     node.receive(2, heartbeat(1, 0));

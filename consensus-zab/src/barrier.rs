@@ -120,7 +120,8 @@ impl Leading {
         }
         learner.barrier_confirmed = learner.barrier_confirmed.max(round);
         let learners = &self.learners;
-        self.barriers.answer(cx, |id| learners.get(&id).map_or(0, |learner| learner.barrier_confirmed));
+        self.barriers
+            .answer(cx, |id| learners.get(&id).map_or(0, |learner| learner.barrier_confirmed));
     }
 
     /// ZooKeeper's `sync`: answered once everything proposed before it is committed, without asking

@@ -16,9 +16,7 @@
 //! and one COMMIT stand for everything up to a zxid.
 
 use bytes::Bytes;
-use consensus::{
-    Answer, Entry, Event, Index, NodeId, Payload, Position, Refusal, Token,
-};
+use consensus::{Answer, Entry, Event, Index, NodeId, Payload, Position, Refusal, Token};
 
 use crate::message::{Reason, Session, ZabMessage};
 use crate::node::Context;
@@ -150,7 +148,10 @@ impl Following {
                 return look(format!("{leader} sent proposals out of turn"));
             }
         };
-        assert_eq!(cx.core.promise.accepted, epoch, "proposals are taken in the accepted epoch only");
+        assert_eq!(
+            cx.core.promise.accepted, epoch,
+            "proposals are taken in the accepted epoch only"
+        );
         for entry in entries {
             let last = cx.core.log.last();
             let position = entry.position;
@@ -159,11 +160,8 @@ impl Following {
                 continue;
             }
             let continues = position.index == last.index.next() && position.term >= last.term;
-            let of_epoch = if live {
-                position.term == epoch.term()
-            } else {
-                position.term <= epoch.term()
-            };
+            let of_epoch =
+                if live { position.term == epoch.term() } else { position.term <= epoch.term() };
             if !continues || !of_epoch {
                 return look(format!("{leader} sent {position}, which does not continue {last}"));
             }

@@ -38,7 +38,7 @@ impl Looking {
             "a vote names the last durable zxid, and nothing is being written behind it"
         );
         let held = std::mem::take(held);
-        cx.core.round += 1;
+        cx.core.round = cx.core.round.saturating_add(1);
         let vote = cx.core.own_vote();
         let resend = cx.core.settings.heartbeat_interval;
         let mut voting = Voting {

@@ -6,13 +6,13 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use consensus::{
-    Answer, Consensus, Effects, FetchPurpose, Generation, Index, Input, Leadership, Log, NodeId,
+    Answer, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Log, NodeId,
     Now, Outbound, PeerStatus, PersistSequence, Position, Protocol, Quorum, Recovered, Refusal,
-    Settings, StartError, Status, Term, Timer, Timers, View, Wire,
+    Settings, StartError, Status, Timer, Timers, View, Wire,
 };
 
 use crate::message::{Reason, Session, Vote, ZabMessage};
-use crate::promise::Promise;
+use crate::promise::{Promise, check_recovered};
 use crate::role::{Change, Flow, LearnerStage, Looking, NewLeader, Role, STAY, Stage};
 use crate::zxid::{Epoch, LogPoint, Zxid};
 
@@ -467,42 +467,4 @@ impl Role {
 fn refuse(cx: &mut Context<'_>, token: consensus::Token) -> Flow {
     cx.effects.answers.push(Answer::Refused { token, reason: Refusal::NotLeader });
     STAY
-}
-
-/// Checks what was recovered against the laws of the protocol, and returns the promise in it.
-fn check_recovered(recovered: &Recovered) -> Result<Promise, StartError> {
-    let promise = match recovered.promise.clone() {
-        Some(promise) => Promise::from_bytes(promise)
-            .map_err(|error| StartError(format!("the promise in the log: {error}")))?,
-        None => Promise::default(),
-    };
-    let Promise { accepted, current } = promise;
-    if current > accepted {
-        return Err(StartError(format!(
-            "currentEpoch {current} exceeds acceptedEpoch {accepted}: an epoch was joined that was \
-             never accepted"
-        )));
-    }
-    let lasts = recovered.terms.keys().skip(1).map(|first| first.previous());
-    let lasts = lasts.chain(std::iter::once(recovered.last));
-    for ((&first, &term), last) in recovered.terms.iter().zip(lasts) {
-        check_run(first, term, last)?;
-    }
-    // An epoch of the log beyond currentEpoch is legal: history of a leader whose epoch was not
-    // joined before the crash (ZOOKEEPER-2354). Beyond acceptedEpoch it is not.
-    let newest = recovered.terms.values().next_back().copied().unwrap_or_default();
-    if newest > accepted.term() {
-        return Err(StartError(format!(
-            "the log holds epoch {newest}, but only epoch {accepted} was ever accepted"
-        )));
-    }
-    Ok(promise)
-}
-
-fn check_run(first: Index, term: Term, last: Index) -> Result<(), StartError> {
-    let epoch = Epoch::from_term(term)
-        .ok_or_else(|| StartError(format!("epoch {term} in the log needs more than 32 bits")))?;
-    Zxid::at(epoch, first.previous(), last).map(|_| ()).ok_or_else(|| {
-        StartError(format!("epoch {epoch} holds more entries than a zxid can count"))
-    })
 }

@@ -2,8 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use consensus::codec::{CodecError, Wire};
+use consensus::{Index, Recovered, StartError, Term};
 
-use crate::zxid::Epoch;
+use crate::zxid::{Epoch, Zxid};
 
 /// What a server has promised. It is durable before anything that rests on it leaves.
 ///
@@ -11,13 +12,13 @@ use crate::zxid::Epoch;
 /// *joined*. Before ZooKeeper kept them apart, a leader that had tried an epoch and failed looked
 /// more recent than the leader that succeeded (ZOOKEEPER-335 and its family).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Promise {
+pub struct Promise {
     /// acceptedEpoch, the paper's `f.p`: the epoch of the last LEADERINFO accepted. No leader of an
     /// earlier epoch is followed any more.
-    pub(crate) accepted: Epoch,
+    pub accepted: Epoch,
     /// currentEpoch, the paper's `f.a`: the epoch of the last NEWLEADER accepted, whose initial
     /// history this server holds.
-    pub(crate) current: Epoch,
+    pub current: Epoch,
 }
 
 impl Wire for Promise {
@@ -29,6 +30,44 @@ impl Wire for Promise {
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
         Ok(Self { accepted: Epoch::decode(input)?, current: Epoch::decode(input)? })
     }
+}
+
+/// Checks what was recovered against the laws of the protocol, and returns the promise in it.
+pub(crate) fn check_recovered(recovered: &Recovered) -> Result<Promise, StartError> {
+    let promise = match recovered.promise.clone() {
+        Some(promise) => Promise::from_bytes(promise)
+            .map_err(|error| StartError(format!("the promise in the log: {error}")))?,
+        None => Promise::default(),
+    };
+    let Promise { accepted, current } = promise;
+    if current > accepted {
+        return Err(StartError(format!(
+            "currentEpoch {current} exceeds acceptedEpoch {accepted}: an epoch was joined that was \
+             never accepted"
+        )));
+    }
+    let lasts = recovered.terms.keys().skip(1).map(|first| first.previous());
+    let lasts = lasts.chain(std::iter::once(recovered.last));
+    for ((&first, &term), last) in recovered.terms.iter().zip(lasts) {
+        check_run(first, term, last)?;
+    }
+    // An epoch of the log beyond currentEpoch is legal: history of a leader whose epoch was not
+    // joined before the crash (ZOOKEEPER-2354). Beyond acceptedEpoch it is not.
+    let newest = recovered.terms.values().next_back().copied().unwrap_or_default();
+    if newest > accepted.term() {
+        return Err(StartError(format!(
+            "the log holds epoch {newest}, but only epoch {accepted} was ever accepted"
+        )));
+    }
+    Ok(promise)
+}
+
+fn check_run(first: Index, term: Term, last: Index) -> Result<(), StartError> {
+    let epoch = Epoch::from_term(term)
+        .ok_or_else(|| StartError(format!("epoch {term} in the log needs more than 32 bits")))?;
+    Zxid::at(epoch, first.previous(), last).map(|_| ()).ok_or_else(|| {
+        StartError(format!("epoch {epoch} holds more entries than a zxid can count"))
+    })
 }
 
 #[cfg(test)]

@@ -47,7 +47,6 @@ pub(crate) fn look(cause: impl Into<String>) -> Flow {
 
 /// The role of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "there is one role per server")]
 pub(crate) enum Role {
     /// It looks for a leader.
     Looking(Looking),
@@ -289,11 +288,7 @@ impl Looking {
             leader: vote.leader,
             session: cx.core.session,
             opened: false,
-            advertised: Notification {
-                state: ServerState::Following,
-                round: cx.core.round,
-                vote,
-            },
+            advertised: Notification { state: ServerState::Following, round: cx.core.round, vote },
             stage: Stage::Discovery,
             committed: cx.core.log.commit(),
             reported: cx.core.log.durable(),

@@ -67,12 +67,7 @@ impl Leading {
     }
 
     /// A timer fired that was due then.
-    pub(crate) fn timer(
-        &mut self,
-        cx: &mut Context<'_>,
-        timer: Timer,
-        due: Option<Time>,
-    ) -> Flow {
+    pub(crate) fn timer(&mut self, cx: &mut Context<'_>, timer: Timer, due: Option<Time>) -> Flow {
         match timer {
             Timer::Heartbeat => {
                 cx.core

@@ -162,8 +162,8 @@ impl Leading {
         let epoch = self.epoch();
         let Some(learner) = self.learners.get_mut(&peer) else { return };
         let LearnerStage::Streaming(stream) = &mut learner.stage else { return };
-        let awaited = epoch
-            .map(|epoch| LogPoint { zxid: Zxid::new_leader(epoch), index: stream.behind });
+        let awaited =
+            epoch.map(|epoch| LogPoint { zxid: Zxid::new_leader(epoch), index: stream.behind });
         if stream.new_leader != NewLeader::Sent || Some(up_to) != awaited {
             return self.dismiss(cx, peer, Reason::Broken);
         }

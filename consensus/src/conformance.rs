@@ -49,6 +49,12 @@ macro_rules! conformance {
         $crate::conformance!($protocol; alone);
         $crate::conformance!(@replicated $protocol, three_nodes, 3);
         $crate::conformance!(@replicated $protocol, five_nodes, 5);
+        mod five_nodes_only {
+            use super::*;
+            $crate::conformance!(@tests $protocol, 5, faults:
+                acknowledgements_of_an_earlier_reign_do_not_count,
+            );
+        }
     };
     ($protocol:ty; alone) => {
         mod one_node {

@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
-use std::sync::Arc;
 
 use crate::keys::Span;
+use crate::small_key::SmallKey;
 use crate::store::{Revision, RowId};
 
 /// Keys of one piece of the table of keys; the table grows piece by piece so that no growth copies
@@ -118,7 +118,7 @@ impl History {
 
 /// What the index knows of one key.
 pub(crate) struct KeyEntry {
-    key: Arc<[u8]>,
+    key: SmallKey,
     latest: VersionId,
     /// Of the latest version; zero in a tombstone.
     create_revision: Revision,
@@ -139,7 +139,7 @@ pub(crate) struct Current {
 }
 
 impl KeyEntry {
-    pub(crate) fn key(&self) -> &Arc<[u8]> {
+    pub(crate) fn key(&self) -> &SmallKey {
         &self.key
     }
 
@@ -172,13 +172,14 @@ impl KeyEntry {
 /// All keys, in order, with their versions.
 #[derive(Default)]
 pub(crate) struct Index {
-    order: BTreeMap<Arc<[u8]>, KeyId>,
+    order: BTreeMap<SmallKey, KeyId>,
     chunks: Vec<Vec<Option<KeyEntry>>>,
     free: Vec<KeyId>,
     /// Keys whose latest version is no tombstone.
     live: usize,
     /// Rows that the index refers to.
     versions: usize,
+    /// The memory of keys that are too long to be in place.
     key_bytes: usize,
     history_bytes: usize,
 }
@@ -212,7 +213,7 @@ impl Index {
     pub(crate) fn span<'a>(
         &'a self,
         span: &Span,
-    ) -> impl DoubleEndedIterator<Item = (&'a Arc<[u8]>, KeyId)> + use<'a> {
+    ) -> impl DoubleEndedIterator<Item = (&'a SmallKey, KeyId)> + use<'a> {
         let range = (!span.is_empty()).then(|| self.order.range::<[u8], _>(span.bounds()));
         range.into_iter().flatten().map(|(key, id)| (key, *id))
     }
@@ -253,9 +254,9 @@ impl Index {
     }
 
     fn insert(&mut self, key: &[u8], latest: VersionId, current: Current, hash: [u64; 2]) -> KeyId {
-        let key: Arc<[u8]> = Arc::from(key);
+        let key = SmallKey::new(key);
         let entry = KeyEntry {
-            key: Arc::clone(&key),
+            key: key.clone(),
             latest,
             create_revision: current.create_revision,
             version: current.version,
@@ -264,7 +265,7 @@ impl Index {
         };
         let id = self.free_id();
         self.chunks[id.0 as usize / CHUNK_KEYS][id.0 as usize % CHUNK_KEYS] = Some(entry);
-        self.key_bytes += key.len();
+        self.key_bytes += key.heap_bytes();
         let earlier = self.order.insert(key, id);
         assert!(earlier.is_none(), "a key is in the index once");
         self.live += 1;
@@ -351,19 +352,17 @@ impl Index {
             .take()
             .expect("a key in use has an entry");
         self.order.remove(&entry.key);
-        self.key_bytes -= entry.key.len();
+        self.key_bytes -= entry.key.heap_bytes();
         self.versions -= 1;
         self.free.push(id);
     }
 
     /// What the index takes of memory, in bytes; the nodes of the ordered map are estimated.
     pub(crate) fn bytes_estimate(&self) -> usize {
-        // A key's bytes are behind two reference counts; a slot of the map is a pointer, a length
-        // and a number, and nodes are about two thirds full.
-        const KEY_ALLOCATION_BYTES: usize = 16;
-        const SLOT_BYTES: usize = (mem::size_of::<Arc<[u8]>>() + mem::size_of::<KeyId>()) * 3 / 2;
+        // The nodes of the map are about two thirds full.
+        const SLOT_BYTES: usize = size_of::<(SmallKey, KeyId)>() * 3 / 2;
         self.chunks.len() * CHUNK_KEYS * mem::size_of::<Option<KeyEntry>>()
-            + self.order.len() * (KEY_ALLOCATION_BYTES + SLOT_BYTES)
+            + self.order.len() * SLOT_BYTES
             + self.free.capacity() * mem::size_of::<KeyId>()
             + self.key_bytes
             + self.history_bytes
@@ -384,9 +383,9 @@ mod tests {
     }
 
     #[test]
-    fn a_version_takes_twelve_bytes_and_a_key_eighty() {
+    fn a_version_takes_twelve_bytes_and_a_key_eighty_eight() {
         assert_eq!(mem::size_of::<VersionId>(), 12);
-        assert_eq!(mem::size_of::<Option<KeyEntry>>(), 80);
+        assert_eq!(mem::size_of::<Option<KeyEntry>>(), 88);
     }
 
     #[test]

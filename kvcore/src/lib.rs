@@ -72,6 +72,7 @@ mod outcome;
 mod overlay;
 mod range;
 mod read;
+mod small_key;
 pub mod replica;
 pub mod store;
 

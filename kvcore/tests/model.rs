@@ -32,8 +32,9 @@ enum Step {
 }
 
 fn key() -> impl Strategy<Value = Bytes> {
-    let keys: [&[u8]; 9] =
-        [b"a", b"ab", b"ab\x00", b"abc", b"b", b"b\xff", b"\x00", b"\xff", b"\xff\xff"];
+    let long = b"ab, and so long that the index does not hold it in place";
+    let keys: [&[u8]; 10] =
+        [b"a", b"ab", b"ab\x00", b"abc", b"b", b"b\xff", b"\x00", b"\xff", b"\xff\xff", long];
     select(keys.to_vec()).prop_map(Bytes::from_static)
 }
 

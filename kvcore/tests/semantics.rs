@@ -448,3 +448,39 @@ fn the_header_is_the_one_that_was_sent() {
     let applied = machine.apply(&entry).expect("no store is read");
     assert_eq!(applied.header, Some(envelope.address()));
 }
+
+#[test]
+fn machines_that_apply_the_same_entries_are_equal_in_everything() {
+    let (mut one, mut other) = (machine(), machine());
+    for number in 0..500u64 {
+        let key = format!("k{}", number * 7 % 40);
+        let command = match number % 10 {
+            8 => Command::Delete {
+                target: prefix(&key[..2]),
+                conditions: Vec::new(),
+                return_previous: true,
+            },
+            9 => Command::Compact { revision: Revision(number / 2) },
+            version => {
+                put_command(&key, "v", &[Condition::Version(version % 4)][..(number % 2) as usize])
+            }
+        };
+        let entry = entry_after(&one, payload(command));
+        let applied = one.apply(&entry).expect("no store is read");
+        assert_eq!(other.apply(&entry), Ok(applied));
+        assert_eq!(one.state(), other.state());
+    }
+    assert_eq!(one.statistics(), other.statistics());
+    for revision in one.compacted().0..=one.revision().0 {
+        let revision = Revision(revision);
+        assert_eq!(all(&one, Some(revision)), all(&other, Some(revision)));
+        assert_eq!(one.digest_at(revision), other.digest_at(revision));
+        assert!(one.digest_at(revision).is_some());
+    }
+}
+
+#[test]
+fn a_machine_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&machine());
+}

@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use kvcore::{
-    Compacted, Event, EventKind, EventLimits, Events, FetchError, Keys, Revision, WatchFilter,
+    Compacted, Event, EventKind, EventLimits, Events, FetchError, Keys, Revision, RevisionEvents,
+    WatchFilter,
 };
 
 fn pull(machine: &TestMachine, filter: &WatchFilter, from: u64) -> Result<Events, Compacted> {
@@ -25,6 +26,11 @@ fn drain(
         let plan = machine.events(filter, from, limits).expect("not compacted");
         let events = plan.fetch(machine.store()).expect("nothing is compacted meanwhile");
         assert!(events.next > from, "each pull makes progress");
+        let [before @ .., _] = &events.revisions[..] else {
+            from = events.next;
+            continue;
+        };
+        assert!(bytes(before) < limits.bytes_max.max(1), "the limit ends a pull");
         for revision in events.revisions {
             assert!(from <= revision.revision && revision.revision < events.next);
             assert!(!revision.events.is_empty());
@@ -33,6 +39,12 @@ fn drain(
         from = events.next;
     }
     found
+}
+
+fn bytes(revisions: &[RevisionEvents]) -> usize {
+    let events = revisions.iter().flat_map(|revision| &revision.events);
+    let key_values = events.flat_map(|event| event.previous.iter().chain([&event.key_value]));
+    key_values.map(|key_value| key_value.key.len() + key_value.value.len()).sum()
 }
 
 fn summary(events: &Events) -> Vec<(u64, EventKind, String)> {

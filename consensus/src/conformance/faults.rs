@@ -293,3 +293,68 @@ pub fn a_node_with_an_older_log_is_not_elected<C: Consensus>(cluster: &mut Clust
     assert!(has_applied(cluster, behind, "missed"));
     Ok(())
 }
+
+/// A leader is deposed and leads again, and only then hears what a follower acknowledged in its
+/// first reign. The entries at those indexes are others now: the old answers must not commit them.
+/// For clusters of five: of three, leader and follower would have been a quorum the first time.
+pub fn acknowledgements_of_an_earlier_reign_do_not_count<C: Consensus>(
+    cluster: &mut Cluster<C>,
+) -> Outcome {
+    let (leader, term) = elect(cluster)?;
+    put(cluster, leader, "before")?;
+    let late = others(cluster, &[leader])[0];
+    let rest = others(cluster, &[leader, late]);
+    cluster.hold(late, leader);
+    cluster.partition_unnoticed(&[vec![leader, late], rest.clone()]);
+    let strays = (0..10).map(|number| Bytes::from(format!("stray {number}")));
+    cluster.propose(leader, strays)?;
+    cluster.settle()?;
+    let (successor, _) = elect_other(cluster, term)?;
+    put(cluster, successor, "meanwhile")?;
+    cluster.heal()?;
+    run_until(cluster, "repair", |cluster| has_applied(cluster, leader, "meanwhile"))?;
+    lead_again(cluster, leader)?;
+    assert!(cluster.under_way(late, leader).count() > 0, "the old answers are still under way");
+    // Only one follower gets the new entries: with the leader that is no quorum.
+    let partner = *rest.iter().find(|&&id| cluster.is_running(id)).expect("a majority runs");
+    for id in others(cluster, &[leader, partner]) {
+        cluster.hold(leader, id);
+    }
+    let last = cluster.status(leader).last.index;
+    let news = (0..30).map(|number| Bytes::from(format!("news {number}")));
+    cluster.propose(leader, news)?;
+    cluster.settle()?;
+    cluster.release(late, leader);
+    cluster.settle()?;
+    assert!(cluster.status(leader).commit <= last, "two of five are no quorum");
+    for id in others(cluster, &[leader]) {
+        cluster.release(leader, id);
+    }
+    agree(cluster)
+}
+
+/// Stops whoever else leads until this node is established.
+fn lead_again<C: Consensus>(cluster: &mut Cluster<C>, id: NodeId) -> Outcome {
+    for _ in 0..20 {
+        let stopped: Vec<NodeId> = cluster
+            .established()
+            .iter()
+            .map(|&(other, _)| other)
+            .filter(|&other| other != id)
+            .collect();
+        for &other in &stopped {
+            cluster.crash(other, 0)?;
+        }
+        cluster.fire(id, Timer::Election)?;
+        cluster.run(Duration::from_millis(400))?;
+        let leads = cluster.established().iter().any(|&(leader, _)| leader == id);
+        for other in stopped {
+            cluster.restart(other)?;
+        }
+        if leads {
+            return Ok(());
+        }
+        cluster.run(Duration::from_millis(400))?;
+    }
+    panic!("{id} does not come to lead again");
+}

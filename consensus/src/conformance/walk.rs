@@ -18,7 +18,7 @@ const STEPS: u64 = 3_000;
 
 /// What a step may do, with its weight when it is allowed at all. Faults are rarer than work, so that
 /// there is something to break.
-const ACTIONS: [(Action, u64); 18] = [
+const ACTIONS: [(Action, u64); 19] = [
     (Action::Deliver, 400),
     (Action::Persist, 150),
     (Action::Apply, 60),
@@ -37,6 +37,7 @@ const ACTIONS: [(Action, u64); 18] = [
     (Action::Pause, 4),
     (Action::FireEarly, 4),
     (Action::Depose, 3),
+    (Action::Stall, 4),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,7 @@ enum Action {
     Pause,
     FireEarly,
     Depose,
+    Stall,
 }
 
 /// Walks many seeds.
@@ -220,6 +222,16 @@ impl<C: Consensus> Walk<C> {
                 }
                 Ok(())
             }),
+            // Frames of one direction wait, perhaps through several elections, and then come.
+            Action::Stall => {
+                let (from, to) = (self.any_node(), self.any_node());
+                if self.cluster.is_held(from, to) || self.random.one_in(2) {
+                    self.cluster.release(from, to);
+                } else {
+                    self.cluster.hold(from, to);
+                }
+                Ok(())
+            }
             Action::Depose => {
                 let leaders = self.cluster.established();
                 let Some(&(id, _)) = leaders.first() else { return Ok(()) };
@@ -251,7 +263,8 @@ impl<C: Consensus> Walk<C> {
 
     /// One or more frames of one direction, with one flush, as a driver reads them from a socket.
     fn deliver(&mut self) -> Outcome {
-        let directions = self.cluster.deliverable();
+        let mut directions = self.cluster.deliverable();
+        directions.retain(|&(from, to)| !self.cluster.is_held(from, to));
         if directions.is_empty() {
             return Ok(());
         }
@@ -306,6 +319,11 @@ impl<C: Consensus> Walk<C> {
                 cluster.rest(id)?;
             } else {
                 cluster.restart(id)?;
+            }
+        }
+        for from in cluster.ids() {
+            for to in cluster.ids() {
+                cluster.release(from, to);
             }
         }
         cluster.heal()?;
@@ -369,7 +387,8 @@ fn weight_factor(action: Action, turbulent: bool, random: &mut Random) -> u64 {
         Action::Connect | Action::Restart | Action::Calm | Action::Notice => 2,
         Action::Time if turbulent => 6,
         Action::Time => 2,
-        Action::Propose | Action::Read if turbulent => 1,
+        Action::Propose if turbulent => 1,
+        Action::Read => 3,
         Action::FireEarly | Action::Depose | Action::Crash if turbulent => {
             [0, 8, 20][choose(random, 3)]
         }

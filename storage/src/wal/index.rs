@@ -49,17 +49,11 @@ pub(super) struct LogIndex {
     /// Whether entries were cut since the last were added: the next begin a new stretch, because
     /// the records of the last one go on with entries that no longer count.
     cut: bool,
-    /// Grows whenever entries are cut, so that a reader notices that it read what is no more.
-    version: u64,
 }
 
 impl LogIndex {
     pub(super) fn new(interval_bytes: u64) -> Self {
-        Self { stretches: Vec::new(), interval_bytes, cut: false, version: 0 }
-    }
-
-    pub(super) fn version(&self) -> u64 {
-        self.version
+        Self { stretches: Vec::new(), interval_bytes, cut: false }
     }
 
     /// The last entry, zero when there is none.
@@ -102,7 +96,6 @@ impl LogIndex {
 
     /// Forgets this entry and all after it.
     fn cut(&mut self, from: Index) {
-        self.version += 1;
         self.cut = true;
         while self.stretches.last().is_some_and(|stretch| stretch.first >= from) {
             self.stretches.pop();
@@ -175,7 +168,6 @@ mod tests {
         };
         assert_eq!(index.plan(Index(1), Index(99)), [piece(1, 4, 0), piece(5, 6, 200)]);
         assert_eq!(index.last(), Index(6));
-        assert_eq!(index.version(), 1);
         index.add(span(1, 0), place(300), 100);
         assert_eq!(index.plan(Index(1), Index(99)), []);
         assert_eq!(index.last(), Index(0));

@@ -58,28 +58,19 @@ impl<D: Disk> WalReader<D> {
         last: Index,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, WalError> {
-        loop {
-            let (plan, version) = {
-                let index = self.index.read().expect("no holder of the index panics");
-                (index.plan(first, last), index.version())
-            };
-            if plan.first().is_none_or(|piece| piece.first > first) {
-                let what = format!("entry {first} is not in the log");
-                return Err(WalError::Missing(what));
-            }
-            let mut collected = Collected { entries: Vec::new(), bytes: 0, bytes_max };
-            for piece in &plan {
-                if !self.read(piece, &mut collected)? {
-                    break;
-                }
-            }
-            // A truncation while reading may have made some of these obsolete. It is rare, so
-            // reading again is cheaper than keeping the writer out.
-            let index = self.index.read().expect("no holder of the index panics");
-            if index.version() == version {
-                return Ok(collected.entries);
+        // The plan is the log as it is at this moment. Records are never overwritten, so what it
+        // leads to stays readable, even when the writer truncates meanwhile.
+        let plan = self.index.read().expect("no holder of the index panics").plan(first, last);
+        if plan.first().is_none_or(|piece| piece.first > first) {
+            return Err(WalError::Missing(format!("entry {first} is not in the log")));
+        }
+        let mut collected = Collected { entries: Vec::new(), bytes: 0, bytes_max };
+        for piece in &plan {
+            if !self.read(piece, &mut collected)? {
+                break;
             }
         }
+        Ok(collected.entries)
     }
 
     /// Collects the entries of one piece; false when the limit is reached.

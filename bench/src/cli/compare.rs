@@ -1,0 +1,84 @@
+//! `duorum compare`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+
+use super::{
+    default_data_base, keep_logs, new_directory, on_own_thread, print, remark, this_program,
+    warn_of_memory,
+};
+use crate::Error;
+use crate::compare::{self, Environment, Plan, Settings};
+use crate::report::Report;
+
+/// The arguments of `duorum compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// Two short blocks: enough to see that everything works, too few to name a winner
+    #[arg(long)]
+    quick: bool,
+
+    /// Nodes of each cluster
+    #[arg(long, env = "DUORUM_NODES", default_value_t = 3)]
+    nodes: usize,
+
+    /// Clients, each a connection with one request under way
+    #[arg(long, env = "DUORUM_CONNECTIONS", default_value_t = 64)]
+    connections: usize,
+
+    /// Blocks of four runs; without it six, as far as they fit into three minutes
+    #[arg(long, env = "DUORUM_BLOCKS")]
+    blocks: Option<usize>,
+
+    /// Where coins, keys, values and moments of faults come from; without it, the time of day
+    #[arg(long, env = "DUORUM_SEED")]
+    seed: Option<u64>,
+
+    /// Where the report goes
+    #[arg(long, env = "DUORUM_OUT", value_name = "DIR", default_value = "report")]
+    out: PathBuf,
+
+    /// Where the nodes keep their data; must be on a disk for durability to mean anything
+    #[arg(long, env = "DUORUM_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Runs `duorum compare`.
+///
+/// # Errors
+/// Whatever kept the comparison from being made.
+pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut settings = Settings::new(args.seed.unwrap_or(now.as_secs()), args.quick);
+    settings.nodes = args.nodes;
+    settings.connections = args.connections;
+    if let Some(blocks) = args.blocks {
+        // Who asks for a number of blocks gets them, however long they take.
+        settings.blocks = blocks;
+        settings.budget = None;
+    }
+    settings.check()?;
+    std::fs::create_dir_all(&args.out)
+        .map_err(|source| Error::path("create", &args.out, source))?;
+    let base = args.data_dir.clone().unwrap_or_else(|| default_data_base(&args.out));
+    let data = new_directory(&base, "duorum-compare-")?;
+    let logs = new_directory(&args.out, "logs-")?;
+    warn_of_memory(data.path());
+    print(&compare::plan_text(&settings, &Plan::toss(&settings)));
+
+    let environment = Environment {
+        executable: this_program()?,
+        data: data.path().to_owned(),
+        logs: logs.path().to_owned(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+    };
+    let measured = on_own_thread(compare::compare(&environment, &settings, true));
+    let report = Report::new(keep_logs(measured, logs)?);
+    let (json, html) = report.write(&args.out)?;
+    print(&format!("\n{}", compare::table_text(&report.comparison, &report.analysis)));
+    remark(&format!("\nreport: {} and {}", html.display(), json.display()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,227 @@
+//! One node as a child process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use consensus::NodeId;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use super::ClusterOptions;
+use crate::Error;
+
+/// How much of a log an error shows.
+const LAST_WORDS_LINES: usize = 12;
+const LAST_WORDS_BYTES: u64 = 4 << 10;
+/// How often a killed process is looked at until it is gone.
+const REAP_INTERVAL: Duration = Duration::from_micros(500);
+/// How long a stopped process may still run on another core before the signal reaches it.
+const STOP_MARGIN: Duration = Duration::from_millis(2);
+
+/// One node of a cluster.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) http: SocketAddr,
+    executable: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+    paused: bool,
+}
+
+/// What processes used of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceUse {
+    /// Time on a core, in user and kernel mode together, in seconds.
+    pub cpu_seconds: f64,
+    /// Bytes that the processes caused to be written to the disk.
+    pub disk_write_bytes: u64,
+    /// The most memory that any of the processes ever occupied, in bytes.
+    pub memory_peak_bytes_max: u64,
+}
+
+impl ResourceUse {
+    /// What was used since an earlier look; of memory there is only the peak.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,
+            disk_write_bytes: self.disk_write_bytes.saturating_sub(earlier.disk_write_bytes),
+            memory_peak_bytes_max: self.memory_peak_bytes_max,
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn new(
+        id: NodeId,
+        http: SocketAddr,
+        peer: SocketAddr,
+        members: &str,
+        options: &ClusterOptions,
+    ) -> Self {
+        let data = options.data.join(format!("node-{}", id.0));
+        let arguments = [
+            "serve".to_owned(),
+            "--protocol".to_owned(),
+            options.protocol.to_string(),
+            "--id".to_owned(),
+            id.0.to_string(),
+            "--data-dir".to_owned(),
+            data.display().to_string(),
+            "--http".to_owned(),
+            http.to_string(),
+            "--peer".to_owned(),
+            peer.to_string(),
+            "--cluster".to_owned(),
+            members.to_owned(),
+        ];
+        Self {
+            id,
+            http,
+            executable: options.executable.clone(),
+            arguments: arguments.into(),
+            log: options.logs.join(format!("{}-node-{}.log", options.name, id.0)),
+            child: None,
+            paused: false,
+        }
+    }
+
+    /// Starts the process. Its settings come from the command line alone: what the user's own
+    /// environment says about Duorum must not make one measurement differ from the next.
+    pub(super) fn start(&mut self) -> Result<(), Error> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(|source| Error::path("open the log", &self.log, source))?;
+        let errors = log.try_clone().map_err(|source| Error::path("share", &self.log, source))?;
+        let mut command = Command::new(&self.executable);
+        command
+            .args(&self.arguments)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .process_group(0);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("DUORUM_") {
+                command.env_remove(name);
+            }
+        }
+        let child =
+            command.spawn().map_err(|source| Error::path("start", &self.executable, source))?;
+        self.child = Some(child);
+        self.paused = false;
+        Ok(())
+    }
+
+    pub(super) fn command_line(&self) -> String {
+        let name = self.executable.file_name().unwrap_or_default().to_string_lossy();
+        format!("{name} {}", self.arguments.join(" "))
+    }
+
+    /// Whether the node was started and neither killed nor stopped.
+    pub(super) fn is_running(&self) -> bool {
+        self.child.is_some() && !self.paused
+    }
+
+    /// How the process ended, if it did so on its own.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().ok().flatten()
+    }
+
+    /// SIGKILL. The process counts as dead once it is reaped: until then another core may still be
+    /// running it.
+    pub(super) async fn kill(&mut self) -> Result<(Instant, Instant), Error> {
+        let child = self.child.as_mut().expect("only a running node is killed");
+        let sent = Instant::now();
+        child.kill().map_err(|source| Error::Io { what: "SIGKILL".to_owned(), source })?;
+        loop {
+            match child.try_wait() {
+                Ok(None) => tokio::time::sleep(REAP_INTERVAL).await,
+                Ok(Some(_)) => {
+                    self.child = None;
+                    return Ok((sent, Instant::now()));
+                }
+                Err(source) => {
+                    return Err(Error::Io { what: "wait for a node".to_owned(), source });
+                }
+            }
+        }
+    }
+
+    /// SIGSTOP.
+    pub(super) async fn pause(&mut self) -> Result<(Instant, Instant), Error> {
+        let sent = Instant::now();
+        self.signal(Signal::STOP)?;
+        self.paused = true;
+        tokio::time::sleep(STOP_MARGIN).await;
+        Ok((sent, Instant::now()))
+    }
+
+    /// SIGCONT.
+    pub(super) fn resume(&mut self) -> Result<(), Error> {
+        self.signal(Signal::CONT)?;
+        self.paused = false;
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Error> {
+        let child = self.child.as_ref().expect("only a running node gets signals");
+        kill_process(Pid::from_child(child), signal)
+            .map_err(|source| Error::Io { what: format!("{signal:?}"), source: source.into() })
+    }
+
+    /// The end of the node's log.
+    pub(super) fn last_words(&self) -> String {
+        let mut text = String::new();
+        if let Ok(mut file) = File::open(&self.log) {
+            let length = file.metadata().map(|metadata| metadata.len()).unwrap_or(0);
+            let from = length.saturating_sub(LAST_WORDS_BYTES);
+            let mut bytes = Vec::new();
+            let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut bytes));
+            if read.is_ok() {
+                text = String::from_utf8_lossy(&bytes).into_owned();
+            }
+        }
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LAST_WORDS_LINES)..].join("\n")
+    }
+
+    /// What the process used so far, from `/proc`; `None` when it is not there.
+    pub(super) fn resource_use(&self) -> Option<ResourceUse> {
+        let pid = self.child.as_ref()?.id();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name of the program is in parentheses and may contain anything.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        let field = |file: &str, name: &str| {
+            let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?.to_owned();
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        Some(ResourceUse {
+            // Linux reports in hundredths of a second on every architecture that it runs on here.
+            cpu_seconds: ticks as f64 / 100.0,
+            disk_write_bytes: field("io", "write_bytes:").unwrap_or(0),
+            memory_peak_bytes_max: field("status", "VmHWM:").unwrap_or(0) * 1024,
+        })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Either fails only when the process is already gone.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

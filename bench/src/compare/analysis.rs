@@ -1,0 +1,196 @@
+//! From the runs to what may be concluded.
+
+use std::collections::BTreeMap;
+
+use consensus::Protocol;
+use serde::{Deserialize, Serialize};
+
+use super::measures::{Better, Measure};
+use super::record::{Comparison, Exclusion, Run};
+use crate::stats::{BLOCKS_TO_CONCLUDE, RESAMPLES, RatioInterval, extent, median, paired_ratio};
+
+/// What the comparison found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// One finding for each measure that both protocols have figures for.
+    pub findings: Vec<Finding>,
+    /// Blocks that a measure had to leave out.
+    pub exclusions: Vec<Exclusion>,
+    /// Failed requests of both protocols and of the null protocol, warm-ups included.
+    pub errors: Vec<(String, BTreeMap<String, u64>)>,
+    /// The echo's requests a second, in the order of the floors.
+    pub echo_per_second: Vec<f64>,
+}
+
+/// One measure of both protocols.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The measure.
+    pub measure: Measure,
+    /// Raft over the blocks.
+    pub raft: Spread,
+    /// ZAB over the blocks.
+    pub zab: Spread,
+    /// The null protocol on one node.
+    pub null: Option<Spread>,
+    /// The block's number, Raft's figure and ZAB's.
+    pub blocks: Vec<(usize, f64, f64)>,
+    /// Raft over ZAB; `None` for fewer than two blocks.
+    pub ratio: Option<RatioInterval>,
+    /// What may be said about it.
+    pub verdict: String,
+}
+
+/// The median of some figures and their extremes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Option<Self> {
+        let (min, max) = extent(values)?;
+        Some(Self { median: median(values)?, min, max })
+    }
+}
+
+impl Analysis {
+    /// Analyses a comparison.
+    #[must_use]
+    pub fn of(comparison: &Comparison) -> Self {
+        let mut exclusions = comparison.exclusions.clone();
+        let findings = Measure::ALL
+            .into_iter()
+            .filter_map(|measure| finding(comparison, measure, &mut exclusions))
+            .collect();
+        let mut errors: Vec<_> = [Protocol::Raft, Protocol::Zab]
+            .into_iter()
+            .map(|protocol| (protocol.to_string(), errors_of(comparison.all_runs_of(protocol))))
+            .collect();
+        let mut null = BTreeMap::new();
+        for floor in &comparison.floors {
+            add_errors(&mut null, &floor.null_write.errors);
+            add_errors(&mut null, &floor.null_read.errors);
+        }
+        errors.push((Protocol::Null.to_string(), null));
+        Self {
+            findings,
+            exclusions,
+            errors,
+            echo_per_second: comparison.floors.iter().map(|floor| floor.echo.per_second).collect(),
+        }
+    }
+
+    /// The finding about one measure.
+    #[must_use]
+    pub fn finding(&self, measure: Measure) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.measure == measure)
+    }
+}
+
+/// Counts what failed under load. Failed probes of a killed leader are the outage itself and are
+/// reported there.
+fn errors_of<'a>(runs: impl Iterator<Item = &'a Run>) -> BTreeMap<String, u64> {
+    let mut errors = BTreeMap::new();
+    for run in runs {
+        for report in [&run.fill, &run.write, &run.read] {
+            add_errors(&mut errors, &report.errors);
+        }
+    }
+    errors
+}
+
+fn add_errors(sum: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
+    for (name, count) in more {
+        *sum.entry(name.clone()).or_default() += count;
+    }
+}
+
+fn finding(
+    comparison: &Comparison,
+    measure: Measure,
+    exclusions: &mut Vec<Exclusion>,
+) -> Option<Finding> {
+    let mut blocks = Vec::new();
+    for block in 0..comparison.plan.blocks.len() {
+        let figure = |protocol| {
+            let runs: Vec<&Run> = comparison.runs_of(protocol, block).collect();
+            // Half a block is not balanced, so it does not count.
+            (runs.len() == 2)
+                .then(|| measure.of_block(&runs, &comparison.failover_options))
+                .flatten()
+        };
+        match (figure(Protocol::Raft), figure(Protocol::Zab)) {
+            (Some(raft), Some(zab)) => blocks.push((block, raft, zab)),
+            (None, None) => {}
+            _ => exclusions.push(Exclusion {
+                block,
+                reason: format!("{}: one protocol has no figure", measure.name()),
+            }),
+        }
+    }
+    let raft: Vec<f64> = blocks.iter().map(|&(_, raft, _)| raft).collect();
+    let zab: Vec<f64> = blocks.iter().map(|&(_, _, zab)| zab).collect();
+    let floors: Vec<f64> =
+        comparison.floors.iter().filter_map(|floor| measure.of_floor(floor)).collect();
+    let pairs: Vec<(f64, f64)> = blocks.iter().map(|&(_, raft, zab)| (raft, zab)).collect();
+    let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed);
+    Some(Finding {
+        measure,
+        raft: Spread::of(&raft)?,
+        zab: Spread::of(&zab)?,
+        null: Spread::of(&floors),
+        blocks,
+        ratio,
+        verdict: verdict(measure, ratio),
+    })
+}
+
+/// What may be said: a winner only where the interval leaves 1 out.
+fn verdict(measure: Measure, ratio: Option<RatioInterval>) -> String {
+    let Some(interval) = ratio else {
+        return "one block says nothing about chance".to_owned();
+    };
+    if interval.blocks < BLOCKS_TO_CONCLUDE {
+        return format!("{} blocks are too few to name a winner", interval.blocks);
+    }
+    if !interval.concludes() {
+        return "no difference shown".to_owned();
+    }
+    let raft_wins = (interval.ratio > 1.0) == (measure.better() == Better::Higher);
+    let winner = if raft_wins { Protocol::Raft } else { Protocol::Zab };
+    let factor = interval.ratio.max(1.0 / interval.ratio);
+    format!("{winner} is {factor:.2} × {}", measure.advantage())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(ratio: f64, low: f64, high: f64, blocks: usize) -> Option<RatioInterval> {
+        Some(RatioInterval { ratio, low, high, blocks, resamples: 1 })
+    }
+
+    #[test]
+    fn a_winner_is_named_only_where_the_interval_leaves_one_out() {
+        let throughput = Measure::WriteThroughput;
+        let latency = Measure::WriteLatencyP99;
+        for (measure, interval, said) in [
+            (throughput, interval(1.08, 1.02, 1.15, 6), "raft is 1.08 × faster"),
+            (throughput, interval(0.8, 0.7, 0.9, 6), "zab is 1.25 × faster"),
+            (latency, interval(1.25, 1.1, 1.4, 6), "zab is 1.25 × faster"),
+            (latency, interval(0.5, 0.4, 0.6, 6), "raft is 2.00 × faster"),
+            (Measure::Failover, interval(0.5, 0.4, 0.6, 6), "raft is 2.00 × sooner back"),
+            (throughput, interval(1.08, 0.99, 1.15, 6), "no difference shown"),
+            (throughput, interval(1.08, 1.02, 1.15, 4), "4 blocks are too few to name a winner"),
+            (throughput, None, "one block says nothing about chance"),
+        ] {
+            assert_eq!(verdict(measure, interval), said);
+        }
+    }
+}

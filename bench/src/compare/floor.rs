@@ -1,0 +1,63 @@
+//! The floors: what is possible without replication, and without a store.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use consensus::Protocol;
+
+use super::plan::Settings;
+use super::record::Floor;
+use super::run::{Environment, Progress, write_and_read};
+use crate::Error;
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::echo::EchoProcess;
+use crate::load::{self, LoadOptions, Until, Workload};
+
+/// How long the echo is measured; it is steady from the start.
+const ECHO: Duration = Duration::from_millis(1_000);
+const ECHO_WARMUP: Duration = Duration::from_millis(300);
+
+/// Measures both floors.
+pub(super) async fn measure(
+    environment: &Environment,
+    settings: &Settings,
+    after_runs: usize,
+    progress: &Progress,
+) -> Result<Floor, Error> {
+    progress.phase("floor: echo");
+    let echo = {
+        let process = EchoProcess::start(&environment.executable).await?;
+        load::run(&LoadOptions {
+            endpoints: vec![process.address()],
+            connections: settings.connections,
+            workload: Workload::Echo,
+            warmup: ECHO_WARMUP,
+            until: Until::Elapsed(ECHO),
+            value_bytes: settings.value_bytes,
+            keys: settings.keys,
+            seed: settings.seed,
+        })
+        .await?
+    };
+    progress.phase("floor: null protocol");
+    let name = format!("floor-{after_runs:03}-null");
+    let data: PathBuf = environment.data.join(&name);
+    let mut cluster = Cluster::start(ClusterOptions {
+        executable: environment.executable.clone(),
+        protocol: Protocol::Null,
+        nodes: 1,
+        data,
+        logs: environment.logs.clone(),
+        name,
+    })
+    .await?;
+    let loads = write_and_read(&mut cluster, settings, settings.seed, progress).await?;
+    cluster.remove()?;
+    Ok(Floor {
+        after_runs,
+        echo,
+        null_write: loads.write,
+        null_read: loads.read,
+        null_write_use: loads.write_use,
+    })
+}

@@ -1,0 +1,195 @@
+//! What a comparison will do, decided before it begins: the order of the runs and the length of
+//! every phase.
+
+use std::time::Duration;
+
+use consensus::{Protocol, Random};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::load::{CONNECTIONS_MAX, KEYS_MAX};
+
+/// The blocks of a comparison without flags, and of a quick one.
+const BLOCKS_DEFAULT: usize = 6;
+const BLOCKS_QUICK: usize = 2;
+/// The most blocks that can be asked for.
+const BLOCKS_MAX: usize = 1_000;
+/// The most nodes of a cluster.
+const NODES_MAX: usize = 9;
+/// How long a comparison without flags may take: three minutes, less what the report and the last
+/// clean-up need.
+const BUDGET_DEFAULT: Duration = Duration::from_secs(168);
+
+/// What the user can choose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Nodes of each cluster.
+    pub nodes: usize,
+    /// Clients of the closed loop.
+    pub connections: usize,
+    /// Blocks of four runs.
+    pub blocks: usize,
+    /// Where all randomness comes from: coins, keys, values, moments of faults, resampling.
+    pub seed: u64,
+    /// The size of a value in bytes.
+    pub value_bytes: usize,
+    /// How many keys there are.
+    pub keys: u64,
+    /// The phases of a run.
+    pub phases: Phases,
+    /// No block begins that would probably end later than this. Time decides, never a result.
+    pub budget: Option<Duration>,
+}
+
+/// How long the phases of one run are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    /// Writes that do not count.
+    pub write_warmup: Duration,
+    /// Writes that count.
+    pub write: Duration,
+    /// Reads that do not count.
+    pub read_warmup: Duration,
+    /// Reads that count.
+    pub read: Duration,
+    /// How often the leader is killed.
+    pub kills: usize,
+}
+
+impl Settings {
+    /// The comparison without flags, or the quick one.
+    #[must_use]
+    pub fn new(seed: u64, quick: bool) -> Self {
+        let millis = Duration::from_millis;
+        let phases = Phases {
+            write_warmup: millis(500),
+            write: if quick { millis(1_000) } else { millis(1_800) },
+            read_warmup: millis(200),
+            read: if quick { millis(500) } else { millis(800) },
+            kills: if quick { 1 } else { 2 },
+        };
+        Self {
+            nodes: 3,
+            connections: 64,
+            blocks: if quick { BLOCKS_QUICK } else { BLOCKS_DEFAULT },
+            seed,
+            value_bytes: 256,
+            keys: 10_000,
+            phases,
+            budget: (!quick).then_some(BUDGET_DEFAULT),
+        }
+    }
+
+    /// Refuses what can not be run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with what is allowed.
+    pub fn check(&self) -> Result<(), Error> {
+        let bounds = [
+            ("--nodes", self.nodes, 1, NODES_MAX),
+            ("--connections", self.connections, 1, CONNECTIONS_MAX),
+            ("--blocks", self.blocks, 1, BLOCKS_MAX),
+            ("keys", usize::try_from(self.keys).unwrap_or(usize::MAX), 1, KEYS_MAX as usize),
+        ];
+        for (name, value, least, most) in bounds {
+            if !(least..=most).contains(&value) {
+                return Err(Error::Usage(format!("{name} {value}: allowed are {least} to {most}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Four runs, two of each protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// What the coin said: true for A B B A, false for B A A B, where A is Raft and B is ZAB.
+    pub raft_outside: bool,
+    /// The seed of the keys and values of all four runs, so that they do the same work.
+    pub seed: u64,
+}
+
+impl Block {
+    /// The protocols in the order of their runs.
+    #[must_use]
+    pub fn order(self) -> [Protocol; 4] {
+        use Protocol::{Raft, Zab};
+        if self.raft_outside { [Raft, Zab, Zab, Raft] } else { [Zab, Raft, Raft, Zab] }
+    }
+
+    /// The order in letters.
+    #[must_use]
+    pub fn letters(self) -> &'static str {
+        if self.raft_outside { "A B B A" } else { "B A A B" }
+    }
+}
+
+/// All coins of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The blocks in order.
+    pub blocks: Vec<Block>,
+}
+
+impl Plan {
+    /// Tosses the coins.
+    #[must_use]
+    pub fn toss(settings: &Settings) -> Self {
+        let mut random = Random::new(settings.seed);
+        let blocks = (0..settings.blocks)
+            .map(|_| {
+                // The seed stays below 2^53, so that every reader of the JSON reads the same number.
+                let raft_outside = random.next_u64() >> 63 == 1;
+                Block { raft_outside, seed: random.next_u64() >> 11 }
+            })
+            .collect();
+        Self { blocks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_is_balanced_in_number_and_in_position() {
+        for raft_outside in [true, false] {
+            let order = Block { raft_outside, seed: 0 }.order();
+            let places = |protocol| {
+                let at = |(place, &one)| (one == protocol).then_some(place);
+                order.iter().enumerate().filter_map(at).collect::<Vec<usize>>()
+            };
+            let (raft, zab) = (places(Protocol::Raft), places(Protocol::Zab));
+            assert_eq!((raft.len(), zab.len()), (2, 2));
+            // Equal sums of places: a drift that is linear in time hits both protocols alike.
+            assert_eq!(raft.iter().sum::<usize>(), zab.iter().sum::<usize>());
+        }
+    }
+
+    #[test]
+    fn the_coins_follow_from_the_seed_and_fall_on_both_sides() {
+        let mut settings = Settings::new(7, false);
+        settings.blocks = 400;
+        let plan = Plan::toss(&settings);
+        assert_eq!(plan, Plan::toss(&settings));
+        let outside = plan.blocks.iter().filter(|block| block.raft_outside).count();
+        assert!((150..250).contains(&outside), "{outside} of 400");
+        settings.seed = 8;
+        assert_ne!(plan, Plan::toss(&settings));
+        assert!(plan.blocks.iter().all(|block| block.seed < 1 << 53));
+    }
+
+    #[test]
+    fn impossible_settings_are_refused_with_what_is_allowed() {
+        let mut settings = Settings::new(1, false);
+        settings.check().expect("the defaults are possible");
+        settings.blocks = 0;
+        let error = settings.check().expect_err("no blocks");
+        assert_eq!(error.to_string(), "--blocks 0: allowed are 1 to 1000");
+    }
+
+    #[test]
+    fn a_comparison_without_flags_has_enough_blocks_to_conclude_something() {
+        assert!(Settings::new(1, false).blocks >= crate::stats::BLOCKS_TO_CONCLUDE);
+    }
+}

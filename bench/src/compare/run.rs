@@ -1,0 +1,291 @@
+//! Carries out a comparison.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use consensus::{Protocol, Random};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::floor;
+use super::plan::{Block, Plan, Settings};
+use super::record::{Comparison, Exclusion, Floor, Run};
+use crate::Error;
+use crate::cluster::{Cluster, ClusterOptions, Fault, ResourceUse};
+use crate::failover::{self, FailoverOptions};
+use crate::load::{self, LoadOptions, LoadReport, Until, Workload};
+use crate::machine::{CpuTimes, DiskProbe, FileSystem, Machine};
+
+/// The version of the format of `report.json`.
+const FORMAT: u32 = 1;
+/// Steps of the progress bar: the phases of a run and of a floor.
+const STEPS_OF_RUN: u64 = 4;
+const STEPS_OF_FLOOR: u64 = 4;
+/// More blocks than this may not fail: then something is wrong that the user should know.
+const FAILED_BLOCKS_MAX: usize = 1;
+
+/// Where a comparison runs.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The program that understands `serve` and `bench echo-server`.
+    pub executable: PathBuf,
+    /// A directory of its own for the nodes' data.
+    pub data: PathBuf,
+    /// A directory for the nodes' logs.
+    pub logs: PathBuf,
+    /// How the comparison was called, for the report.
+    pub command: String,
+}
+
+/// Tells the user how far it is.
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    fn new(plan: &Plan, shown: bool) -> Self {
+        if !shown {
+            return Self(ProgressBar::hidden());
+        }
+        let steps = plan.blocks.len() as u64 * 4 * STEPS_OF_RUN + 2 * STEPS_OF_FLOOR;
+        let style = ProgressStyle::with_template("{elapsed_precise} {bar:32} {percent:>3} % {msg}")
+            .expect("the template is a constant that indicatif accepts");
+        let bar = ProgressBar::new(steps).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Self(bar)
+    }
+
+    /// A phase begins.
+    pub(super) fn phase(&self, what: &str) {
+        self.0.inc(1);
+        self.0.set_message(what.to_owned());
+    }
+
+    /// Goes to where the bar would be after this many runs, whether or not all were made.
+    fn after_runs(&self, runs: usize) {
+        self.0.set_position(STEPS_OF_FLOOR + runs as u64 * STEPS_OF_RUN);
+    }
+}
+
+/// Runs the whole comparison.
+///
+/// # Errors
+/// [`Error::Usage`] for impossible settings; otherwise whatever kept the first block or a second one
+/// from being measured.
+pub async fn compare(
+    environment: &Environment,
+    settings: &Settings,
+    show_progress: bool,
+) -> Result<Comparison, Error> {
+    settings.check()?;
+    let began = Instant::now();
+    let began_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let cpu_before = CpuTimes::now();
+    let machine = Machine::inspect();
+    let file_system = FileSystem::of(&environment.data)?;
+    let disk_before = DiskProbe::run(&environment.data)?;
+    let plan = Plan::toss(settings);
+    let progress = Progress::new(&plan, show_progress);
+    let mut session = Session {
+        environment,
+        settings,
+        failover_options: FailoverOptions::new(Fault::Kill),
+        progress: &progress,
+        began,
+        runs: Vec::new(),
+        floors: Vec::new(),
+        exclusions: Vec::new(),
+    };
+    session.floor().await?;
+    session.blocks(&plan).await?;
+    session.floor().await?;
+    progress.0.finish_and_clear();
+    let disk_after = DiskProbe::run(&environment.data)?;
+    let stolen_percent =
+        cpu_before.zip(CpuTimes::now()).map(|(before, now)| now.stolen_percent_since(before));
+    Ok(Comparison {
+        format: FORMAT,
+        began_at_seconds: began_at.as_secs(),
+        took_seconds: began.elapsed().as_secs_f64(),
+        command: environment.command.clone(),
+        machine,
+        file_system,
+        disk_before,
+        disk_after,
+        stolen_percent,
+        settings: settings.clone(),
+        failover_options: session.failover_options,
+        runs: session.runs,
+        floors: session.floors,
+        exclusions: session.exclusions,
+        plan,
+    })
+}
+
+/// A comparison under way.
+struct Session<'a> {
+    environment: &'a Environment,
+    settings: &'a Settings,
+    failover_options: FailoverOptions,
+    progress: &'a Progress,
+    began: Instant,
+    runs: Vec<Run>,
+    floors: Vec<Floor>,
+    exclusions: Vec<Exclusion>,
+}
+
+impl Session<'_> {
+    async fn floor(&mut self) -> Result<(), Error> {
+        let after_runs = self.runs.len();
+        let floor =
+            floor::measure(self.environment, self.settings, after_runs, self.progress).await?;
+        self.floors.push(floor);
+        Ok(())
+    }
+
+    async fn blocks(&mut self, plan: &Plan) -> Result<(), Error> {
+        let floor_took = self.began.elapsed();
+        let mut longest = Duration::ZERO;
+        let mut failed = 0;
+        for (number, block) in plan.blocks.iter().enumerate() {
+            self.progress.after_runs(number * 4);
+            let block_began = Instant::now();
+            let end = self.began.elapsed() + longest + floor_took;
+            if self.settings.budget.is_some_and(|budget| number > 0 && end > budget) {
+                let reason = "not begun: there was no time left for a whole block".to_owned();
+                self.exclusions.push(Exclusion { block: number, reason });
+                continue;
+            }
+            let runs_before = self.runs.len();
+            if let Err(error) = self.block(number, *block).await {
+                failed += 1;
+                if number == 0 || failed > FAILED_BLOCKS_MAX {
+                    return Err(error);
+                }
+                self.runs.truncate(runs_before);
+                self.exclusions.push(Exclusion { block: number, reason: error.to_string() });
+            }
+            longest = longest.max(block_began.elapsed());
+        }
+        Ok(())
+    }
+
+    async fn block(&mut self, number: usize, block: Block) -> Result<(), Error> {
+        for (place, protocol) in block.order().into_iter().enumerate() {
+            let run = self.run(number, place, protocol, block.seed).await?;
+            self.runs.push(run);
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        block: usize,
+        place: usize,
+        protocol: Protocol,
+        seed: u64,
+    ) -> Result<Run, Error> {
+        let blocks = self.settings.blocks;
+        self.progress.phase(&format!(
+            "block {} of {blocks}, run {} of 4: {protocol}",
+            block + 1,
+            place + 1
+        ));
+        let name = format!("run-{:03}-{protocol}", block * 4 + place + 1);
+        let starting = Instant::now();
+        let mut cluster = Cluster::start(ClusterOptions {
+            executable: self.environment.executable.clone(),
+            protocol,
+            nodes: self.settings.nodes,
+            data: self.environment.data.join(&name),
+            logs: self.environment.logs.clone(),
+            name,
+        })
+        .await?;
+        let start_ms = starting.elapsed().as_secs_f64() * 1e3;
+        let loads = write_and_read(&mut cluster, self.settings, seed, self.progress).await?;
+        let statuses = cluster.statuses().await?;
+        let commands = cluster.command_lines();
+        self.progress.phase(&format!("block {} of {blocks}: {protocol}, leader killed", block + 1));
+        let failovers = self.kills(&mut cluster, seed, place).await?;
+        cluster.remove()?;
+        Ok(Run {
+            block,
+            place,
+            protocol,
+            start_ms,
+            commands,
+            statuses,
+            fill: loads.fill,
+            write: loads.write,
+            read: loads.read,
+            write_use: loads.write_use,
+            failovers,
+        })
+    }
+
+    /// Kills leader after leader; each comes back before the next is killed.
+    async fn kills(
+        &self,
+        cluster: &mut Cluster,
+        seed: u64,
+        place: usize,
+    ) -> Result<Vec<failover::Failover>, Error> {
+        let mut failovers = Vec::new();
+        if self.settings.nodes < 3 {
+            return Ok(failovers);
+        }
+        let mut random = Random::new(seed ^ place as u64);
+        for kill in 0..self.settings.phases.kills {
+            if kill > 0 {
+                cluster.settle().await?;
+            }
+            let (node, failover) =
+                failover::measure(cluster, &self.failover_options, &mut random).await?;
+            failovers.push(failover);
+            if kill + 1 < self.settings.phases.kills {
+                cluster.heal(node, self.failover_options.fault)?;
+            }
+        }
+        Ok(failovers)
+    }
+}
+
+/// What the closed loops measured.
+pub(super) struct Loads {
+    pub(super) fill: LoadReport,
+    pub(super) write: LoadReport,
+    pub(super) read: LoadReport,
+    pub(super) write_use: ResourceUse,
+}
+
+/// Fills a fresh cluster, then measures writes, then reads, spread over all nodes.
+pub(super) async fn write_and_read(
+    cluster: &mut Cluster,
+    settings: &Settings,
+    seed: u64,
+    progress: &Progress,
+) -> Result<Loads, Error> {
+    let phases = &settings.phases;
+    let mut options = LoadOptions {
+        endpoints: cluster.endpoints(),
+        connections: settings.connections,
+        workload: Workload::Fill,
+        warmup: Duration::ZERO,
+        until: Until::Operations(settings.keys),
+        value_bytes: settings.value_bytes,
+        keys: settings.keys,
+        seed,
+    };
+    let fill = load::run(&options).await?;
+    progress.phase("writes");
+    let before = cluster.resource_use();
+    options.workload = Workload::Put;
+    options.warmup = phases.write_warmup;
+    options.until = Until::Elapsed(phases.write);
+    let write = load::run(&options).await?;
+    let write_use = cluster.resource_use().since(before);
+    progress.phase("linearizable reads");
+    options.workload = Workload::Get;
+    options.warmup = phases.read_warmup;
+    options.until = Until::Elapsed(phases.read);
+    let read = load::run(&options).await?;
+    Ok(Loads { fill, write, read, write_use })
+}

@@ -1,0 +1,138 @@
+//! The plan and the result of a comparison as text for a terminal.
+
+use std::fmt::Write;
+
+use super::analysis::{Analysis, Finding, Spread};
+use super::measures::Measure;
+use super::plan::{Plan, Settings};
+use super::record::Comparison;
+use crate::report::format::{bytes, count_words, figure, seconds};
+
+/// What will be done, before it is done.
+#[must_use]
+pub fn plan_text(settings: &Settings, plan: &Plan) -> String {
+    let phases = &settings.phases;
+    let coins: Vec<&str> = plan.blocks.iter().map(|block| block.letters()).collect();
+    let mut text = format!(
+        "Raft (A) and ZAB (B), {} nodes each, one cluster at a time, {}.\n\
+         {} of 4 runs by coin (seed {}): {}\n\
+         Each run: a cluster from nothing, {} keys filled, writes of {} bytes for {} ({} discarded), \
+         linearizable reads for {} ({} discarded), leader killed {}.\n",
+        settings.nodes,
+        count_words(settings.connections, "connection"),
+        count_words(settings.blocks, "block"),
+        settings.seed,
+        coins.join(" | "),
+        settings.keys,
+        settings.value_bytes,
+        seconds(phases.write),
+        seconds(phases.write_warmup),
+        seconds(phases.read),
+        seconds(phases.read_warmup),
+        if settings.nodes < 3 {
+            "not at all, with fewer than three nodes".to_owned()
+        } else {
+            count_words(phases.kills, "time")
+        },
+    );
+    if let Some(budget) = settings.budget {
+        let _ = writeln!(text, "No block begins that would end after {}.", seconds(budget));
+    }
+    text
+}
+
+/// The result.
+#[must_use]
+pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
+    let mut rows =
+        vec![["", "raft", "zab", "raft / zab [95 %]", "null, 1 node"].map(str::to_owned).to_vec()];
+    rows.extend(analysis.findings.iter().map(row));
+    let mut text = aligned(&rows);
+    text.push('\n');
+    for finding in &analysis.findings {
+        let _ = writeln!(text, "{}: {}", finding.measure.name(), finding.verdict);
+    }
+    text.push('\n');
+    text.push_str(&footnotes(comparison, analysis));
+    text
+}
+
+fn row(finding: &Finding) -> Vec<String> {
+    let unit = finding.measure.unit();
+    let spread = |spread: &Spread| {
+        format!("{} ({}–{})", figure(spread.median), figure(spread.min), figure(spread.max))
+    };
+    let ratio = finding.ratio.map_or_else(
+        || "–".to_owned(),
+        |ratio| format!("{:.2} [{:.2}, {:.2}]", ratio.ratio, ratio.low, ratio.high),
+    );
+    vec![
+        format!("{}, {unit}", finding.measure.name()),
+        spread(&finding.raft),
+        spread(&finding.zab),
+        ratio,
+        finding.null.as_ref().map_or_else(|| "–".to_owned(), |null| figure(null.median)),
+    ]
+}
+
+/// Columns as wide as their widest cell.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn footnotes(comparison: &Comparison, analysis: &Analysis) -> String {
+    let machine = &comparison.machine;
+    let blocks =
+        analysis.finding(Measure::WriteThroughput).map_or(0, |finding| finding.blocks.len());
+    let mut text = format!(
+        "Median over {} (smallest–largest); intervals by paired bootstrap.\n",
+        count_words(blocks, "block")
+    );
+    let echo = crate::stats::median(&analysis.echo_per_second);
+    let null = analysis.finding(Measure::WriteThroughput).and_then(|finding| finding.null);
+    if let (Some(echo), Some(null)) = (echo, null) {
+        let share = 100.0 * null.median / echo;
+        let echo = figure(echo);
+        let _ = writeln!(
+            text,
+            "Floor: a bare HTTP echo answers {echo}/s, the null protocol writes {share:.0} % of that."
+        );
+    }
+    let _ = writeln!(
+        text,
+        "Clients and servers share {}, over loopback. {}, {} of memory, {}; data on {} ({}); \
+         fdatasync p50 {} ms, p99 {} ms.",
+        count_words(machine.cores, "core"),
+        machine.cpu,
+        bytes(machine.memory_bytes),
+        machine.kernel,
+        comparison.file_system.mount_point,
+        comparison.file_system.kind,
+        figure(comparison.disk_before.p50_ms),
+        figure(comparison.disk_before.p99_ms),
+    );
+    for (protocol, errors) in &analysis.errors {
+        for (name, count) in errors {
+            let _ = writeln!(text, "{protocol}: error {name} × {count}");
+        }
+    }
+    for exclusion in &analysis.exclusions {
+        let _ = writeln!(text, "left out: block {}: {}", exclusion.block + 1, exclusion.reason);
+    }
+    for warning in crate::report::warnings(comparison) {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}

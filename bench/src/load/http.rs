@@ -1,0 +1,185 @@
+//! A minimal HTTP/1.1 client connection.
+//!
+//! The load generator shares the cores with the servers that it measures, so each microsecond here
+//! is one that a server does not get. One connection has one request under way; the request is
+//! ready-made bytes, and of the answer only the status and the length are looked at. That costs
+//! two system calls and no allocation for each request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The size of a fresh receive buffer, enough for every usual answer.
+const BUFFER_BYTES: usize = 4 << 10;
+/// The longest head of an answer that is accepted.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// The longest body that is accepted: a status page or a value, with room to spare.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// A connection to one server.
+#[derive(Debug)]
+pub(crate) struct HttpConnection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// What was answered. The body stays in the connection's buffer until the next exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// Where the body lies in the buffer.
+    body: Range<usize>,
+    /// Whether the server closes the connection after this answer.
+    pub(crate) closes: bool,
+}
+
+impl HttpConnection {
+    /// Connects, with NODELAY: a request is one small write that must not wait for another.
+    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; BUFFER_BYTES] })
+    }
+
+    /// Sends one request and waits for the whole answer. After an error the connection is of no
+    /// more use, and whether the request took effect is unknown.
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
+        self.stream.write_all(request).await?;
+        let mut filled = 0;
+        let (answer, end) = loop {
+            filled += self.fill(filled).await?;
+            if let Some(found) = parse_head(&self.buffer[..filled])? {
+                break found;
+            }
+            if filled >= HEAD_BYTES_MAX {
+                return Err(invalid("an answer's head is longer than 64 KiB"));
+            }
+            self.make_room(filled, filled * 2);
+        };
+        self.make_room(filled, end);
+        while filled < end {
+            filled += self.fill(filled).await?;
+        }
+        if filled > end {
+            return Err(invalid("bytes follow an answer that nobody asked for"));
+        }
+        Ok(answer)
+    }
+
+    /// The body of the answer that the last exchange returned.
+    pub(crate) fn body(&self, answer: &Answer) -> &[u8] {
+        &self.buffer[answer.body.clone()]
+    }
+
+    async fn fill(&mut self, filled: usize) -> io::Result<usize> {
+        match self.stream.read(&mut self.buffer[filled..]).await? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up")),
+            count => Ok(count),
+        }
+    }
+
+    fn make_room(&mut self, filled: usize, needed: usize) {
+        if filled == self.buffer.len() || needed > self.buffer.len() {
+            self.buffer.resize(needed.max(self.buffer.len() + 1), 0);
+        }
+    }
+}
+
+/// Reads the head of an answer if it is complete: the answer, and where its body ends.
+fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
+    let Some(head_end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let mut lines = bytes[..head_end].split(|&byte| byte == b'\n');
+    let status = lines
+        .next()
+        .and_then(|line| line.strip_prefix(b"HTTP/1.1 "))
+        .and_then(|rest| number(rest.get(..3)?))
+        .and_then(|status| u16::try_from(status).ok())
+        .ok_or_else(|| invalid("the answer is not HTTP/1.1"))?;
+    let mut length = None;
+    let mut closes = false;
+    for line in lines {
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"content-length") {
+            length = Some(number(value).ok_or_else(|| invalid("content-length is no number"))?);
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            closes = value.eq_ignore_ascii_case(b"close");
+        }
+    }
+    let length = match length {
+        Some(length) => length,
+        None if status == 204 || status == 304 => 0,
+        None => return Err(invalid("the answer has no content-length")),
+    };
+    if length > BODY_BYTES_MAX {
+        return Err(invalid("the answer's body is longer than 16 MiB"));
+    }
+    let body = head_end + 4..head_end + 4 + length;
+    let end = body.end;
+    Ok(Some((Answer { status, body, closes }, end)))
+}
+
+/// A decimal number of at most nine digits.
+fn number(digits: &[u8]) -> Option<usize> {
+    if digits.is_empty() || digits.len() > 9 {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, &digit| {
+        digit.is_ascii_digit().then(|| number * 10 + usize::from(digit - b'0'))
+    })
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_once_it_is_complete() {
+        let text =
+            b"HTTP/1.1 201 Created\r\nContent-Type: text/plain\r\nCONTENT-LENGTH: 5\r\n\r\nhello";
+        let head = text.len() - 5;
+        for cut in 0..head {
+            assert_eq!(parse_head(&text[..cut]).expect("nothing wrong so far"), None, "{cut}");
+        }
+        let (answer, end) = parse_head(text).expect("valid").expect("complete");
+        assert_eq!((answer.status, end, answer.closes), (201, text.len(), false));
+        assert_eq!(&text[answer.body], b"hello");
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_refused() {
+        for text in [
+            "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 2x0 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "SSH-2.0\r\n\r\n",
+        ] {
+            assert!(parse_head(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_closing_answer_and_an_answer_without_a_body_are_told_apart() {
+        let (answer, _) =
+            parse_head(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nConnection: close\r\n\r\n")
+                .expect("valid")
+                .expect("complete");
+        assert!(answer.closes);
+        let (answer, _) =
+            parse_head(b"HTTP/1.1 304 Not Modified\r\n\r\n").expect("valid").expect("complete");
+        assert_eq!((answer.status, answer.body.len()), (304, 0));
+    }
+}

@@ -1,0 +1,152 @@
+//! The load generator: a closed loop.
+//!
+//! Picture a number of clients at a counter, each of whom asks, waits for the answer and asks again
+//! at once. That answers "what can N clients do", the question of throughput. It is the wrong
+//! instrument for a service that stalls, because a client that waits asks nothing: that is what
+//! [`crate::failover`] is for.
+//!
+//! Every client is one connection with one request under way, and all of them live on the thread of
+//! the runtime that calls [`run`]. One thread is enough to keep the servers on the other cores busy
+//! and is the cheapest per request.
+
+pub(crate) mod http;
+mod recorder;
+pub(crate) mod request;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use consensus::Random;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use crate::Error;
+pub use recorder::{LatencyReport, LoadReport, TIMELINE_STEP};
+pub(crate) use request::KEYS_MAX;
+pub(crate) use worker::error_of_body;
+
+/// The most connections of one run.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// What the clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// Write a value under a key drawn at random.
+    Put,
+    /// Read a key drawn at random, linearizably.
+    Get,
+    /// Write a key drawn at random, then read it: one operation.
+    Pairs,
+    /// Reads and writes of keys drawn at random.
+    Mixed {
+        /// How many of 100 operations are reads.
+        read_percent: u8,
+    },
+    /// Write every key once, in order, to fill the store before a measurement.
+    Fill,
+    /// Have a body echoed by [`crate::echo`].
+    Echo,
+}
+
+/// When a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// After this time, warm-up not included.
+    Elapsed(Duration),
+    /// After this many operations by all clients together, warm-up included.
+    Operations(u64),
+}
+
+/// One run of the load generator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadOptions {
+    /// The servers; the connections are spread over them evenly.
+    pub endpoints: Vec<SocketAddr>,
+    /// How many clients there are.
+    pub connections: usize,
+    /// What they do.
+    pub workload: Workload,
+    /// How long the beginning is that does not count. Fixed before the run, so that nobody can cut
+    /// where it suits.
+    pub warmup: Duration,
+    /// When the run ends.
+    pub until: Until,
+    /// The size of a value in bytes.
+    pub value_bytes: usize,
+    /// How many keys there are.
+    pub keys: u64,
+    /// Where all randomness comes from.
+    pub seed: u64,
+}
+
+impl LoadOptions {
+    /// Refuses what can not be run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with what is allowed.
+    pub fn check(&self) -> Result<(), Error> {
+        let usage = |what: String| Err(Error::Usage(what));
+        if self.endpoints.is_empty() {
+            return usage("at least one endpoint is needed".to_owned());
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
+            return usage(format!(
+                "{} connections: allowed are 1 to {CONNECTIONS_MAX}",
+                self.connections
+            ));
+        }
+        if !(1..=KEYS_MAX).contains(&self.keys) {
+            return usage(format!("{} keys: allowed are 1 to {KEYS_MAX}", self.keys));
+        }
+        if self.value_bytes > 8 << 20 {
+            return usage(format!("a value of {} bytes: allowed are 0 to 8 MiB", self.value_bytes));
+        }
+        if let Workload::Mixed { read_percent } = self.workload
+            && read_percent > 100
+        {
+            return usage(format!("{read_percent} % of reads: allowed are 0 to 100"));
+        }
+        Ok(())
+    }
+}
+
+/// Runs the load on the current runtime and waits until the last answer is in or given up.
+///
+/// # Errors
+/// [`Error::Usage`] for options that [`LoadOptions::check`] refuses, [`Error::Io`] when no client
+/// could connect.
+pub async fn run(options: &LoadOptions) -> Result<LoadReport, Error> {
+    options.check()?;
+    let connections = connect_all(options).await?;
+    let shared = Arc::new(worker::Shared::new(options));
+    let mut seeds = Random::new(options.seed);
+    let mut workers = JoinSet::new();
+    let start = Instant::now();
+    for connection in connections {
+        let shared = Arc::clone(&shared);
+        let random = Random::new(seeds.next_u64());
+        workers.spawn(worker::run(shared, connection, random, start));
+    }
+    let mut merged = shared.recorder(start);
+    while let Some(joined) = workers.join_next().await {
+        merged.merge(&joined.expect("a client of the load generator does not panic"));
+    }
+    Ok(merged.report())
+}
+
+/// Opens every connection before the clock starts.
+async fn connect_all(options: &LoadOptions) -> Result<Vec<worker::Client>, Error> {
+    let mut clients = Vec::with_capacity(options.connections);
+    for number in 0..options.connections {
+        let address = options.endpoints[number % options.endpoints.len()];
+        let connection = http::HttpConnection::connect(address).await.map_err(|source| {
+            Error::Io { what: format!("connection {number} to http://{address}"), source }
+        })?;
+        clients.push(worker::Client { address, connection: Some(connection) });
+    }
+    Ok(clients)
+}

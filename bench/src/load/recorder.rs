@@ -1,0 +1,261 @@
+//! What one connection saw, and how the notes of all connections become one report.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// The width of a bar of the timeline.
+pub const TIMELINE_STEP: Duration = Duration::from_millis(100);
+/// The longest timeline that is kept: one hour. What comes later is counted in its last bar.
+const TIMELINE_BARS_MAX: usize = 36_000;
+/// The longest latency that is told apart from longer ones.
+const LATENCY_MICROS_MAX: u64 = 60_000_000;
+/// How many differently named errors are counted one by one; the rest counts as `other`.
+const ERROR_NAMES_MAX: usize = 64;
+
+/// The shares of requests whose latency the curve of a report shows.
+const CURVE: [f64; 17] = [
+    0.0, 0.1, 0.25, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999,
+    0.9999,
+];
+
+/// The notes of one connection.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    start: Instant,
+    window_start: Instant,
+    window_end: Option<Instant>,
+    latencies: Histogram<u32>,
+    timeline: Vec<u32>,
+    counted: u64,
+    total: u64,
+    not_found: u64,
+    errors: BTreeMap<String, u64>,
+    unknown_outcomes: u64,
+    last: Instant,
+}
+
+impl Recorder {
+    /// Notes for a run that starts now. What completes before the warm-up is over or after the
+    /// window's end appears in the timeline alone.
+    pub(crate) fn new(start: Instant, warmup: Duration, window: Option<Duration>) -> Self {
+        let window_start = start + warmup;
+        Self {
+            start,
+            window_start,
+            window_end: window.map(|window| window_start + window),
+            latencies: Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 3)
+                .expect("the bounds are constants that the histogram accepts"),
+            timeline: Vec::with_capacity(256),
+            counted: 0,
+            total: 0,
+            not_found: 0,
+            errors: BTreeMap::new(),
+            unknown_outcomes: 0,
+            last: start,
+        }
+    }
+
+    /// A request was answered as asked.
+    pub(crate) fn success(&mut self, sent: Instant, done: Instant) {
+        self.total += 1;
+        self.last = done;
+        let bar = (done - self.start).as_millis() / TIMELINE_STEP.as_millis();
+        let bar = usize::try_from(bar).unwrap_or(usize::MAX).min(TIMELINE_BARS_MAX - 1);
+        if bar >= self.timeline.len() {
+            self.timeline.resize(bar + 1, 0);
+        }
+        self.timeline[bar] += 1;
+        if done >= self.window_start && self.window_end.is_none_or(|end| done < end) {
+            self.counted += 1;
+            let micros = u64::try_from((done - sent).as_micros()).unwrap_or(u64::MAX);
+            self.latencies.saturating_record(micros);
+        }
+    }
+
+    /// A read found no such key, which is an answer and no error.
+    pub(crate) fn not_found(&mut self) {
+        self.not_found += 1;
+    }
+
+    /// A request failed. Errors count from the first moment to the last, warm-up or not.
+    pub(crate) fn error(&mut self, name: &str, outcome_unknown: bool) {
+        self.unknown_outcomes += u64::from(outcome_unknown);
+        let known = self.errors.contains_key(name) || self.errors.len() < ERROR_NAMES_MAX;
+        let name = if known { name } else { "other" };
+        *self.errors.entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// Adds the notes of another connection of the same run.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.latencies.add(&other.latencies).expect("all histograms have the same bounds");
+        if self.timeline.len() < other.timeline.len() {
+            self.timeline.resize(other.timeline.len(), 0);
+        }
+        for (mine, theirs) in self.timeline.iter_mut().zip(&other.timeline) {
+            *mine += theirs;
+        }
+        self.counted += other.counted;
+        self.total += other.total;
+        self.not_found += other.not_found;
+        self.unknown_outcomes += other.unknown_outcomes;
+        for (name, count) in &other.errors {
+            *self.errors.entry(name.clone()).or_default() += count;
+        }
+        self.last = self.last.max(other.last);
+    }
+
+    /// The report of everything noted. Without a fixed window it ends with the last answer.
+    pub(crate) fn report(&self) -> LoadReport {
+        let window_end = self.window_end.unwrap_or(self.last).max(self.window_start);
+        let window_seconds = (window_end - self.window_start).as_secs_f64();
+        let per_second =
+            if window_seconds > 0.0 { self.counted as f64 / window_seconds } else { 0.0 };
+        LoadReport {
+            warmup_ms: millis(self.window_start - self.start),
+            window_ms: window_seconds * 1e3,
+            operations: self.counted,
+            operations_with_warmup: self.total,
+            per_second,
+            latency: LatencyReport::of(&self.latencies),
+            not_found: self.not_found,
+            errors: self.errors.clone(),
+            unknown_outcomes: self.unknown_outcomes,
+            timeline_step_ms: millis(TIMELINE_STEP),
+            timeline: self.timeline.clone(),
+        }
+    }
+}
+
+/// What a run of the load generator measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// How long the beginning was that does not count, in milliseconds.
+    pub warmup_ms: f64,
+    /// How long was measured, in milliseconds.
+    pub window_ms: f64,
+    /// Operations that succeeded and completed inside the window.
+    pub operations: u64,
+    /// All operations that succeeded, warm-up included.
+    pub operations_with_warmup: u64,
+    /// Operations a second inside the window.
+    pub per_second: f64,
+    /// How long the operations inside the window took, from sending to the whole answer.
+    pub latency: LatencyReport,
+    /// Reads among the operations that found no such key, warm-up included.
+    pub not_found: u64,
+    /// Failed requests by the name of their error, warm-up included.
+    pub errors: BTreeMap<String, u64>,
+    /// Failed writes of which nobody knows whether they took effect; also counted in `errors`.
+    pub unknown_outcomes: u64,
+    /// The width of a bar of the timeline in milliseconds.
+    pub timeline_step_ms: f64,
+    /// Operations completed in each bar, warm-up and the end's stragglers included.
+    pub timeline: Vec<u32>,
+}
+
+/// A distribution of latencies, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyReport {
+    /// The mean.
+    pub mean_ms: f64,
+    /// The median.
+    pub p50_ms: f64,
+    /// 99 of 100 were no slower.
+    pub p99_ms: f64,
+    /// 999 of 1000 were no slower.
+    pub p999_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+    /// Pairs of a share of the requests and the latency that it did not exceed.
+    pub curve: Vec<(f64, f64)>,
+}
+
+impl LatencyReport {
+    fn of(latencies: &Histogram<u32>) -> Self {
+        if latencies.is_empty() {
+            return Self::default();
+        }
+        let at = |share: f64| latencies.value_at_quantile(share) as f64 / 1e3;
+        Self {
+            mean_ms: latencies.mean() / 1e3,
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: latencies.max() as f64 / 1e3,
+            // A share that not even one request stands for would only repeat the slowest.
+            curve: CURVE
+                .into_iter()
+                .filter(|share| (1.0 - share) * latencies.len() as f64 >= 1.0)
+                .map(|share| (share, at(share)))
+                .collect(),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_completes_inside_the_window_counts() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut recorder =
+            Recorder::new(start, Duration::from_millis(1_000), Some(Duration::from_millis(2_000)));
+        recorder.success(at(0), at(999));
+        recorder.success(at(990), at(1_000));
+        recorder.success(at(2_900), at(2_999));
+        recorder.success(at(2_900), at(3_000));
+        let report = recorder.report();
+        assert_eq!((report.operations, report.operations_with_warmup), (2, 4));
+        assert_eq!(report.per_second, 1.0);
+        assert_eq!(report.timeline[9..11], [1, 1]);
+        assert_eq!(report.timeline[29..31], [1, 1]);
+        assert_eq!(report.latency.max_ms.round(), 99.0);
+    }
+
+    #[test]
+    fn merging_adds_everything() {
+        let start = Instant::now();
+        let mut one = Recorder::new(start, Duration::ZERO, None);
+        let mut two = Recorder::new(start, Duration::ZERO, None);
+        one.success(start, start + Duration::from_millis(10));
+        two.success(start, start + Duration::from_millis(500));
+        two.error("no_leader", false);
+        two.error("unknown_outcome", true);
+        one.error("no_leader", false);
+        one.merge(&two);
+        let report = one.report();
+        assert_eq!(report.operations, 2);
+        assert_eq!(report.window_ms, 500.0);
+        assert_eq!(report.per_second, 4.0);
+        assert_eq!(report.errors["no_leader"], 2);
+        assert_eq!(report.unknown_outcomes, 1);
+        assert_eq!(report.timeline.iter().sum::<u32>(), 2);
+    }
+
+    #[test]
+    fn the_names_of_errors_are_bounded() {
+        let mut recorder = Recorder::new(Instant::now(), Duration::ZERO, None);
+        for number in 0..1_000 {
+            recorder.error(&format!("error_{number}"), false);
+        }
+        let errors = recorder.report().errors;
+        assert_eq!(errors.len(), ERROR_NAMES_MAX + 1);
+        assert_eq!(errors["other"], 1_000 - ERROR_NAMES_MAX as u64);
+    }
+
+    #[test]
+    fn an_empty_run_reports_zeros() {
+        let report = Recorder::new(Instant::now(), Duration::ZERO, None).report();
+        assert_eq!((report.per_second, report.latency.p999_ms), (0.0, 0.0));
+        assert!(report.latency.curve.is_empty());
+    }
+}

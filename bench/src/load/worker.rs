@@ -1,0 +1,269 @@
+//! One client of the closed loop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use consensus::Random;
+use serde::Deserialize;
+
+use super::http::{Answer, HttpConnection};
+use super::recorder::Recorder;
+use super::request::Request;
+use super::{LoadOptions, Until, Workload};
+
+/// How long a client pauses after an error. Without a pause, a server that refuses would be asked
+/// as fast as the loop can turn, and the errors would take the time of the others' work.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
+/// How long after the end of the run an answer may still come. Servers give up after 5 s.
+const GRACE: Duration = Duration::from_secs(8);
+/// How long a client of a run without an end in time waits for one answer.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// What all clients of a run share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    options: LoadOptions,
+    /// How many operations were begun, in runs that end after a number of them.
+    begun: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(options: &LoadOptions) -> Self {
+        Self { options: options.clone(), begun: AtomicU64::new(0) }
+    }
+
+    /// Empty notes for a run with these options.
+    pub(crate) fn recorder(&self, start: Instant) -> Recorder {
+        let window = match self.options.until {
+            Until::Elapsed(window) => Some(window),
+            Until::Operations(_) => None,
+        };
+        Recorder::new(start, self.options.warmup, window)
+    }
+}
+
+/// A client: where it asks, and its connection while it has one.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    pub(crate) connection: Option<HttpConnection>,
+}
+
+/// How one request went.
+enum Outcome {
+    Success,
+    NotFound,
+    Failed { name: String, outcome_unknown: bool },
+}
+
+/// Asks until the run ends and returns the notes.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut client: Client,
+    random: Random,
+    start: Instant,
+) -> Recorder {
+    let mut recorder = shared.recorder(start);
+    let options = &shared.options;
+    let mut requests = Requests::new(options, client.address, random);
+    let limit = match options.until {
+        Until::Elapsed(window) => options.warmup + window + GRACE,
+        Until::Operations(_) => PATIENCE,
+    };
+    let all = ask_until_the_end(&shared, &mut client, &mut requests, start, &mut recorder);
+    if tokio::time::timeout(limit, all).await.is_err() {
+        recorder.error("client_timeout", true);
+    }
+    recorder
+}
+
+async fn ask_until_the_end(
+    shared: &Shared,
+    client: &mut Client,
+    requests: &mut Requests,
+    start: Instant,
+    recorder: &mut Recorder,
+) {
+    let options = &shared.options;
+    let mut now = Instant::now();
+    loop {
+        match options.until {
+            Until::Elapsed(window) if now >= start + options.warmup + window => return,
+            Until::Operations(count) => {
+                let number = shared.begun.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return;
+                }
+                requests.number = number;
+            }
+            Until::Elapsed(_) => {}
+        }
+        let sent = now;
+        let outcome = operation(client, requests, options.workload).await;
+        now = Instant::now();
+        match outcome {
+            Outcome::Success => recorder.success(sent, now),
+            Outcome::NotFound => {
+                recorder.success(sent, now);
+                recorder.not_found();
+            }
+            Outcome::Failed { name, outcome_unknown } => {
+                recorder.error(&name, outcome_unknown);
+                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                now = Instant::now();
+            }
+        }
+    }
+}
+
+/// The prepared requests of one client.
+struct Requests {
+    put: Request,
+    get: Request,
+    echo: Request,
+    keys: u64,
+    random: Random,
+    /// The number of the operation in a run that ends after a number of them.
+    number: u64,
+}
+
+impl Requests {
+    fn new(options: &LoadOptions, address: SocketAddr, mut random: Random) -> Self {
+        let host = address.to_string();
+        let value_bytes = options.value_bytes;
+        Self {
+            put: Request::put(&host, value_bytes, &mut random),
+            get: Request::get(&host),
+            echo: Request::echo(&host, value_bytes, &mut random),
+            keys: options.keys,
+            random,
+            number: 0,
+        }
+    }
+
+    /// A write to this key with a value that no other write has.
+    fn put(&mut self, key: u64) -> &[u8] {
+        self.put.set_key(key);
+        self.put.set_stamp(self.random.next_u64());
+        self.put.bytes()
+    }
+
+    fn get(&mut self, key: u64) -> &[u8] {
+        self.get.set_key(key);
+        self.get.bytes()
+    }
+
+    fn echo(&mut self) -> &[u8] {
+        self.echo.set_stamp(self.random.next_u64());
+        self.echo.bytes()
+    }
+}
+
+/// Does one operation of the workload, which may be two requests.
+async fn operation(client: &mut Client, requests: &mut Requests, workload: Workload) -> Outcome {
+    let key = match workload {
+        Workload::Fill => requests.number % requests.keys,
+        _ => requests.random.below(requests.keys),
+    };
+    match workload {
+        Workload::Put | Workload::Fill => request(client, requests.put(key), true).await,
+        Workload::Get => request(client, requests.get(key), false).await,
+        Workload::Echo => request(client, requests.echo(), false).await,
+        Workload::Mixed { read_percent } => {
+            if requests.random.below(100) < u64::from(read_percent) {
+                request(client, requests.get(key), false).await
+            } else {
+                request(client, requests.put(key), true).await
+            }
+        }
+        Workload::Pairs => match request(client, requests.put(key), true).await {
+            Outcome::Success => match request(client, requests.get(key), false).await {
+                // The key was acknowledged just now and nobody deletes: its absence is a fault.
+                Outcome::NotFound => {
+                    Outcome::Failed { name: "lost_write".to_owned(), outcome_unknown: false }
+                }
+                outcome => outcome,
+            },
+            outcome => outcome,
+        },
+    }
+}
+
+/// Sends one request, connecting anew if the last connection broke.
+async fn request(client: &mut Client, bytes: &[u8], writes: bool) -> Outcome {
+    if client.connection.is_none() {
+        match HttpConnection::connect(client.address).await {
+            Ok(connection) => client.connection = Some(connection),
+            Err(error) => return refused(&error),
+        }
+    }
+    let connection = client.connection.as_mut().expect("connected above");
+    match connection.exchange(bytes).await {
+        Ok(answer) => {
+            let outcome = judge(&answer, connection, writes);
+            if answer.closes {
+                client.connection = None;
+            }
+            outcome
+        }
+        Err(_) => {
+            client.connection = None;
+            Outcome::Failed { name: "connection_lost".to_owned(), outcome_unknown: writes }
+        }
+    }
+}
+
+fn judge(answer: &Answer, connection: &HttpConnection, writes: bool) -> Outcome {
+    match answer.status {
+        200..=299 => Outcome::Success,
+        404 if !writes => Outcome::NotFound,
+        status => {
+            let (name, definite) = error_of_body(status, connection.body(answer));
+            Outcome::Failed { name, outcome_unknown: writes && !definite }
+        }
+    }
+}
+
+/// No connection, so nothing was sent and nothing can have happened.
+fn refused(error: &io::Error) -> Outcome {
+    let name = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection_refused",
+        _ => "connection_failed",
+    };
+    Outcome::Failed { name: name.to_owned(), outcome_unknown: false }
+}
+
+/// The name of an error and whether its outcome is definite, from the body of the answer.
+pub(crate) fn error_of_body(status: u16, body: &[u8]) -> (String, bool) {
+    #[derive(Deserialize)]
+    struct Body {
+        error: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        name: String,
+        #[serde(default)]
+        definite: bool,
+    }
+    match serde_json::from_slice::<Body>(body) {
+        Ok(Body { error }) => (error.name, error.definite),
+        Err(_) => (format!("http_{status}"), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_named_by_its_body_or_else_by_its_status() {
+        let body = br#"{"error": {"name": "no_leader", "definite": true, "message": "x"}}"#;
+        assert_eq!(error_of_body(503, body), ("no_leader".to_owned(), true));
+        let body = br#"{"error": {"name": "unknown_outcome"}}"#;
+        assert_eq!(error_of_body(504, body), ("unknown_outcome".to_owned(), false));
+        assert_eq!(error_of_body(500, b"<html>"), ("http_500".to_owned(), false));
+    }
+}

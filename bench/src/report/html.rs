@@ -1,0 +1,44 @@
+//! Building HTML without forgetting to close or to escape.
+
+use std::fmt::Write;
+
+/// Text as HTML and attribute values want it.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// A table. The first cell of each row is its heading; cells are ready-made HTML.
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut text = String::from("<div class=\"wide\"><table>\n");
+    if !head.is_empty() {
+        text.push_str("<thead><tr>");
+        for cell in head {
+            let _ = write!(text, "<th scope=\"col\">{}</th>", escape(cell));
+        }
+        text.push_str("</tr></thead>\n");
+    }
+    text.push_str("<tbody>\n");
+    for row in rows {
+        text.push_str("<tr>");
+        for (column, cell) in row.iter().enumerate() {
+            if column == 0 {
+                let _ = write!(text, "<th scope=\"row\">{cell}</th>");
+            } else {
+                let _ = write!(text, "<td>{cell}</td>");
+            }
+        }
+        text.push_str("</tr>\n");
+    }
+    text.push_str("</tbody>\n</table></div>\n");
+    text
+}

@@ -1,0 +1,370 @@
+//! The page of a comparison.
+
+use std::fmt::Write;
+
+use consensus::Protocol;
+
+use super::format::{bytes, count_words, figure, seconds, utc};
+use super::html::{escape, table};
+use super::{Report, plots, warnings};
+use crate::compare::{Better, Comparison, Finding, Measure, Run, Spread};
+use crate::failover::Failover;
+
+const STYLE: &str = include_str!("style.css");
+const METHOD: &str = include_str!("method.html");
+
+/// The measures that the page opens with.
+const HEADLINES: [Measure; 4] = [
+    Measure::WriteThroughput,
+    Measure::WriteLatencyP99,
+    Measure::ReadThroughput,
+    Measure::Failover,
+];
+
+pub(super) fn page(report: &Report) -> String {
+    let comparison = &report.comparison;
+    let mut text = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+         <title>Raft and ZAB compared</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
+    );
+    text.push_str(&head(report));
+    text.push_str(&figures(report));
+    text.push_str(&plots_section(report));
+    let _ = write!(text, "<h2>Method</h2>\n{}", method(comparison));
+    text.push_str(&manifest(comparison));
+    text.push_str(&raw(report));
+    text.push_str("</main>\n</body>\n</html>\n");
+    text
+}
+
+fn head(report: &Report) -> String {
+    let comparison = &report.comparison;
+    let mut text = format!(
+        "<h1>Raft and ZAB on the same stack</h1>\n<p class=\"when\">{} · {} · {} of 4 runs</p>\n",
+        utc(comparison.began_at_seconds),
+        seconds(std::time::Duration::from_secs_f64(comparison.took_seconds.round())),
+        count_words(comparison.plan.blocks.len(), "block"),
+    );
+    text.push_str("<div class=\"findings\">\n");
+    for finding in HEADLINES.iter().filter_map(|&measure| report.analysis.finding(measure)) {
+        text.push_str(&headline(finding));
+    }
+    text.push_str("</div>\n");
+    let _ = writeln!(
+        text,
+        "<p>What this does not say: clients and servers shared {} of one machine and talked over \
+         loopback, so the network costs nothing and everybody competes for the processor. The \
+         ratios compare the protocols on equal terms; the absolute figures are this machine's. \
+         Where the interval contains 1, no winner is named.</p>",
+        count_words(comparison.machine.cores, "core")
+    );
+    for warning in warnings(comparison) {
+        let _ = writeln!(text, "<p class=\"warning\">{}</p>", escape(&warning));
+    }
+    text
+}
+
+fn headline(finding: &Finding) -> String {
+    let measure = finding.measure;
+    let class = match finding.ratio {
+        Some(ratio) if ratio.concludes() => {
+            let raft = (ratio.ratio > 1.0) == (measure.better() == Better::Higher);
+            if raft { "raft" } else { "zab" }
+        }
+        _ => "open",
+    };
+    let interval = finding.ratio.map_or_else(String::new, |ratio| {
+        format!(
+            "<span>raft / zab {:.2}, 95 % interval {:.2} to {:.2}, n = {}</span>",
+            ratio.ratio, ratio.low, ratio.high, ratio.blocks
+        )
+    });
+    let unit = measure.unit();
+    format!(
+        "<div class=\"finding {class}\">{}<strong>{}</strong>\
+         <span>raft {} {unit}, zab {} {unit}</span>{interval}</div>\n",
+        capitalized(measure.name()),
+        escape(&finding.verdict),
+        figure(finding.raft.median),
+        figure(finding.zab.median),
+    )
+}
+
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+fn figures(report: &Report) -> String {
+    let spread = |spread: &Spread| {
+        format!(
+            "{}<small>{} – {}</small>",
+            figure(spread.median),
+            figure(spread.min),
+            figure(spread.max)
+        )
+    };
+    let row = |finding: &Finding| {
+        let ratio = finding.ratio.map_or_else(
+            || "–".to_owned(),
+            |ratio| {
+                format!("{:.2}<small>{:.2} – {:.2}</small>", ratio.ratio, ratio.low, ratio.high)
+            },
+        );
+        vec![
+            format!("{}, {}", escape(finding.measure.name()), finding.measure.unit()),
+            spread(&finding.raft),
+            spread(&finding.zab),
+            ratio,
+            finding.blocks.len().to_string(),
+            finding.null.as_ref().map_or_else(|| "–".to_owned(), spread),
+            escape(&finding.verdict),
+        ]
+    };
+    let rows: Vec<Vec<String>> = report.analysis.findings.iter().map(row).collect();
+    let head = ["", "raft", "zab", "raft / zab", "n", "null, 1 node", "what may be said"];
+    format!(
+        "<h2>Figures</h2>\n<p>Medians over the blocks, below them the smallest and the largest \
+         block; the ratio with its 95 % interval. The null protocol does not replicate: the \
+         distance to it is the price of replication.</p>\n{}",
+        table(&head, &rows)
+    )
+}
+
+fn plots_section(report: &Report) -> String {
+    let comparison = &report.comparison;
+    let mut text = String::from(
+        "<h2>Plots</h2>\n<p><span class=\"key raft\"></span>raft\
+         <span class=\"key zab\"></span>zab\
+         <span class=\"key open\"></span>neither</p>\n<div class=\"plots\">\n",
+    );
+    let mut add = |title: &str, caption: &str, plot: Option<String>| {
+        if let Some(plot) = plot {
+            let _ = write!(
+                text,
+                "<figure><h3>{}</h3><figcaption>{}</figcaption>\n{plot}</figure>\n",
+                escape(title),
+                escape(caption)
+            );
+        }
+    };
+    add(
+        "How much better, and how sure",
+        "The bar is the 95 % interval; it is grey where it contains 1 or the blocks are too few.",
+        plots::ratios(report),
+    );
+    add(
+        "What replication costs",
+        "Writes a second, beside the same stack without replication and a bare HTTP echo.",
+        plots::floors(report),
+    );
+    add(
+        "Write throughput by block",
+        "Each pair ran within half a minute under the same conditions.",
+        plots::blocks(report, Measure::WriteThroughput),
+    );
+    add(
+        "Read throughput by block",
+        "Linearizable reads, each confirmed by a quorum.",
+        plots::blocks(report, Measure::ReadThroughput),
+    );
+    add(
+        "Write latency under full load",
+        "Closed loop. Line: the median over the runs; band: the extremes.",
+        plots::latencies(comparison),
+    );
+    add(
+        "Outage after SIGKILL of the leader",
+        "Every kill is one mark.",
+        plots::outages(comparison),
+    );
+    for protocol in [Protocol::Raft, Protocol::Zab] {
+        add(
+            &format!("Writes through the kills: {protocol}"),
+            "Paced writes to the surviving nodes; latency from the intended moment. \
+             Crosses are errors.",
+            plots::probes(comparison, protocol),
+        );
+    }
+    for protocol in [Protocol::Raft, Protocol::Zab] {
+        add(
+            &format!("Write throughput over time: {protocol}"),
+            "One line for each run. The shaded beginning does not count.",
+            plots::timelines(comparison, protocol),
+        );
+    }
+    text.push_str("</div>\n");
+    text
+}
+
+/// The method, with this comparison's numbers filled in.
+fn method(comparison: &Comparison) -> String {
+    let settings = &comparison.settings;
+    let phases = &settings.phases;
+    let options = &comparison.failover_options;
+    let numbers = [
+        ("NODES", settings.nodes.to_string()),
+        ("CONNECTIONS", settings.connections.to_string()),
+        ("KEYS", figure(settings.keys as f64)),
+        ("VALUE_BYTES", settings.value_bytes.to_string()),
+        ("WRITE_WARMUP", seconds(phases.write_warmup)),
+        ("WRITE", seconds(phases.write)),
+        ("READ_WARMUP", seconds(phases.read_warmup)),
+        ("READ", seconds(phases.read)),
+        ("KILLS", count_words(phases.kills, "time")),
+        ("PERIOD", format!("{} ms", options.period.as_millis())),
+        ("LIMIT", seconds(options.limit)),
+        ("RESAMPLES", figure(crate::stats::RESAMPLES as f64)),
+        ("BLOCKS_TO_CONCLUDE", crate::stats::BLOCKS_TO_CONCLUDE.to_string()),
+    ];
+    numbers.into_iter().fold(METHOD.to_owned(), |text, (name, value)| {
+        text.replace(&format!("{{{name}}}"), &escape(&value))
+    })
+}
+
+fn manifest(comparison: &Comparison) -> String {
+    let machine = &comparison.machine;
+    let file_system = &comparison.file_system;
+    let disk = |probe: &crate::machine::DiskProbe| {
+        format!(
+            "p50 {} ms, p99 {} ms ({} writes of {} bytes)",
+            figure(probe.p50_ms),
+            figure(probe.p99_ms),
+            probe.writes,
+            probe.write_bytes
+        )
+    };
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "not known".to_owned());
+    let coins: Vec<&str> = comparison.plan.blocks.iter().map(|block| block.letters()).collect();
+    let rows = [
+        ("cores", machine.cores.to_string()),
+        ("processor", machine.cpu.clone()),
+        ("frequency governor", or_unknown(machine.frequency_governor.clone())),
+        ("memory", bytes(machine.memory_bytes)),
+        ("kernel", machine.kernel.clone()),
+        ("load average before", or_unknown(machine.load_average.map(|load| load.to_string()))),
+        (
+            "time given to other machines",
+            or_unknown(comparison.stolen_percent.map(|stolen| format!("{stolen:.2} %"))),
+        ),
+        ("network", "loopback; clients and servers on the same machine".to_owned()),
+        ("data directory", file_system.directory.clone()),
+        (
+            "file system",
+            format!(
+                "{} on {} at {} ({})",
+                file_system.kind, file_system.device, file_system.mount_point, file_system.options
+            ),
+        ),
+        ("fdatasync before", disk(&comparison.disk_before)),
+        ("fdatasync after", disk(&comparison.disk_after)),
+        (
+            "duorum",
+            format!(
+                "{}, commit {}, {}",
+                machine.duorum,
+                machine.commit.as_deref().unwrap_or("not known"),
+                if machine.optimized { "optimised" } else { "not optimised" }
+            ),
+        ),
+        ("compiler", machine.rustc.clone()),
+        ("command", comparison.command.clone()),
+        ("seed", comparison.settings.seed.to_string()),
+        ("coins (A is raft, B is zab)", coins.join(" | ")),
+    ];
+    let rows: Vec<Vec<String>> =
+        rows.into_iter().map(|(name, value)| vec![name.to_owned(), escape(&value)]).collect();
+    format!(
+        "<h2>Machine and settings</h2>\n<div class=\"manifest\">\n{}</div>\n{}",
+        table(&[], &rows),
+        commands(comparison)
+    )
+}
+
+/// The command lines of one cluster of each protocol: their settings, which are otherwise the
+/// defaults.
+fn commands(comparison: &Comparison) -> String {
+    let mut text = String::from("<details><summary>How the nodes were started</summary>\n");
+    for protocol in [Protocol::Raft, Protocol::Zab] {
+        if let Some(run) = comparison.all_runs_of(protocol).next() {
+            for command in &run.commands {
+                let _ = writeln!(text, "<p><code>{}</code></p>", escape(command));
+            }
+        }
+    }
+    text.push_str(
+        "<p>All other settings are the defaults, which both protocols share. The nodes' \
+         environment was cleared of settings.</p>\n</details>\n",
+    );
+    text
+}
+
+fn raw(report: &Report) -> String {
+    let comparison = &report.comparison;
+    let mut text = String::from("<h2>Runs</h2>\n");
+    text.push_str(&runs_table(comparison));
+    text.push_str("<h3>Left out</h3>\n");
+    if report.analysis.exclusions.is_empty() {
+        text.push_str("<p>Nothing.</p>\n");
+    } else {
+        text.push_str("<ul>\n");
+        for exclusion in &report.analysis.exclusions {
+            let block = exclusion.block + 1;
+            let _ = writeln!(text, "<li>block {block}: {}</li>", escape(&exclusion.reason));
+        }
+        text.push_str("</ul>\n");
+    }
+    text.push_str("<h3>Errors under load, warm-ups included</h3>\n<ul>\n");
+    for (protocol, errors) in &report.analysis.errors {
+        let list: Vec<String> =
+            errors.iter().map(|(name, count)| format!("{name} × {count}")).collect();
+        let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        let _ = writeln!(text, "<li>{protocol}: {}</li>", escape(&list));
+    }
+    text.push_str(
+        "</ul>\n<p class=\"quiet\">Everything measured is in <code>report.json</code> beside this \
+         page: each run's percentiles, timelines, probes and the nodes' own status.</p>\n",
+    );
+    text
+}
+
+fn runs_table(comparison: &Comparison) -> String {
+    let row = |run: &Run| {
+        let errors: u64 = run.write.errors.values().chain(run.read.errors.values()).sum();
+        let outage = |failover: &Failover| {
+            failover.outage_ms.map_or_else(|| "never".to_owned(), |outage| format!("{outage:.0}"))
+        };
+        let outages: Vec<String> = run.failovers.iter().map(outage).collect();
+        vec![
+            format!("{}.{} {}", run.block + 1, run.place + 1, run.protocol),
+            format!("{:.0}", run.start_ms),
+            figure(run.write.per_second),
+            figure(run.write.latency.p50_ms),
+            figure(run.write.latency.p99_ms),
+            figure(run.write.latency.p999_ms),
+            figure(run.write.latency.max_ms),
+            figure(run.read.per_second),
+            outages.join(", "),
+            bytes(run.write_use.memory_peak_bytes_max),
+            errors.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = comparison.runs.iter().map(row).collect();
+    let head = [
+        "block.run",
+        "start ms",
+        "writes/s",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "reads/s",
+        "outages ms",
+        "largest node",
+        "errors",
+    ];
+    table(&head, &rows)
+}

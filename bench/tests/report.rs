@@ -1,0 +1,176 @@
+//! The page of a comparison, from data made up for the purpose.
+
+mod sample;
+
+use std::path::Path;
+
+use bench::compare::{Exclusion, Measure, plan_text, table_text};
+use bench::report::{Report, warnings};
+
+/// Whether every element is closed, by itself or by its end, in order.
+fn check_well_formed(page: &str) {
+    let mut open: Vec<String> = Vec::new();
+    let mut rest = page;
+    while let Some(start) = rest.find('<') {
+        assert!(!rest[..start].contains('>'), "a stray > before: {}", head(&rest[start..]));
+        let end = start + rest[start..].find('>').unwrap_or_else(|| panic!("{}", head(rest)));
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        if tag.starts_with('!') || tag.ends_with('/') {
+            continue;
+        }
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "before: {}", head(rest));
+            continue;
+        }
+        let name = tag.split_whitespace().next().expect("a name").to_owned();
+        assert_eq!(tag.matches('"').count() % 2, 0, "quotes of <{tag}>");
+        // The text of a style is no markup.
+        if name == "style" {
+            rest = &rest[rest.find("</style>").expect("an end")..];
+        }
+        open.push(name);
+    }
+    assert!(open.is_empty(), "never closed: {open:?}");
+}
+
+fn head(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+fn check_self_contained(page: &str) {
+    for reference in ["http:", "https:", "//", "src=", "<link", "<script", "@import", "url("] {
+        assert!(!page.contains(reference), "the page refers to something outside: {reference}");
+    }
+}
+
+#[test]
+fn a_page_is_well_formed_and_needs_nothing_but_itself() {
+    for (blocks, advantage) in [(6, 1.0), (6, 1.25), (2, 1.25), (1, 1.0), (30, 0.9)] {
+        let report = Report::new(sample::comparison(blocks, advantage));
+        let page = report.html();
+        check_well_formed(&page);
+        check_self_contained(&page);
+        assert!(page.contains("<svg") && !page.contains("NaN") && !page.contains("inf "));
+        assert!(!page.contains('{') || !page.contains("{KEYS}"), "every blank is filled in");
+        // Left for whoever wants to look at it.
+        let directory =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{blocks}-{advantage}"));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        report.write(&directory).expect("written");
+    }
+}
+
+#[test]
+fn what_comes_from_outside_is_escaped() {
+    let mut comparison = sample::comparison(5, 1.0);
+    comparison.command = "duorum compare --out \"<script>alert(1)</script>&\"".to_owned();
+    comparison.runs[0].write.errors.insert("<b>".to_owned(), 3);
+    let page = Report::new(comparison).html();
+    check_well_formed(&page);
+    check_self_contained(&page);
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;"));
+}
+
+#[test]
+fn a_tie_names_no_winner_and_a_difference_does() {
+    let tie = Report::new(sample::comparison(6, 1.0));
+    let finding = tie.analysis.finding(Measure::WriteThroughput).expect("a finding");
+    assert_eq!(finding.verdict, "no difference shown");
+    assert!(tie.html().contains("no difference shown"));
+
+    let difference = Report::new(sample::comparison(6, 1.25));
+    let finding = difference.analysis.finding(Measure::WriteThroughput).expect("a finding");
+    assert!(finding.verdict.starts_with("raft is 1.2"), "{}", finding.verdict);
+    let ratio = finding.ratio.expect("six blocks");
+    assert!(ratio.low < 1.25 && 1.25 < ratio.high, "{ratio:?}");
+}
+
+#[test]
+fn an_outage_that_never_ended_counts_as_long_as_the_limit() {
+    let mut comparison = sample::comparison(6, 1.0);
+    for run in &mut comparison.runs {
+        if run.protocol == consensus::Protocol::Zab {
+            for failover in &mut run.failovers {
+                failover.outage_ms = None;
+            }
+        }
+    }
+    let report = Report::new(comparison);
+    let finding = report.analysis.finding(Measure::Failover).expect("a finding");
+    assert_eq!(finding.zab.median, 15_000.0);
+    assert!(finding.verdict.starts_with("raft is "), "{}", finding.verdict);
+    check_well_formed(&report.html());
+}
+
+#[test]
+fn half_a_block_does_not_count() {
+    let mut comparison = sample::comparison(6, 1.0);
+    comparison.runs.retain(|run| !(run.block == 5 && run.place > 1));
+    comparison.exclusions.push(Exclusion { block: 5, reason: "a node ended".to_owned() });
+    let report = Report::new(comparison);
+    let finding = report.analysis.finding(Measure::ReadThroughput).expect("a finding");
+    assert_eq!(finding.blocks.len(), 5);
+    assert!(report.html().contains("block 6: a node ended"));
+}
+
+#[test]
+fn a_comparison_of_single_nodes_has_no_outages_and_still_a_report() {
+    let mut comparison = sample::comparison(6, 1.0);
+    comparison.settings.nodes = 1;
+    for run in &mut comparison.runs {
+        run.failovers.clear();
+    }
+    let report = Report::new(comparison);
+    assert!(report.analysis.finding(Measure::Failover).is_none());
+    check_well_formed(&report.html());
+}
+
+#[test]
+fn the_json_can_be_read_back() {
+    let report = Report::new(sample::comparison(5, 1.1));
+    let directory = tempfile::tempdir().expect("a directory");
+    let (json, _) = report.write(directory.path()).expect("written");
+    let read: Report = serde_json::from_slice(&std::fs::read(json).expect("there")).expect("valid");
+    // Numbers come back to within the last bit, so the texts of both are compared in short.
+    assert_eq!(read.html(), report.html());
+    assert_eq!(read.comparison.plan, report.comparison.plan);
+    assert_eq!(read.comparison.settings, report.comparison.settings);
+    assert_eq!(read.comparison.runs.len(), report.comparison.runs.len());
+}
+
+#[test]
+fn memory_file_systems_busy_machines_and_slow_builds_are_warned_of() {
+    let mut comparison = sample::comparison(6, 1.0);
+    assert!(warnings(&comparison).is_empty(), "{:?}", warnings(&comparison));
+    comparison.file_system.kind = "tmpfs".to_owned();
+    comparison.machine.optimized = false;
+    comparison.machine.load_average = Some(4.0);
+    comparison.stolen_percent = Some(12.0);
+    comparison.disk_after.p50_ms = 10.0 * comparison.disk_before.p50_ms;
+    let all = warnings(&comparison).join("\n");
+    for part in
+        ["fdatasync did nothing", "without optimisation", "busy", "hypervisor", "the disk changed"]
+    {
+        assert!(all.contains(part), "no {part} in {all}");
+    }
+    assert_eq!(Report::new(comparison).html().matches("class=\"warning\"").count(), 5);
+}
+
+#[test]
+fn the_table_says_what_was_found_and_under_which_conditions() {
+    let comparison = sample::comparison(6, 1.25);
+    let report = Report::new(comparison);
+    let table = table_text(&report.comparison, &report.analysis);
+    for part in [
+        "raft / zab [95 %]",
+        "write throughput: raft is 1.2",
+        "Clients and servers share 2 cores",
+        "Median over 6 blocks",
+        "fdatasync p50",
+    ] {
+        assert!(table.contains(part), "no {part} in\n{table}");
+    }
+    let plan = plan_text(&report.comparison.settings, &report.comparison.plan);
+    assert!(plan.contains("6 blocks of 4 runs by coin (seed 7)"), "{plan}");
+}

@@ -1,0 +1,166 @@
+//! A comparison with made-up figures: a drift over the blocks that both protocols share, and noise.
+
+use std::collections::BTreeMap;
+
+use bench::cluster::{Fault, ResourceUse};
+use bench::compare::{Comparison, Floor, Plan, Run, Settings};
+use bench::failover::{Failover, FailoverOptions, Probe};
+use bench::load::{LatencyReport, LoadReport};
+use bench::machine::{DiskProbe, FileSystem, Machine};
+use consensus::{Protocol, Random};
+
+const SHARES: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999];
+
+/// A comparison in which Raft is better by this factor in everything.
+pub(crate) fn comparison(blocks: usize, advantage: f64) -> Comparison {
+    let mut settings = Settings::new(7, false);
+    settings.blocks = blocks;
+    let plan = Plan::toss(&settings);
+    let mut random = Random::new(3);
+    let mut runs = Vec::new();
+    for (block, coin) in plan.blocks.iter().enumerate() {
+        let drift = 1.0 + 0.04 * (block as f64).sin();
+        for (place, protocol) in coin.order().into_iter().enumerate() {
+            let factor = if protocol == Protocol::Raft { advantage } else { 1.0 };
+            runs.push(run(block, place, protocol, drift * factor, &mut random));
+        }
+    }
+    let floors = (0..2).map(|number| floor(number * 4 * blocks, &mut random)).collect();
+    let disk = DiskProbe { writes: 400, write_bytes: 512, p50_ms: 0.31, p99_ms: 1.1 };
+    Comparison {
+        format: 1,
+        began_at_seconds: 1_795_314_660,
+        took_seconds: 161.0,
+        command: "duorum compare".to_owned(),
+        machine: machine(),
+        file_system: FileSystem {
+            directory: "/var/tmp/duorum-compare-x".to_owned(),
+            kind: "ext4".to_owned(),
+            mount_point: "/".to_owned(),
+            device: "/dev/vda".to_owned(),
+            options: "rw,relatime".to_owned(),
+        },
+        disk_before: disk,
+        disk_after: disk,
+        stolen_percent: Some(0.1),
+        settings,
+        failover_options: FailoverOptions::new(Fault::Kill),
+        plan,
+        runs,
+        floors,
+        exclusions: Vec::new(),
+    }
+}
+
+fn machine() -> Machine {
+    Machine {
+        cores: 2,
+        cpu: "Example CPU".to_owned(),
+        frequency_governor: None,
+        memory_bytes: 24 << 30,
+        kernel: "Linux 6.1.0".to_owned(),
+        load_average: Some(0.1),
+        rustc: "rustc 1.95.0".to_owned(),
+        duorum: "0.1.0".to_owned(),
+        commit: None,
+        optimized: true,
+    }
+}
+
+/// A number around 1.
+fn noise(random: &mut Random) -> f64 {
+    0.97 + 0.06 * random.below(1_000) as f64 / 1_000.0
+}
+
+fn run(block: usize, place: usize, protocol: Protocol, factor: f64, random: &mut Random) -> Run {
+    let write = load(12_500.0 * factor * noise(random), 5.0 / factor, 500.0, 1_800.0, random);
+    Run {
+        block,
+        place,
+        protocol,
+        start_ms: 400.0 * noise(random),
+        commands: vec![format!("duorum serve --protocol {protocol} --id 1"); 3],
+        statuses: vec![serde_json::json!({"role": "leader"})],
+        fill: load(11_000.0, 5.0, 0.0, 900.0, random),
+        read: load(21_000.0 * factor * noise(random), 3.0 / factor, 200.0, 800.0, random),
+        write_use: ResourceUse {
+            cpu_seconds: write.operations_with_warmup as f64 * 95e-6 / factor * noise(random),
+            disk_write_bytes: write.operations_with_warmup * 1_400,
+            memory_peak_bytes_max: 92 << 20,
+        },
+        write,
+        failovers: (0..2).map(|_| failover(180.0 / factor * noise(random), random)).collect(),
+    }
+}
+
+fn load(per_second: f64, p50: f64, warmup: f64, window: f64, random: &mut Random) -> LoadReport {
+    let bars = ((warmup + window) / 100.0) as usize;
+    let timeline: Vec<u32> = (0..bars)
+        .map(|bar| (per_second / 10.0 * noise(random) * if bar < 2 { 0.7 } else { 1.0 }) as u32)
+        .collect();
+    let curve: Vec<(f64, f64)> = SHARES
+        .into_iter()
+        .map(|share| (share, p50 * noise(random) * (0.3 + 0.8 * -(1.0 - share).ln())))
+        .collect();
+    let at = |share: f64| curve.iter().find(|point| point.0 >= share).expect("a point").1;
+    LoadReport {
+        warmup_ms: warmup,
+        window_ms: window,
+        operations: (per_second * window / 1e3) as u64,
+        operations_with_warmup: (per_second * (window + warmup) / 1e3) as u64,
+        per_second,
+        latency: LatencyReport {
+            mean_ms: p50 * 1.1,
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: p50 * 9.0,
+            curve: curve.clone(),
+        },
+        not_found: 0,
+        errors: BTreeMap::new(),
+        unknown_outcomes: 0,
+        timeline_step_ms: 100.0,
+        timeline,
+    }
+}
+
+fn failover(outage: f64, random: &mut Random) -> Failover {
+    let probes: Vec<Probe> = (-50..(outage as i64 / 4 + 25))
+        .map(|number| {
+            let intended_ms = number as f64 * 4.0;
+            let waits = intended_ms > 0.0 && intended_ms < outage;
+            let wait = if waits { outage - intended_ms } else { 0.0 };
+            Probe {
+                intended_ms,
+                latency_ms: wait + 0.9 * noise(random),
+                error: (number == 0).then(|| "unknown_outcome".to_owned()),
+            }
+        })
+        .collect();
+    Failover {
+        fault: Fault::Kill,
+        node: 1,
+        outage_ms: Some(outage),
+        probes,
+        errors: BTreeMap::from([("unknown_outcome".to_owned(), 1)]),
+        unknown_outcomes: 1,
+        not_sent: 0,
+        unanswered: 0,
+    }
+}
+
+fn floor(after_runs: usize, random: &mut Random) -> Floor {
+    let null_write = load(38_000.0 * noise(random), 1.6, 500.0, 1_800.0, random);
+    Floor {
+        after_runs,
+        echo: load(82_000.0 * noise(random), 0.7, 300.0, 1_000.0, random),
+        null_write_use: ResourceUse {
+            cpu_seconds: null_write.operations_with_warmup as f64 * 22e-6,
+            disk_write_bytes: null_write.operations_with_warmup * 420,
+            memory_peak_bytes_max: 60 << 20,
+        },
+        null_write,
+        null_read: load(70_000.0 * noise(random), 0.9, 200.0, 800.0, random),
+    }
+}

@@ -1,0 +1,3 @@
+//! What the tests of processes need besides the crate.
+
+pub(crate) mod fake_node;

@@ -1,0 +1,120 @@
+//! `duorum put`, and the conditions of writes.
+
+use std::io::Read as _;
+
+use bytes::Bytes;
+use clap::Args;
+use hyper::Method;
+
+use super::client::accept;
+use super::url::Url;
+use super::{Complaint, Connection, Exit, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  duorum put greeting hello
+  duorum put picture - < picture.png
+  duorum put leader node-1 --if-absent         only if nobody has it
+  duorum put counter 8 --if-mod-revision 41    only if it did not change since";
+
+/// The flags.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Put {
+    #[command(flatten)]
+    connection: Connection,
+
+    /// The key
+    key: String,
+
+    /// The value; - reads it from stdin
+    #[arg(allow_hyphen_values = true)]
+    value: String,
+
+    #[command(flatten)]
+    conditions: Conditions,
+
+    /// Show also what the value replaces
+    #[arg(long)]
+    prev: bool,
+}
+
+/// What must hold for a write to be done.
+#[derive(Args, Debug)]
+pub(super) struct Conditions {
+    /// Only if the key does not exist
+    #[arg(long)]
+    if_absent: bool,
+
+    /// Only if the key was written so many times since it was created
+    #[arg(long, value_name = "NUMBER")]
+    if_version: Option<u64>,
+
+    /// Only if the key was last written by this revision
+    #[arg(long, value_name = "REVISION")]
+    if_mod_revision: Option<u64>,
+
+    /// Only if the key has this value
+    #[arg(long, value_name = "VALUE")]
+    if_value: Option<String>,
+}
+
+impl Conditions {
+    /// Adds the conditions to a request.
+    pub(super) fn add_to(&self, url: Url) -> Url {
+        url.with_flag("if_absent", self.if_absent)
+            .with_some("if_version", self.if_version.as_ref())
+            .with_some("if_mod_revision", self.if_mod_revision.as_ref())
+            .with_some("if_value", self.if_value.as_ref())
+    }
+}
+
+impl Put {
+    /// Runs the verb.
+    pub(super) async fn run(self) -> Result<(), Complaint> {
+        let value = if self.value == "-" { read_stdin()? } else { self.value.into_bytes() };
+        let url = self.conditions.add_to(Url::key(&self.key)).with_flag("prev", self.prev);
+        let answer = self.connection.client()?.ask(Method::PUT, &url, value.into()).await?;
+        let answer = accept(answer)?;
+        if self.connection.json {
+            return print::bytes(&answer.body);
+        }
+        let json = answer.json()?;
+        let what = if json["created"] == true { "created" } else { "stored" };
+        print::line(&format!("{what} at revision {}", json["revision"]))?;
+        match json["prev"].as_object() {
+            Some(previous) => print::line(&format!("it was: {}", print_value(previous))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_stdin() -> Result<Vec<u8>, Complaint> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|cause| {
+        Complaint::new(Exit::Usage, format!("the value can not be read from stdin: {cause}"))
+    })?;
+    Ok(bytes)
+}
+
+/// A value for people: text as it is, bytes as base64 that say so.
+pub(super) fn print_value(key_value: &serde_json::Map<String, serde_json::Value>) -> String {
+    member(key_value, "value", "value_encoding")
+}
+
+/// A key for people.
+pub(super) fn print_key(key_value: &serde_json::Map<String, serde_json::Value>) -> String {
+    member(key_value, "key", "key_encoding")
+}
+
+fn member(
+    object: &serde_json::Map<String, serde_json::Value>,
+    name: &str,
+    encoding: &str,
+) -> String {
+    let text = object.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+    if object.contains_key(encoding) { format!("base64:{text}") } else { text.to_owned() }
+}
+
+/// That the client asked without a body, as reads do.
+pub(super) const NO_BODY: Bytes = Bytes::new();

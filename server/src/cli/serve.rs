@@ -1,0 +1,74 @@
+//! `duorum serve`.
+
+use std::io::IsTerminal as _;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{Complaint, Exit};
+use crate::config::{ServeConfig, ServeFlags};
+use crate::serve::{ServeError, serve};
+
+const EXAMPLES: &str = "\
+Examples:
+  duorum serve                                 one node of Raft on 127.0.0.1:2379
+  duorum serve --protocol zab --id 1 --http 127.0.0.1:7011 \\
+      --cluster 1=127.0.0.1:7111,2=127.0.0.1:7112,3=127.0.0.1:7113
+  duorum serve --config duorum.toml
+
+A flag counts more than the environment, that more than the file, and that more than the default.
+SIGTERM and SIGINT stop the server cleanly.";
+
+/// Threads that may wait for a disk on behalf of clients: this bounds what large reads take of
+/// memory.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// The flags.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    flags: ServeFlags,
+}
+
+impl Serve {
+    /// Runs the verb, until it is told to stop.
+    pub(super) fn run(self) -> Result<(), Complaint> {
+        let config = ServeConfig::from_flags(self.flags)
+            .map_err(|error| Complaint::new(Exit::Usage, error.to_string()))?;
+        let filter = EnvFilter::try_new(&config.log)
+            .map_err(|error| Complaint::new(Exit::Usage, format!("--log: {error}")))?;
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .compact()
+            .init();
+        let failed = |cause: String| Complaint::new(Exit::No, cause);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .build()
+            .map_err(|cause| failed(format!("no runtime: {cause}")))?;
+        runtime
+            .block_on(async {
+                let shutdown = shutdown().map_err(|cause| ServeError::Start(cause.to_string()))?;
+                serve(config, shutdown).await
+            })
+            .map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// Ends when the process is asked to end.
+fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}

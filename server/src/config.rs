@@ -1,0 +1,419 @@
+//! What `duorum serve` is started with: flags, environment, a file, and defaults, in this order of
+//! precedence. Whatever is unknown or impossible is an error that says what is allowed.
+
+mod flags;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use consensus::{NodeId, Protocol};
+use kvcore::VALUE_BYTES_MAX;
+
+pub use self::flags::ServeFlags;
+use crate::http::Limits;
+use crate::node::config::NodeConfig;
+
+/// The longest name of a cluster.
+const CLUSTER_NAME_LENGTH_MAX: usize = 64;
+/// The most nodes of a cluster: more than anybody gains from.
+const NODES_MAX: usize = 64;
+/// The longest time that any timer of the protocols may have.
+const TIMER_MAX: Duration = Duration::from_secs(60);
+/// An election timeout has room for at least so many heartbeats, or one lost frame would depose a
+/// leader.
+const HEARTBEATS_PER_TIMEOUT_MIN: u32 = 3;
+
+/// Everything that a server is started with, checked.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// The node.
+    pub node: NodeConfig,
+    /// Where to answer HTTP. Port 0 takes any free one.
+    pub http_address: SocketAddr,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// Which events are logged, in the syntax of `tracing`'s `EnvFilter`.
+    pub log: String,
+}
+
+/// Why a server can not be started with this configuration: what is wrong and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn error<T>(message: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError(message.into()))
+}
+
+impl ServeConfig {
+    /// The defaults for a cluster of this one node on any free ports: for tests and experiments.
+    #[must_use]
+    pub fn alone(protocol: Protocol, data_directory: PathBuf) -> Self {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let id = NodeId(1);
+        let members = BTreeMap::from([(id, "127.0.0.1:0".to_owned())]);
+        Self {
+            node: NodeConfig::new(id, protocol, members, anywhere, data_directory),
+            http_address: anywhere,
+            limits: Limits::default(),
+            log: "info".to_owned(),
+        }
+    }
+
+    /// Merges flags and environment with the file that they name, and checks the whole.
+    ///
+    /// # Errors
+    /// What is wrong and what is allowed.
+    pub fn from_flags(flags: ServeFlags) -> Result<Self, ConfigError> {
+        let flags = flags.with_file()?;
+        let protocol = parse_protocol(flags.protocol.as_deref().unwrap_or("raft"))?;
+        let id = flags.id.unwrap_or(1);
+        if id == 0 {
+            return error(
+                "--id is 0; allowed: 1 or more, another number for each node of the cluster",
+            );
+        }
+        let id = NodeId(id);
+        let listed = flags.cluster.as_deref().map(parse_cluster).transpose()?;
+        if let Some(members) = &listed
+            && !members.contains_key(&id)
+        {
+            let ids: Vec<_> = members.keys().map(|id| id.0.to_string()).collect();
+            return error(format!(
+                "--id is {}, which is not in --cluster; allowed: one of {}",
+                id.0,
+                ids.join(", ")
+            ));
+        }
+        let own = listed.as_ref().and_then(|members| members.get(&id)).cloned();
+        let peer = flags.peer.or(own).unwrap_or_else(|| "127.0.0.1:2380".to_owned());
+        let members = listed.unwrap_or_else(|| BTreeMap::from([(id, peer.clone())]));
+        if protocol == Protocol::Null && members.len() > 1 {
+            return error(format!(
+                "the protocol null does not replicate, so a cluster of {} nodes would not be \
+                 one; allowed: one node, or --protocol raft or zab",
+                members.len()
+            ));
+        }
+        let peer_address = resolve("--peer", &peer)?;
+        let http = flags.http.unwrap_or_else(|| "127.0.0.1:2379".to_owned());
+        let http_address = resolve("--http", &http)?;
+        if http_address == peer_address && http_address.port() != 0 {
+            return error(format!(
+                "--http and --peer are both {http_address}; allowed: two different addresses"
+            ));
+        }
+        let mut node = NodeConfig::new(
+            id,
+            protocol,
+            members,
+            peer_address,
+            flags.data_dir.unwrap_or_else(|| PathBuf::from(format!("duorum-data/{}", id.0))),
+        );
+        if let Some(name) = flags.cluster_name {
+            node.cluster_name = check_cluster_name(name)?;
+        }
+        set_timers(&mut node, flags.heartbeat, flags.election_timeout, flags.finalize_wait)?;
+        if let Some(revisions) = flags.retain_revisions {
+            node.retain_revisions = (revisions > 0).then_some(revisions);
+        }
+        if let Some(bytes) = flags.store_cache_bytes {
+            within("--store-cache-bytes", bytes, 1 << 20, 1 << 40)?;
+            node.store_cache_bytes = bytes;
+        }
+        let mut limits = Limits::default();
+        if let Some(bytes) = flags.max_value_bytes {
+            within("--max-value-bytes", bytes, 1, VALUE_BYTES_MAX)?;
+            limits.value_bytes_max = bytes;
+        }
+        if let Some(connections) = flags.max_connections {
+            within("--max-connections", connections, 1, 1_000_000)?;
+            limits.connections_max = connections;
+        }
+        let log = flags.log.unwrap_or_else(|| "info".to_owned());
+        check_log(&log)?;
+        Ok(Self { node, http_address, limits, log })
+    }
+
+    /// What a user should know before the server starts.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let exposed: BTreeSet<_> = [self.http_address, self.node.peer_address]
+            .into_iter()
+            .filter(|address| !address.ip().is_loopback())
+            .collect();
+        if exposed.is_empty() {
+            return Vec::new();
+        }
+        let addresses: Vec<_> = exposed.iter().map(ToString::to_string).collect();
+        vec![format!(
+            "{} can be reached from other machines, without encryption or passwords: whoever \
+             reaches it can read and write everything",
+            addresses.join(" and ")
+        )]
+    }
+}
+
+fn parse_protocol(name: &str) -> Result<Protocol, ConfigError> {
+    Protocol::from_name(name)
+        .ok_or_else(|| ConfigError(format!("--protocol is `{name}`; allowed: raft, zab or null")))
+}
+
+/// Parses `1=HOST:PORT,2=HOST:PORT,…`.
+fn parse_cluster(text: &str) -> Result<BTreeMap<NodeId, String>, ConfigError> {
+    let form = "allowed: ID=HOST:PORT for each node, separated by commas, as \
+                1=10.0.0.1:2380,2=10.0.0.2:2380";
+    let mut members: BTreeMap<NodeId, String> = BTreeMap::new();
+    for part in text.split(',').map(str::trim) {
+        let Some((id, address)) = part.split_once('=') else {
+            return error(format!("--cluster has `{part}`; {form}"));
+        };
+        let (id, address) = (id.trim(), address.trim());
+        if address.ends_with("/observer") {
+            return error(format!(
+                "--cluster has `{part}`; observers are not supported by this version; {form}"
+            ));
+        }
+        let Some(id) = id.parse().ok().filter(|id| *id > 0).map(NodeId) else {
+            return error(format!("--cluster has the node number `{id}`; allowed: 1 or more"));
+        };
+        check_address("--cluster", address)?;
+        if members.values().any(|other| other == address) {
+            return error(format!(
+                "--cluster has the address {address} twice; allowed: another one for each node"
+            ));
+        }
+        if members.insert(id, address.to_owned()).is_some() {
+            return error(format!(
+                "--cluster has the node {} twice; allowed: another number for each node",
+                id.0
+            ));
+        }
+    }
+    if members.len() > NODES_MAX {
+        return error(format!(
+            "--cluster has {} nodes; allowed: at most {NODES_MAX}",
+            members.len()
+        ));
+    }
+    Ok(members)
+}
+
+fn check_address(flag: &str, address: &str) -> Result<(), ConfigError> {
+    let valid = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if valid {
+        Ok(())
+    } else {
+        error(format!(
+            "{flag} has the address `{address}`; allowed: HOST:PORT with a port from 0 to \
+             65535, as 127.0.0.1:2380"
+        ))
+    }
+}
+
+fn resolve(flag: &str, address: &str) -> Result<SocketAddr, ConfigError> {
+    check_address(flag, address)?;
+    let resolved = address.to_socket_addrs().map(|mut addresses| addresses.next());
+    match resolved {
+        Ok(Some(resolved)) => Ok(resolved),
+        Ok(None) => error(format!(
+            "{flag} is `{address}`, which has no address; allowed: HOST:PORT of this machine"
+        )),
+        Err(cause) => error(format!(
+            "{flag} is `{address}`, which can not be resolved: {cause}; allowed: HOST:PORT of \
+             this machine"
+        )),
+    }
+}
+
+fn check_cluster_name(name: String) -> Result<String, ConfigError> {
+    let valid = (1..=CLUSTER_NAME_LENGTH_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if valid {
+        Ok(name)
+    } else {
+        error(format!(
+            "--cluster-name is `{name}`; allowed: 1 to {CLUSTER_NAME_LENGTH_MAX} letters, \
+             digits, dots, dashes and underscores"
+        ))
+    }
+}
+
+fn set_timers(
+    node: &mut NodeConfig,
+    heartbeat: Option<Duration>,
+    election_timeout: Option<Duration>,
+    finalize_wait: Option<Duration>,
+) -> Result<(), ConfigError> {
+    node.heartbeat_interval = heartbeat.unwrap_or(node.heartbeat_interval);
+    node.election_timeout = election_timeout.unwrap_or(node.election_timeout);
+    node.finalize_wait = finalize_wait.unwrap_or(node.finalize_wait);
+    let (heartbeat, timeout) = (node.heartbeat_interval, node.election_timeout);
+    let shown = humantime::format_duration;
+    if heartbeat < Duration::from_millis(1) || heartbeat > TIMER_MAX {
+        return error(format!(
+            "--heartbeat is {}; allowed: 1ms to {}",
+            shown(heartbeat),
+            shown(TIMER_MAX)
+        ));
+    }
+    let least = heartbeat * HEARTBEATS_PER_TIMEOUT_MIN;
+    if timeout < least {
+        return error(format!(
+            "--election-timeout is {}; allowed: at least {HEARTBEATS_PER_TIMEOUT_MIN} times \
+             --heartbeat, here {}",
+            shown(timeout),
+            shown(least)
+        ));
+    }
+    if timeout > TIMER_MAX {
+        return error(format!(
+            "--election-timeout is {}; allowed: at most {}",
+            shown(timeout),
+            shown(TIMER_MAX)
+        ));
+    }
+    if node.finalize_wait > TIMER_MAX {
+        return error(format!(
+            "--finalize-wait is {}; allowed: at most {}",
+            shown(node.finalize_wait),
+            shown(TIMER_MAX)
+        ));
+    }
+    // As much randomness as parts campaigns, in proportion to the patience asked for.
+    node.election_jitter = timeout / 10;
+    Ok(())
+}
+
+fn within(flag: &str, value: usize, least: usize, most: usize) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        error(format!("{flag} is {value}; allowed: {least} to {most}"))
+    }
+}
+
+fn check_log(log: &str) -> Result<(), ConfigError> {
+    match tracing_subscriber::EnvFilter::try_new(log) {
+        Ok(_) => Ok(()),
+        Err(cause) => error(format!(
+            "--log is `{log}`: {cause}; allowed: error, warn, info, debug, trace or off, also \
+             by part, as info,server=debug"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: ServeFlags,
+    }
+
+    fn config(line: &str) -> Result<ServeConfig, ConfigError> {
+        let words = std::iter::once("serve").chain(line.split_whitespace());
+        ServeConfig::from_flags(Line::try_parse_from(words).expect("known flags").flags)
+    }
+
+    #[test]
+    fn without_flags_it_is_one_node_of_raft_on_loopback() {
+        let config = config("").expect("the defaults are possible");
+        assert_eq!(config.node.protocol, Protocol::Raft);
+        assert_eq!(config.http_address.to_string(), "127.0.0.1:2379");
+        assert_eq!(config.node.peer_address.to_string(), "127.0.0.1:2380");
+        assert_eq!(config.node.members, BTreeMap::from([(NodeId(1), "127.0.0.1:2380".to_owned())]));
+        assert_eq!(config.node.retain_revisions, Some(100_000));
+        assert_eq!(config.warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_node_listens_where_the_cluster_expects_it() {
+        let config = config(
+            "--id 2 --cluster 1=127.0.0.1:9001,2=127.0.0.1:9002 --protocol zab \
+             --retain-revisions 0",
+        )
+        .expect("possible");
+        assert_eq!(config.node.peer_address.to_string(), "127.0.0.1:9002");
+        assert_eq!(config.node.retain_revisions, None);
+    }
+
+    #[test]
+    fn impossible_values_say_what_is_allowed() {
+        for (line, words) in [
+            ("--protocol paxos", "`paxos`; allowed: raft, zab or null"),
+            ("--id 0", "allowed: 1 or more"),
+            ("--id 4 --cluster 1=a:1,2=b:2", "allowed: one of 1, 2"),
+            ("--cluster 1=a:1,1=b:2", "node 1 twice"),
+            ("--cluster 1=a:1,2=a:1", "a:1 twice"),
+            ("--cluster 1=a:1,2=b:2/observer", "observers are not supported"),
+            ("--cluster 1=a", "HOST:PORT"),
+            ("--cluster 1:a:1", "ID=HOST:PORT"),
+            ("--cluster x=a:1", "allowed: 1 or more"),
+            ("--protocol null --cluster 1=127.0.0.1:1,2=127.0.0.1:2", "does not replicate"),
+            ("--http nowhere", "HOST:PORT"),
+            ("--http 127.0.0.1:70000", "0 to 65535"),
+            ("--http 127.0.0.1:5 --peer 127.0.0.1:5", "two different"),
+            ("--heartbeat 100ms --election-timeout 299ms", "here 300ms"),
+            ("--heartbeat 0ms", "allowed: 1ms"),
+            ("--election-timeout 2h", "at most 1m"),
+            ("--max-value-bytes 0", "allowed: 1 to"),
+            ("--max-value-bytes 99999999", "allowed: 1 to 16777216"),
+            ("--max-connections 0", "allowed: 1 to"),
+            ("--store-cache-bytes 5", "allowed: 1048576 to"),
+            ("--cluster-name a/b", "letters, digits"),
+            ("--log info,=,", "allowed: error, warn"),
+        ] {
+            let error = config(line).map(|_| ()).expect_err(line);
+            assert!(error.0.contains(words), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_others_can_reach_is_worth_one_warning() {
+        let config = config("--http 0.0.0.0:2379 --peer 0.0.0.0:2380").expect("possible");
+        assert_eq!(config.warnings().len(), 1);
+    }
+
+    #[test]
+    fn the_file_is_below_the_flags_and_its_unknown_keys_are_errors() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("duorum.toml");
+        let line = format!("--config {} --http 127.0.0.1:1", file.display());
+        std::fs::write(&file, "protocol = 'zab'\nhttp = '127.0.0.1:2'\nheartbeat = '20ms'")
+            .expect("written");
+        let merged = config(&line).expect("possible");
+        assert_eq!(merged.node.protocol, Protocol::Zab);
+        assert_eq!(merged.http_address.port(), 1);
+        assert_eq!(merged.node.heartbeat_interval, Duration::from_millis(20));
+        for (content, words) in [
+            ("protocl = 'zab'", "protocl"),
+            ("protocl = 'zab'", "`protocol`"),
+            ("heartbeat = '20'", "heartbeat"),
+            ("id = 'one'", "id"),
+            ("id = ", "TOML"),
+        ] {
+            std::fs::write(&file, content).expect("written");
+            let error = config(&line).map(|_| ()).expect_err(content);
+            assert!(error.0.contains(words), "{content}: {error}");
+        }
+        let missing = config("--config /nowhere/duorum.toml").map(|_| ()).expect_err("no file");
+        assert!(missing.0.contains("/nowhere/duorum.toml"), "{missing}");
+    }
+}

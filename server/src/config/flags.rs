@@ -1,0 +1,139 @@
+//! The flags of `duorum serve`, each also an environment variable and a key of the file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::ConfigError;
+
+/// The flags of `duorum serve`. What is not given here may be in the file, or has a default.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeFlags {
+    /// A TOML file with any of these flags as keys, as `data_dir = "/var/lib/duorum"`
+    #[arg(long, env = "DUORUM_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// The protocol of the whole cluster: raft, zab, or null (no replication, one node) [default:
+    /// raft]
+    #[arg(long, env = "DUORUM_PROTOCOL", value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+
+    /// This node's number, which is in --cluster [default: 1]
+    #[arg(long, env = "DUORUM_ID", value_name = "NUMBER")]
+    pub id: Option<u64>,
+
+    /// Where everything durable lives; made if it is missing [default: duorum-data/ID]
+    #[arg(long, env = "DUORUM_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where to answer HTTP [default: 127.0.0.1:2379]
+    #[arg(long, env = "DUORUM_HTTP", value_name = "HOST:PORT")]
+    pub http: Option<String>,
+
+    /// Where to listen for the other nodes [default: this node's address in --cluster, or
+    /// 127.0.0.1:2380]
+    #[arg(long, env = "DUORUM_PEER", value_name = "HOST:PORT")]
+    pub peer: Option<String>,
+
+    /// The peer addresses of all nodes, this one included [default: this node alone]
+    #[arg(long, env = "DUORUM_CLUSTER", value_name = "1=HOST:PORT,2=…")]
+    pub cluster: Option<String>,
+
+    /// The cluster's name; nodes of another cluster are turned away [default: duorum]
+    #[arg(long, env = "DUORUM_CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<String>,
+
+    /// How often a leader gives a sign of life [default: 50ms]
+    #[arg(
+        long,
+        env = "DUORUM_HEARTBEAT",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub heartbeat: Option<Duration>,
+
+    /// How long a leader may be silent before it is suspected [default: 300ms]
+    #[arg(
+        long,
+        env = "DUORUM_ELECTION_TIMEOUT",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub election_timeout: Option<Duration>,
+
+    /// ZAB: how long an election waits for a better vote once a quorum agrees [default: 20ms]
+    #[arg(
+        long,
+        env = "DUORUM_FINALIZE_WAIT",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub finalize_wait: Option<Duration>,
+
+    /// The longest value that is stored, at most 16 MiB [default: 1048576]
+    #[arg(long, env = "DUORUM_MAX_VALUE_BYTES", value_name = "BYTES")]
+    pub max_value_bytes: Option<usize>,
+
+    /// The most client connections at a time [default: 16384]
+    #[arg(long, env = "DUORUM_MAX_CONNECTIONS", value_name = "NUMBER")]
+    pub max_connections: Option<usize>,
+
+    /// Compact automatically so that about so many revisions stay readable; 0 for never [default:
+    /// 100000]
+    #[arg(long, env = "DUORUM_RETAIN_REVISIONS", value_name = "NUMBER")]
+    pub retain_revisions: Option<u64>,
+
+    /// The memory that the store may use for its pages [default: 33554432]
+    #[arg(long, env = "DUORUM_STORE_CACHE_BYTES", value_name = "BYTES")]
+    pub store_cache_bytes: Option<usize>,
+
+    /// What is logged to stderr: error, warn, info, debug, trace or off [default: info]
+    #[arg(long, env = "DUORUM_LOG", value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+impl ServeFlags {
+    /// Adds what only the file says.
+    pub(super) fn with_file(self) -> Result<Self, ConfigError> {
+        let Some(path) = self.config.clone() else { return Ok(self) };
+        let shown = path.display();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|cause| ConfigError(format!("--config {shown} can not be read: {cause}")))?;
+        let file: Self = toml::from_str(&text)
+            .map_err(|cause| ConfigError(format!("--config {shown}: {cause}")))?;
+        Ok(Self {
+            config: self.config,
+            protocol: self.protocol.or(file.protocol),
+            id: self.id.or(file.id),
+            data_dir: self.data_dir.or(file.data_dir),
+            http: self.http.or(file.http),
+            peer: self.peer.or(file.peer),
+            cluster: self.cluster.or(file.cluster),
+            cluster_name: self.cluster_name.or(file.cluster_name),
+            heartbeat: self.heartbeat.or(file.heartbeat),
+            election_timeout: self.election_timeout.or(file.election_timeout),
+            finalize_wait: self.finalize_wait.or(file.finalize_wait),
+            max_value_bytes: self.max_value_bytes.or(file.max_value_bytes),
+            max_connections: self.max_connections.or(file.max_connections),
+            retain_revisions: self.retain_revisions.or(file.retain_revisions),
+            store_cache_bytes: self.store_cache_bytes.or(file.store_cache_bytes),
+            log: self.log.or(file.log),
+        })
+    }
+}
+
+/// A duration in the file is written as in a flag: `"50ms"`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map(Some).map_err(|cause| {
+        serde::de::Error::custom(format!(
+            "`{text}` is no duration: {cause}; allowed: as 50ms or 2s"
+        ))
+    })
+}

@@ -1,0 +1,78 @@
+//! Answers: what every one of them has, whatever became of the request.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use consensus::Leadership;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
+
+use super::App;
+use super::error::ApiError;
+
+/// The content type of almost everything.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+const PROTOCOL: HeaderName = HeaderName::from_static("duorum-protocol");
+const NODE: HeaderName = HeaderName::from_static("duorum-node");
+const LEADER: HeaderName = HeaderName::from_static("duorum-leader");
+const POSITION: HeaderName = HeaderName::from_static("duorum-position");
+
+/// An answer of JSON, complete in one buffer: its length is known, so it is sent in one piece.
+pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    bytes(status, JSON, body.into())
+}
+
+/// An answer of bytes.
+pub(crate) fn bytes(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+impl App {
+    /// The answer to a request that could not be fulfilled.
+    pub(super) fn refuse(&self, error: &ApiError) -> Response {
+        let mut body = error.to_json(self.revision());
+        body.push(b'\n');
+        let mut response = json(error.name.status(), body);
+        if let Some(methods) = error.allow() {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        if let Some(seconds) = error.retry_after_seconds() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    /// The answer to a request, fulfilled or not.
+    pub(super) fn answer(&self, result: Result<Response, ApiError>) -> Response {
+        result.unwrap_or_else(|error| self.refuse(&error))
+    }
+
+    /// Adds the headers that say which node answered and what it knows.
+    pub(super) fn sign(&self, headers: &mut HeaderMap) {
+        let status = self.handle.status();
+        let leader = match status.consensus.leadership {
+            Leadership::None => HeaderValue::from_static("none"),
+            Leadership::Following { leader, .. } => HeaderValue::from(leader.0),
+            Leadership::Established { .. } => self.node.clone(),
+        };
+        headers.insert(PROTOCOL, self.protocol.clone());
+        headers.insert(NODE, self.node.clone());
+        headers.insert(LEADER, leader);
+        // A protocol's words for a position are ASCII; were they not, the header would be missing.
+        if let Ok(position) = HeaderValue::from_str(&status.position) {
+            headers.insert(POSITION, position);
+        }
+    }
+}
+
+/// An answer of JSON from a type that says what is in it. For everything that is not asked for
+/// often.
+pub(super) fn serialized(status: StatusCode, answer: &impl serde::Serialize) -> Response {
+    let mut body = serde_json::to_vec(answer).expect("the answer's types can be written as JSON");
+    body.push(b'\n');
+    json(status, body)
+}

@@ -1,0 +1,67 @@
+//! `GET /v1/cluster`: who belongs to the cluster, as this node sees it.
+//!
+//! ```text
+//! $ curl localhost:2379/v1/cluster
+//! ```
+
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::parameters::Parameters;
+use super::{App, State, answer, status};
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct Cluster<'a> {
+    cluster: &'a str,
+    protocol: &'static str,
+    leader: Option<u64>,
+    term: u64,
+    /// How many members must agree.
+    quorum: usize,
+    members: Vec<Member<'a>>,
+    revision: u64,
+}
+
+/// A member.
+#[derive(Debug, Serialize)]
+struct Member<'a> {
+    node: u64,
+    peer_address: &'a str,
+    /// Whether this is the node that answers.
+    this: bool,
+    leader: bool,
+    /// Whether the answering node is connected to it.
+    connected: bool,
+}
+
+/// The endpoint.
+pub(super) async fn cluster(app: State, request: Request) -> Response {
+    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| tell(&app));
+    app.answer(result)
+}
+
+fn tell(app: &App) -> Response {
+    let (facts, now) = (app.handle.facts(), app.handle.status());
+    let leader = status::leader(now.consensus.leadership, facts.id);
+    let connected = |id| now.consensus.peers.iter().any(|peer| peer.id == id && peer.connected);
+    let members = facts.members.iter().map(|(id, address)| Member {
+        node: id.0,
+        peer_address: address,
+        this: *id == facts.id,
+        leader: Some(*id) == leader,
+        connected: *id == facts.id || connected(*id),
+    });
+    let answer = Cluster {
+        cluster: &facts.cluster,
+        protocol: facts.protocol.name(),
+        leader: leader.map(|id| id.0),
+        term: now.consensus.term.0,
+        quorum: facts.members.len() / 2 + 1,
+        members: members.collect(),
+        revision: app.revision().0,
+    };
+    answer::serialized(StatusCode::OK, &answer)
+}

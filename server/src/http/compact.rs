@@ -1,0 +1,56 @@
+//! `POST /v1/compact`: forgets history before a revision, which itself stays readable.
+//!
+//! ```text
+//! $ curl localhost:2379/v1/compact -d '{"revision": 40}'
+//! {"compact_revision":40,"revision":57}
+//! ```
+
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::StatusCode;
+use kvcore::{Command, Outcome, Revision};
+use serde::Deserialize;
+
+use super::error::{ApiError, ErrorName};
+use super::parameters::{Parameters, refuse_idempotency_key};
+use super::{App, State, answer, body, json, write};
+
+/// The longest body; a number needs far less.
+const BODY_BYTES_MAX: usize = 4 << 10;
+
+/// The body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Compact {
+    revision: u64,
+}
+
+/// The endpoint.
+pub(super) async fn compact(app: State, request: Request) -> Response {
+    let result = forget(&app, request).await;
+    app.answer(result)
+}
+
+async fn forget(app: &App, request: Request) -> Result<Response, ApiError> {
+    let parameters = Parameters::parse(request.uri().query(), &["timeout"])?;
+    refuse_idempotency_key(request.headers())?;
+    let timeout = parameters.timeout()?;
+    let read_timeout = app.limits.read_timeout;
+    let body = body::read(request, BODY_BYTES_MAX, read_timeout, ErrorName::BodyTooLarge).await?;
+    let Compact { revision } = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::new(
+            ErrorName::InvalidBody,
+            format!("the body is not {{\"revision\": NUMBER}}: {error}"),
+        )
+    })?;
+    let written =
+        app.handle.write(Command::Compact { revision: Revision(revision) }, timeout).await?;
+    let Outcome::Compacted = written.outcome else {
+        return Err(write::refused(written.outcome));
+    };
+    let mut out = Vec::with_capacity(48);
+    out.extend_from_slice(b"{\"compact_revision\":");
+    json::number(&mut out, revision);
+    json::end(&mut out, written.revision);
+    Ok(answer::json(StatusCode::OK, out))
+}

@@ -1,0 +1,101 @@
+//! `DELETE /v1/kv/{key}` and `DELETE /v1/kv?prefix=…`: deletes keys, all in one revision.
+//!
+//! ```text
+//! $ curl -X DELETE localhost:2379/v1/kv/greeting
+//! {"deleted":1,"revision":3}
+//! $ curl -X DELETE 'localhost:2379/v1/kv?prefix=jobs/'
+//! {"deleted":12,"revision":4}
+//! ```
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::response::Response;
+use hyper::StatusCode;
+use kvcore::{Command, Keys, Outcome};
+
+use super::error::ApiError;
+use super::json::{self, Shown};
+use super::parameters::{Parameters, refuse_idempotency_key};
+use super::{App, State, answer, key, write};
+
+/// What the deletion of one key may be asked with.
+const PARAMETERS: &[&str] =
+    &["if_absent", "if_version", "if_mod_revision", "if_value", "prev", "timeout"];
+
+/// What the deletion of many keys may be asked with.
+const RANGE_PARAMETERS: &[&str] = &[
+    "prefix",
+    "from",
+    "to",
+    "if_absent",
+    "if_version",
+    "if_mod_revision",
+    "if_value",
+    "prev",
+    "timeout",
+];
+
+/// The endpoint for one key.
+pub(super) async fn delete_one(app: State, request: Request) -> Response {
+    let result = one(&app, &request.into_parts().0).await;
+    app.answer(result)
+}
+
+/// The endpoint for many keys.
+pub(super) async fn delete_range(app: State, request: Request) -> Response {
+    let result = many(&app, &request.into_parts().0).await;
+    app.answer(result)
+}
+
+async fn one(app: &App, request: &Parts) -> Result<Response, ApiError> {
+    let key = key::from_path(&request.uri)?;
+    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
+    delete(app, request, &parameters, Keys::One(key)).await
+}
+
+async fn many(app: &App, request: &Parts) -> Result<Response, ApiError> {
+    let parameters = Parameters::parse(request.uri.query(), RANGE_PARAMETERS)?;
+    let keys = parameters.keys()?.ok_or_else(|| {
+        ApiError::parameter(
+            "which keys are to be deleted? Give `prefix`, or `from` and `to`; an empty \
+             `prefix=` means all keys",
+        )
+    })?;
+    delete(app, request, &parameters, keys).await
+}
+
+async fn delete(
+    app: &App,
+    request: &Parts,
+    parameters: &Parameters,
+    target: Keys,
+) -> Result<Response, ApiError> {
+    refuse_idempotency_key(&request.headers)?;
+    let single = matches!(target, Keys::One(_));
+    let (return_previous, timeout) = (parameters.flag("prev")?, parameters.timeout()?);
+    let conditions = parameters.conditions()?;
+    let command = Command::Delete { target, conditions, return_previous };
+    command.check()?;
+    let written = app.handle.write(command, timeout).await?;
+    let Outcome::Deleted { count, previous } = written.outcome else {
+        return Err(write::refused(written.outcome));
+    };
+    let mut out = Vec::with_capacity(48);
+    out.extend_from_slice(b"{\"deleted\":");
+    json::number(&mut out, count);
+    if return_previous {
+        let mut list = Vec::with_capacity(previous.len());
+        for located in previous {
+            list.extend(app.fetch_previous(located)?);
+        }
+        if single {
+            json::field(&mut out, "prev");
+            json::key_value_or_null(&mut out, list.first(), Shown::Whole);
+        } else {
+            json::field(&mut out, "prev_kvs");
+            json::key_values(&mut out, &list, Shown::Whole);
+        }
+    }
+    json::end(&mut out, written.revision);
+    Ok(answer::json(StatusCode::OK, out))
+}

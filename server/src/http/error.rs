@@ -1,0 +1,358 @@
+//! Everything that can go wrong, in one table: [`ErrorName`].
+//!
+//! An error that is not in the table can not be sent, because an answer is made from an
+//! [`ApiError`] and that from an [`ErrorName`]. `docs/errors.md` is the same table for users; a
+//! test compares it.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use kvcore::store::StoreError;
+use kvcore::{InvalidCommand, ReadError, Revision};
+
+use super::json;
+use crate::node::handle::Failure;
+
+macro_rules! error_table {
+    ($(
+        $variant:ident, $name:literal, $status:literal, $definite:literal, $retryable:literal,
+            $meaning:literal;
+    )*) => {
+        /// The name of an error: what a program goes by.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ErrorName {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl ErrorName {
+            /// Every error there is, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name as it is sent.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The HTTP status that goes with it.
+            #[must_use]
+            pub fn status(self) -> StatusCode {
+                let status: u16 = match self { $(Self::$variant => $status,)* };
+                StatusCode::from_u16(status).expect("the table holds HTTP statuses")
+            }
+
+            /// Whether the outcome is known: `false` means that a write may or may not have
+            /// happened.
+            #[must_use]
+            pub fn definite(self) -> bool {
+                match self { $(Self::$variant => $definite,)* }
+            }
+
+            /// Whether the same request may succeed when it is sent again.
+            #[must_use]
+            pub fn retryable(self) -> bool {
+                match self { $(Self::$variant => $retryable,)* }
+            }
+
+            /// What it means, for the documentation.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+// variant, name, status, definite, retryable, meaning
+error_table! {
+    InvalidParameter, "invalid_parameter", 400, true, false,
+        "A query parameter or header is unknown, given twice, or has an impossible value. The \
+         message names it and says what is allowed.";
+    UnsupportedParameter, "unsupported_parameter", 400, true, false,
+        "A query parameter or header of a feature that this version does not have. It is \
+         refused, never ignored.";
+    InvalidEncoding, "invalid_encoding", 400, true, false,
+        "The path or the query is not correctly percent-encoded.";
+    InvalidBody, "invalid_body", 400, true, false,
+        "The body is not the JSON object that the call expects. The message says where and what \
+         is expected.";
+    BodyTruncated, "body_truncated", 400, true, true,
+        "The body ended before its announced length, or its chunked encoding is broken. Nothing \
+         was stored.";
+    KeyEmpty, "key_empty", 400, true, false,
+        "The key is empty. A key has at least one byte.";
+    FutureRevision, "future_revision", 400, true, false,
+        "The revision does not exist yet. The message names the current one.";
+    KeyNotFound, "key_not_found", 404, true, false,
+        "The key does not exist (at that revision).";
+    UnknownPath, "unknown_path", 404, true, false,
+        "There is no such call. The message lists those that there are.";
+    MethodNotAllowed, "method_not_allowed", 405, true, false,
+        "The path exists, but not with this method. The header Allow lists those that it takes.";
+    BodyTimeout, "body_timeout", 408, true, true,
+        "The body did not arrive in time. Nothing was stored.";
+    Compacted, "compacted", 410, true, false,
+        "The revision was compacted: its history is gone. `compact_revision` is the oldest that \
+         can still be read.";
+    PreconditionFailed, "precondition_failed", 412, true, false,
+        "A condition of the request does not hold. Nothing was changed. `found` says what is \
+         there instead.";
+    KeyTooLarge, "key_too_large", 413, true, false,
+        "The key is too long.";
+    ValueTooLarge, "value_too_large", 413, true, false,
+        "The value is longer than the server takes (`--max-value-bytes`).";
+    BodyTooLarge, "body_too_large", 413, true, false,
+        "The body is longer than the call takes.";
+    Overloaded, "overloaded", 429, true, true,
+        "Too much is waiting already. Nothing happened; the header Retry-After says when to try \
+         again.";
+    StoreFailed, "store_failed", 500, true, false,
+        "The node could not read its own store. Nothing was changed. Another node may answer.";
+    Internal, "internal", 500, true, false,
+        "The node met something that can not be: a defect of Duorum. The message says what; \
+         nothing was changed.";
+    NoLeader, "no_leader", 503, true, true,
+        "No leader was known before the time ran out. Nothing happened.";
+    NoQuorum, "no_quorum", 503, true, true,
+        "The read was not confirmed by a quorum in time. `consistency=local` answers without one.";
+    LeaderChanged, "leader_changed", 503, true, true,
+        "The leader lost its office before it could commit the write, and it is certain that it \
+         never will be. Nothing happened.";
+    ShuttingDown, "shutting_down", 503, true, true,
+        "The node is shutting down. Nothing happened; another node may answer.";
+    TooManyConnections, "too_many_connections", 503, true, true,
+        "The node has as many connections as it takes (`--max-connections`). Nothing happened.";
+    UnknownOutcome, "unknown_outcome", 504, false, false,
+        "The write was handed over, but the time ran out or the leader was lost before its fate \
+         was known: it may or may not happen, or have happened. Read before you try again.";
+}
+
+impl ErrorName {
+    /// What to wait before trying again, where the answer says so.
+    fn retry_after(self) -> Option<Duration> {
+        (self == Self::Overloaded || self == Self::TooManyConnections)
+            .then_some(Duration::from_secs(1))
+    }
+}
+
+impl fmt::Display for ErrorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An error on its way to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    /// Which one.
+    pub(crate) name: ErrorName,
+    /// What happened, with the offending value and what is allowed.
+    pub(crate) message: String,
+    /// What else the answer tells, besides the error object.
+    pub(crate) detail: Detail,
+}
+
+/// What an error tells besides its message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Nothing.
+    #[default]
+    None,
+    /// The methods that the path takes.
+    Allow(&'static str),
+    /// The oldest revision that can still be read.
+    CompactRevision(Revision),
+    /// What a condition found: the key it failed for and its numbers; `None` for an absent key.
+    Found(Option<Bytes>, Option<kvcore::Found>),
+}
+
+impl ApiError {
+    /// An error with its message.
+    pub(crate) fn new(name: ErrorName, message: impl Into<String>) -> Self {
+        Self { name, message: message.into(), detail: Detail::None }
+    }
+
+    /// A parameter has an impossible value.
+    pub(crate) fn parameter(message: impl Into<String>) -> Self {
+        Self::new(ErrorName::InvalidParameter, message)
+    }
+
+    /// The error as a JSON object, without a line end.
+    pub(crate) fn to_json(&self, revision: Revision) -> Vec<u8> {
+        let mut out = Vec::with_capacity(160 + self.message.len());
+        out.extend_from_slice(b"{\"error\":{\"name\":\"");
+        out.extend_from_slice(self.name.name().as_bytes());
+        out.extend_from_slice(b"\",\"message\":");
+        json::string(&mut out, &self.message);
+        out.extend_from_slice(b",\"definite\":");
+        json::boolean(&mut out, self.name.definite());
+        out.extend_from_slice(b",\"retryable\":");
+        json::boolean(&mut out, self.name.retryable());
+        out.push(b'}');
+        match &self.detail {
+            Detail::None | Detail::Allow(_) => {}
+            Detail::CompactRevision(revision) => {
+                json::number_field(&mut out, "compact_revision", revision.0);
+            }
+            Detail::Found(key, found) => {
+                out.extend_from_slice(b",\"found\":");
+                json::found(&mut out, key.as_ref(), found.as_ref());
+            }
+        }
+        json::number_field(&mut out, "revision", revision.0);
+        out.push(b'}');
+        out
+    }
+
+    /// The value of the header Allow, if the answer has one.
+    pub(crate) fn allow(&self) -> Option<&'static str> {
+        match self.detail {
+            Detail::Allow(methods) => Some(methods),
+            _ => None,
+        }
+    }
+
+    /// The value of the header Retry-After in seconds, if the answer has one.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.name.retry_after().map(|wait| wait.as_secs())
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        let (name, message) = match failure {
+            Failure::NoLeader => (
+                ErrorName::NoLeader,
+                "no leader was known before the time ran out; nothing happened. See /v1/status; \
+                 `?timeout=` waits longer",
+            ),
+            Failure::Overloaded => (
+                ErrorName::Overloaded,
+                "too much is waiting already; nothing happened. Try again after a moment",
+            ),
+            Failure::LeaderChanged => (
+                ErrorName::LeaderChanged,
+                "the leader changed before it could commit the write, which never will be; \
+                 nothing happened. Try again",
+            ),
+            Failure::UnknownOutcome => (
+                ErrorName::UnknownOutcome,
+                "the write was handed to the leader, but its fate did not become known in time: \
+                 it may or may not happen, or have happened. Read before you try again",
+            ),
+            Failure::NoQuorum => (
+                ErrorName::NoQuorum,
+                "no quorum confirmed the read in time. `?consistency=local` answers from this \
+                 node alone, perhaps with old data",
+            ),
+            Failure::ShuttingDown => (
+                ErrorName::ShuttingDown,
+                "this node is shutting down; nothing happened. Ask another node",
+            ),
+        };
+        Self::new(name, message)
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReadError::Compacted { compacted, .. } => Self {
+                name: ErrorName::Compacted,
+                message,
+                detail: Detail::CompactRevision(compacted),
+            },
+            ReadError::Future { .. } => Self::new(ErrorName::FutureRevision, message),
+            ReadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!("the store can not be read: {error}");
+        Self::new(ErrorName::StoreFailed, format!("this node can not read its store: {error}"))
+    }
+}
+
+impl From<InvalidCommand> for ApiError {
+    fn from(invalid: InvalidCommand) -> Self {
+        let name = match invalid {
+            InvalidCommand::KeyEmpty => ErrorName::KeyEmpty,
+            InvalidCommand::KeyTooLarge { .. } => ErrorName::KeyTooLarge,
+            InvalidCommand::ValueTooLarge { .. } => ErrorName::ValueTooLarge,
+            _ => ErrorName::InvalidParameter,
+        };
+        Self::new(name, invalid.to_string())
+    }
+}
+
+/// The table of `docs/errors.md`.
+#[must_use]
+pub fn documentation() -> String {
+    use std::fmt::Write as _;
+    let mut text =
+        String::from("| name | status | definite | retryable | meaning |\n|---|---|---|---|---|\n");
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" };
+    for error in ErrorName::ALL {
+        writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} |",
+            error.name(),
+            error.status().as_u16(),
+            yes_no(error.definite()),
+            yes_no(error.retryable()),
+            error.meaning(),
+        )
+        .expect("a string takes everything written to it");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_an_indefinite_error_is_never_retryable() {
+        let names: std::collections::BTreeSet<_> =
+            ErrorName::ALL.iter().map(|e| e.name()).collect();
+        assert_eq!(names.len(), ErrorName::ALL.len());
+        for error in ErrorName::ALL {
+            assert!(error.definite() || !error.retryable(), "{error} would do a write twice");
+            assert!(error.status().is_client_error() || error.status().is_server_error());
+        }
+    }
+
+    #[test]
+    fn the_documented_table_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
+        let page = std::fs::read_to_string(path).expect("docs/errors.md");
+        let table = documentation();
+        assert!(page.contains(&table), "docs/errors.md must contain this table:\n{table}");
+    }
+
+    #[test]
+    fn an_error_is_one_json_object() {
+        let mut error = ApiError::new(ErrorName::Compacted, "say \"when\"\n");
+        error.detail = Detail::CompactRevision(Revision(7));
+        let json: serde_json::Value =
+            serde_json::from_slice(&error.to_json(Revision(9))).expect("JSON");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "error": {
+                    "name": "compacted",
+                    "message": "say \"when\"\n",
+                    "definite": true,
+                    "retryable": false,
+                },
+                "compact_revision": 7,
+                "revision": 9,
+            })
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! `GET /v1/kv/{key}`: one key, now or as of a revision. `HEAD` is the same without the body.
+//!
+//! ```text
+//! $ curl localhost:2379/v1/kv/greeting
+//! {"key":"greeting","value":"hello","create_revision":2,"mod_revision":2,"version":1,"revision":2}
+//! $ curl localhost:2379/v1/kv/greeting?raw
+//! hello
+//! ```
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::response::Response;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
+use kvcore::{KeyValue, Revision};
+
+use super::error::ApiError;
+use super::json::{self, Shown};
+use super::parameters::Parameters;
+use super::{App, State, answer, key};
+
+/// What a get may be asked with.
+const PARAMETERS: &[&str] = &["raw", "revision", "consistency", "timeout"];
+
+/// Where the answer has no JSON, the store's revision is a header.
+const REVISION: HeaderName = HeaderName::from_static("duorum-revision");
+
+/// The endpoint.
+pub(super) async fn get(app: State, request: Request) -> Response {
+    let result = read(&app, &request.into_parts().0).await;
+    app.answer(result)
+}
+
+async fn read(app: &App, request: &Parts) -> Result<Response, ApiError> {
+    let key = key::from_path(&request.uri)?;
+    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
+    let raw = parameters.flag("raw")?;
+    let at = parameters.revision("revision")?;
+    let (consistency, timeout) = (parameters.consistency()?, parameters.timeout()?);
+    app.handle.barrier(consistency, timeout).await?;
+    app.handle.metrics().ranges.inc();
+    let found = app.locate(&key, at)?;
+    if raw
+        && let Some(mod_revision) = found.located.mod_revision()
+        && is_known(&request.headers, mod_revision)
+    {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        tag(response.headers_mut(), mod_revision, found.revision);
+        return Ok(response);
+    }
+    let (key_value, revision) = app.fetch(&key, at, found)?;
+    let key_value = key_value.ok_or_else(|| key::not_found(&key, at))?;
+    Ok(if raw { to_raw(key_value, revision) } else { to_json(&key_value, revision) })
+}
+
+fn to_json(key_value: &KeyValue, revision: Revision) -> Response {
+    let mut out = Vec::with_capacity(128 + key_value.key.len() + key_value.value.len() * 9 / 8);
+    out.push(b'{');
+    json::key_value_members(&mut out, key_value, Shown::Whole);
+    json::end(&mut out, revision);
+    answer::json(StatusCode::OK, out)
+}
+
+fn to_raw(key_value: KeyValue, revision: Revision) -> Response {
+    let content_type = HeaderValue::from_static("application/octet-stream");
+    let mut response = answer::bytes(StatusCode::OK, content_type, key_value.value);
+    // A browser shall not take what somebody stored for a page.
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    tag(response.headers_mut(), key_value.mod_revision, revision);
+    response
+}
+
+fn tag(headers: &mut HeaderMap, mod_revision: Revision, revision: Revision) {
+    let etag = HeaderValue::from_str(&format!("\"{mod_revision}\"")).expect("digits and quotes");
+    headers.insert(header::ETAG, etag);
+    headers.insert(REVISION, HeaderValue::from(revision.0));
+}
+
+/// Whether the client says in If-None-Match that it has this version already.
+fn is_known(headers: &HeaderMap, mod_revision: Revision) -> bool {
+    let expected = format!("\"{mod_revision}\"");
+    headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+        value.to_str().is_ok_and(|value| {
+            value
+                .split(',')
+                .map(str::trim)
+                .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == expected)
+        })
+    })
+}

@@ -1,0 +1,121 @@
+//! `GET /livez`, `/readyz` and `/health`: is the process alive, should it get requests, is all
+//! well?
+//!
+//! ```text
+//! $ curl localhost:2379/health
+//! {"health":"true","reason":"","revision":7}
+//! ```
+//!
+//! They tell the truth: a node that can not confirm a read with a quorum is alive but neither ready
+//! nor healthy, whatever it believes of itself. `/health` has etcd's form.
+
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::response::Response;
+use consensus::Leadership;
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::parameters::Parameters;
+use super::{App, State, answer};
+use crate::node::handle::Consistency;
+
+/// How long a probe takes at most when the request does not say: somebody waits for it.
+const PROBE_TIME_DEFAULT: Duration = Duration::from_secs(1);
+
+/// The answer of `/health`.
+#[derive(Debug, Serialize)]
+struct Health {
+    /// `"true"` or `"false"`: text, as etcd has it.
+    health: &'static str,
+    reason: String,
+    revision: u64,
+}
+
+/// The answer of `/livez`.
+#[derive(Debug, Serialize)]
+struct Alive {
+    alive: bool,
+    revision: u64,
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Serialize)]
+struct Ready {
+    ready: bool,
+    checks: Vec<Check>,
+    revision: u64,
+}
+
+/// One thing that must be so.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    /// What is wrong.
+    reason: Option<String>,
+}
+
+/// The endpoint `/livez`. That it answers is the answer.
+pub(super) async fn livez(app: State, request: Request) -> Response {
+    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| {
+        answer::serialized(StatusCode::OK, &Alive { alive: true, revision: app.revision().0 })
+    });
+    app.answer(result)
+}
+
+/// The endpoint `/readyz`.
+pub(super) async fn readyz(app: State, request: Request) -> Response {
+    let result = check(&app, &request.into_parts().0).await.map(|checks| {
+        let ready = checks.iter().all(|check| check.ok);
+        let answer = Ready { ready, checks, revision: app.revision().0 };
+        answer::serialized(status(ready), &answer)
+    });
+    app.answer(result)
+}
+
+/// The endpoint `/health`.
+pub(super) async fn health(app: State, request: Request) -> Response {
+    let result = check(&app, &request.into_parts().0).await.map(|checks| {
+        let reasons: Vec<_> = checks.into_iter().filter_map(|check| check.reason).collect();
+        let healthy = reasons.is_empty();
+        let answer = Health {
+            health: if healthy { "true" } else { "false" },
+            reason: reasons.join("; "),
+            revision: app.revision().0,
+        };
+        answer::serialized(status(healthy), &answer)
+    });
+    app.answer(result)
+}
+
+fn status(well: bool) -> StatusCode {
+    if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+async fn check(app: &App, request: &Parts) -> Result<Vec<Check>, ApiError> {
+    let parameters = Parameters::parse(request.uri.query(), &["timeout"])?;
+    let longest = Duration::from_secs(60);
+    let timeout = parameters.duration("timeout", Duration::from_millis(1), longest)?;
+    let timeout = timeout.unwrap_or(PROBE_TIME_DEFAULT);
+    let status = app.handle.status();
+    let leader = match status.consensus.leadership {
+        Leadership::None => Err("no leader is known".to_owned()),
+        _ => Ok(()),
+    };
+    let trouble = status.trouble.clone().map_or(Ok(()), Err);
+    // Without a leader the read would only take its time to fail.
+    let quorum = match leader {
+        Err(_) => Err("a read can not be confirmed without a leader".to_owned()),
+        Ok(()) => app
+            .handle
+            .barrier(Consistency::Linearizable, timeout)
+            .await
+            .map_err(|failure| ApiError::from(failure).message),
+    };
+    let checks = [("leader", leader), ("storage", trouble), ("quorum_read", quorum)];
+    Ok(checks.map(|(name, result)| Check { name, ok: result.is_ok(), reason: result.err() }).into())
+}

@@ -1,0 +1,203 @@
+//! The accept loop: where connections come in, are bounded, and end.
+//!
+//! `axum::serve` sets no NODELAY and has no timeouts, so connections are served by hyper directly.
+//! Each has bounded buffers, a bounded time for the head of a request (waiting for the next one
+//! included) and is one of a bounded number. What is not HTTP at all gets hyper's bare 400, 414 or
+//! 431 and the end of the connection.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use super::error::{ApiError, ErrorName};
+use super::{App, Limits, routes};
+use crate::node::handle::NodeHandle;
+
+/// The most that hyper buffers of one connection in each direction: the longest head of a request.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// How long to wait after the system had no descriptor left for a connection.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// How long at most.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How many surplus connections are told so at a time; any more are closed without a word.
+const REFUSALS_MAX: usize = 64;
+/// How long a surplus connection has to take its answer.
+const REFUSAL_TIME_MAX: Duration = Duration::from_millis(500);
+/// After how much silence the system asks whether the other end is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// A bound address with the API behind it.
+pub struct Listener {
+    listener: TcpListener,
+    app: Arc<App>,
+}
+
+impl Listener {
+    /// Binds an address. Port 0 takes any free one.
+    ///
+    /// # Errors
+    /// When the address can not be bound.
+    pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+        TcpListener::bind(address).await
+    }
+
+    /// The API of a node on a bound listener. It stops when `stop` turns true.
+    #[must_use]
+    pub fn new(
+        listener: TcpListener,
+        handle: NodeHandle,
+        limits: Limits,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self { listener, app: Arc::new(App::new(handle, limits, stop)) }
+    }
+
+    /// Serves until told to stop; then idle connections are closed, and requests under way may go
+    /// on for a while.
+    pub async fn run(self) {
+        let Self { listener, app } = self;
+        let places = Arc::new(Semaphore::new(app.limits.connections_max));
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let router = routes::router(app.clone());
+        let metrics = app.handle.metrics().clone();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = app.stopped() => break,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    pause = PAUSE_MIN;
+                    if let Ok(place) = places.clone().try_acquire_owned() {
+                        metrics.http_connections_accepted.inc();
+                        tokio::spawn(serve(stream, app.clone(), router.clone(), place));
+                    } else {
+                        metrics.http_connections_refused.inc();
+                        if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                            tokio::spawn(refuse(stream, app.clone(), permit));
+                        }
+                    }
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!("no client connection can be accepted for {pause:?}: {error}");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+        drop(listener);
+        let all = u32::try_from(app.limits.connections_max).unwrap_or(u32::MAX);
+        // Every connection gives its place back when it ends.
+        if timeout(app.limits.stop_timeout + PAUSE_MAX, places.acquire_many(all)).await.is_err() {
+            tracing::warn!("some requests were still under way when the node stopped");
+        }
+    }
+}
+
+/// Whether an accept failed because of the connection that was to be accepted, as when its client
+/// gave up waiting.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn serve(stream: TcpStream, app: Arc<App>, router: Router, place: OwnedSemaphorePermit) {
+    if let Err(error) = prepare(&stream) {
+        tracing::debug!("a client connection broke at once: {error}");
+        return;
+    }
+    let open = &app.handle.metrics().http_connections_open;
+    open.inc();
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let (app, router) = (app.clone(), router.clone());
+        async move {
+            let route = routes::route_name(request.method(), request.uri().path());
+            let result: Result<_, Infallible> = router.call(request).await;
+            result.map(|mut response| {
+                app.sign(response.headers_mut());
+                app.handle.metrics().http_answered(route, response.status().as_u16());
+                response
+            })
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.limits.read_timeout)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = app.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(app.limits.stop_timeout, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        // Clients vanish, send garbage and take their time: that is their business.
+        tracing::debug!("a client connection ended: {error}");
+    }
+    open.dec();
+    drop(place);
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+    rustix::net::sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    Ok(())
+}
+
+/// Tells a client that there are too many, and takes what it sends for a moment, so that the answer
+/// is not lost in a reset.
+async fn refuse(mut stream: TcpStream, app: Arc<App>, permit: OwnedSemaphorePermit) {
+    let error = ApiError::new(
+        ErrorName::TooManyConnections,
+        format!(
+            "this node has {} connections, as many as it takes; nothing happened. Try again \
+             after a moment, or ask another node",
+            app.limits.connections_max
+        ),
+    );
+    let body = error.to_json(app.revision());
+    let head = format!(
+        "HTTP/1.1 {} Service Unavailable\r\ncontent-type: application/json\r\nretry-after: \
+         1\r\nduorum-node: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        error.name.status().as_u16(),
+        app.handle.facts().id.0,
+        body.len()
+    );
+    let tell = async {
+        stream.write_all(&[head.as_bytes(), &body].concat()).await?;
+        stream.shutdown().await?;
+        let mut thrown_away = [0; 1024];
+        while stream.read(&mut thrown_away).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // What becomes of it is the client's business.
+    let _ = timeout(REFUSAL_TIME_MAX, tell).await;
+    drop(permit);
+}

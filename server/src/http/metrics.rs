@@ -1,0 +1,23 @@
+//! `GET /metrics`: counters, gauges and histograms for Prometheus.
+//!
+//! ```text
+//! $ curl localhost:2379/metrics
+//! ```
+
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+
+use super::parameters::Parameters;
+use super::{State, answer};
+use crate::metrics::CONTENT_TYPE;
+
+/// The endpoint.
+pub(super) async fn metrics(app: State, request: Request) -> Response {
+    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| {
+        let text = app.handle.metrics().render(&app.handle);
+        answer::bytes(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), text.into())
+    });
+    app.answer(result)
+}

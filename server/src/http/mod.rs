@@ -1,0 +1,109 @@
+//! The HTTP API `/v1`: one endpoint a file, each with its request, its answer and a line of curl.
+//!
+//! This is the only place that knows HTTP and JSON. Requests come in through our own accept loop
+//! ([`listener`]), are routed by axum, parsed strictly ([`parameters`], [`body`]), and answered
+//! from one buffer of JSON written by hand ([`json`], [`answer`]). Whatever goes wrong is in one
+//! table ([`error`]).
+//!
+//! A read costs a barrier, which says that this node is fresh enough, and then a look at the state
+//! machine under its lock, which says where the row is; the row is fetched when the lock is free.
+//!
+//! It is not: a place that retries. What became of a request is said once, and whether that is
+//! definite.
+
+mod agree;
+mod answer;
+mod body;
+mod cluster;
+mod compact;
+mod delete;
+pub mod error;
+mod get;
+mod health;
+mod json;
+mod key;
+mod listener;
+mod metrics;
+mod parameters;
+mod put;
+mod range;
+mod read;
+mod routes;
+mod status;
+mod version;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::HeaderValue;
+use kvcore::Revision;
+use tokio::sync::watch as signal;
+
+pub use self::listener::Listener;
+use crate::node::handle::NodeHandle;
+
+/// The bounds of what clients may ask of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest value, in bytes.
+    pub value_bytes_max: usize,
+    /// The most client connections at a time.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, waiting for it included, and again
+    /// for its body.
+    pub read_timeout: Duration,
+    /// How long requests that are under way may go on when the node stops.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            value_bytes_max: 1 << 20,
+            connections_max: 16_384,
+            read_timeout: Duration::from_secs(60),
+            stop_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// What every request is handled with.
+pub(crate) struct App {
+    handle: NodeHandle,
+    limits: Limits,
+    /// The revision applied here, kept to be read without subscribing anew.
+    revisions: signal::Receiver<Revision>,
+    /// Turns true when the node stops.
+    stop: signal::Receiver<bool>,
+    protocol: HeaderValue,
+    node: HeaderValue,
+}
+
+impl App {
+    pub(crate) fn new(handle: NodeHandle, limits: Limits, stop: signal::Receiver<bool>) -> Self {
+        Self {
+            revisions: handle.revisions(),
+            protocol: HeaderValue::from_static(handle.facts().protocol.name()),
+            node: HeaderValue::from(handle.facts().id.0),
+            handle,
+            limits,
+            stop,
+        }
+    }
+
+    /// Waits until the node stops.
+    async fn stopped(&self) {
+        // Whoever could say so being gone is as good as being told.
+        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
+
+    /// The store's revision here and now.
+    fn revision(&self) -> Revision {
+        *self.revisions.borrow()
+    }
+}
+
+/// The state that axum hands to every endpoint.
+type State = axum::extract::State<Arc<App>>;

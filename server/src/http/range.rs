@@ -1,0 +1,231 @@
+//! `GET /v1/kv?prefix=…` and `GET /v1/kv?from=…&to=…`: many keys, in pages.
+//!
+//! ```text
+//! $ curl 'localhost:2379/v1/kv?prefix=jobs/&limit=1'
+//! {"kvs":[{"key":"jobs/1","value":"…","create_revision":2,"mod_revision":2,"version":1}],"count":3,"more":true,"next":"7.am9icy8y","revision":7}
+//! $ curl 'localhost:2379/v1/kv?prefix=jobs/&limit=1&cursor=7.am9icy8y'
+//! ```
+//!
+//! `count` is the number of matches whatever the limit; with a cursor, from there on. A cursor
+//! remembers the revision of the first page, so all pages together are the keys of one moment.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use bytes::Bytes;
+use hyper::StatusCode;
+use kvcore::{
+    FetchError, Keys, Order, Range, RangePlanner, RangeResult, ReadError, Revision, SortBy,
+};
+
+use super::error::{ApiError, ErrorName};
+use super::json::{self, Shown};
+use super::parameters::{Parameters, impossible};
+use super::{App, State, answer, read};
+
+/// What a range may be asked with.
+const PARAMETERS: &[&str] = &[
+    "prefix",
+    "from",
+    "to",
+    "limit",
+    "cursor",
+    "order",
+    "sort",
+    "keys_only",
+    "count_only",
+    "revision",
+    "consistency",
+    "timeout",
+];
+
+/// The most keys of a page when the request does not say.
+const LIMIT_DEFAULT: u64 = 1000;
+/// The most keys of a page.
+const LIMIT_MAX: u64 = 10_000;
+/// The most keys to look at under one hold of the machine's lock.
+const STEP_KEYS_MAX: usize = 2048;
+/// Pages of up to so many keys are fetched where they are asked for; larger ones on a thread of
+/// their own, so that other requests do not wait behind them.
+const INLINE_LIMIT_MAX: u64 = 64;
+
+/// The endpoint.
+pub(super) async fn range(app: State, request: Request) -> Response {
+    let result = many(&app, &request.into_parts().0).await;
+    app.answer(result)
+}
+
+async fn many(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
+    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
+    let range = parse(&parameters)?;
+    app.handle.barrier(parameters.consistency()?, parameters.timeout()?).await?;
+    app.handle.metrics().ranges.inc();
+    let body = if range.limit.is_some_and(|limit| limit as u64 <= INLINE_LIMIT_MAX)
+        && !range.count_only
+        && range.sort == SortBy::Key
+        && app.is_small(&range)?
+    {
+        app.read_range(&range)?
+    } else {
+        let app = app.clone();
+        tokio::task::spawn_blocking(move || app.read_range(&range))
+            .await
+            .map_err(|panic| ApiError::new(ErrorName::Internal, panic.to_string()))??
+    };
+    Ok(answer::json(StatusCode::OK, body))
+}
+
+fn parse(parameters: &Parameters) -> Result<Range, ApiError> {
+    let sort = parameters
+        .choice(
+            "sort",
+            &[
+                ("key", SortBy::Key),
+                ("version", SortBy::Version),
+                ("create_revision", SortBy::CreateRevision),
+                ("mod_revision", SortBy::ModRevision),
+                ("value", SortBy::Value),
+            ],
+        )?
+        .unwrap_or_default();
+    let order = parameters
+        .choice("order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?
+        .unwrap_or_default();
+    let limit = parameters.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let mut range = Range {
+        at: parameters.revision("revision")?,
+        limit: Some(usize::try_from(limit).expect("within its bounds")),
+        order,
+        sort,
+        keys_only: parameters.flag("keys_only")?,
+        count_only: parameters.flag("count_only")?,
+        ..Range::of(parameters.keys()?.unwrap_or_else(Keys::all))
+    };
+    if let Some(text) = parameters.text("cursor")? {
+        if sort != SortBy::Key {
+            return Err(ApiError::parameter(
+                "`cursor` goes only with `sort=key`, which is the default",
+            ));
+        }
+        let cursor = Cursor::parse(&text)?;
+        if range.at.is_some_and(|at| at != cursor.at) {
+            return Err(ApiError::parameter(format!(
+                "`cursor` continues a read at revision {}, but `revision` is another one; leave \
+                 `revision` out",
+                cursor.at
+            )));
+        }
+        range.at = Some(cursor.at);
+        range.cursor = Some(cursor.key);
+    }
+    Ok(range)
+}
+
+/// Where to go on: the revision that is being read and the first key of the next page.
+#[derive(Debug, PartialEq, Eq)]
+struct Cursor {
+    at: Revision,
+    key: Bytes,
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        let parsed = text.split_once('.').and_then(|(at, key)| {
+            let at = at.parse().ok().filter(|at| *at > 0)?;
+            Some(Self { at: Revision(at), key: BASE64.decode(key).ok()?.into() })
+        });
+        parsed.ok_or_else(|| {
+            impossible("cursor", text.as_bytes(), "what the page before gave as `next`, unchanged")
+        })
+    }
+
+    fn text(&self) -> String {
+        format!("{}.{}", self.at, BASE64.encode(&self.key))
+    }
+}
+
+impl App {
+    /// Whether a range has so few keys that counting them takes no time.
+    fn is_small(&self, range: &Range) -> Result<bool, ApiError> {
+        let mut planner = RangePlanner::new(Range { count_only: true, ..range.clone() });
+        let machine = self.handle.machine().read().expect("no holder of the machine panics");
+        machine.plan_range_step(&mut planner, STEP_KEYS_MAX)?;
+        Ok(planner.is_done())
+    }
+
+    /// Reads a range and writes the answer.
+    fn read_range(&self, range: &Range) -> Result<Vec<u8>, ApiError> {
+        let (result, revision) = read::persist(|| self.try_range(range))?;
+        let revision = if range.at.is_some() { revision } else { result.at };
+        Ok(to_json(range, &result, revision))
+    }
+
+    #[expect(clippy::type_complexity, reason = "the outer error is final, the inner one is not")]
+    fn try_range(
+        &self,
+        range: &Range,
+    ) -> Result<Result<(RangeResult, Revision), FetchError>, ApiError> {
+        let mut planner = RangePlanner::new(range.clone());
+        let mut revision = Revision(0);
+        while !planner.is_done() {
+            let machine = self.handle.machine().read().expect("no holder of the machine panics");
+            match machine.plan_range_step(&mut planner, STEP_KEYS_MAX) {
+                Ok(()) => revision = machine.revision(),
+                // What was current at the first step was compacted before the last one.
+                Err(ReadError::Compacted { .. }) if range.at.is_none() => {
+                    planner = RangePlanner::new(range.clone());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let fetched = planner.finish().fetch(&**self.handle.store());
+        Ok(fetched.map(|result| (result, revision)))
+    }
+}
+
+fn to_json(range: &Range, result: &RangeResult, revision: Revision) -> Vec<u8> {
+    let bytes: usize =
+        result.key_values.iter().map(|item| 96 + item.key.len() + item.value.len()).sum();
+    let mut out = Vec::with_capacity(128 + bytes);
+    let parts = if range.keys_only { Shown::WithoutValue } else { Shown::Whole };
+    out.extend_from_slice(b"{\"kvs\":");
+    json::key_values(&mut out, &result.key_values, parts);
+    json::number_field(&mut out, "count", result.count);
+    json::field(&mut out, "more");
+    json::boolean(&mut out, result.more);
+    if let Some(key) = &result.next {
+        let next = Cursor { at: result.at, key: key.clone() };
+        json::field(&mut out, "next");
+        json::string(&mut out, &next.text());
+    }
+    json::end(&mut out, revision);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_text_and_nothing_else_is_one() {
+        let cursor = Cursor { at: Revision(7), key: Bytes::from_static(b"a/\xFF?") };
+        assert_eq!(Cursor::parse(&cursor.text()), Ok(cursor));
+        for text in ["", "7", "7.", "0.YQ", "x.YQ", "7.Y", "7.a b"] {
+            let parsed = Cursor::parse(text);
+            assert_eq!(parsed.is_ok(), text == "7.", "{text}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_can_not_be_combined_with_another_order_or_revision() {
+        let parse = |query| parse(&Parameters::parse(Some(query), PARAMETERS).expect("a query"));
+        assert!(parse("cursor=7.YQ").is_ok());
+        assert!(parse("cursor=7.YQ&revision=7").is_ok());
+        assert!(parse("cursor=7.YQ&revision=8").is_err());
+        assert!(parse("cursor=7.YQ&sort=value").is_err());
+    }
+}

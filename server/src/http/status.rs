@@ -1,0 +1,157 @@
+//! `GET /v1/status`: what this node is, knows and waits for.
+//!
+//! ```text
+//! $ curl localhost:2379/v1/status
+//! ```
+//!
+//! It is answered from what the node has at hand, without asking anybody, so it answers when
+//! nothing else does.
+
+use axum::extract::Request;
+use axum::response::Response;
+use consensus::{Leadership, NodeId, Position, Protocol};
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::parameters::Parameters;
+use super::{App, State, answer};
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct Status<'a> {
+    node: u64,
+    protocol: &'static str,
+    cluster: &'a str,
+    version: &'static str,
+    role: &'static str,
+    phase: Option<&'static str>,
+    leader: Option<u64>,
+    /// The term (Raft) or epoch (ZAB).
+    term: u64,
+    /// The last position of the log in the protocol's own words, and in the other protocol's.
+    position: &'a str,
+    position_elsewhere: String,
+    last_index: u64,
+    commit_index: u64,
+    applied_index: u64,
+    durable_index: u64,
+    last_fsync_ms: f64,
+    requests_pending: usize,
+    persists_pending: usize,
+    trouble: Option<&'a str>,
+    keys: usize,
+    compact_revision: u64,
+    store: Store,
+    peers: Vec<Peer<'a>>,
+    directory: String,
+    uptime_ms: u64,
+    revision: u64,
+}
+
+/// What the state machine holds in memory.
+#[derive(Debug, Serialize)]
+struct Store {
+    versions: usize,
+    overlay_rows: usize,
+    overlay_bytes: usize,
+    index_bytes: usize,
+    unflushed_entries: usize,
+}
+
+/// Another node.
+#[derive(Debug, Serialize)]
+struct Peer<'a> {
+    node: u64,
+    address: Option<&'a str>,
+    connected: bool,
+    /// At a leader: the last index durable there, and how many entries it is behind.
+    matched_index: Option<u64>,
+    lag_entries: Option<u64>,
+    replication: Option<&'static str>,
+    round_trip_ms: Option<f64>,
+}
+
+/// The endpoint.
+pub(super) async fn status(app: State, request: Request) -> Response {
+    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| tell(&app));
+    app.answer(result)
+}
+
+fn tell(app: &App) -> Response {
+    let (facts, status) = (app.handle.facts(), app.handle.status());
+    let statistics = {
+        let machine = app.handle.machine().read().expect("no holder of the machine panics");
+        machine.statistics()
+    };
+    let consensus = &status.consensus;
+    let peers = consensus.peers.iter().map(|peer| Peer {
+        node: peer.id.0,
+        address: facts.members.get(&peer.id).map(String::as_str),
+        connected: peer.connected,
+        matched_index: peer.matched.map(|index| index.0),
+        lag_entries: peer.matched.map(|index| consensus.last.index.0.saturating_sub(index.0)),
+        replication: peer.replication,
+        round_trip_ms: peer.round_trip.map(milliseconds),
+    });
+    let answer = Status {
+        node: facts.id.0,
+        protocol: facts.protocol.name(),
+        cluster: &facts.cluster,
+        version: env!("CARGO_PKG_VERSION"),
+        role: consensus.role,
+        phase: consensus.phase,
+        leader: leader(consensus.leadership, facts.id).map(|id| id.0),
+        term: consensus.term.0,
+        position: &status.position,
+        position_elsewhere: elsewhere(facts.protocol, consensus.last),
+        last_index: consensus.last.index.0,
+        commit_index: consensus.commit.0,
+        applied_index: status.applied.0,
+        durable_index: consensus.durable.0,
+        last_fsync_ms: milliseconds(status.last_fsync),
+        requests_pending: status.requests_pending,
+        persists_pending: status.persists_pending,
+        trouble: status.trouble.as_deref(),
+        keys: statistics.keys,
+        compact_revision: statistics.compacted.0,
+        store: Store {
+            versions: statistics.versions,
+            overlay_rows: statistics.overlay_rows,
+            overlay_bytes: statistics.overlay_bytes,
+            index_bytes: statistics.index_bytes,
+            unflushed_entries: statistics.unflushed_entries,
+        },
+        peers: peers.collect(),
+        directory: format!("{:032x}", facts.directory),
+        uptime_ms: u64::try_from(facts.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        revision: statistics.revision.0,
+    };
+    answer::serialized(StatusCode::OK, &answer)
+}
+
+/// The leader that a node knows, perhaps itself.
+pub(super) fn leader(leadership: Leadership, own: NodeId) -> Option<NodeId> {
+    match leadership {
+        Leadership::None => None,
+        Leadership::Following { leader, .. } => Some(leader),
+        Leadership::Established { .. } => Some(own),
+    }
+}
+
+/// The bridge to the other protocol: how it would speak of this position. ZAB's counter starts anew
+/// in each epoch, which Raft's index does not, so the two can not be the same number.
+fn elsewhere(protocol: Protocol, position: Position) -> String {
+    let Position { term, index } = position;
+    match protocol {
+        Protocol::Zab => format!("Raft would say term={term} index={index}"),
+        Protocol::Raft => {
+            format!("ZAB would say epoch={term}, entry {index} of all epochs together")
+        }
+        Protocol::Null => format!("Raft would say term={term} index={index}"),
+    }
+}
+
+/// Milliseconds with three decimals.
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,39 @@
+//! `GET /version`: which version of which server this is.
+//!
+//! ```text
+//! $ curl localhost:2379/version
+//! ```
+
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::parameters::Parameters;
+use super::{State, answer};
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct Version {
+    server: &'static str,
+    version: &'static str,
+    /// The version of the API.
+    api: &'static str,
+    protocol: &'static str,
+    revision: u64,
+}
+
+/// The endpoint.
+pub(super) async fn version(app: State, request: Request) -> Response {
+    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| {
+        let answer = Version {
+            server: "duorum",
+            version: env!("CARGO_PKG_VERSION"),
+            api: "v1",
+            protocol: app.handle.facts().protocol.name(),
+            revision: app.revision().0,
+        };
+        answer::serialized(StatusCode::OK, &answer)
+    });
+    app.answer(result)
+}

@@ -1,0 +1,133 @@
+//! `GET /v1/watch?key=…` or `?prefix=…`: every change from a revision on, as it happens.
+//!
+//! ```text
+//! $ curl -N 'localhost:2379/v1/watch?prefix=jobs/'
+//! {"revision":7,"started":true}
+//! {"revision":8,"events":[{"type":"put","kv":{"key":"jobs/4","value":"…","create_revision":8,"mod_revision":8,"version":1}}]}
+//! ```
+//!
+//! A line is one whole revision. Without `from_revision` the watch begins after a read barrier, and
+//! its first line says where. `Accept: text/event-stream` gives the same lines as server-sent
+//! events, whose id is the revision: a browser that lost its connection goes on where it was.
+//!
+//! A watch is a revision from which it goes on, and nothing else: what a slow client has not taken
+//! yet is not kept for it but read when it is taken. So it holds up no write and grows no memory;
+//! at worst it falls behind compaction and ends with `compacted`.
+
+mod stream;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::response::Response;
+use hyper::HeaderMap;
+use hyper::header::{self, HeaderValue};
+use kvcore::{Keys, Revision, WatchFilter};
+use tokio::sync::mpsc;
+
+use self::stream::{Lines, StreamBody, Watcher};
+use super::State;
+use super::error::{ApiError, ErrorName};
+use super::parameters::{Parameters, excerpt};
+
+/// What a watch may be asked with.
+const PARAMETERS: &[&str] = &[
+    "key",
+    "prefix",
+    "from",
+    "to",
+    "from_revision",
+    "filter",
+    "prev",
+    "progress",
+    "once",
+    "consistency",
+    "timeout",
+];
+
+/// How often a client may ask for bookmarks.
+const PROGRESS_MIN: Duration = Duration::from_millis(100);
+/// How seldom.
+const PROGRESS_MAX: Duration = Duration::from_secs(3600);
+
+/// The endpoint.
+pub(super) async fn watch(app: State, request: Request) -> Response {
+    let result = begin(&app, &request.into_parts().0).await;
+    app.answer(result)
+}
+
+async fn begin(app: &State, request: &Parts) -> Result<Response, ApiError> {
+    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
+    let headers = &request.headers;
+    let lines = if accepts_events(headers) { Lines::ServerSentEvents } else { Lines::Json };
+    let filter = parse_filter(&parameters)?;
+    let progress = parameters.duration("progress", PROGRESS_MIN, PROGRESS_MAX)?;
+    let once = parameters.flag("once")?;
+    let (consistency, timeout) = (parameters.consistency()?, parameters.timeout()?);
+    let asked = match last_event_id(headers)? {
+        // A browser repeats the query of the first time, so what it saw last counts more.
+        Some(seen) => Some(Revision(seen.saturating_add(1))),
+        None => parameters.revision("from_revision")?,
+    };
+    let started = match asked {
+        Some(_) => app.revision(),
+        None => {
+            app.handle.barrier(consistency, timeout).await?;
+            app.revision()
+        }
+    };
+    let next = asked.unwrap_or(Revision(started.0 + 1));
+    let (sender, receiver) = mpsc::channel(1);
+    let watcher = Watcher { app: app.0.clone(), filter, next, once, progress, lines, sender };
+    tokio::spawn(watcher.run(started));
+    let mut response = Response::new(Body::new(StreamBody::new(receiver)));
+    let content_type = match lines {
+        Lines::Json => HeaderValue::from_static("application/x-ndjson"),
+        Lines::ServerSentEvents => HeaderValue::from_static("text/event-stream"),
+    };
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn parse_filter(parameters: &Parameters) -> Result<WatchFilter, ApiError> {
+    let keys = match (parameters.bytes("key"), parameters.keys()?) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::parameter(
+                "`key` is given together with `prefix`, `from` or `to`; give one of them",
+            ));
+        }
+        (Some(key), None) if key.is_empty() => {
+            return Err(ApiError::new(
+                ErrorName::KeyEmpty,
+                "`key` is empty; to watch all keys, leave it out",
+            ));
+        }
+        (Some(key), None) => Keys::One(key),
+        (None, keys) => keys.unwrap_or_else(Keys::all),
+    };
+    let (puts, deletes) = parameters
+        .choice("filter", &[("put", (true, false)), ("delete", (false, true))])?
+        .unwrap_or((true, true));
+    Ok(WatchFilter { keys, puts, deletes, previous: parameters.flag("prev")? })
+}
+
+fn accepts_events(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|value| {
+        value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("text/event-stream"))
+    })
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    parsed.map(Some).ok_or_else(|| {
+        ApiError::parameter(format!(
+            "the header Last-Event-ID is `{}`; allowed: the id of an event of this watch, a \
+             revision",
+            excerpt(value.as_bytes())
+        ))
+    })
+}

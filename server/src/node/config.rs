@@ -1,0 +1,80 @@
+//! What a node is started with.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use consensus::{NodeId, Protocol};
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// This node's number.
+    pub id: NodeId,
+    /// The protocol that the whole cluster runs.
+    pub protocol: Protocol,
+    /// The cluster's name: nodes of another cluster are turned away.
+    pub cluster_name: String,
+    /// The peer address of every node, this one included.
+    pub members: BTreeMap<NodeId, String>,
+    /// Where to listen for peers. Port 0 takes any free one.
+    pub peer_address: SocketAddr,
+    /// Where everything durable lives.
+    pub data_directory: PathBuf,
+    /// How often a leader gives a sign of life.
+    pub heartbeat_interval: Duration,
+    /// How long a leader may be silent before it is suspected.
+    pub election_timeout: Duration,
+    /// The most that randomness adds to a wait before a campaign.
+    pub election_jitter: Duration,
+    /// ZAB: how long to wait for a better vote once a quorum agrees.
+    pub finalize_wait: Duration,
+    /// Compact automatically so that about this many revisions stay readable.
+    pub retain_revisions: Option<u64>,
+    /// The memory that the store may use for its pages.
+    pub store_cache_bytes: usize,
+    /// The most requests of clients that may wait at once.
+    pub requests_pending_max: usize,
+}
+
+impl NodeConfig {
+    /// The defaults for a node of this cluster.
+    #[must_use]
+    pub fn new(
+        id: NodeId,
+        protocol: Protocol,
+        members: BTreeMap<NodeId, String>,
+        peer_address: SocketAddr,
+        data_directory: PathBuf,
+    ) -> Self {
+        let settings = consensus::Settings::new(id, []);
+        Self {
+            id,
+            protocol,
+            cluster_name: "duorum".to_owned(),
+            members,
+            peer_address,
+            data_directory,
+            heartbeat_interval: settings.heartbeat_interval,
+            election_timeout: settings.election_timeout,
+            election_jitter: settings.election_jitter,
+            finalize_wait: settings.finalize_wait,
+            retain_revisions: Some(100_000),
+            store_cache_bytes: 32 << 20,
+            requests_pending_max: 10_000,
+        }
+    }
+
+    /// What the protocol is started with.
+    pub(crate) fn settings(&self, seed: u64) -> consensus::Settings {
+        consensus::Settings {
+            seed,
+            heartbeat_interval: self.heartbeat_interval,
+            election_timeout: self.election_timeout,
+            election_jitter: self.election_jitter,
+            finalize_wait: self.finalize_wait,
+            ..consensus::Settings::new(self.id, self.members.keys().copied())
+        }
+    }
+}

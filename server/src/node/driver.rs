@@ -1,0 +1,347 @@
+//! The consensus loop: takes what happened, steps the replica, carries out what it asks for.
+//!
+//! The loop waits for nothing but its inbox and the clock. Writing the log, applying, fetching old
+//! entries and flushing the store each have a thread of their own and report back to the inbox.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc as thread_channel;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use consensus::codec::Wire;
+use consensus::{
+    Consensus, Entry, Event, Fetch, FetchPurpose, Generation, Index, Leadership, Message, NodeId,
+    Persist, PersistSequence, Time,
+};
+use kvcore::Revision;
+use kvcore::replica::{PeerMessage, Replica, ReplicaEffects, ReplicaInput};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::handle::NodeStatus;
+use super::shared::{ClientInput, Ended, Shared};
+use super::transport::{FrameKind, put_frame};
+use crate::metrics::MessageLabel;
+
+/// The inputs taken in one round, so that a flood does not put off the effects.
+const ROUND_INPUTS_MAX: usize = 4096;
+/// How many inputs may wait; clients are refused beyond, peers are not read from.
+pub(crate) const INBOX_INPUTS_MAX: usize = 65_536;
+/// The timers fired in one round.
+const ROUND_TIMERS_MAX: usize = 16;
+/// How old the published status may be while things change quickly.
+const STATUS_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Everything that the loop hears of.
+pub(crate) enum DriverInput<M> {
+    Client(ClientInput),
+    PeerConnected { peer: NodeId, generation: Generation, outgoing: mpsc::Sender<Bytes> },
+    Received { peer: NodeId, generation: Generation, message: PeerMessage<M> },
+    Persisted(PersistSequence),
+    Applied { index: Index, revision: Revision, compacted: Revision },
+    Fetched { purpose: FetchPurpose, entries: Vec<Entry> },
+    Stop,
+}
+
+/// Where the loop's work goes.
+pub(crate) struct Workers {
+    pub(crate) log: thread_channel::Sender<Vec<Persist>>,
+    pub(crate) applier: thread_channel::Sender<Vec<Entry>>,
+    pub(crate) fetcher: thread_channel::Sender<Fetch>,
+}
+
+/// A live connection, and what is to be sent on it at the end of the round.
+struct Link {
+    generation: Generation,
+    outgoing: mpsc::Sender<Bytes>,
+    buffer: BytesMut,
+}
+
+/// A message that waits for something to be durable.
+struct Held<M> {
+    after: PersistSequence,
+    to: NodeId,
+    generation: Generation,
+    message: M,
+}
+
+/// The consensus loop of one node.
+pub(crate) struct Driver<C: Consensus> {
+    replica: Replica<C>,
+    effects: ReplicaEffects<C::Message>,
+    inbox: mpsc::Receiver<DriverInput<C::Message>>,
+    lost: mpsc::UnboundedReceiver<(NodeId, Generation)>,
+    workers: Workers,
+    shared: Arc<Shared>,
+    links: BTreeMap<NodeId, Link>,
+    /// The last connection to each peer that is known to be gone.
+    gone: BTreeMap<NodeId, Generation>,
+    held: VecDeque<Held<C::Message>>,
+    durable: PersistSequence,
+    persists_asked: PersistSequence,
+    applied: Index,
+    leader: Option<NodeId>,
+    status_due: Option<Time>,
+    status_published: Time,
+}
+
+impl<C: Consensus> Driver<C> {
+    pub(crate) fn new(
+        replica: Replica<C>,
+        inbox: mpsc::Receiver<DriverInput<C::Message>>,
+        lost: mpsc::UnboundedReceiver<(NodeId, Generation)>,
+        workers: Workers,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            applied: replica.core().view().log.applied(),
+            replica,
+            effects: ReplicaEffects::default(),
+            inbox,
+            lost,
+            workers,
+            shared,
+            links: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            held: VecDeque::new(),
+            durable: PersistSequence(0),
+            persists_asked: PersistSequence(0),
+            leader: None,
+            status_due: None,
+            status_published: Time::default(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) async fn run(mut self) {
+        let mut inputs = Vec::with_capacity(ROUND_INPUTS_MAX);
+        loop {
+            if !self.round(&mut inputs) {
+                return;
+            }
+            let timer = self.effects.deadline.map(|(due, _)| due);
+            let wake_at = timer.into_iter().chain(self.status_due).min();
+            let wake_at = wake_at.map(|time| self.shared.clock.instant(time).into());
+            let asleep = async move {
+                match wake_at {
+                    Some(instant) => tokio::time::sleep_until(instant).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some((peer, generation)) = self.lost.recv() => self.peer_lost(peer, generation),
+                _ = self.inbox.recv_many(&mut inputs, ROUND_INPUTS_MAX) => {}
+                () = asleep => {}
+            }
+        }
+    }
+
+    /// Takes the inputs, fires the timers that are due, and carries out what follows. Returns
+    /// whether to go on.
+    fn round(&mut self, inputs: &mut Vec<DriverInput<C::Message>>) -> bool {
+        let now = self.shared.clock.now();
+        for input in inputs.drain(..) {
+            let input = match input {
+                DriverInput::Client(ClientInput::Write { request, envelope, deadline }) => {
+                    ReplicaInput::Write { request, envelope, deadline }
+                }
+                DriverInput::Client(ClientInput::Read { request, confirmed, deadline }) => {
+                    ReplicaInput::Read { request, confirmed, deadline }
+                }
+                DriverInput::Received { peer, generation, message } => {
+                    self.count_received(&message);
+                    ReplicaInput::Received { peer, generation, message }
+                }
+                DriverInput::Persisted(sequence) => {
+                    self.durable = self.durable.max(sequence);
+                    ReplicaInput::Persisted(sequence)
+                }
+                DriverInput::Applied { index, revision, compacted } => {
+                    self.applied = index;
+                    ReplicaInput::Applied { index, revision, compacted }
+                }
+                DriverInput::Fetched { purpose, entries } => {
+                    ReplicaInput::Fetched { purpose, entries }
+                }
+                DriverInput::PeerConnected { peer, generation, outgoing } => {
+                    if self.gone.get(&peer).is_some_and(|&gone| gone >= generation) {
+                        continue;
+                    }
+                    self.forget_messages_to(peer);
+                    let buffer = BytesMut::new();
+                    self.links.insert(peer, Link { generation, outgoing, buffer });
+                    ReplicaInput::PeerConnected { peer, generation }
+                }
+                DriverInput::Stop => return false,
+            };
+            self.replica.step(now, input, &mut self.effects);
+        }
+        for _ in 0..ROUND_TIMERS_MAX {
+            match self.effects.deadline {
+                Some((due, timer)) if due <= now.time => {
+                    self.replica.step(now, ReplicaInput::Timer(timer), &mut self.effects);
+                }
+                _ => break,
+            }
+        }
+        self.replica.step(now, ReplicaInput::Flush, &mut self.effects);
+        self.carry_out();
+        self.publish_status(now.time);
+        true
+    }
+
+    fn peer_lost(&mut self, peer: NodeId, generation: Generation) {
+        let gone = self.gone.entry(peer).or_default();
+        *gone = (*gone).max(generation);
+        if self.links.get(&peer).is_some_and(|link| link.generation == generation) {
+            self.links.remove(&peer);
+            self.forget_messages_to(peer);
+        }
+        let now = self.shared.clock.now();
+        self.replica.step(now, ReplicaInput::PeerLost { peer, generation }, &mut self.effects);
+    }
+
+    /// What this round said to a peer belongs to the connection that is gone now.
+    fn forget_messages_to(&mut self, peer: NodeId) {
+        self.effects.consensus.messages.retain(|outbound| outbound.to != peer);
+        self.effects.messages.retain(|&(to, _)| to != peer);
+    }
+
+    fn carry_out(&mut self) {
+        let effects = &mut self.effects.consensus;
+        if let Some(last) = effects.persists.last() {
+            self.persists_asked = last.sequence;
+            // A worker that is gone has failed, and the node with it: the failure is reported there.
+            let _ = self.workers.log.send(std::mem::take(&mut effects.persists));
+        }
+        self.release_held();
+        for outbound in std::mem::take(&mut self.effects.consensus.messages) {
+            let Some(link) = self.links.get(&outbound.to) else { continue };
+            if outbound.after <= self.durable {
+                self.put_message(outbound.to, PeerMessage::Consensus(outbound.message));
+            } else {
+                let (after, to, generation) = (outbound.after, outbound.to, link.generation);
+                self.held.push_back(Held { after, to, generation, message: outbound.message });
+            }
+        }
+        for (to, message) in std::mem::take(&mut self.effects.messages) {
+            self.put_message(to, PeerMessage::Replica(message));
+        }
+        self.send_buffers();
+        let effects = &mut self.effects.consensus;
+        if !effects.deliveries.is_empty() {
+            let _ = self.workers.applier.send(std::mem::take(&mut effects.deliveries));
+        }
+        for fetch in effects.fetches.drain(..) {
+            let _ = self.workers.fetcher.send(fetch);
+        }
+        if !self.effects.conclusions.is_empty() {
+            let conclusions = self.effects.conclusions.drain(..);
+            self.shared.end(conclusions.map(|(request, end)| (request, Ended::from(end))));
+        }
+        let durable = self.replica.core().view().log.durable();
+        self.shared.durable.store(durable.0, Ordering::Release);
+        for event in std::mem::take(&mut self.effects.consensus.events) {
+            self.tell(&event);
+        }
+        self.effects.clear();
+    }
+
+    /// Sends what waited for something that is durable now, unless its connection is gone.
+    ///
+    /// Tags need not grow along the queue, but nearly always do: it is scanned only while the front
+    /// is ready, and whatever stands behind an unready front keeps its order.
+    fn release_held(&mut self) {
+        while self.held.front().is_some_and(|held| held.after <= self.durable) {
+            let held = self.held.pop_front().expect("looked at just now");
+            let current = self.links.get(&held.to).map(|link| link.generation);
+            if current == Some(held.generation) {
+                self.put_message(held.to, PeerMessage::Consensus(held.message));
+            }
+        }
+    }
+
+    fn put_message(&mut self, to: NodeId, message: PeerMessage<C::Message>) {
+        let Some(link) = self.links.get_mut(&to) else { return };
+        let (name, weight) = name_and_weight(&message);
+        let metrics = &self.shared.metrics;
+        metrics.messages_sent.get_or_create(&MessageLabel { message: name }).inc_by(weight);
+        metrics.frames_sent.inc();
+        put_frame(&mut link.buffer, FrameKind::Message, |out| message.encode(out));
+    }
+
+    fn send_buffers(&mut self) {
+        for (peer, link) in &mut self.links {
+            if link.buffer.is_empty() {
+                continue;
+            }
+            let chunk = link.buffer.split().freeze();
+            self.shared.metrics.peer_sent_bytes.inc_by(chunk.len() as u64);
+            if link.outgoing.try_send(chunk).is_err() {
+                // Leaving out a frame would break the order that the protocols rely on, so the
+                // connection must end: its task sees the channel close.
+                warn!("peer {} takes no more frames: its connection is given up", peer.0);
+                let (closed, _) = mpsc::channel(1);
+                link.outgoing = closed;
+            }
+        }
+    }
+
+    fn count_received(&self, message: &PeerMessage<C::Message>) {
+        let (name, weight) = name_and_weight(message);
+        let label = MessageLabel { message: name };
+        self.shared.metrics.messages_received.get_or_create(&label).inc_by(weight);
+    }
+
+    /// One readable line for what a person should know.
+    fn tell(&mut self, event: &Event) {
+        match event {
+            Event::Committed { .. } => {}
+            Event::LeaderSuspected { .. } | Event::Truncated { .. } => warn!("{event}"),
+            _ => info!("{event}"),
+        }
+    }
+
+    fn publish_status(&mut self, now: Time) {
+        let leader = match self.replica.leadership() {
+            Leadership::None => None,
+            Leadership::Following { leader, .. } => Some(leader),
+            Leadership::Established { .. } => Some(self.shared.facts.id),
+        };
+        let leader_changed = leader != self.leader;
+        if leader_changed && leader.is_some() {
+            self.shared.metrics.leader_changes.inc();
+        }
+        self.leader = leader;
+        let fresh_enough = now.since(self.status_published) < STATUS_INTERVAL;
+        if fresh_enough && !leader_changed {
+            self.status_due = Some(self.status_published + STATUS_INTERVAL);
+            return;
+        }
+        self.status_due = None;
+        self.status_published = now;
+        let consensus = self.replica.status();
+        let fsync_micros = self.shared.last_fsync_micros.load(Ordering::Relaxed);
+        let persists = self.persists_asked.0 - self.durable.0;
+        let status = NodeStatus {
+            position: self.replica.core().describe(consensus.last),
+            applied: self.applied,
+            last_fsync: Duration::from_micros(fsync_micros),
+            requests_pending: self.replica.requests_pending(),
+            persists_pending: usize::try_from(persists).unwrap_or(usize::MAX),
+            trouble: leader.is_none().then(|| "no leader is known".to_owned()),
+            consensus,
+        };
+        *self.shared.status.write().expect("no holder of this lock panics") = Arc::new(status);
+    }
+}
+
+fn name_and_weight<M: Message>(message: &PeerMessage<M>) -> (&'static str, u64) {
+    match message {
+        PeerMessage::Consensus(message) => (message.name(), message.weight()),
+        PeerMessage::Replica(message) => (message.name(), 1),
+    }
+}

@@ -1,0 +1,182 @@
+//! What the rest of the server knows of a running node: writes, read barriers, the state machine to
+//! read from, status, questions to the other nodes. It does not say which protocol runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use consensus::{NodeId, Position, Protocol, Status};
+pub use kvcore::replica::Failure;
+use kvcore::{Command, Machine, Outcome, Revision};
+use storage::RedbStore;
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+
+/// The state machine of a server: shared by the applier, which writes, and the readers.
+pub type SharedMachine = Arc<RwLock<Machine<Arc<RedbStore>>>>;
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// Includes every write acknowledged before the read began, confirmed by a quorum.
+    #[default]
+    Linearizable,
+    /// ZooKeeper's `sync`: as fresh as the leader's own word, not confirmed by a quorum.
+    Sync,
+    /// Whatever this node has applied.
+    Local,
+}
+
+/// A write that was applied on this node.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// What came of it; a refused condition is an outcome too.
+    pub outcome: Outcome,
+    /// The store's revision after it.
+    pub revision: Revision,
+    /// Where it stands in the log.
+    pub position: Position,
+}
+
+/// A running node. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// The facts about a node that never change while it runs.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    /// This node.
+    pub id: NodeId,
+    /// The protocol it runs.
+    pub protocol: Protocol,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The peer addresses of all nodes as configured, this one among them.
+    pub members: BTreeMap<NodeId, String>,
+    /// The random identity of the data directory.
+    pub directory: u128,
+    /// When the node started.
+    pub started: Instant,
+}
+
+/// The changing facts about a node, as of a moment ago.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// The protocol's state.
+    pub consensus: Status,
+    /// The last position in the protocol's own words: `term=3 index=42`, `zxid=0x300000029`.
+    pub position: String,
+    /// The last applied index.
+    pub applied: consensus::Index,
+    /// The duration of the last fdatasync of the log.
+    pub last_fsync: Duration,
+    /// Requests of this node's clients that wait for an answer.
+    pub requests_pending: usize,
+    /// Writes of the log that are queued or under way.
+    pub persists_pending: usize,
+    /// Why the node can not serve writes just now, if it can not: for `/readyz` and `/health`.
+    pub trouble: Option<String>,
+}
+
+/// Something to ask of the other nodes, answered from what each has applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The key's present row.
+    Key(Bytes),
+    /// The digest of the whole store at this revision, or at the node's own when `None`.
+    Digest(Option<Revision>),
+}
+
+/// A node's answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The answering node's revision.
+    pub revision: Revision,
+    /// The answering node's last applied position.
+    pub applied: Position,
+    /// The answer itself.
+    pub content: ReplyContent,
+}
+
+/// What a [`Reply`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyContent {
+    /// The key: its mod_revision, version and value; `None` when it is absent.
+    Key(Option<(Revision, u64, Bytes)>),
+    /// The digest at the revision asked for; `None` when the node is not there yet or no longer
+    /// remembers it.
+    Digest(Option<u128>),
+    /// The node could not read its store.
+    Failed,
+}
+
+pub(crate) use super::shared::Shared;
+
+impl NodeHandle {
+    /// Replicates a command and waits until this node has applied it.
+    ///
+    /// # Errors
+    /// [`Failure`] says why there is no answer and whether that is definite.
+    pub async fn write(&self, command: Command, timeout: Duration) -> Result<Written, Failure> {
+        self.shared.write(command, timeout).await
+    }
+
+    /// Waits until a read of the local state machine is as fresh as asked for.
+    ///
+    /// # Errors
+    /// [`Failure::NoLeader`], [`Failure::NoQuorum`], [`Failure::Overloaded`] or
+    /// [`Failure::ShuttingDown`]; all definite, a read changes nothing.
+    pub async fn barrier(&self, consistency: Consistency, timeout: Duration) -> Result<(), Failure> {
+        self.shared.barrier(consistency, timeout).await
+    }
+
+    /// The state machine. Hold its lock only to locate, never across an await or a store access.
+    #[must_use]
+    pub fn machine(&self) -> &SharedMachine {
+        &self.shared.machine
+    }
+
+    /// The store below the state machine, for rows that it located there.
+    #[must_use]
+    pub fn store(&self) -> &Arc<RedbStore> {
+        &self.shared.store
+    }
+
+    /// The revision applied on this node, and each change of it.
+    #[must_use]
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.shared.revisions.subscribe()
+    }
+
+    /// What never changes.
+    #[must_use]
+    pub fn facts(&self) -> &NodeFacts {
+        &self.shared.facts
+    }
+
+    /// What does. Read from a snapshot that the consensus loop refreshes after each round.
+    #[must_use]
+    pub fn status(&self) -> Arc<NodeStatus> {
+        self.shared.status()
+    }
+
+    /// Counters, gauges and histograms.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// Puts a question to every member, this node included. Those that do not answer in time, or
+    /// are not connected, have `None`.
+    pub async fn ask(
+        &self,
+        question: Question,
+        timeout: Duration,
+    ) -> BTreeMap<NodeId, Option<Reply>> {
+        self.shared.ask(question, timeout).await
+    }
+}

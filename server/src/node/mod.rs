@@ -1,0 +1,298 @@
+//! One running node: its threads, its data directory, its connections with the other nodes.
+//!
+//! ```text
+//!   clients ──▶ HTTP workers ──▶┌──────────────┐──▶ log writer ──▶ disk
+//!      ▲                        │ consensus    │      │ persisted
+//!      │   peers ◀──────────────│ thread: loop │◀─────┘
+//!      │         ──────────────▶│ and peer I/O │──▶ applier ──▶ state machine ──▶ flusher ──▶ store
+//!      │                        └──────────────┘      │ applied, answers
+//!      └──────────────────────────────────────────────┘
+//! ```
+
+pub mod config;
+pub(crate) mod driver;
+pub mod handle;
+mod open;
+pub(crate) mod shared;
+pub(crate) mod transport;
+mod workers;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc as thread_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use consensus::{Consensus, NodeId, Null, Protocol};
+use consensus_raft::Raft;
+use consensus_zab::Zab;
+use kvcore::replica::Replica;
+use storage::{RealDisk, Wal, WalReader};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use config::NodeConfig;
+use driver::{Driver, DriverInput, INBOX_INPUTS_MAX, Workers};
+use handle::NodeHandle;
+use shared::Shared;
+use transport::{Hello, Peers, accept_peers, dial_peers};
+
+/// How long a stopping node lets the requests under way come to an end.
+const STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// Why a node could not be started: what is wrong, where, and what to do.
+#[derive(Clone, Debug)]
+pub struct StartError(pub String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A node that runs until it is stopped, or until it fails.
+pub struct Node {
+    handle: NodeHandle,
+    peer_address: SocketAddr,
+    stop_driver: Box<dyn FnOnce() + Send>,
+    stop_flusher: thread_channel::Sender<()>,
+    threads: Vec<JoinHandle<()>>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl Node {
+    /// Opens the data directory and starts the node.
+    ///
+    /// # Errors
+    /// When the directory can not be used, or the peer address not be listened on.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        match config.protocol {
+            Protocol::Raft => Self::start_with::<Raft>(config).await,
+            Protocol::Zab => Self::start_with::<Zab>(config).await,
+            Protocol::Null => Self::start_with::<Null>(config).await,
+        }
+    }
+
+    async fn start_with<C: Consensus>(config: NodeConfig) -> Result<Self, StartError> {
+        let listener = listen(config.peer_address).await?;
+        let peer_address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
+        let (inbox_sender, inbox) = mpsc::channel(INBOX_INPUTS_MAX);
+        let opened = tokio::task::spawn_blocking({
+            let inbox = inbox_sender.clone();
+            move || open::open::<C>(&config, inbox)
+        });
+        let opened = opened.await.map_err(|error| StartError(error.to_string()))??;
+        let (replica, parts) = (opened.replica, opened.parts);
+        let shared = Arc::clone(&parts.shared);
+        let (failure_sender, failure) = watch::channel(None);
+        let (stop_flusher, flusher_stops) = thread_channel::channel();
+        let mut threads = Threads { failure: failure_sender, handles: Vec::new() };
+        let workers = start_workers(&mut threads, parts, &inbox_sender, flusher_stops)?;
+        start_consensus(
+            &mut threads,
+            replica,
+            inbox,
+            inbox_sender.clone(),
+            workers,
+            &shared,
+            listener,
+        )?;
+        Ok(Self {
+            handle: NodeHandle { shared },
+            peer_address,
+            stop_driver: Box::new(move || {
+                let _ = inbox_sender.try_send(DriverInput::Stop);
+            }),
+            stop_flusher,
+            threads: threads.handles,
+            failure,
+        })
+    }
+
+    /// What the rest of the server knows of the node.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        self.handle.clone()
+    }
+
+    /// Where the node listens for peers.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer_address
+    }
+
+    /// Waits until the node fails, and says why. It never recovers from a failure by itself: a disk
+    /// that lied or a violated law is nothing to go on with.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes no more requests, lets those under way end, brings the store up to date, and ends all
+    /// threads.
+    pub async fn stop(self) {
+        let shared = &self.handle.shared;
+        shared.stopping.store(true, Ordering::Relaxed);
+        let deadline = tokio::time::Instant::now() + STOP_WAIT;
+        while !shared.waiting.lock().expect("no holder of this lock panics").is_empty()
+            && tokio::time::Instant::now() < deadline
+            && self.failure.borrow().is_none()
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        (self.stop_driver)();
+        let _ = self.stop_flusher.send(());
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // One that panicked has said so already.
+                let _ = thread.join();
+            }
+        });
+        let _ = joined.await;
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        StartError(format!(
+            "cannot listen for peers on {address}: {error}; stop whatever uses that address, or \
+             choose another with --peer and in --cluster"
+        ))
+    })
+}
+
+/// The threads of a node; the first that fails says why the node must stop.
+struct Threads {
+    failure: watch::Sender<Option<String>>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn start(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let failed = FailureGuard { thread: name.to_owned(), failure: self.failure.clone() };
+        let handle = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                if let Err(problem) = work() {
+                    failed.report(problem);
+                }
+            })
+            .map_err(|error| StartError(format!("cannot start the thread {name:?}: {error}")))?;
+        self.handles.push(handle);
+        Ok(())
+    }
+}
+
+/// Reports the end of a thread that panicked.
+struct FailureGuard {
+    thread: String,
+    failure: watch::Sender<Option<String>>,
+}
+
+impl FailureGuard {
+    fn report(&self, problem: String) {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            failure.get_or_insert(problem);
+            first
+        });
+    }
+}
+
+impl Drop for FailureGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.report(format!("the thread {:?} found a law violated; see above", self.thread));
+        }
+    }
+}
+
+/// Starts the threads beside the loop; what they need was opened before.
+fn start_workers<M: Send + 'static>(
+    threads: &mut Threads,
+    parts: open::Parts,
+    inbox: &mpsc::Sender<DriverInput<M>>,
+    flusher_stops: thread_channel::Receiver<()>,
+) -> Result<Workers, StartError> {
+    let open::Parts { wal, reader, shared } = parts;
+    let (log, log_queue) = thread_channel::channel();
+    let (applier, applier_queue) = thread_channel::channel();
+    let (fetcher, fetcher_queue) = thread_channel::channel();
+    let (wanted, wanted_queue) = thread_channel::channel();
+    let (prepared, prepared_queue) = thread_channel::channel();
+    threads.start("segments", move || {
+        workers::prepare_segments(&wanted_queue, &prepared);
+        Ok(())
+    })?;
+    let (driver, its_shared): (_, Arc<Shared>) = (inbox.clone(), Arc::clone(&shared));
+    threads.start("log", move || {
+        let wal: Wal<RealDisk> = wal;
+        workers::write_log(wal, &log_queue, (&wanted, &prepared_queue), &driver, &its_shared)
+    })?;
+    let (driver, its_shared) = (inbox.clone(), Arc::clone(&shared));
+    threads.start("applier", move || workers::apply(&applier_queue, &driver, &its_shared))?;
+    let driver = inbox.clone();
+    threads.start("fetcher", move || {
+        let reader: WalReader<RealDisk> = reader;
+        workers::fetch(reader, &fetcher_queue, &driver)
+    })?;
+    threads.start("flusher", move || workers::flush(&flusher_stops, &shared))?;
+    Ok(Workers { log, applier, fetcher })
+}
+
+/// Starts the consensus thread: the loop and all peer connections, on one thread.
+fn start_consensus<C: Consensus>(
+    threads: &mut Threads,
+    replica: Replica<C>,
+    inbox: mpsc::Receiver<DriverInput<C::Message>>,
+    inbox_sender: mpsc::Sender<DriverInput<C::Message>>,
+    workers: Workers,
+    shared: &Arc<Shared>,
+    listener: TcpListener,
+) -> Result<(), StartError> {
+    let listener = listener.into_std().map_err(|error| StartError(error.to_string()))?;
+    let shared = Arc::clone(shared);
+    threads.start("consensus", move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot start the consensus runtime: {error}"))?;
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async move {
+            let listener = TcpListener::from_std(listener).map_err(|error| error.to_string())?;
+            let (lost, lost_queue) = mpsc::unbounded_channel();
+            let peers = Rc::new(Peers {
+                hello: Hello {
+                    cluster: shared.facts.cluster.clone(),
+                    protocol: shared.facts.protocol,
+                    from: shared.facts.id,
+                    to: NodeId(0),
+                    directory: shared.facts.directory,
+                },
+                members: shared.facts.members.clone(),
+                driver: inbox_sender,
+                lost,
+                shared: Arc::clone(&shared),
+                connections: RefCell::new(BTreeMap::new()),
+            });
+            tokio::task::spawn_local(accept_peers(Rc::clone(&peers), listener));
+            dial_peers(&peers);
+            Driver::new(replica, inbox, lost_queue, workers, shared).run().await;
+            Ok(())
+        })
+    })
+}

@@ -1,0 +1,177 @@
+//! Opening a data directory: the log, the store, the state machine, the replica.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use consensus::{Consensus, Index};
+use kvcore::Machine;
+use kvcore::replica::{Failure, Replica, ReplicaSettings};
+use storage::{
+    DirectoryId, Identity, RealDisk, RedbStore, RedbStoreOptions, Wal, WalOptions, WalReader,
+};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::StartError;
+use super::config::NodeConfig;
+use super::driver::DriverInput;
+use super::handle::{NodeFacts, NodeStatus};
+use super::shared::{Clock, Shared};
+use crate::metrics::Metrics;
+
+/// Bytes of entries read at once when the log is applied at start.
+const REPLAY_BYTES: usize = 4 << 20;
+
+/// A node that is ready to run.
+pub(super) struct Opened<C: Consensus> {
+    pub(super) replica: Replica<C>,
+    pub(super) parts: Parts,
+}
+
+/// What the threads beside the loop work on.
+pub(super) struct Parts {
+    pub(super) wal: Wal<RealDisk>,
+    pub(super) reader: WalReader<RealDisk>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Opens everything, applies what is known to be committed, and starts the protocol.
+pub(super) fn open<C: Consensus>(
+    config: &NodeConfig,
+    inbox: mpsc::Sender<DriverInput<C::Message>>,
+) -> Result<Opened<C>, StartError> {
+    let fail = |error: &dyn std::fmt::Display| StartError(error.to_string());
+    let directory = &config.data_directory;
+    std::fs::create_dir_all(directory).map_err(|error| {
+        StartError(format!("cannot create the data directory {}: {error}", directory.display()))
+    })?;
+    let disk = RealDisk::open(directory).map_err(|error| fail(&error))?;
+    let identity = Identity {
+        cluster: config.cluster_name.clone(),
+        node: config.id,
+        protocol: config.protocol,
+    };
+    let new_directory = DirectoryId(random()?);
+    let (wal, recovery) = Wal::open(disk.clone(), WalOptions::default(), &identity, new_directory)
+        .map_err(|error| fail(&error))?;
+    if let Some(torn) = &recovery.torn_tail {
+        warn!(
+            "{}: cut a torn write of {} bytes at offset {}; it was never acknowledged",
+            torn.location, torn.bytes, torn.offset
+        );
+    }
+    let mut options = RedbStoreOptions::new(recovery.directory);
+    options.cache_bytes = config.store_cache_bytes;
+    let store = Arc::new(RedbStore::open(&disk, options).map_err(|error| fail(&error))?);
+    let mut machine = Machine::open(Arc::clone(&store)).map_err(|error| {
+        StartError(format!(
+            "{}: {error}; remove the file store.redb there, and it is rebuilt from the log",
+            directory.display()
+        ))
+    })?;
+    let mut recovered = recovery.recovered;
+    if machine.applied().index > recovered.last {
+        return Err(StartError(format!(
+            "{}: the store has applied entry {}, but the log ends at {}: the log lost entries that \
+             were durable; restore the whole directory from a backup, or remove it and let the node \
+             start anew",
+            directory.display(),
+            machine.applied().index,
+            recovered.last
+        )));
+    }
+    // The store holds only what was committed, and may know of more than the log's own hint.
+    recovered.commit = recovered.commit.max(machine.applied().index);
+    let mut reader = wal.reader();
+    replay(&mut machine, &mut reader, recovered.commit)?;
+    let (revision, compacted) = (machine.revision(), machine.compacted());
+    info!(
+        "log: {} entries, {} known committed; store: revision {}, compacted at {}",
+        recovered.last, recovered.commit, revision, compacted
+    );
+    let clock = Clock::start();
+    let seed = u64::try_from(random()? >> 64).expect("64 of 128 bits");
+    let incarnation = u64::try_from(random()? >> 64).expect("64 of 128 bits");
+    let core = C::start(clock.now(), config.settings(seed), recovered)
+        .map_err(|error| fail(&error))?;
+    let settings = ReplicaSettings {
+        id: config.id,
+        incarnation,
+        requests_max: config.requests_pending_max,
+        request_bytes_max: 64 << 20,
+        retain_revisions: config.retain_revisions,
+    };
+    let replica = Replica::new(core, settings, revision, compacted);
+    let status = replica.status();
+    let clients = move |input| {
+        inbox.try_send(DriverInput::Client(input)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+        })
+    };
+    let shared = Arc::new(Shared {
+        facts: NodeFacts {
+            id: config.id,
+            protocol: config.protocol,
+            cluster: config.cluster_name.clone(),
+            members: config.members.clone(),
+            directory: recovery.directory.0,
+            started: Instant::now(),
+        },
+        clock,
+        incarnation,
+        clients: Box::new(clients),
+        stopping: AtomicBool::new(false),
+        status: RwLock::new(Arc::new(NodeStatus {
+            position: replica.core().describe(status.last),
+            applied: machine.applied().index,
+            last_fsync: Duration::ZERO,
+            requests_pending: 0,
+            persists_pending: 0,
+            trouble: Some("starting".to_owned()),
+            consensus: status,
+        })),
+        durable: AtomicU64::new(machine.applied().index.0),
+        machine: Arc::new(RwLock::new(machine)),
+        store,
+        metrics: Arc::new(Metrics::new()),
+        revisions: watch::Sender::new(revision),
+        last_fsync_micros: AtomicU64::new(0),
+        links: Arc::default(),
+        waiting: Mutex::new(HashMap::new()),
+        requests: AtomicU64::new(0),
+        questions: Mutex::new(HashMap::new()),
+        question_numbers: AtomicU64::new(0),
+    });
+    Ok(Opened { replica, parts: Parts { wal, reader, shared } })
+}
+
+/// Applies what the log knows to be committed and the store does not have yet.
+fn replay(
+    machine: &mut Machine<Arc<RedbStore>>,
+    reader: &mut WalReader<RealDisk>,
+    commit: Index,
+) -> Result<(), StartError> {
+    while machine.applied().index < commit {
+        let first = machine.applied().index.next();
+        let entries = reader.entries(first, commit, REPLAY_BYTES).map_err(|error| {
+            StartError(format!("cannot read the log to apply it: {error}"))
+        })?;
+        for entry in &entries {
+            machine.apply(entry).map_err(|error| StartError(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// 128 bits of the system's randomness.
+fn random() -> Result<u128, StartError> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| StartError(format!("cannot read /dev/urandom: {error}")))?;
+    Ok(u128::from_le_bytes(bytes))
+}

@@ -1,0 +1,295 @@
+//! What the threads of a node share: the requests that wait, the state machine, the live links.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use consensus::codec::Wire;
+use consensus::{Index, NodeId, Now, Time, WallTime};
+use kvcore::replica::{Conclusion, Failure};
+use kvcore::{Command, Envelope, RequestId, Revision};
+use storage::RedbStore;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::handle::{
+    Consistency, NodeFacts, NodeStatus, Question, Reply, ReplyContent, SharedMachine, Written,
+};
+use super::transport::{
+    FrameKind, Links, decode_question, decode_reply, encode_question, encode_reply, put_frame,
+};
+use crate::metrics::Metrics;
+
+/// How much later than the replica a client gives up: the replica knows what became of the request.
+const ANSWER_SLACK: Duration = Duration::from_secs(2);
+
+/// What the consensus loop takes from the clients of this node.
+#[derive(Debug)]
+pub(crate) enum ClientInput {
+    /// A write, already encoded.
+    Write { request: RequestId, envelope: Bytes, deadline: Time },
+    /// A read that waits for a barrier.
+    Read { request: RequestId, confirmed: bool, deadline: Time },
+}
+
+/// How a request of a client ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Written(Written),
+    ReadReady,
+    Failed(Failure),
+}
+
+/// The node's two clocks: the only place where they are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    pub(crate) fn now(self) -> Now {
+        let wall = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        Now { time: self.time(), wall: WallTime(wall) }
+    }
+
+    pub(crate) fn time(self) -> Time {
+        Time::default() + self.started.elapsed()
+    }
+
+    pub(crate) fn instant(self, time: Time) -> Instant {
+        self.started + Duration::from_micros(time.0)
+    }
+}
+
+/// What the threads of a node share.
+pub(crate) struct Shared {
+    pub(crate) facts: NodeFacts,
+    pub(crate) clock: Clock,
+    pub(crate) incarnation: u64,
+    pub(crate) clients: Box<dyn Fn(ClientInput) -> Result<(), Failure> + Send + Sync>,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) machine: SharedMachine,
+    pub(crate) store: Arc<RedbStore>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) revisions: watch::Sender<Revision>,
+    /// The last index known durable in the log here; the flusher never goes beyond.
+    pub(crate) durable: AtomicU64,
+    pub(crate) status: RwLock<Arc<NodeStatus>>,
+    pub(crate) last_fsync_micros: AtomicU64,
+    pub(crate) links: Links,
+    pub(crate) waiting: Mutex<HashMap<RequestId, oneshot::Sender<Ended>>>,
+    pub(crate) requests: AtomicU64,
+    pub(crate) questions: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
+    pub(crate) question_numbers: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) async fn write(
+        &self,
+        command: Command,
+        timeout: Duration,
+    ) -> Result<Written, Failure> {
+        let request = self.next_request();
+        let envelope = Envelope {
+            origin: self.facts.id,
+            incarnation: self.incarnation,
+            request,
+            command,
+        }
+        .to_bytes();
+        let deadline = self.clock.time() + timeout;
+        let input = ClientInput::Write { request, envelope, deadline };
+        match self.wait_for(request, input, timeout).await {
+            Ended::Written(written) => Ok(written),
+            Ended::Failed(failure) => {
+                self.metrics.proposals_failed.inc();
+                Err(failure)
+            }
+            Ended::ReadReady => unreachable!("a write does not end as a read"),
+        }
+    }
+
+    pub(crate) async fn barrier(
+        &self,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<(), Failure> {
+        let confirmed = match consistency {
+            Consistency::Linearizable => true,
+            Consistency::Sync => false,
+            Consistency::Local => return Ok(()),
+        };
+        let request = self.next_request();
+        let deadline = self.clock.time() + timeout;
+        let input = ClientInput::Read { request, confirmed, deadline };
+        match self.wait_for(request, input, timeout).await {
+            Ended::ReadReady => Ok(()),
+            Ended::Failed(failure) => Err(failure),
+            Ended::Written(_) => unreachable!("a read does not end as a write"),
+        }
+    }
+
+    fn next_request(&self) -> RequestId {
+        // Number 0 is for commands that nobody waits for.
+        RequestId(self.requests.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    async fn wait_for(&self, request: RequestId, input: ClientInput, timeout: Duration) -> Ended {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Ended::Failed(Failure::ShuttingDown);
+        }
+        let is_write = matches!(input, ClientInput::Write { .. });
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().expect("no holder of this lock panics").insert(request, sender);
+        let forget = ForgetOnDrop { shared: self, request };
+        if let Err(failure) = (self.clients)(input) {
+            return Ended::Failed(failure);
+        }
+        let ended = tokio::time::timeout(timeout + ANSWER_SLACK, receiver).await;
+        drop(forget);
+        match ended {
+            Ok(Ok(ended)) => ended,
+            // The loop is gone, or so late that it does not count.
+            _ if is_write => Ended::Failed(Failure::UnknownOutcome),
+            _ => Ended::Failed(Failure::NoQuorum),
+        }
+    }
+
+    /// Answers the requests that ended; a client that is gone is no matter.
+    pub(crate) fn end(&self, ended: impl Iterator<Item = (RequestId, Ended)>) {
+        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+        for (request, ended) in ended {
+            if let Some(sender) = waiting.remove(&request) {
+                let _ = sender.send(ended);
+            }
+        }
+    }
+
+    pub(crate) fn status(&self) -> Arc<NodeStatus> {
+        Arc::clone(&self.status.read().expect("no holder of this lock panics"))
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        question: Question,
+        timeout: Duration,
+    ) -> BTreeMap<NodeId, Option<Reply>> {
+        let mut replies = BTreeMap::new();
+        let mut waiting = Vec::new();
+        for &member in self.facts.members.keys() {
+            if member == self.facts.id {
+                replies.insert(member, Some(self.reply(&question)));
+            } else {
+                replies.insert(member, None);
+                waiting.extend(self.send_question(member, &question).map(|reply| (member, reply)));
+            }
+        }
+        let deadline = tokio::time::Instant::now() + timeout;
+        for (member, (number, reply)) in waiting {
+            if let Ok(Ok(reply)) = tokio::time::timeout_at(deadline, reply).await {
+                replies.insert(member, Some(reply));
+            }
+            self.questions.lock().expect("no holder of this lock panics").remove(&number);
+        }
+        replies
+    }
+
+    fn send_question(
+        &self,
+        member: NodeId,
+        question: &Question,
+    ) -> Option<(u64, oneshot::Receiver<Reply>)> {
+        let link = self.links.lock().expect("no holder of this lock panics").get(&member).cloned()?;
+        let number = self.question_numbers.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.questions.lock().expect("no holder of this lock panics").insert(number, sender);
+        let mut frame = BytesMut::new();
+        put_frame(&mut frame, FrameKind::Question, |out| encode_question(number, question, out));
+        match link.try_send(frame.freeze()) {
+            Ok(()) => Some((number, receiver)),
+            Err(_) => {
+                self.questions.lock().expect("no holder of this lock panics").remove(&number);
+                None
+            }
+        }
+    }
+
+    /// A peer asks something: it is answered at once, from what is applied here.
+    pub(crate) fn question_received(
+        &self,
+        content: Bytes,
+        outgoing: &mpsc::Sender<Bytes>,
+    ) -> Result<(), String> {
+        let (number, question) = decode_question(content).map_err(|error| error.to_string())?;
+        let reply = self.reply(&question);
+        let mut frame = BytesMut::new();
+        put_frame(&mut frame, FrameKind::Reply, |out| encode_reply(number, &reply, out));
+        // A connection that takes nothing more is about to break; the asker has a time limit.
+        let _ = outgoing.try_send(frame.freeze());
+        Ok(())
+    }
+
+    pub(crate) fn reply_received(&self, content: Bytes) -> Result<(), String> {
+        let (number, reply) = decode_reply(content).map_err(|error| error.to_string())?;
+        let asked = self.questions.lock().expect("no holder of this lock panics").remove(&number);
+        if let Some(sender) = asked {
+            let _ = sender.send(reply);
+        }
+        Ok(())
+    }
+
+    fn reply(&self, question: &Question) -> Reply {
+        let machine = self.machine.read().expect("no holder of this lock panics");
+        let (revision, applied) = (machine.revision(), machine.applied());
+        let content = match question {
+            Question::Digest(at) => {
+                let digest = machine.digest_at(at.unwrap_or(revision));
+                ReplyContent::Digest(digest.map(|digest| digest.rows))
+            }
+            Question::Key(key) => match machine.get(key, None) {
+                Ok(found) => ReplyContent::Key(
+                    found.map(|found| (found.mod_revision, found.version, found.value)),
+                ),
+                Err(_) => ReplyContent::Failed,
+            },
+        };
+        Reply { revision, applied, content }
+    }
+}
+
+/// Takes a request out of those that wait, also when its client goes away.
+struct ForgetOnDrop<'a> {
+    shared: &'a Shared,
+    request: RequestId,
+}
+
+impl Drop for ForgetOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut waiting) = self.shared.waiting.lock() {
+            waiting.remove(&self.request);
+        }
+    }
+}
+
+impl From<Conclusion> for Ended {
+    fn from(conclusion: Conclusion) -> Self {
+        match conclusion {
+            Conclusion::ReadReady => Self::ReadReady,
+            Conclusion::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}
+
+/// The last index known durable, for the flusher.
+impl Shared {
+    pub(crate) fn durable(&self) -> Index {
+        Index(self.durable.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,115 @@
+//! The greeting on a new peer connection.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use consensus::codec::{self, CodecError, Wire};
+use consensus::{NodeId, Protocol};
+
+/// The version of everything that travels between nodes.
+const VERSION: u32 = 1;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"DUORUMPR");
+
+/// Who greets, and whom it expects at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) cluster: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    /// The random number of the sender's data directory.
+    pub(crate) directory: u128,
+}
+
+impl Hello {
+    /// Whether the one who greets with `theirs` belongs here, and is the expected peer if there is
+    /// one.
+    ///
+    /// # Errors
+    /// What does not fit: what was said, and what was expected.
+    pub(crate) fn accepts(&self, theirs: &Self, expected: Option<NodeId>) -> Result<(), String> {
+        let differs = |what: &str, said: String, wanted: String| {
+            Err(format!("it says that {what} is {said}; here it is {wanted}"))
+        };
+        if theirs.cluster != self.cluster {
+            let (said, wanted) = (format!("{:?}", theirs.cluster), format!("{:?}", self.cluster));
+            return differs("its cluster", said, wanted);
+        }
+        if theirs.protocol != self.protocol {
+            return differs("its protocol", theirs.protocol.to_string(), self.protocol.to_string());
+        }
+        if theirs.to != self.from {
+            return differs("this node", theirs.to.0.to_string(), self.from.0.to_string());
+        }
+        match expected {
+            Some(expected) if theirs.from != expected => {
+                differs("its own number", theirs.from.0.to_string(), expected.0.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Wire for Hello {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(MAGIC);
+        out.put_u32_le(VERSION);
+        codec::put_bytes(out, self.cluster.as_bytes());
+        codec::put_bytes(out, self.protocol.name().as_bytes());
+        self.from.encode(out);
+        self.to.encode(out);
+        out.put_u128_le(self.directory);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
+        if codec::get_u64(input)? != MAGIC {
+            return Err(CodecError::Invalid("greeting: this is not a duorum node"));
+        }
+        if codec::get_u32(input)? != VERSION {
+            return Err(CodecError::Invalid("version of the peer protocol"));
+        }
+        let cluster = get_text(input)?;
+        let protocol = Protocol::from_name(&get_text(input)?)
+            .ok_or(CodecError::Invalid("protocol name"))?;
+        let (from, to) = (NodeId::decode(input)?, NodeId::decode(input)?);
+        let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
+        let directory = u128::from(low) | u128::from(high) << 64;
+        Ok(Self { cluster, protocol, from, to, directory })
+    }
+}
+
+fn get_text(input: &mut Bytes) -> Result<String, CodecError> {
+    String::from_utf8(codec::get_bytes(input)?.to_vec()).map_err(|_| CodecError::Invalid("text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(from: u64, to: u64) -> Hello {
+        Hello {
+            cluster: "duorum".to_owned(),
+            protocol: Protocol::Zab,
+            from: NodeId(from),
+            to: NodeId(to),
+            directory: u128::MAX - 7,
+        }
+    }
+
+    #[test]
+    fn a_greeting_survives_the_wire() {
+        let sent = hello(1, 2);
+        assert_eq!(Hello::from_bytes(sent.to_bytes()), Ok(sent));
+    }
+
+    #[test]
+    fn strangers_are_told_what_does_not_fit() {
+        let here = hello(2, 1);
+        assert_eq!(here.accepts(&hello(1, 2), Some(NodeId(1))), Ok(()));
+        let other = Hello { cluster: "other".to_owned(), ..hello(1, 2) };
+        assert!(here.accepts(&other, None).unwrap_err().contains("its cluster is \"other\""));
+        let other = Hello { protocol: Protocol::Raft, ..hello(1, 2) };
+        assert!(here.accepts(&other, None).unwrap_err().contains("raft; here it is zab"));
+        assert!(here.accepts(&hello(1, 3), None).unwrap_err().contains("this node is 3"));
+        assert!(here.accepts(&hello(3, 2), Some(NodeId(1))).unwrap_err().contains("number is 3"));
+    }
+}

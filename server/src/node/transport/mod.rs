@@ -1,0 +1,19 @@
+//! The connections between nodes: one TCP connection for each pair, both ways.
+//!
+//! The node with the larger number dials, so that two connections never cross. Both sides greet
+//! with who they are and whom they expect; anything else on the port is shown out. What travels
+//! then is frames. A connection that breaks is a new generation when it comes back, and nothing of
+//! an old generation is ever sent or acted upon.
+//!
+//! Everything here runs on the consensus thread, beside the loop that it feeds: no message waits
+//! for another thread to wake up, and none waits behind the clients.
+
+mod frame;
+mod hello;
+mod link;
+mod question;
+
+pub(crate) use frame::{FrameKind, put_frame};
+pub(crate) use hello::Hello;
+pub(crate) use link::{Links, Peers, accept_peers, dial_peers};
+pub(crate) use question::{decode_question, decode_reply, encode_question, encode_reply};

@@ -1,0 +1,170 @@
+//! The threads beside the consensus loop: the log writer, the applier, the fetcher, the flusher.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use consensus::{Entry, Fetch, Persist};
+use kvcore::RequestId;
+use storage::{RealDisk, SpareRequest, SpareSegment, Wal, WalError, WalReader};
+use tokio::sync::mpsc;
+
+use super::driver::DriverInput;
+use super::handle::Written;
+use super::shared::{Ended, Shared};
+
+/// Entries applied under one hold of the lock, so that readers come in between.
+const APPLY_ENTRIES_MAX: usize = 256;
+/// How often the store is brought up to date. Small and often: a commit's cost grows with what is
+/// dirty.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// Bytes of rows in one commit of the store.
+const FLUSH_BYTES_MAX: usize = 4 << 20;
+
+/// Makes what the loop asks for durable: everything that waits in one write and one sync.
+pub(super) fn write_log<M>(
+    mut wal: Wal<RealDisk>,
+    queue: &Receiver<Vec<Persist>>,
+    spares: (&Sender<SpareRequest<RealDisk>>, &Receiver<SpareSegment<RealDisk>>),
+    driver: &mpsc::Sender<DriverInput<M>>,
+    shared: &Shared,
+) -> Result<(), String> {
+    let (wanted, prepared) = spares;
+    while let Ok(mut persists) = queue.recv() {
+        while let Ok(more) = queue.try_recv() {
+            persists.extend(more);
+        }
+        let last = persists.last().expect("the loop sends no empty batch").sequence;
+        let bytes_before = wal.statistics().bytes;
+        let began = Instant::now();
+        wal.append(&persists).map_err(|error| error.to_string())?;
+        let took = began.elapsed();
+        shared.metrics.wal_fsync_seconds.observe(took.as_secs_f64());
+        shared.metrics.wal_fsyncs.inc();
+        shared.metrics.wal_write_bytes.inc_by(wal.statistics().bytes - bytes_before);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        shared.last_fsync_micros.store(micros, Ordering::Relaxed);
+        if driver.blocking_send(DriverInput::Persisted(last)).is_err() {
+            return Ok(());
+        }
+        while let Ok(spare) = prepared.try_recv() {
+            wal.offer_spare(spare).map_err(|error| error.to_string())?;
+        }
+        if wal.needs_spare() {
+            // Without a spare the log makes its next segment itself, only slower.
+            let _ = wanted.send(wal.request_spare());
+        }
+    }
+    wal.close().map_err(|error| error.to_string())
+}
+
+/// Prepares segments of the log ahead of their use.
+pub(super) fn prepare_segments(
+    wanted: &Receiver<SpareRequest<RealDisk>>,
+    prepared: &Sender<SpareSegment<RealDisk>>,
+) {
+    while let Ok(request) = wanted.recv() {
+        match request.create() {
+            Ok(spare) => {
+                if prepared.send(spare).is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!("cannot prepare the next segment of the log: {error}"),
+        }
+    }
+}
+
+/// Applies what is committed, and answers those who asked this node for it.
+pub(super) fn apply<M>(
+    queue: &Receiver<Vec<Entry>>,
+    driver: &mpsc::Sender<DriverInput<M>>,
+    shared: &Shared,
+) -> Result<(), String> {
+    let mut ended: Vec<(RequestId, Ended)> = Vec::new();
+    while let Ok(mut entries) = queue.recv() {
+        while let Ok(more) = queue.try_recv() {
+            entries.extend(more);
+        }
+        for portion in entries.chunks(APPLY_ENTRIES_MAX) {
+            let (index, revision, compacted) = {
+                let mut machine = shared.machine.write().expect("no holder of this lock panics");
+                for entry in portion {
+                    let applied = machine.apply(entry).map_err(|error| error.to_string())?;
+                    let Some(header) = applied.header else { continue };
+                    if header.origin == shared.facts.id && header.incarnation == shared.incarnation
+                    {
+                        let written = Written {
+                            outcome: applied.outcome,
+                            revision: applied.revision,
+                            position: applied.position,
+                        };
+                        ended.push((header.request, Ended::Written(written)));
+                    }
+                }
+                (machine.applied().index, machine.revision(), machine.compacted())
+            };
+            shared.metrics.applied_entries.inc_by(portion.len() as u64);
+            if !ended.is_empty() {
+                shared.end(ended.drain(..));
+            }
+            shared.revisions.send_if_modified(|known| {
+                let changed = *known != revision;
+                *known = revision;
+                changed
+            });
+            if driver.blocking_send(DriverInput::Applied { index, revision, compacted }).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads old entries from the log on disk.
+pub(super) fn fetch<M>(
+    mut reader: WalReader<RealDisk>,
+    queue: &Receiver<Fetch>,
+    driver: &mpsc::Sender<DriverInput<M>>,
+) -> Result<(), String> {
+    while let Ok(Fetch { purpose, first, last, bytes_max }) = queue.recv() {
+        let entries = match reader.entries(first, last, bytes_max) {
+            Ok(entries) => entries,
+            // What was to be sent to a peer may have been truncated meanwhile.
+            Err(WalError::Missing(_)) => Vec::new(),
+            Err(error) => return Err(error.to_string()),
+        };
+        if driver.blocking_send(DriverInput::Fetched { purpose, entries }).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Brings the store up to what is applied and durable, in small steps, until told to stop; then once
+/// more.
+pub(super) fn flush(stop: &Receiver<()>, shared: &Arc<Shared>) -> Result<(), String> {
+    loop {
+        let stopping = match stop.recv_timeout(FLUSH_INTERVAL) {
+            Err(RecvTimeoutError::Timeout) => false,
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
+        };
+        loop {
+            let batch = {
+                let machine = shared.machine.read().expect("no holder of this lock panics");
+                machine.flush_batch(shared.durable(), FLUSH_BYTES_MAX)
+            };
+            let Some(batch) = batch else { break };
+            let began = Instant::now();
+            kvcore::Store::write(&*shared.store, &batch).map_err(|error| error.to_string())?;
+            shared.metrics.store_commit_seconds.observe(began.elapsed().as_secs_f64());
+            shared.metrics.store_rows_written.inc_by(batch.added.len() as u64);
+            let mut machine = shared.machine.write().expect("no holder of this lock panics");
+            machine.flushed(&batch);
+        }
+        if stopping {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Watches: ordered, gapless, without repetition, in whole revisions, resumable.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use super::Fixture;
+
+const A_WHILE: Duration = Duration::from_millis(200);
+
+/// The `(type, key)` of each event of a line.
+fn events(line: &Value) -> Vec<(&str, &str)> {
+    let list = line["events"].as_array().unwrap_or_else(|| panic!("no events in {line}"));
+    list.iter()
+        .map(|event| {
+            (event["type"].as_str().expect("a type"), event["kv"]["key"].as_str().expect("a key"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_watch_begins_now_and_tells_every_change_once_in_whole_revisions() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    http.put("/v1/kv/jobs/0", "before").await;
+    let mut watch = http.stream("/v1/watch?prefix=jobs/", &[]).await;
+    assert_eq!(watch.json().await, json!({"revision": 2, "started": true}));
+    http.put("/v1/kv/jobs/1", "a").await;
+    http.put("/v1/kv/other", "x").await;
+    http.put("/v1/kv/jobs/1", "b").await;
+    http.delete("/v1/kv?prefix=jobs/").await;
+    assert_eq!(
+        watch.json().await,
+        json!({"revision": 3, "events": [{"type": "put", "kv": {
+            "key": "jobs/1", "value": "a", "create_revision": 3, "mod_revision": 3, "version": 1,
+        }}]})
+    );
+    let second = watch.json().await;
+    assert_eq!((second["revision"].as_u64(), events(&second)), (Some(5), vec![("put", "jobs/1")]));
+    assert_eq!(
+        watch.json().await,
+        json!({"revision": 6, "events": [
+            {"type": "delete", "kv": {"key": "jobs/0", "mod_revision": 6}},
+            {"type": "delete", "kv": {"key": "jobs/1", "mod_revision": 6}},
+        ]})
+    );
+    watch.assert_silent(A_WHILE).await;
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_can_begin_in_the_past_and_goes_on_into_the_present() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    http.fill("k", 5).await;
+    let mut watch = http.stream("/v1/watch?from_revision=4", &[]).await;
+    assert_eq!(watch.json().await, json!({"revision": 6, "started": true}));
+    http.put("/v1/kv/k9", "new").await;
+    for (revision, key) in [(4, "k2"), (5, "k3"), (6, "k4"), (7, "k9")] {
+        let line = watch.json().await;
+        assert_eq!(
+            (line["revision"].as_u64(), events(&line)),
+            (Some(revision), vec![("put", key)])
+        );
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_from_the_future_waits_and_gets_nothing_earlier() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    let mut watch = http.stream("/v1/watch?from_revision=4&progress=100ms", &[]).await;
+    assert_eq!(watch.json().await["started"], true);
+    http.fill("k", 2).await;
+    watch.assert_silent(Duration::from_millis(350)).await;
+    http.put("/v1/kv/k4", "v").await;
+    assert_eq!(watch.json().await["revision"], 4);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_shows_what_it_is_asked_for() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    http.put("/v1/kv/k", "one").await;
+    http.put("/v1/kv/k", "two").await;
+    http.delete("/v1/kv/k").await;
+    http.put("/v1/kv/kk", "x").await;
+    let mut puts = http.stream("/v1/watch?key=k&from_revision=2&filter=put&prev", &[]).await;
+    puts.json().await;
+    assert!(puts.json().await["events"][0].get("prev").is_none(), "there was nothing before");
+    let second = puts.json().await;
+    assert_eq!(second["events"][0]["prev"]["value"], "one");
+    puts.assert_silent(A_WHILE).await;
+    let mut deletes =
+        http.stream("/v1/watch?prefix=k&from_revision=2&filter=delete&prev", &[]).await;
+    deletes.json().await;
+    let line = deletes.json().await;
+    assert_eq!(events(&line), [("delete", "k")]);
+    assert_eq!(line["events"][0]["prev"]["value"], "two");
+    deletes.assert_silent(A_WHILE).await;
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn once_tells_that_something_happened_and_ends() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    let mut watch = http.stream("/v1/watch?prefix=k&once", &[]).await;
+    watch.json().await;
+    http.put("/v1/kv/k1", "secret").await;
+    http.put("/v1/kv/k1", "secret").await;
+    assert_eq!(
+        watch.json().await,
+        json!({"revision": 2, "events": [{"type": "put", "kv": {
+            "key": "k1", "create_revision": 2, "mod_revision": 2, "version": 1,
+        }}]})
+    );
+    assert_eq!(watch.next().await, None);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn bookmarks_say_that_nothing_was_missed() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    let mut watch = http.stream("/v1/watch?key=mine&progress=100ms", &[]).await;
+    watch.json().await;
+    http.fill("others/", 3).await;
+    loop {
+        let line = watch.json().await;
+        assert_eq!(line["progress"], true, "{line}");
+        if line["revision"] == 4 {
+            break;
+        }
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn server_sent_events_go_on_where_the_browser_was() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    http.fill("k", 3).await;
+    let accept = ("accept", "text/event-stream");
+    let mut first = http.stream("/v1/watch?from_revision=2", &[accept]).await;
+    let mut text = Vec::new();
+    for _ in 0..6 {
+        text.push(first.next().await.expect("a line"));
+    }
+    assert_eq!(text[..3], ["id: 1", "data: {\"revision\":4,\"started\":true}", ""]);
+    assert_eq!((&text[3][..], &text[5][..]), ("id: 2", ""));
+    assert!(text[4].starts_with("data: {\"revision\":2,\"events\":["), "{}", text[4]);
+    drop(first);
+    // What the browser saw last counts more than the query that it repeats.
+    let resumed = [accept, ("last-event-id", "2")];
+    let mut second = http.stream("/v1/watch?from_revision=2", &resumed).await;
+    for expected in ["id: 2", "data: ", "", "id: 3", "data: ", "", "id: 4"] {
+        let line = second.next().await.expect("a line");
+        assert!(line.starts_with(expected), "{line} instead of {expected}");
+    }
+    let bad = http.send("GET", "/v1/watch", &[("last-event-id", "x")], b"").await;
+    bad.assert_error(400, "invalid_parameter", "Last-Event-ID");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_from_before_compaction_is_told_where_history_begins() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    http.fill("k", 5).await;
+    http.post("/v1/compact", "{\"revision\": 4}").await;
+    let mut watch = http.stream("/v1/watch?from_revision=3", &[]).await;
+    assert_eq!(watch.json().await["started"], true);
+    let end = watch.json().await;
+    assert_eq!((&end["error"]["name"], &end["compact_revision"]), (&json!("compacted"), &json!(4)));
+    assert_eq!(watch.next().await, None);
+    let mut whole = http.stream("/v1/watch?from_revision=4", &[]).await;
+    whole.json().await;
+    assert_eq!(whole.json().await["revision"], 4);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn many_watchers_see_the_same() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    let mut watches = Vec::new();
+    for _ in 0..50 {
+        let mut watch = http.stream("/v1/watch", &[]).await;
+        watch.json().await;
+        watches.push(watch);
+    }
+    http.fill("k", 20).await;
+    for watch in &mut watches {
+        for revision in 2..22 {
+            assert_eq!(watch.json().await["revision"], revision);
+        }
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_nobody_and_gets_everything_later() {
+    const WRITES: u64 = 1500;
+    let fixture = Fixture::start().await;
+    let http = fixture.http;
+    let mut slow = http.stream("/v1/watch", &[]).await;
+    slow.json().await;
+    // Far more than socket buffers hold.
+    let value = "x".repeat(20_000);
+    let mut longest = Duration::ZERO;
+    for number in 0..WRITES {
+        let began = Instant::now();
+        assert!(http.put(&format!("/v1/kv/k{}", number % 10), &value).await.status < 300);
+        longest = longest.max(began.elapsed());
+    }
+    assert!(longest < Duration::from_secs(2), "a write took {longest:?}");
+    for revision in 2..WRITES + 2 {
+        assert_eq!(slow.json().await["revision"], revision);
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_left_is_forgotten() {
+    let fixture = Fixture::start().await;
+    let http = fixture.http;
+    let watchers = || fixture.server.handle().metrics().watchers.get();
+    let mut watches = Vec::new();
+    for _ in 0..10 {
+        watches.push(http.stream("/v1/watch", &[]).await);
+    }
+    assert_eq!(watchers(), 10);
+    for watch in &mut watches {
+        watch.json().await;
+    }
+    drop(watches);
+    // One that asks for the headers alone is no watcher either.
+    let mut head = http.connect().await;
+    head.write_all(b"HEAD /v1/watch HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    let began = Instant::now();
+    while watchers() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "{} are left", watchers());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fixture.stop().await;
+}

@@ -1,0 +1,158 @@
+//! Virtual time, and what is going to happen.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{Fetch, NodeId, Time};
+use kvcore::RequestId;
+
+use crate::clients::ClientId;
+use crate::history::{OperationId, OperationResult};
+use crate::network::ConnectionId;
+
+/// One start of one node. Whatever was under way in an earlier life concerns nobody any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Life {
+    pub(crate) node: NodeId,
+    pub(crate) number: u64,
+}
+
+/// What comes out of a connection at one end.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// The connection is up.
+    Up,
+    /// A frame of the other end.
+    Frame(Bytes),
+    /// The connection broke.
+    Down,
+}
+
+/// One thing that is going to happen.
+#[derive(Clone, Debug)]
+pub(crate) enum Happening {
+    /// A node's loop has something to do, or a timer is due.
+    Wake(Life),
+    /// The log writer's present batch is done.
+    LogWritten(Life),
+    /// The applier takes the next entries.
+    Apply(Life),
+    /// The log reader has found what was asked for.
+    Fetched(Life, Fetch),
+    /// The store's flusher looks whether there is something to write.
+    FlushStore(Life),
+    /// The flusher's present batch is done.
+    StoreWritten(Life),
+    /// Something comes out of a connection.
+    Arrive { connection: ConnectionId, from: NodeId, to: NodeId, item: Item },
+    /// A frame of a connection that is gone turns up.
+    Late { to: Life, connection: ConnectionId, from: NodeId, frame: Bytes },
+    /// Two nodes without a connection try to make one.
+    Dial(NodeId, NodeId),
+    /// A client's request reaches a node.
+    Request { node: NodeId, operation: OperationId },
+    /// A request handler reads from the state machine.
+    Serve { life: Life, request: RequestId },
+    /// An answer reaches a client.
+    Reply { operation: OperationId, result: Box<OperationResult> },
+    /// A client does something.
+    ClientTurn(ClientId),
+    /// A client's patience ends.
+    GiveUp(OperationId),
+    /// A watcher pulls.
+    WatchTurn(usize),
+    /// Something breaks.
+    Fault,
+    /// A node that is down starts.
+    Restart(Life),
+    /// A stopped process goes on.
+    Resume { node: NodeId, pause: u64 },
+    /// A partition ends.
+    HealPartition(u64),
+    /// A slow part of a node is as fast as before.
+    HealSlowness { node: NodeId, slowness: u64 },
+}
+
+impl Happening {
+    /// The node in whose process it happens: nothing does while the process is stopped.
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Wake(life)
+            | Self::LogWritten(life)
+            | Self::Apply(life)
+            | Self::Fetched(life, _)
+            | Self::FlushStore(life)
+            | Self::StoreWritten(life)
+            | Self::Late { to: life, .. }
+            | Self::Serve { life, .. } => Some(life.node),
+            Self::Arrive { to: node, .. } | Self::Request { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// A number for the trace.
+    pub(crate) fn code(&self) -> (u8, u64) {
+        match self {
+            Self::Wake(life) => (0, life.node.0),
+            Self::LogWritten(life) => (1, life.node.0),
+            Self::Apply(life) => (2, life.node.0),
+            Self::Fetched(life, _) => (3, life.node.0),
+            Self::FlushStore(life) => (4, life.node.0),
+            Self::StoreWritten(life) => (5, life.node.0),
+            Self::Arrive { to, .. } => (6, to.0),
+            Self::Late { to, .. } => (7, to.node.0),
+            Self::Dial(a, _) => (8, a.0),
+            Self::Request { operation, .. } => (9, operation.0 as u64),
+            Self::Serve { life, .. } => (10, life.node.0),
+            Self::Reply { operation, .. } => (11, operation.0 as u64),
+            Self::ClientTurn(client) => (12, client.0 as u64),
+            Self::GiveUp(operation) => (13, operation.0 as u64),
+            Self::WatchTurn(watcher) => (14, *watcher as u64),
+            Self::Fault => (15, 0),
+            Self::Restart(life) => (16, life.node.0),
+            Self::Resume { node, .. } => (17, node.0),
+            Self::HealPartition(number) => (18, *number),
+            Self::HealSlowness { node, .. } => (19, node.0),
+        }
+    }
+}
+
+/// The queue of everything that is going to happen, and the present time.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    now: Time,
+    /// Numbers the happenings, so that those of one moment come in the order of their planning.
+    planned: u64,
+    queue: BTreeMap<(Time, u64), Happening>,
+}
+
+impl Agenda {
+    pub(crate) fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Plans something after a while.
+    pub(crate) fn after(&mut self, delay: Duration, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    /// Plans something.
+    pub(crate) fn at(&mut self, time: Time, happening: Happening) {
+        assert!(time >= self.now, "nothing is planned for the past");
+        self.planned += 1;
+        self.queue.insert((time, self.planned), happening);
+    }
+
+    /// Goes on to the next thing that happens, unless it is later than `until`: then time goes on to
+    /// there, and nothing happens.
+    pub(crate) fn next(&mut self, until: Time) -> Option<Happening> {
+        let next = self.queue.first_entry().filter(|entry| entry.key().0 <= until);
+        let Some(entry) = next else {
+            self.now = until;
+            return None;
+        };
+        self.now = entry.key().0;
+        Some(entry.remove())
+    }
+}

@@ -1,0 +1,323 @@
+//! Clients: each makes one request at a time, at any node, and writes down what came of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{Consensus, NodeId, Random, Wire};
+use kvcore::replica::{Conclusion, Failure, ReplicaInput};
+use kvcore::{
+    Applied, Command, Condition, Envelope, Header, Keys, Range, ReadError, RequestId, Revision,
+};
+
+use crate::agenda::{Happening, Life};
+use crate::cluster::Cluster;
+use crate::history::{
+    self, Action, Consistency, Found, OperationId, OperationResult, Query, Reading,
+};
+use crate::model::Expected;
+use crate::options::Bug;
+
+/// The number of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ClientId(pub(crate) usize);
+
+/// How much longer than its node a client waits.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// How long a node lets a request wait.
+const TIMEOUTS_MILLIS: [u64; 3] = [150, 600, 2_000];
+/// How many different keys there are.
+const KEYS: u64 = 9;
+
+/// A client.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    id: ClientId,
+    random: Random,
+    node: NodeId,
+    busy: Option<OperationId>,
+    values: u64,
+    /// What it last saw of some key: to make conditions that may hold.
+    seen: Option<(Bytes, Revision, u64, Bytes)>,
+    /// The last revision that it heard of.
+    revision: Revision,
+}
+
+impl Client {
+    pub(crate) fn new(id: ClientId, random: &mut Random) -> Self {
+        Self {
+            id,
+            random: Random::new(random.next_u64()),
+            node: NodeId(1),
+            busy: None,
+            values: 0,
+            seen: None,
+            revision: Revision(1),
+        }
+    }
+
+    /// Whether it waits for nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.busy.is_none()
+    }
+
+    fn value(&mut self, bytes_max: u64) -> Bytes {
+        self.values += 1;
+        let mut value = format!("{}-{}", self.id.0, self.values).into_bytes();
+        let padding = self.random.below(bytes_max);
+        value.resize(value.len() + usize::try_from(padding).expect("small"), b'.');
+        Bytes::from(value)
+    }
+
+    fn key(&mut self) -> Bytes {
+        history::key(self.random.below(KEYS))
+    }
+
+    fn keys(&mut self) -> Keys {
+        match self.random.below(6) {
+            0 => Keys::all(),
+            1 => Keys::Prefix(
+                ["a/", "b/", "c/"][usize::try_from(self.random.below(3)).expect("3")].into(),
+            ),
+            2 => {
+                let to = if self.random.one_in(3) { None } else { Some(self.key()) };
+                Keys::Between { from: self.key(), to }
+            }
+            _ => Keys::One(self.key()),
+        }
+    }
+
+    /// A condition on a key, which sometimes holds.
+    fn condition(&mut self, key: &Bytes) -> Condition {
+        let seen = self.seen.clone().filter(|(seen, ..)| seen == key);
+        match (self.random.below(4), seen) {
+            (0, Some((_, revision, ..))) => Condition::ModRevision(revision),
+            (1, Some((_, _, version, _))) => Condition::Version(version),
+            (2, Some((.., value))) => Condition::Value(value),
+            (0, None) => Condition::ModRevision(Revision(0)),
+            (1, None) => Condition::Version(0),
+            _ => Condition::Absent,
+        }
+    }
+
+    fn action(&mut self, value_bytes_max: u64) -> Action {
+        match self.random.below(100) {
+            0..40 => self.put(value_bytes_max),
+            40..47 => {
+                let target =
+                    if self.random.one_in(4) { self.keys() } else { Keys::One(self.key()) };
+                let conditions = match (&target, self.random.one_in(3)) {
+                    (Keys::One(key), true) => vec![self.condition(&key.clone())],
+                    _ => Vec::new(),
+                };
+                Action::Write(Command::Delete { target, conditions, return_previous: false })
+            }
+            47..49 => {
+                let back = self.random.below(30);
+                let revision =
+                    Revision(self.revision.0.saturating_sub(back) + self.random.below(2));
+                Action::Write(Command::Compact { revision })
+            }
+            other => self.read(match other {
+                49..75 => Consistency::Linearizable,
+                75..85 => Consistency::Sync,
+                _ => Consistency::Local,
+            }),
+        }
+    }
+
+    fn put(&mut self, value_bytes_max: u64) -> Action {
+        let seen = self.seen.clone().filter(|_| self.random.one_in(2));
+        let key = seen.map_or_else(|| self.key(), |(key, ..)| key);
+        let conditions =
+            if self.random.one_in(3) { vec![self.condition(&key)] } else { Vec::new() };
+        let value = self.value(value_bytes_max);
+        let return_previous = self.random.one_in(8);
+        Action::Write(Command::Put { key, value, conditions, return_previous })
+    }
+
+    fn read(&mut self, consistency: Consistency) -> Action {
+        let at = self.random.one_in(5).then(|| {
+            let back = self.random.below(20);
+            Revision((self.revision.0 + 2).saturating_sub(back).max(1))
+        });
+        let limit =
+            self.random.one_in(4).then(|| usize::try_from(self.random.below(4)).expect("4"));
+        Action::Read(Query { keys: self.keys(), at, limit }, consistency)
+    }
+
+    /// Learns from an answer.
+    fn learn(&mut self, result: &OperationResult) {
+        match result {
+            OperationResult::Written { revision, .. } => self.revision = *revision,
+            OperationResult::Read(reading) => {
+                self.revision = reading.revision;
+                if let Found::Keys { key_values, .. } = &reading.found
+                    && let Some(found) = key_values.first()
+                {
+                    let seen = found.clone();
+                    self.seen = Some((seen.key, seen.mod_revision, seen.version, seen.value));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<C: Consensus> Cluster<C> {
+    /// A client makes its next request.
+    pub(crate) fn client_turn(&mut self, id: ClientId) {
+        let now = self.agenda.now();
+        if self.clients_stop {
+            return;
+        }
+        let only_puts = self.only_puts;
+        let client = &mut self.clients[id.0];
+        if client.busy.is_some() {
+            return;
+        }
+        let bytes_max = self.surroundings.value_bytes_max;
+        let action = if only_puts { client.put(bytes_max) } else { client.action(bytes_max) };
+        let operation = self.history.begin(id, action, now);
+        client.busy = Some(operation);
+        let node = client.node;
+        let delay = self.surroundings.client_delay.draw(&mut self.random);
+        self.agenda.after(delay, Happening::Request { node, operation });
+        let patience = Duration::from_millis(TIMEOUTS_MILLIS[2]) + PATIENCE;
+        self.agenda.after(patience, Happening::GiveUp(operation));
+    }
+
+    /// A request reaches a node.
+    pub(crate) fn take_request(&mut self, node: NodeId, operation: OperationId) {
+        let now = self.agenda.now();
+        let clock = self.nodes[&node].clock;
+        let Some(process) = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut()) else {
+            self.reply(operation, OperationResult::Refused);
+            return;
+        };
+        let life = process.life;
+        process.requests_taken += 1;
+        let request = RequestId(process.requests_taken);
+        let timeout = TIMEOUTS_MILLIS[operation.0 % TIMEOUTS_MILLIS.len()];
+        let deadline = clock.now(now).time + Duration::from_millis(timeout);
+        let asked = self.history.get_mut(operation);
+        asked.taken_by = Some(life);
+        match asked.action.clone() {
+            Action::Write(command) => {
+                process.requests.insert(request, operation);
+                let (origin, incarnation) = (node, life.number);
+                self.oracle.asked(Header { origin, incarnation, request }, operation);
+                let envelope = Envelope { origin, incarnation, request, command }.to_bytes();
+                if self.options.bug == Some(Bug::AnswerBeforeCommit) {
+                    let index = process.machine.applied().index;
+                    let (expected, revision) = (Expected::Nothing, process.machine.revision());
+                    self.reply(operation, OperationResult::Written { index, expected, revision });
+                }
+                self.tell(life, ReplicaInput::Write { request, envelope, deadline });
+            }
+            Action::Read(_, consistency) => {
+                process.requests.insert(request, operation);
+                let no_barrier = consistency == Consistency::Local
+                    || self.options.bug == Some(Bug::ReadWithoutBarrier);
+                if no_barrier {
+                    self.agenda.after(Duration::ZERO, Happening::Serve { life, request });
+                } else {
+                    let confirmed = consistency == Consistency::Linearizable;
+                    self.tell(life, ReplicaInput::Read { request, confirmed, deadline });
+                }
+            }
+        }
+    }
+
+    /// The replica says how a request ended.
+    pub(crate) fn conclude(&mut self, life: Life, request: RequestId, conclusion: Conclusion) {
+        self.trace.fold((life, request, conclusion));
+        match conclusion {
+            Conclusion::ReadReady => {
+                let delay = self.surroundings.loop_delay.draw(&mut self.random);
+                self.agenda.after(delay, Happening::Serve { life, request });
+            }
+            Conclusion::Failed(failure) => {
+                let process = self.process(life).expect("a process concludes");
+                if let Some(operation) = process.requests.remove(&request) {
+                    self.counters.failed += 1;
+                    self.counters.overloaded += u64::from(failure == Failure::Overloaded);
+                    self.reply(operation, OperationResult::Failed(failure));
+                }
+            }
+        }
+    }
+
+    /// A request handler reads from the state machine.
+    pub(crate) fn serve(&mut self, life: Life, request: RequestId) {
+        let Some(process) = self.process(life) else { return };
+        let Some(operation) = process.requests.remove(&request) else { return };
+        let Action::Read(query, _) = &self.history.get(operation).action else {
+            panic!("only reads are served");
+        };
+        let query = query.clone();
+        let machine = &self.process(life).expect("looked up just now").machine;
+        let range = Range { at: query.at, limit: query.limit, ..Range::of(query.keys) };
+        let found = match machine.range(&range) {
+            Ok(result) => Found::Keys { key_values: result.key_values, count: result.count },
+            Err(ReadError::Compacted { requested, compacted }) => {
+                Found::Compacted(kvcore::Compacted { requested, compacted })
+            }
+            Err(ReadError::Future { .. }) => Found::Future,
+            Err(ReadError::Store(error)) => panic!("the store works: {error}"),
+        };
+        let applied = machine.applied().index;
+        let reading = Reading { applied, revision: machine.revision(), found };
+        self.counters.reads += 1;
+        self.reply(operation, OperationResult::Read(reading));
+    }
+
+    /// An entry was applied: if it is a write of a client of this node's present life, the client is
+    /// answered.
+    pub(crate) fn answer_write(&mut self, life: Life, applied: &Applied) {
+        let Some(header) = applied.header else { return };
+        if header.origin != life.node || header.incarnation != life.number {
+            return;
+        }
+        let process = self.process(life).expect("a process applies");
+        let Some(operation) = process.requests.remove(&header.request) else { return };
+        let expected = Expected::of(&applied.outcome).expect("checked by the oracle");
+        let (index, revision) = (applied.position.index, applied.revision);
+        self.counters.acknowledged += 1;
+        self.reply(operation, OperationResult::Written { index, expected, revision });
+    }
+
+    pub(crate) fn reply(&mut self, operation: OperationId, result: OperationResult) {
+        let delay = self.surroundings.client_delay.draw(&mut self.random);
+        self.agenda.after(delay, Happening::Reply { operation, result: Box::new(result) });
+    }
+
+    /// An operation ends for its client, if it has not before.
+    pub(crate) fn complete(&mut self, operation: OperationId, result: OperationResult) {
+        let now = self.agenda.now();
+        let asked = self.history.get_mut(operation);
+        if asked.completed.is_some() {
+            return;
+        }
+        let id = asked.client;
+        let asked_at = asked.invoked;
+        let succeeded =
+            matches!(result, OperationResult::Written { .. } | OperationResult::Read(_));
+        self.trace.line(now, || format!("c{} #{} {result:?}", id.0, operation.0));
+        let client = &mut self.clients[id.0];
+        client.learn(&result);
+        client.busy = None;
+        let nodes = self.options.nodes;
+        if client.random.one_in(if succeeded { 20 } else { 2 }) {
+            client.node = NodeId(1 + client.random.below(nodes));
+        }
+        let mut think = self.surroundings.think.draw(&mut client.random);
+        if !succeeded {
+            think += Duration::from_millis(5);
+        }
+        if matches!(result, OperationResult::Written { .. }) {
+            self.last_acknowledged = Some((asked_at, now));
+        }
+        asked.completed = Some((now, result));
+        self.agenda.after(think, Happening::ClientTurn(id));
+    }
+}

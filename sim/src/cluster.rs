@@ -1,0 +1,238 @@
+//! A whole cluster in virtual time: the nodes, what is between them, and whoever looks at them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use consensus::{Consensus, Event, Invariants, NodeId, Random, Time, Violation};
+
+use crate::agenda::{Agenda, Happening, Life};
+use crate::clients::{Client, ClientId};
+use crate::history::History;
+use crate::network::Network;
+use crate::node::{Node, Start};
+use crate::options::{SimOptions, Surroundings};
+use crate::oracle::Oracle;
+use crate::report::Counters;
+use crate::trace::Trace;
+use crate::watchers::Watcher;
+
+/// The most things that may happen in one run: more is a loop without end.
+const HAPPENINGS_MAX: u64 = 20_000_000;
+
+/// The cluster.
+pub(crate) struct Cluster<C: Consensus> {
+    pub(crate) options: SimOptions,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) random: Random,
+    pub(crate) agenda: Agenda,
+    pub(crate) nodes: BTreeMap<NodeId, Node<C>>,
+    pub(crate) network: Network,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) watchers: Vec<Watcher>,
+    /// Where each watcher was after its last pull.
+    pub(crate) watched: Vec<kvcore::Revision>,
+    pub(crate) invariants: Invariants,
+    pub(crate) oracle: Oracle,
+    pub(crate) history: History,
+    pub(crate) trace: Trace,
+    pub(crate) counters: Counters,
+    /// Who was seen leading last.
+    pub(crate) leader: Option<NodeId>,
+    /// When the last acknowledged write was asked for, and when it was acknowledged.
+    pub(crate) last_acknowledged: Option<(Time, Time)>,
+    /// When somebody first suspected the leader since this was last cleared.
+    pub(crate) suspected: Option<Time>,
+    pub(crate) partitions: u64,
+    pub(crate) pauses: u64,
+    pub(crate) slownesses: u64,
+    /// Faults are over.
+    pub(crate) healed: bool,
+    pub(crate) clients_stop: bool,
+    /// Clients write and do nothing else.
+    pub(crate) only_puts: bool,
+    happened: u64,
+}
+
+impl<C: Consensus> Cluster<C> {
+    /// A cluster with every node started.
+    pub(crate) fn new(
+        options: &SimOptions,
+        surroundings: Option<Surroundings>,
+        transcript: bool,
+    ) -> Result<Self, Violation> {
+        let mut random = Random::new(options.seed ^ 0x5EED_0000);
+        let surroundings = surroundings.unwrap_or_else(|| Surroundings::draw(&mut random));
+        let nodes = (1..=options.nodes).map(NodeId);
+        let nodes = nodes.map(|id| (id, Node::new(id, options, &mut random))).collect();
+        let clients =
+            (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
+        let watchers = (0..options.watchers).map(|id| Watcher::new(id, &mut random)).collect();
+        let mut cluster = Self {
+            surroundings,
+            random,
+            agenda: Agenda::default(),
+            nodes,
+            network: Network::default(),
+            clients,
+            watchers,
+            watched: vec![kvcore::Revision(1); options.watchers],
+            invariants: Invariants::new(),
+            oracle: Oracle::new(),
+            history: History::default(),
+            trace: Trace::new(transcript),
+            counters: Counters::default(),
+            leader: None,
+            last_acknowledged: None,
+            suspected: None,
+            partitions: 0,
+            pauses: 0,
+            slownesses: 0,
+            healed: false,
+            clients_stop: false,
+            only_puts: false,
+            happened: 0,
+            options: options.clone(),
+        };
+        cluster.begin()?;
+        Ok(cluster)
+    }
+
+    fn begin(&mut self) -> Result<(), Violation> {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for &id in &ids {
+            self.start(id)?;
+        }
+        for &a in &ids {
+            for &b in ids.iter().filter(|&&b| a < b) {
+                self.plan_dial(a, b);
+            }
+        }
+        for client in 0..self.clients.len() {
+            self.agenda.after(
+                Duration::from_millis(1 + client as u64),
+                Happening::ClientTurn(ClientId(client)),
+            );
+        }
+        for watcher in 0..self.watchers.len() {
+            self.agenda.after(Duration::from_millis(1), Happening::WatchTurn(watcher));
+        }
+        let quiet = self.surroundings.fault_interval.draw(&mut self.random);
+        self.agenda.after(quiet, Happening::Fault);
+        Ok(())
+    }
+
+    /// Starts a node's process.
+    pub(crate) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
+        let seed = self.random.next_u64();
+        let start = Start {
+            options: &self.options,
+            surroundings: &self.surroundings,
+            time: self.agenda.now(),
+            seed,
+        };
+        let node = self.nodes.get_mut(&id).expect("a node of the cluster");
+        let found = node.start(&start, &mut self.oracle)?;
+        self.counters.unacknowledged_found += u64::from(found.unacknowledged);
+        self.counters.torn_tails += u64::from(found.torn);
+        let life = Life { node: id, number: node.starts };
+        self.trace.fold(life);
+        self.trace.line(self.agenda.now(), || format!("{id} starts for the {}. time", life.number));
+        // A node that starts is looked at before its first step.
+        self.check_laws()?;
+        self.agenda.after(Duration::ZERO, Happening::FlushStore(life));
+        self.first_round(life);
+        Ok(())
+    }
+
+    fn first_round(&mut self, life: Life) {
+        let at = self.agenda.now() + self.surroundings.loop_delay.draw(&mut self.random);
+        let process = self.process(life).expect("it was just started");
+        process.wake_at = Some(at);
+        self.agenda.at(at, Happening::Wake(life));
+    }
+
+    /// A round whose time went by while the process was stopped.
+    pub(crate) fn overdue_round(&mut self, life: Life) -> Result<(), Violation> {
+        let now = self.agenda.now();
+        if let Some(process) = self.process(life) {
+            process.wake_at = Some(now);
+        }
+        self.round(life)
+    }
+
+    /// Lets things happen up to a time, or until something holds after one of them. Returns whether
+    /// it held.
+    pub(crate) fn run_until(
+        &mut self,
+        until: Time,
+        mut holds: impl FnMut(&Self) -> bool,
+    ) -> Result<bool, Violation> {
+        loop {
+            if holds(self) {
+                return Ok(true);
+            }
+            let Some(happening) = self.agenda.next(until) else { return Ok(false) };
+            self.happened += 1;
+            if self.happened > HAPPENINGS_MAX {
+                let details = format!("{HAPPENINGS_MAX} things happened by {until}");
+                return Err(Violation::new("time goes on", details));
+            }
+            let paused = happening.node().is_some_and(|id| self.nodes[&id].paused.is_some());
+            if paused && let Some(id) = happening.node() {
+                let node = self.nodes.get_mut(&id).expect("it is stopped");
+                node.deferred.push_back(happening);
+                continue;
+            }
+            self.happen(happening)?;
+        }
+    }
+
+    /// One thing happens.
+    pub(crate) fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        self.trace.fold((self.agenda.now(), happening.code()));
+        match happening {
+            Happening::Wake(life) => self.round(life)?,
+            Happening::LogWritten(life) => self.log_written(life)?,
+            Happening::Apply(life) => self.apply(life)?,
+            Happening::Fetched(life, fetch) => self.fetched(life, fetch)?,
+            Happening::FlushStore(life) => self.flush_store(life),
+            Happening::StoreWritten(life) => self.store_written(life)?,
+            Happening::Arrive { connection, from, to, item } => {
+                self.arrive(connection, from, to, item)?;
+            }
+            Happening::Late { to, connection, from, frame } => {
+                self.arrive_late(to, connection, from, frame)?;
+            }
+            Happening::Dial(a, b) => self.dial(a, b),
+            Happening::Request { node, operation } => self.take_request(node, operation),
+            Happening::Serve { life, request } => self.serve(life, request),
+            Happening::Reply { operation, result } => self.complete(operation, *result),
+            Happening::ClientTurn(client) => self.client_turn(client),
+            Happening::GiveUp(operation) => {
+                self.complete(operation, crate::history::OperationResult::Unknown);
+            }
+            Happening::WatchTurn(watcher) => self.watch_turn(watcher)?,
+            Happening::Fault => self.fault(),
+            Happening::Restart(life) => {
+                if self.nodes[&life.node].starts == life.number {
+                    self.restart(life.node)?;
+                }
+            }
+            Happening::Resume { node, pause } => self.resume(node, pause)?,
+            Happening::HealPartition(number) => self.heal_partition(number),
+            Happening::HealSlowness { node, slowness } => self.heal_slowness(node, slowness),
+        }
+        Ok(())
+    }
+
+    /// Notes what measurements are about.
+    pub(crate) fn observe(&mut self, event: &Event) {
+        match event {
+            Event::LeaderSuspected { .. } => {
+                self.suspected = self.suspected.or(Some(self.agenda.now()));
+            }
+            Event::Truncated { .. } => self.counters.truncations += 1,
+            _ => {}
+        }
+    }
+}

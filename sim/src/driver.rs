@@ -1,0 +1,481 @@
+//! What the server's runtime does around a replica, in virtual time and in the same order: one round
+//! of the loop, and then whatever it asks for, each part carried out beside the loop.
+
+use bytes::Bytes;
+use consensus::{
+    Consensus, Fetch, Leadership, NodeId, PersistSequence, Time, View, Violation, Wire,
+};
+use kvcore::replica::{PeerMessage, ReplicaEffects, ReplicaInput};
+use kvcore::store::Store;
+
+use crate::agenda::{Happening, Item, Life};
+use crate::cluster::Cluster;
+use crate::network::ConnectionId;
+use crate::node::{Outgoing, Process};
+use crate::options::Bug;
+
+/// The most inputs of one round.
+const ROUND_INPUTS_MAX: usize = 256;
+/// The most timers that one round fires; a protocol whose timer is due again at once would otherwise
+/// never let go.
+const ROUND_TIMERS_MAX: usize = 8;
+/// The most writes of one batch.
+const BATCH_PERSISTS_MAX: usize = 64;
+/// No sync takes longer.
+const SYNC_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+/// The most entries that the applier takes at once.
+const APPLY_ENTRIES_MAX: usize = 32;
+/// The most bytes of rows that the flusher writes at once.
+const FLUSH_BYTES_MAX: usize = 16 << 10;
+
+impl<C: Consensus> Cluster<C> {
+    /// The process of that life, if it still runs.
+    pub(crate) fn process(&mut self, life: Life) -> Option<&mut Process<C>> {
+        let process = self.nodes.get_mut(&life.node)?.process.as_mut()?;
+        (process.life == life).then_some(process)
+    }
+
+    /// Gives a process an input, and sees to it that its loop looks at it soon.
+    pub(crate) fn tell(&mut self, life: Life, input: ReplicaInput<C::Message>) {
+        let Some(process) = self.process(life) else { return };
+        process.inbox.push_back(input);
+        let delay = self.surroundings.loop_delay.draw(&mut self.random);
+        self.wake(life, self.agenda.now() + delay);
+    }
+
+    /// Sees to it that a loop runs at this time at the latest.
+    fn wake(&mut self, life: Life, at: Time) {
+        let at = at.max(self.agenda.now());
+        let Some(process) = self.process(life) else { return };
+        if process.wake_at.is_none_or(|planned| planned > at) {
+            process.wake_at = Some(at);
+            self.agenda.at(at, Happening::Wake(life));
+        }
+    }
+
+    /// One round: inputs, timers, flush, and what follows.
+    pub(crate) fn round(&mut self, life: Life) -> Result<(), Violation> {
+        let now = self.agenda.now();
+        let clock = self.nodes[&life.node].clock;
+        let Some(process) = self.process(life) else { return Ok(()) };
+        if process.wake_at != Some(now) {
+            return Ok(());
+        }
+        process.wake_at = None;
+        let node_now = clock.now(now);
+        let mut effects = std::mem::take(&mut process.effects);
+        for _ in 0..ROUND_INPUTS_MAX {
+            let Some(input) = process.inbox.pop_front() else { break };
+            process.replica.step(node_now, input, &mut effects);
+        }
+        for _ in 0..ROUND_TIMERS_MAX {
+            let Some((due, timer)) = effects.deadline else { break };
+            if due > node_now.time {
+                break;
+            }
+            process.replica.step(node_now, ReplicaInput::Timer(timer), &mut effects);
+        }
+        process.replica.step(node_now, ReplicaInput::Flush, &mut effects);
+        let deadline = effects.deadline;
+        let is_idle = process.inbox.is_empty();
+
+        self.counters.rounds += 1;
+        self.check_laws()?;
+        self.carry_out(life, &mut effects)?;
+        effects.clear();
+        if let Some(process) = self.process(life) {
+            process.effects = effects;
+        }
+        if !is_idle {
+            self.wake(life, now);
+        }
+        if let Some((due, _)) = deadline {
+            self.wake_for_timer(life, clock.when(due));
+        }
+        Ok(())
+    }
+
+    fn wake_for_timer(&mut self, life: Life, due: Time) {
+        // A timer that is due in the past and stays so must not stop the time.
+        let due = due.max(self.agenda.now() + std::time::Duration::from_micros(100));
+        let lateness = self.nodes[&life.node].lateness;
+        let late = self.surroundings.loop_delay.draw(&mut self.random);
+        let late = late + self.random.duration_up_to(lateness);
+        self.wake(life, due + late);
+    }
+
+    /// Checks the laws between all nodes that run.
+    pub(crate) fn check_laws(&mut self) -> Result<(), Violation> {
+        let processes = self.nodes.values().filter_map(|node| node.process.as_ref());
+        let views: Vec<View<'_>> = processes.map(|process| process.replica.core().view()).collect();
+        self.invariants.check(&views)
+    }
+
+    fn carry_out(
+        &mut self,
+        life: Life,
+        effects: &mut ReplicaEffects<C::Message>,
+    ) -> Result<(), Violation> {
+        let now = self.agenda.now();
+        for event in &effects.consensus.events {
+            self.trace.fold(event);
+            self.trace.line(now, || format!("{} {event}", life.node));
+            self.observe(event);
+        }
+        for persist in effects.consensus.persists.drain(..) {
+            self.invariants.written(life.node, &persist.entries)?;
+            let node = self.nodes.get_mut(&life.node).expect("every life has its node");
+            node.shadow.asked(persist.clone());
+            let process = node.process.as_mut().expect("the loop runs in a process");
+            process.log.law.asked(life.node, persist.sequence)?;
+            process.log.waiting.push_back(persist);
+        }
+        self.write_log(life);
+        for outbound in effects.consensus.messages.drain(..) {
+            self.counters.messages += consensus::Message::weight(&outbound.message);
+            let message = PeerMessage::Consensus(outbound.message);
+            self.emit(life, outbound.to, outbound.after, &message)?;
+        }
+        for (to, message) in effects.messages.drain(..) {
+            self.counters.messages += 1;
+            let message = PeerMessage::<C::Message>::Replica(message);
+            self.emit(life, to, PersistSequence(0), &message)?;
+        }
+        for entry in &effects.consensus.deliveries {
+            self.invariants.delivered(life.node, entry)?;
+        }
+        let process = self.process(life).expect("the loop runs in a process");
+        process.unapplied.extend(effects.consensus.deliveries.drain(..));
+        self.go_on_applying(life);
+        for fetch in effects.consensus.fetches.drain(..) {
+            let delay = self.surroundings.fetch_delay.draw(&mut self.random);
+            self.agenda.after(delay, Happening::Fetched(life, fetch));
+        }
+        for (request, conclusion) in effects.conclusions.drain(..) {
+            self.conclude(life, request, conclusion);
+        }
+        let process = self.process(life).expect("the loop runs in a process");
+        let leadership = process.replica.leadership();
+        if let Leadership::Established { .. } = leadership {
+            self.leader = Some(life.node);
+        }
+        self.trace.fold((life, leadership));
+        Ok(())
+    }
+
+    /// A message is emitted: it leaves once what it depends on is durable, on the connection that is
+    /// up now.
+    fn emit(
+        &mut self,
+        life: Life,
+        to: NodeId,
+        after: PersistSequence,
+        message: &PeerMessage<C::Message>,
+    ) -> Result<(), Violation> {
+        let text = match message {
+            _ if !self.trace.is_written() => String::new(),
+            PeerMessage::Consensus(message) => message.to_string(),
+            PeerMessage::Replica(message) => message.to_string(),
+        };
+        let bug = self.options.bug;
+        let process = self.process(life).expect("the loop runs in a process");
+        let Some(connection) = process.connection(to) else { return Ok(()) };
+        let outgoing = Outgoing { to, connection, frame: message.to_bytes(), text };
+        match bug {
+            Some(Bug::SendBeforeDurable) => self.transmit(life.node, outgoing),
+            Some(Bug::SendBeforeDurableChecked) => self.leave(life, after, outgoing)?,
+            _ if after <= process.log.durable => self.leave(life, after, outgoing)?,
+            _ => process.log.held.entry(after).or_default().push(outgoing),
+        }
+        Ok(())
+    }
+
+    /// A message leaves its node.
+    fn leave(
+        &mut self,
+        life: Life,
+        after: PersistSequence,
+        outgoing: Outgoing,
+    ) -> Result<(), Violation> {
+        let process = self.process(life).expect("messages leave a process");
+        process.log.law.leaves(life.node, after)?;
+        self.transmit(life.node, outgoing);
+        Ok(())
+    }
+
+    fn transmit(&mut self, from: NodeId, outgoing: Outgoing) {
+        let Outgoing { to, connection, frame, text } = outgoing;
+        let now = self.agenda.now();
+        self.counters.frames += 1;
+        self.counters.frame_bytes += frame.len() as u64;
+        self.trace.fold(&frame);
+        let delay = self.surroundings.link_delay.draw(&mut self.random);
+        let arrival = self.network.arrival(connection, from, to, now + delay);
+        self.trace.line(now, || {
+            let lost = if arrival.is_none() { " (lost)" } else { "" };
+            format!("{from} → {to} {text}{lost}")
+        });
+        match arrival {
+            Some(at) => {
+                let item = Item::Frame(frame);
+                self.agenda.at(at, Happening::Arrive { connection, from, to, item });
+            }
+            None => self.keep_late(connection, from, to, frame),
+        }
+    }
+
+    /// A frame was lost with its connection. Now and then one turns up all the same.
+    pub(crate) fn keep_late(
+        &mut self,
+        connection: ConnectionId,
+        from: NodeId,
+        to: NodeId,
+        frame: Bytes,
+    ) {
+        if let Some(to) = self.network.end(connection, to)
+            && self.random.one_in(4)
+        {
+            let delay = self.random.duration_up_to(std::time::Duration::from_millis(800));
+            self.agenda.after(delay, Happening::Late { to, connection, from, frame });
+        }
+    }
+
+    /// Begins the next batch of the log, if there is anything to write and nothing under way.
+    fn write_log(&mut self, life: Life) {
+        let slow = self.nodes[&life.node].slow_disk.0;
+        let process = self.process(life).expect("the log is written by a process");
+        let log = &mut process.log;
+        if !log.writing.is_empty() || log.waiting.is_empty() {
+            return;
+        }
+        let count = log.waiting.len().min(BATCH_PERSISTS_MAX);
+        log.writing.extend(log.waiting.drain(..count));
+        let mut delay = self.surroundings.sync_delay.draw(&mut self.random) * slow;
+        if self.random.one_in(self.surroundings.long_sync_one_in) {
+            delay *= 1 + u32::try_from(self.random.below(100)).expect("a small number");
+        }
+        self.agenda.after(delay.min(SYNC_MAX), Happening::LogWritten(life));
+        if self.options.bug == Some(Bug::CountUnsyncedWrites)
+            && let Some(last) = self.process(life).and_then(|process| process.log.writing.last())
+        {
+            let last = last.sequence;
+            self.tell(life, ReplicaInput::Persisted(last));
+        }
+    }
+
+    /// The batch is on the disk: whatever waited for it goes on.
+    pub(crate) fn log_written(&mut self, life: Life) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&life.node) else { return Ok(()) };
+        let Some(process) = node.process.as_mut().filter(|process| process.life == life) else {
+            return Ok(());
+        };
+        let batch = std::mem::take(&mut process.log.writing);
+        let last = batch.last().expect("a batch under way is not empty").sequence;
+        let syncs = node.disk.syncs();
+        let segments = process.log.wal.statistics().segments;
+        let appended = process.log.wal.append(&batch);
+        self.counters.log_syncs += node.disk.syncs() - syncs;
+        self.counters.segments += process.log.wal.statistics().segments - segments;
+        if appended.is_err() {
+            // After a failed sync nobody knows what is durable: the node stops.
+            self.trace.line(self.agenda.now(), || format!("{} its disk failed", life.node));
+            process.log.writing = batch;
+            self.stop_for_disk_failure(life.node);
+            return Ok(());
+        }
+        if process.log.wal.needs_spare() && self.random.one_in(2) {
+            // When it can not be made, the log makes one itself when it needs it.
+            if let Ok(spare) = process.log.wal.request_spare().create() {
+                process.log.wal.offer_spare(spare).expect("there is none yet to be removed");
+            }
+        }
+        node.shadow.acknowledged(last);
+        process.log.law.completed(life.node, last)?;
+        process.log.durable = last;
+        let still_held = process.log.held.split_off(&last.next());
+        let released = std::mem::replace(&mut process.log.held, still_held);
+        for (after, messages) in released {
+            for outgoing in messages {
+                self.leave(life, after, outgoing)?;
+            }
+        }
+        self.tell(life, ReplicaInput::Persisted(last));
+        self.write_log(life);
+        Ok(())
+    }
+
+    /// The log reader has what was asked for.
+    pub(crate) fn fetched(&mut self, life: Life, fetch: Fetch) -> Result<(), Violation> {
+        self.counters.fetches += 1;
+        let Some(process) = self.process(life) else { return Ok(()) };
+        let found = process.reader.entries(fetch.first, fetch.last, fetch.bytes_max);
+        let entries = match found {
+            Ok(entries) => entries,
+            // A truncation may have overtaken a fetch for a peer, but nothing delivered is cut off.
+            Err(storage::WalError::Missing(_))
+                if fetch.purpose != consensus::FetchPurpose::Deliver =>
+            {
+                Vec::new()
+            }
+            Err(error) => {
+                let details = format!("{} {fetch:?}: {error}", life.node);
+                return Err(Violation::new("what left memory is in the log", details));
+            }
+        };
+        self.tell(life, ReplicaInput::Fetched { purpose: fetch.purpose, entries });
+        Ok(())
+    }
+
+    fn go_on_applying(&mut self, life: Life) {
+        let slow = self.nodes[&life.node].slow_disk.0.min(20);
+        let process = self.process(life).expect("entries are applied by a process");
+        if process.applying || process.unapplied.is_empty() {
+            return;
+        }
+        process.applying = true;
+        let delay = self.surroundings.apply_delay.draw(&mut self.random) * slow;
+        self.agenda.after(delay, Happening::Apply(life));
+    }
+
+    /// The applier takes some entries, and answers the clients whose writes they are.
+    pub(crate) fn apply(&mut self, life: Life) -> Result<(), Violation> {
+        let skips = self.options.bug == Some(Bug::SkipEntry) && self.random.one_in(50);
+        let Some(process) = self.process(life) else { return Ok(()) };
+        process.applying = false;
+        let count = process.unapplied.len().min(APPLY_ENTRIES_MAX);
+        let entries: Vec<_> = process.unapplied.drain(..count).collect();
+        for mut entry in entries {
+            if skips {
+                entry.payload = consensus::Payload::Empty;
+            }
+            let process = self.process(life).expect("it still runs");
+            let applied = process.machine.apply(&entry).map_err(|error| {
+                Violation::new("the store works", format!("{}: {error}", life.node))
+            })?;
+            let state = process.machine.state();
+            self.trace.fold((entry.position, state));
+            self.oracle.applied(life.node, &entry, &applied, state)?;
+            self.answer_write(life, &applied);
+        }
+        let process = self.process(life).expect("it still runs");
+        let input = ReplicaInput::Applied {
+            index: process.machine.applied().index,
+            revision: process.machine.revision(),
+            compacted: process.machine.compacted(),
+        };
+        self.tell(life, input);
+        self.go_on_applying(life);
+        Ok(())
+    }
+
+    /// The flusher begins a write of the store, if there is something to write.
+    pub(crate) fn flush_store(&mut self, life: Life) {
+        let slow = self.nodes[&life.node].slow_disk.0.min(20);
+        let durable = self.nodes[&life.node].durable();
+        let ahead = self.options.bug == Some(Bug::StoreAheadOfLog);
+        let Some(process) = self.process(life) else { return };
+        let durable = if ahead { process.machine.applied().index } else { durable };
+        process.flushing = process.machine.flush_batch(durable, FLUSH_BYTES_MAX);
+        let (happening, delay) = if process.flushing.is_some() {
+            (Happening::StoreWritten(life), self.surroundings.store_delay.draw(&mut self.random))
+        } else {
+            (Happening::FlushStore(life), self.surroundings.flush_interval.draw(&mut self.random))
+        };
+        self.agenda.after(delay * slow, happening);
+    }
+
+    /// The store's write is done.
+    pub(crate) fn store_written(&mut self, life: Life) -> Result<(), Violation> {
+        let disk_fails = self.nodes[&life.node].disk_fails;
+        let Some(process) = self.process(life) else { return Ok(()) };
+        let batch = process.flushing.take().expect("a write of the store is under way");
+        if let Err(error) = process.machine.store().write(&batch) {
+            if disk_fails {
+                self.stop_for_disk_failure(life.node);
+                return Ok(());
+            }
+            return Err(Violation::new("the store works", format!("{}: {error}", life.node)));
+        }
+        process.machine.flushed(&batch);
+        self.counters.store_writes += 1;
+        let delay = self.surroundings.flush_interval.draw(&mut self.random);
+        self.agenda.after(delay, Happening::FlushStore(life));
+        Ok(())
+    }
+
+    /// Something came out of a connection.
+    pub(crate) fn arrive(
+        &mut self,
+        connection: ConnectionId,
+        from: NodeId,
+        to: NodeId,
+        item: Item,
+    ) -> Result<(), Violation> {
+        let life = self.network.end(connection, to).expect("a connection has two ends");
+        if let Item::Frame(frame) = &item
+            && self.network.loses(connection, to)
+        {
+            self.keep_late(connection, from, to, frame.clone());
+            return Ok(());
+        }
+        let now = self.agenda.now();
+        let loses = self.network.loses(connection, to);
+        let Some(process) = self.process(life) else { return Ok(()) };
+        match item {
+            // It broke before this end had it.
+            Item::Up if loses => {}
+            Item::Up => {
+                process.generations_given = process.generations_given.next();
+                let generation = process.generations_given;
+                process.generations.insert(connection, generation);
+                process.peers.insert(from, (connection, generation));
+                self.trace.line(now, || format!("{to} connected to {from} {generation}"));
+                self.tell(life, ReplicaInput::PeerConnected { peer: from, generation });
+            }
+            Item::Frame(frame) => return self.receive(life, connection, from, frame),
+            Item::Down => {
+                let Some(&generation) = process.generations.get(&connection) else { return Ok(()) };
+                if process.connection(from) == Some(connection) {
+                    process.peers.remove(&from);
+                }
+                self.trace.line(now, || format!("{to} ⇹ {from} {generation}"));
+                self.tell(life, ReplicaInput::PeerLost { peer: from, generation });
+            }
+        }
+        Ok(())
+    }
+
+    /// A frame of a connection that is gone turns up: the replica has to ignore it. While the node
+    /// has not noticed the loss it would be a frame out of order, which TCP rules out.
+    pub(crate) fn arrive_late(
+        &mut self,
+        life: Life,
+        connection: ConnectionId,
+        from: NodeId,
+        frame: Bytes,
+    ) -> Result<(), Violation> {
+        let Some(process) = self.process(life) else { return Ok(()) };
+        if process.connection(from) == Some(connection) {
+            return Ok(());
+        }
+        self.counters.late_frames += 1;
+        self.receive(life, connection, from, frame)
+    }
+
+    fn receive(
+        &mut self,
+        life: Life,
+        connection: ConnectionId,
+        from: NodeId,
+        frame: Bytes,
+    ) -> Result<(), Violation> {
+        let process = self.process(life).expect("looked up by the caller");
+        // Lost before its connection was known here.
+        let Some(&generation) = process.generations.get(&connection) else { return Ok(()) };
+        let message = PeerMessage::<C::Message>::from_bytes(frame).map_err(|error| {
+            Violation::new("what is sent can be read", format!("{from} to {}: {error}", life.node))
+        })?;
+        self.tell(life, ReplicaInput::Received { peer: from, generation, message });
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! What the clients did, when, and what came of it.
+
+use bytes::Bytes;
+use consensus::{Index, Time};
+use kvcore::replica::Failure;
+use kvcore::{Command, Compacted, KeyValue, Keys, Revision};
+
+use crate::agenda::Life;
+use crate::clients::ClientId;
+use crate::model::Expected;
+
+/// The number of an operation in the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct OperationId(pub(crate) usize);
+
+/// How fresh a read has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Consistency {
+    /// As fresh as if the whole cluster were one machine.
+    Linearizable,
+    /// ZooKeeper's `sync`.
+    Sync,
+    /// Whatever the node has.
+    Local,
+}
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    pub(crate) keys: Keys,
+    /// The revision to read at, `None` for the current one.
+    pub(crate) at: Option<Revision>,
+    pub(crate) limit: Option<usize>,
+}
+
+/// What a client asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Write(Command),
+    Read(Query, Consistency),
+}
+
+/// What a read found.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// The last entry that the node had applied.
+    pub(crate) applied: Index,
+    /// The store's revision there.
+    pub(crate) revision: Revision,
+    pub(crate) found: Found,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Keys { key_values: Vec<KeyValue>, count: u64 },
+    Compacted(Compacted),
+    Future,
+}
+
+/// What came of an operation.
+#[derive(Clone, Debug)]
+pub(crate) enum OperationResult {
+    /// The write is at this index, did this, and left the store at this revision.
+    Written {
+        index: Index,
+        expected: Expected,
+        revision: Revision,
+    },
+    Read(Reading),
+    /// It did not succeed. Whether a write may still happen, the failure says.
+    Failed(Failure),
+    /// Nobody took the request, so nothing happened.
+    Refused,
+    /// The connection broke or the client gave up: a write may have happened, or still happen.
+    Unknown,
+}
+
+impl OperationResult {
+    /// Whether it is certain that a write did not happen and never will.
+    pub(crate) fn is_definite_failure(&self) -> bool {
+        match self {
+            Self::Failed(failure) => failure.is_definite(),
+            Self::Refused => true,
+            Self::Written { .. } | Self::Read(_) | Self::Unknown => false,
+        }
+    }
+}
+
+/// One operation of a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) client: ClientId,
+    pub(crate) action: Action,
+    pub(crate) invoked: Time,
+    /// The life of the node that took it, if one did.
+    pub(crate) taken_by: Option<Life>,
+    /// When the client knew, and what.
+    pub(crate) completed: Option<(Time, OperationResult)>,
+}
+
+impl Operation {
+    /// When it succeeded, and how.
+    pub(crate) fn success(&self) -> Option<(Time, &OperationResult)> {
+        let (time, result) = self.completed.as_ref()?;
+        matches!(result, OperationResult::Written { .. } | OperationResult::Read(_))
+            .then_some((*time, result))
+    }
+}
+
+/// All operations, in the order in which they were begun.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    operations: Vec<Operation>,
+}
+
+impl History {
+    pub(crate) fn begin(&mut self, client: ClientId, action: Action, invoked: Time) -> OperationId {
+        let operation = Operation { client, action, invoked, taken_by: None, completed: None };
+        self.operations.push(operation);
+        OperationId(self.operations.len() - 1)
+    }
+
+    pub(crate) fn get(&self, id: OperationId) -> &Operation {
+        &self.operations[id.0]
+    }
+
+    pub(crate) fn get_mut(&mut self, id: OperationId) -> &mut Operation {
+        &mut self.operations[id.0]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OperationId, &Operation)> {
+        self.operations.iter().enumerate().map(|(id, operation)| (OperationId(id), operation))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.operations.len()
+    }
+}
+
+/// A key of the small space that all clients share.
+pub(crate) fn key(number: u64) -> Bytes {
+    let (directory, name) = (number / 3, number % 3);
+    Bytes::from(format!(
+        "{}/{name}",
+        ["a", "b", "c"][usize::try_from(directory % 3).expect("small")]
+    ))
+}

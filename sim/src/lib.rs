@@ -1,0 +1,66 @@
+//! A deterministic simulator of whole clusters, with checkers.
+//!
+//! One thread, one queue of what is going to happen, one seed. The nodes are made of the very code
+//! that the server runs: `Replica` over a protocol, `Machine` over a store, the write-ahead log.
+//! What the server has threads, sockets and disks for happens here in virtual time: a loop that
+//! takes inputs and hands out effects, a log writer that syncs one batch at a time, an applier, a
+//! reader of old entries, a flusher of the store, connections that deliver frames in order or break.
+//!
+//! ```text
+//!        clients, watchers                    faults: crashes, partitions, stalls, pauses,
+//!               │ requests                            slow and failing disks, clocks, timers
+//!   ┌───────────▼─────────────────────────────────────────────┐
+//!   │ node: inbox ▶ Replica<C>::step … Flush ▶ effects         │      frames, encoded
+//!   │   persists ▶ log writer ▶ Wal over a simulated disk      │◀────────────────────▶ other nodes
+//!   │   messages ▶ held until what they promise is durable     │
+//!   │   deliveries ▶ applier ▶ Machine ▶ answers to clients    │
+//!   │   flusher ▶ store                                        │
+//!   └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! # What is checked
+//! - After every round of a node: [`consensus::invariants`], between all nodes.
+//! - At every message that leaves: what it depends on is durable.
+//! - At every start: the log holds what it acknowledged and nothing that was not asked, the store
+//!   is the state at some applied entry and not ahead of the log.
+//! - At every applied entry: all nodes apply the same, with the outcome of a naive model, and have
+//!   the same revision and digest.
+//! - At every pull of a watch: exactly the model's events, going on where it was.
+//! - In the end everything is repaired: the cluster must serve again at every node, and become equal
+//!   everywhere. Then what clients saw is judged: linearizability, acknowledged writes are there,
+//!   failed ones are not.
+//!
+//! # Invariants of the simulator itself
+//! - Equal options give equal runs: everything that happens is folded into one number, and a failure
+//!   is run a second time to tell its story, which must be the same one.
+//! - Frames of one connection arrive once and in order, or the connection breaks.
+//! - A crash may come between any two syncs, during recovery too.
+//!
+//! # What it is not
+//! Not exhaustive: it draws samples. It does not simulate threads, and no bit rot.
+
+mod agenda;
+mod check_linearizable;
+mod clients;
+mod cluster;
+mod disk;
+mod driver;
+mod faults;
+mod history;
+mod measure;
+mod model;
+mod network;
+mod node;
+mod options;
+mod oracle;
+mod report;
+mod run;
+mod shadow;
+mod store;
+mod trace;
+mod watchers;
+
+pub use measure::{ElectionMeasurement, WriteMeasurement, measure_election, measure_writes};
+pub use options::{Bug, Profile, SimOptions, StoreKind};
+pub use report::{Counters, Failure, Report};
+pub use run::run;

@@ -1,0 +1,196 @@
+//! The key-value store as a few dozen naive lines: what the real one is compared with.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kvcore::{Command, Condition, KeyValue, Keys, Outcome, Revision};
+
+/// One version of a key; `value` is `None` when it was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) revision: Revision,
+    pub(crate) value: Option<Bytes>,
+    pub(crate) create_revision: Revision,
+    pub(crate) version: u64,
+}
+
+/// What a command is expected to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Nothing,
+    Put { created: bool },
+    Deleted { count: u64 },
+    Compacted,
+    ConditionFailed,
+    CompactionInFuture,
+    AlreadyCompacted,
+    Undecodable,
+}
+
+impl Expected {
+    /// What a real outcome amounts to.
+    pub(crate) fn of(outcome: &Outcome) -> Option<Self> {
+        Some(match outcome {
+            Outcome::Nothing => Self::Nothing,
+            Outcome::Put { created, .. } => Self::Put { created: *created },
+            Outcome::Deleted { count, .. } => Self::Deleted { count: *count },
+            Outcome::Compacted => Self::Compacted,
+            Outcome::ConditionFailed(_) => Self::ConditionFailed,
+            Outcome::CompactionInFuture { .. } => Self::CompactionInFuture,
+            Outcome::AlreadyCompacted { .. } => Self::AlreadyCompacted,
+            Outcome::Undecodable(_) => Self::Undecodable,
+            _ => return None,
+        })
+    }
+}
+
+/// Every version of every key that there ever was.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    revision: Revision,
+    compacted: Revision,
+    keys: BTreeMap<Bytes, Vec<Version>>,
+    /// The keys that each revision changed, from revision 2 on.
+    changes: Vec<Vec<Bytes>>,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self {
+            revision: Revision(1),
+            compacted: Revision(0),
+            keys: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(crate) fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    /// Carries a command out.
+    pub(crate) fn apply(&mut self, command: &Command) -> Expected {
+        match command {
+            Command::Put { key, value, conditions, .. } => {
+                let before = self.at(key, self.revision).cloned();
+                if !conditions.iter().all(|condition| holds(condition, before.as_ref())) {
+                    return Expected::ConditionFailed;
+                }
+                let revision = Revision(self.revision.0 + 1);
+                let created = before.is_none();
+                let (create_revision, version) = before
+                    .map_or((revision, 1), |before| (before.create_revision, before.version + 1));
+                let value = Some(value.clone());
+                self.write(key.clone(), Version { revision, value, create_revision, version });
+                self.changes.push(vec![key.clone()]);
+                self.revision = revision;
+                Expected::Put { created }
+            }
+            Command::Delete { target, conditions, .. } => self.delete(target, conditions),
+            Command::Compact { revision } => {
+                if *revision > self.revision {
+                    return Expected::CompactionInFuture;
+                }
+                if *revision <= self.compacted {
+                    return Expected::AlreadyCompacted;
+                }
+                self.compacted = *revision;
+                Expected::Compacted
+            }
+            _ => Expected::Undecodable,
+        }
+    }
+
+    fn delete(&mut self, target: &Keys, conditions: &[Condition]) -> Expected {
+        let doomed: Vec<(Bytes, Version)> = self
+            .range(target, self.revision)
+            .map(|(key, version)| (key.clone(), version.clone()))
+            .collect();
+        let allowed = |version: Option<&Version>| conditions.iter().all(|c| holds(c, version));
+        let all_allowed = if doomed.is_empty() {
+            allowed(None)
+        } else {
+            doomed.iter().all(|(_, version)| allowed(Some(version)))
+        };
+        if !all_allowed {
+            return Expected::ConditionFailed;
+        }
+        if doomed.is_empty() {
+            return Expected::Deleted { count: 0 };
+        }
+        let revision = Revision(self.revision.0 + 1);
+        let keys: Vec<Bytes> = doomed.into_iter().map(|(key, _)| key).collect();
+        for key in &keys {
+            let gone = Version { revision, value: None, create_revision: Revision(0), version: 0 };
+            self.write(key.clone(), gone);
+        }
+        let count = keys.len() as u64;
+        self.changes.push(keys);
+        self.revision = revision;
+        Expected::Deleted { count }
+    }
+
+    fn write(&mut self, key: Bytes, version: Version) {
+        self.keys.entry(key).or_default().push(version);
+    }
+
+    /// The version of a key that existed at a revision.
+    pub(crate) fn at(&self, key: &[u8], revision: Revision) -> Option<&Version> {
+        version_at(self.keys.get(key)?, revision)
+    }
+
+    /// The keys that existed at a revision, in order.
+    pub(crate) fn range(
+        &self,
+        keys: &Keys,
+        revision: Revision,
+    ) -> impl Iterator<Item = (&Bytes, &Version)> {
+        self.keys
+            .iter()
+            .filter(move |(key, _)| keys.contains(key))
+            .filter_map(move |(key, versions)| Some((key, version_at(versions, revision)?)))
+    }
+
+    /// What a revision changed, in order.
+    pub(crate) fn changes(&self, revision: Revision) -> impl Iterator<Item = (&Bytes, &Version)> {
+        let place = usize::try_from(revision.0 - 2).expect("a simulated history fits into memory");
+        self.changes[place].iter().map(move |key| {
+            let version = self.keys[key].iter().find(|version| version.revision == revision);
+            (key, version.expect("a change has its version"))
+        })
+    }
+}
+
+fn version_at(versions: &[Version], revision: Revision) -> Option<&Version> {
+    let after = versions.partition_point(|version| version.revision <= revision);
+    versions[..after].last().filter(|version| version.value.is_some())
+}
+
+fn holds(condition: &Condition, before: Option<&Version>) -> bool {
+    match condition {
+        Condition::Absent => before.is_none(),
+        Condition::Version(version) => before.map_or(0, |before| before.version) == *version,
+        Condition::ModRevision(revision) => {
+            before.map_or(Revision(0), |before| before.revision) == *revision
+        }
+        Condition::Value(value) => {
+            before.is_some_and(|before| before.value.as_ref() == Some(value))
+        }
+        _ => false,
+    }
+}
+
+/// A version as an answer shows it.
+pub(crate) fn key_value(key: &Bytes, version: &Version) -> KeyValue {
+    KeyValue {
+        key: key.clone(),
+        value: version.value.clone().unwrap_or_default(),
+        create_revision: version.create_revision,
+        mod_revision: version.revision,
+        version: version.version,
+    }
+}

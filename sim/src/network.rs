@@ -1,0 +1,134 @@
+//! Connections between pairs of nodes.
+//!
+//! A connection is TCP's: what comes out of it comes once and in order, or it breaks. When it does,
+//! what is under way in a direction is lost or still arrives, and each end notices at its own time;
+//! a newer connection may be up by then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::{NodeId, Time};
+
+use crate::agenda::Life;
+
+/// The number of a connection in the whole cluster. The nodes know it by numbers of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConnectionId(pub(crate) u64);
+
+#[derive(Clone, Debug)]
+struct Connection {
+    ends: [Life; 2],
+    broken: bool,
+    /// By the receiver: when the last thing arrives, and whether frames under way are lost.
+    directions: BTreeMap<NodeId, Direction>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Direction {
+    last_arrival: Time,
+    lost: bool,
+}
+
+/// All connections of a cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// The last connection of each pair, the smaller number first.
+    latest: BTreeMap<(NodeId, NodeId), ConnectionId>,
+    made: u64,
+    /// Pairs that can not connect, and in which partition that is so.
+    blocked: BTreeSet<(NodeId, NodeId)>,
+    /// Directions in which nothing arrives before a moment.
+    stalled: BTreeMap<(NodeId, NodeId), Time>,
+}
+
+pub(crate) fn pair(a: NodeId, b: NodeId) -> (NodeId, NodeId) {
+    (a.min(b), a.max(b))
+}
+
+impl Network {
+    /// The intact connection of a pair.
+    pub(crate) fn intact(&self, a: NodeId, b: NodeId) -> Option<ConnectionId> {
+        let id = *self.latest.get(&pair(a, b))?;
+        (!self.connections[&id].broken).then_some(id)
+    }
+
+    pub(crate) fn is_blocked(&self, a: NodeId, b: NodeId) -> bool {
+        self.blocked.contains(&pair(a, b))
+    }
+
+    pub(crate) fn connect(&mut self, a: Life, b: Life) -> ConnectionId {
+        self.made += 1;
+        let id = ConnectionId(self.made);
+        let directions = [(a.node, Direction::default()), (b.node, Direction::default())].into();
+        self.connections.insert(id, Connection { ends: [a, b], broken: false, directions });
+        self.latest.insert(pair(a.node, b.node), id);
+        id
+    }
+
+    /// The life of an end of a connection.
+    pub(crate) fn end(&self, id: ConnectionId, node: NodeId) -> Option<Life> {
+        self.connections[&id].ends.into_iter().find(|end| end.node == node)
+    }
+
+    /// When something that could arrive at `earliest` does, behind all that is on the way before it;
+    /// `None` when it is lost.
+    pub(crate) fn arrival(
+        &mut self,
+        id: ConnectionId,
+        from: NodeId,
+        to: NodeId,
+        earliest: Time,
+    ) -> Option<Time> {
+        let stalled = self.stalled.get(&(from, to)).copied().unwrap_or_default();
+        let connection = self.connections.get_mut(&id).expect("connections are never forgotten");
+        if connection.broken {
+            return None;
+        }
+        let direction = connection.directions.get_mut(&to).expect("a connection has two ends");
+        direction.last_arrival = direction.last_arrival.max(earliest).max(stalled);
+        Some(direction.last_arrival)
+    }
+
+    /// Whether what is on the way to this end is lost.
+    pub(crate) fn loses(&self, id: ConnectionId, to: NodeId) -> bool {
+        self.connections[&id].directions[&to].lost
+    }
+
+    /// Breaks the connection of a pair. `lost` says of each end, the smaller number first, whether
+    /// what is under way to it is lost. Returns the connection, and when each end has everything
+    /// that still arrives.
+    pub(crate) fn break_connection(
+        &mut self,
+        a: NodeId,
+        b: NodeId,
+        lost: [bool; 2],
+    ) -> Option<(ConnectionId, [(NodeId, Time); 2])> {
+        let id = self.intact(a, b)?;
+        let connection = self.connections.get_mut(&id).expect("it is intact");
+        connection.broken = true;
+        let (a, b) = pair(a, b);
+        let ends = [(a, lost[0]), (b, lost[1])].map(|(node, lost)| {
+            let direction = connection.directions.get_mut(&node).expect("two ends");
+            direction.lost = lost;
+            (node, if lost { Time(0) } else { direction.last_arrival })
+        });
+        Some((id, ends))
+    }
+
+    pub(crate) fn block(&mut self, a: NodeId, b: NodeId) {
+        self.blocked.insert(pair(a, b));
+    }
+
+    pub(crate) fn unblock_all(&mut self) {
+        self.blocked.clear();
+    }
+
+    /// Nothing arrives in this direction before a moment.
+    pub(crate) fn stall(&mut self, from: NodeId, to: NodeId, until: Time) {
+        self.stalled.insert((from, to), until);
+    }
+
+    pub(crate) fn unstall_all(&mut self) {
+        self.stalled.clear();
+    }
+}

@@ -1,0 +1,343 @@
+//! One node: what outlives its process, and the process while it runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::invariants::Durability;
+use consensus::{
+    Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Random, Settings,
+    Time, Violation, WallTime,
+};
+use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
+use kvcore::store::{Store, StoreBatch};
+use kvcore::{Machine, MemoryStore, RequestId};
+use storage::{DirectoryId, Identity, Wal, WalOptions, WalReader};
+
+use crate::agenda::{Happening, Life};
+use crate::disk::NodeDisk;
+use crate::history::OperationId;
+use crate::network::ConnectionId;
+use crate::options::{Bug, SimOptions, Surroundings};
+use crate::oracle::Oracle;
+use crate::shadow::ShadowLog;
+use crate::store::SimulatedStore;
+
+/// The bytes of rows that a simulated machine keeps in memory beyond need: little, so that reads go
+/// to the store.
+const MACHINE_CACHE_BYTES: usize = 4 << 10;
+
+/// The wall clocks begin here.
+const WALL_START_MILLIS: u64 = 1_700_000_000_000;
+
+/// The most bytes that are read at once when the log is applied at start.
+const REPLAY_BYTES_MAX: usize = 64 << 10;
+
+/// A node.
+pub(crate) struct Node<C: Consensus> {
+    pub(crate) id: NodeId,
+    pub(crate) clock: Clock,
+    pub(crate) disk: NodeDisk,
+    /// The rows, when the store is in memory.
+    memory: Arc<MemoryStore>,
+    directory: DirectoryId,
+    pub(crate) shadow: ShadowLog,
+    /// How often it was started.
+    pub(crate) starts: u64,
+    pub(crate) process: Option<Process<C>>,
+    /// The number of the pause in which its process is stopped, and what waits for it to go on.
+    pub(crate) paused: Option<u64>,
+    pub(crate) deferred: VecDeque<Happening>,
+    /// Everything that its disk does takes so many times as long, until the slowness of that number
+    /// is over.
+    pub(crate) slow_disk: (u32, u64),
+    /// A sync is going to fail.
+    pub(crate) disk_fails: bool,
+    /// Its loop comes so late to its timers.
+    pub(crate) lateness: Duration,
+}
+
+/// A node's clocks, compared with virtual time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// The monotonic clock began at some other moment.
+    pub(crate) offset: u64,
+    pub(crate) wall_skew_millis: i64,
+}
+
+impl Clock {
+    pub(crate) fn now(&self, time: Time) -> Now {
+        let wall = WALL_START_MILLIS + time.0 / 1_000;
+        Now {
+            time: Time(time.0 + self.offset),
+            wall: WallTime(wall.saturating_add_signed(self.wall_skew_millis)),
+        }
+    }
+
+    /// The virtual time at which the monotonic clock shows this.
+    pub(crate) fn when(&self, time: Time) -> Time {
+        Time(time.0.saturating_sub(self.offset))
+    }
+}
+
+/// A running process: the replica and everything around it that the server has threads for.
+pub(crate) struct Process<C: Consensus> {
+    pub(crate) life: Life,
+    pub(crate) replica: Replica<C>,
+    pub(crate) effects: ReplicaEffects<C::Message>,
+    pub(crate) inbox: VecDeque<ReplicaInput<C::Message>>,
+    /// When the loop is going to look at its inbox and timers.
+    pub(crate) wake_at: Option<Time>,
+    pub(crate) log: LogWriter,
+    pub(crate) reader: WalReader<NodeDisk>,
+    pub(crate) machine: Machine<SimulatedStore>,
+    pub(crate) unapplied: VecDeque<Entry>,
+    pub(crate) applying: bool,
+    pub(crate) flushing: Option<StoreBatch>,
+    /// The connections that are up, by peer, with the numbers that this process gave them.
+    pub(crate) peers: BTreeMap<NodeId, (ConnectionId, Generation)>,
+    pub(crate) generations: BTreeMap<ConnectionId, Generation>,
+    pub(crate) generations_given: Generation,
+    pub(crate) requests: BTreeMap<RequestId, OperationId>,
+    pub(crate) requests_taken: u64,
+}
+
+/// The log writer: one batch at a time, of everything that waits.
+pub(crate) struct LogWriter {
+    pub(crate) wal: Wal<NodeDisk>,
+    pub(crate) waiting: VecDeque<Persist>,
+    pub(crate) writing: Vec<Persist>,
+    pub(crate) durable: PersistSequence,
+    pub(crate) law: Durability,
+    /// Messages that wait for a write.
+    pub(crate) held: BTreeMap<PersistSequence, Vec<Outgoing>>,
+}
+
+/// An encoded message with the connection that was up when it was emitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) to: NodeId,
+    pub(crate) connection: ConnectionId,
+    pub(crate) frame: Bytes,
+    /// The message in words, when a transcript is written.
+    pub(crate) text: String,
+}
+
+/// What a start needs to know besides the node itself.
+pub(crate) struct Start<'a> {
+    pub(crate) options: &'a SimOptions,
+    pub(crate) surroundings: &'a Surroundings,
+    pub(crate) time: Time,
+    pub(crate) seed: u64,
+}
+
+/// What a start found that is worth counting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// A write that nobody had been told was durable.
+    pub(crate) unacknowledged: bool,
+    /// A torn write.
+    pub(crate) torn: bool,
+}
+
+impl<C: Consensus> Node<C> {
+    pub(crate) fn new(id: NodeId, options: &SimOptions, random: &mut Random) -> Self {
+        Self {
+            id,
+            clock: Clock { offset: random.below(1 << 40), wall_skew_millis: 0 },
+            disk: NodeDisk::new(options.bug == Some(Bug::LieAboutSync)),
+            memory: Arc::default(),
+            directory: DirectoryId(u128::from(random.next_u64())),
+            shadow: ShadowLog::default(),
+            starts: 0,
+            process: None,
+            paused: None,
+            deferred: VecDeque::new(),
+            slow_disk: (1, 0),
+            disk_fails: false,
+            lateness: Duration::ZERO,
+        }
+    }
+
+    /// Opens the log only, as a start does that is interrupted.
+    pub(crate) fn open_log(&self) -> Result<(), String> {
+        let opened =
+            Wal::open(self.disk.clone(), WalOptions::small(), &self.identity(), self.directory);
+        opened.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { cluster: "simulated".to_owned(), node: self.id, protocol: C::PROTOCOL }
+    }
+
+    /// Starts the process: recovers the log and the store as the server does, and checks what was
+    /// found.
+    pub(crate) fn start(
+        &mut self,
+        start: &Start<'_>,
+        oracle: &mut Oracle,
+    ) -> Result<Found, Violation> {
+        assert!(self.process.is_none(), "a node runs once at a time");
+        self.starts += 1;
+        let id = self.id;
+        let failed =
+            |what: String| Violation::new("a node starts after any crash", format!("{id}: {what}"));
+        let (wal, recovery) =
+            Wal::open(self.disk.clone(), WalOptions::small(), &self.identity(), self.directory)
+                .map_err(|error| failed(error.to_string()))?;
+        let mut recovered = recovery.recovered;
+        let mut reader = wal.reader();
+        let log = read_all(&mut reader, recovered.last).map_err(failed)?;
+        let found = self.shadow.recovered(id, &recovered, &log)?;
+        let what = Found { unacknowledged: found > 0, torn: recovery.torn_tail.is_some() };
+
+        let store =
+            SimulatedStore::open(start.options.store, &self.disk, recovery.directory, &self.memory)
+                .map_err(|error| failed(error.to_string()))?;
+        let mut machine = Machine::open_with_cache(store, MACHINE_CACHE_BYTES)
+            .map_err(|error| failed(error.to_string()))?;
+        oracle.opened(id, machine.state())?;
+        if !self.shadow.holds(machine.applied()) {
+            return Err(Violation::new(
+                "the store is never ahead of what is durable in the log",
+                format!(
+                    "{id} has applied {}, its log ends at {}",
+                    machine.applied(),
+                    recovered.last
+                ),
+            ));
+        }
+        let known = usize::try_from(recovered.commit.0).expect("a simulated log fits into memory");
+        let applied = usize::try_from(machine.applied().index.0).expect("likewise");
+        for entry in log.iter().take(known).skip(applied) {
+            let outcome = machine.apply(entry).map_err(|error| failed(error.to_string()))?;
+            oracle.applied(id, entry, &outcome, machine.state())?;
+        }
+        // The store may know of more than the log's hint: what it holds was committed.
+        recovered.commit = recovered.commit.max(machine.applied().index);
+        if start.options.bug == Some(Bug::ForgetPromise) {
+            recovered.promise = None;
+        }
+        let core = C::start(self.clock.now(start.time), self.settings(start), recovered)
+            .map_err(|error| failed(error.to_string()))?;
+        let settings = ReplicaSettings {
+            id,
+            incarnation: self.starts,
+            requests_max: start.surroundings.requests_max,
+            request_bytes_max: 1 << 20,
+            retain_revisions: start.surroundings.retain_revisions,
+        };
+        let replica = Replica::new(core, settings, machine.revision(), machine.compacted());
+        self.process = Some(Process::new(
+            Life { node: id, number: self.starts },
+            replica,
+            LogWriter::new(wal),
+            reader,
+            machine,
+        ));
+        Ok(what)
+    }
+
+    fn settings(&self, start: &Start<'_>) -> Settings {
+        let surroundings = start.surroundings;
+        let voters = (1..=start.options.nodes).map(NodeId);
+        Settings {
+            seed: start.seed,
+            heartbeat_interval: surroundings.election_timeout / 6,
+            election_timeout: surroundings.election_timeout,
+            suspect_on_connection_loss: surroundings.suspect_on_connection_loss,
+            message_bytes_max: surroundings.message_bytes_max,
+            inflight_messages_max: surroundings.inflight_messages_max,
+            memory_log_bytes_max: surroundings.memory_log_bytes_max,
+            uncommitted_bytes_max: surroundings.uncommitted_bytes_max,
+            unapplied_bytes_max: surroundings.unapplied_bytes_max,
+            ..Settings::new(self.id, voters)
+        }
+    }
+
+    /// Writes what the log writer and the flusher have under way, on a disk that is about to lose
+    /// its power: it may come to nothing, to a part, or to all of it.
+    pub(crate) fn write_last_gasps(&mut self, random: &mut Random) {
+        let Some(process) = &mut self.process else { return };
+        self.disk.power_lasts(random.below(6));
+        let log_first = random.one_in(2);
+        for log in [log_first, !log_first] {
+            // Whatever comes of it, nobody is left to be told.
+            if log && !process.log.writing.is_empty() && !random.one_in(3) {
+                let _ = process.log.wal.append(&process.log.writing);
+            }
+            if !log
+                && let Some(batch) = process.flushing.take()
+                && random.one_in(2)
+            {
+                let _ = process.machine.store().write(&batch);
+            }
+        }
+    }
+
+    /// The last entry that is durable here as it is in memory.
+    pub(crate) fn durable(&self) -> Index {
+        self.process
+            .as_ref()
+            .map_or(Index(0), |process| process.replica.core().view().log.durable())
+    }
+}
+
+impl<C: Consensus> Process<C> {
+    fn new(
+        life: Life,
+        replica: Replica<C>,
+        log: LogWriter,
+        reader: WalReader<NodeDisk>,
+        machine: Machine<SimulatedStore>,
+    ) -> Self {
+        Self {
+            life,
+            replica,
+            effects: ReplicaEffects::default(),
+            inbox: VecDeque::new(),
+            wake_at: None,
+            log,
+            reader,
+            machine,
+            unapplied: VecDeque::new(),
+            applying: false,
+            flushing: None,
+            peers: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            generations_given: Generation(0),
+            requests: BTreeMap::new(),
+            requests_taken: 0,
+        }
+    }
+
+    /// The connection to a peer on which a message leaves that is emitted now.
+    pub(crate) fn connection(&self, peer: NodeId) -> Option<ConnectionId> {
+        self.peers.get(&peer).map(|&(connection, _)| connection)
+    }
+}
+
+impl LogWriter {
+    fn new(wal: Wal<NodeDisk>) -> Self {
+        Self {
+            wal,
+            waiting: VecDeque::new(),
+            writing: Vec::new(),
+            durable: PersistSequence(0),
+            law: Durability::default(),
+            held: BTreeMap::new(),
+        }
+    }
+}
+
+fn read_all(reader: &mut WalReader<NodeDisk>, last: Index) -> Result<Vec<Entry>, String> {
+    let mut entries: Vec<Entry> = Vec::new();
+    while (entries.len() as u64) < last.0 {
+        let first = Index(entries.len() as u64 + 1);
+        let more =
+            reader.entries(first, last, REPLAY_BYTES_MAX).map_err(|error| error.to_string())?;
+        entries.extend(more);
+    }
+    Ok(entries)
+}

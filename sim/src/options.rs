@@ -1,0 +1,224 @@
+//! What a simulation is asked to do, and the surroundings that its seed draws.
+
+use std::fmt;
+use std::time::Duration;
+
+use consensus::Random;
+
+/// Which run of which cluster. Equal options give equal runs, to the last byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimOptions {
+    /// Decides everything that is not decided below.
+    pub seed: u64,
+    /// How many nodes there are.
+    pub nodes: u64,
+    /// For how long clients make requests while things break, in virtual time. Then everything is
+    /// repaired, and the cluster has to show that it serves again.
+    pub duration: Duration,
+    /// What breaks.
+    pub profile: Profile,
+    /// Where the machines' rows are.
+    pub store: StoreKind,
+    /// How many clients make requests, one at a time each.
+    pub clients: usize,
+    /// How many watchers there are.
+    pub watchers: usize,
+    /// A fault in the driver itself, to show that the checkers notice it.
+    pub bug: Option<Bug>,
+}
+
+impl SimOptions {
+    /// Three nodes, six seconds, everything breaks.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            nodes: 3,
+            duration: Duration::from_secs(6),
+            profile: Profile::Everything,
+            store: StoreKind::Memory,
+            clients: 5,
+            watchers: 2,
+            bug: None,
+        }
+    }
+}
+
+impl fmt::Display for SimOptions {
+    /// How to run it again, in the words of Rust.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// Which faults a simulation injects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// None.
+    Calm,
+    /// Nodes are killed or lose their power, alone and all at once, and start again.
+    Crashes,
+    /// Connections break, directions stall, the network falls apart, processes are stopped.
+    Partitions,
+    /// Syncs take long or fail, stores and appliers are slow, and nodes crash meanwhile.
+    SlowDisks,
+    /// All of these, jumps of clocks, and late timers.
+    Everything,
+}
+
+impl Profile {
+    /// Every profile.
+    pub const ALL: [Self; 5] =
+        [Self::Calm, Self::Crashes, Self::Partitions, Self::SlowDisks, Self::Everything];
+}
+
+/// Where the rows of simulated machines are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoreKind {
+    /// In memory that outlives the node; each write is atomic and durable.
+    Memory,
+    /// In redb over the simulated disk, which crashes may interrupt anywhere.
+    Redb,
+}
+
+/// A fault in the driver, for tests of the checkers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// Messages leave before what they promise is durable, and nothing checks that they do not: the
+    /// laws have to notice the consequences.
+    SendBeforeDurable,
+    /// As [`Bug::SendBeforeDurable`], and the check at sending is on.
+    SendBeforeDurableChecked,
+    /// A node forgets at its start what it promised.
+    ForgetPromise,
+    /// Syncs of the log do nothing.
+    LieAboutSync,
+    /// The protocol is told that a write is durable when it begins: a leader counts its own vote for
+    /// an entry that it may lose.
+    CountUnsyncedWrites,
+    /// Linearizable reads are answered without a barrier.
+    ReadWithoutBarrier,
+    /// The store is written ahead of the log.
+    StoreAheadOfLog,
+    /// A write is answered when it is handed to the log writer.
+    AnswerBeforeCommit,
+    /// An applier skips an entry now and then.
+    SkipEntry,
+    /// A watch that goes on at another node begins one revision too late.
+    WatchSkipsRevision,
+}
+
+/// The surroundings of one run, drawn from its seed: how fast things are and how little fits.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) link_delay: Span,
+    pub(crate) loop_delay: Span,
+    pub(crate) sync_delay: Span,
+    /// One sync in so many takes up to a hundred times as long.
+    pub(crate) long_sync_one_in: u64,
+    pub(crate) apply_delay: Span,
+    pub(crate) fetch_delay: Span,
+    pub(crate) flush_interval: Span,
+    pub(crate) store_delay: Span,
+    pub(crate) client_delay: Span,
+    pub(crate) think: Span,
+    pub(crate) redial: Span,
+    pub(crate) election_timeout: Duration,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) memory_log_bytes_max: usize,
+    pub(crate) inflight_messages_max: usize,
+    pub(crate) unapplied_bytes_max: usize,
+    pub(crate) uncommitted_bytes_max: usize,
+    pub(crate) requests_max: usize,
+    pub(crate) retain_revisions: Option<u64>,
+    pub(crate) suspect_on_connection_loss: bool,
+    pub(crate) value_bytes_max: u64,
+    pub(crate) fault_interval: Span,
+}
+
+/// A range of durations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) least: Duration,
+    pub(crate) most: Duration,
+}
+
+impl Span {
+    pub(crate) fn micros(least: u64, most: u64) -> Self {
+        Self { least: Duration::from_micros(least), most: Duration::from_micros(most) }
+    }
+
+    pub(crate) fn millis(least: u64, most: u64) -> Self {
+        Self { least: Duration::from_millis(least), most: Duration::from_millis(most) }
+    }
+
+    pub(crate) fn draw(&self, random: &mut Random) -> Duration {
+        self.least + random.duration_up_to(self.most.saturating_sub(self.least))
+    }
+}
+
+impl Surroundings {
+    /// Different ones for each seed: most are roomy, some are so narrow that every queue fills.
+    pub(crate) fn draw(random: &mut Random) -> Self {
+        let mut pick = |choices: &[usize]| {
+            let count = choices.len() as u64;
+            choices[usize::try_from(random.below(count)).expect("a small number")]
+        };
+        let link_micros = pick(&[100, 300, 2_000, 10_000]) as u64;
+        let sync_micros = pick(&[200, 500, 3_000]) as u64;
+        let apply_micros = pick(&[20, 100, 2_000]) as u64;
+        let flush_millis = pick(&[5, 40, 300]) as u64;
+        Self {
+            link_delay: Span::micros(link_micros / 2, link_micros * 2),
+            loop_delay: Span::micros(2, 50),
+            sync_delay: Span::micros(sync_micros / 2, sync_micros * 2),
+            long_sync_one_in: pick(&[50, 1_000, 1_000_000]) as u64,
+            apply_delay: Span::micros(apply_micros / 4, apply_micros * 2),
+            fetch_delay: Span::micros(50, 3_000),
+            flush_interval: Span::millis(1, flush_millis),
+            store_delay: Span::micros(200, 20_000),
+            client_delay: Span::micros(50, 1_000),
+            think: Span::micros(0, pick(&[500, 5_000, 30_000]) as u64),
+            redial: Span::millis(1, pick(&[10, 100, 400]) as u64),
+            election_timeout: Duration::from_millis(pick(&[150, 300, 300, 600]) as u64),
+            message_bytes_max: pick(&[200, 4 << 10, 1 << 20]),
+            memory_log_bytes_max: pick(&[0, 2 << 10, 16 << 10, 16 << 20]),
+            inflight_messages_max: pick(&[1, 4, 256]),
+            unapplied_bytes_max: pick(&[1, 2 << 10, 16 << 20]),
+            uncommitted_bytes_max: pick(&[1 << 10, 32 << 20, 32 << 20]),
+            requests_max: pick(&[2, 1_000, 1_000]),
+            retain_revisions: [None, Some(20), Some(200)][pick(&[0, 1, 2])],
+            suspect_on_connection_loss: pick(&[0, 1]) == 1,
+            value_bytes_max: pick(&[20, 300, 3_000]) as u64,
+            fault_interval: Span::millis(20, pick(&[300, 800, 1_500]) as u64),
+        }
+    }
+
+    /// The surroundings of measurements: a fast network and disk, and room enough.
+    pub(crate) fn for_measurements() -> Self {
+        Self {
+            link_delay: Span::micros(80, 120),
+            loop_delay: Span::micros(5, 15),
+            sync_delay: Span::micros(200, 400),
+            long_sync_one_in: u64::MAX,
+            apply_delay: Span::micros(5, 20),
+            fetch_delay: Span::micros(100, 200),
+            flush_interval: Span::millis(20, 50),
+            store_delay: Span::millis(5, 20),
+            client_delay: Span::micros(50, 100),
+            think: Span::micros(0, 0),
+            redial: Span::millis(5, 20),
+            election_timeout: Duration::from_millis(300),
+            message_bytes_max: 1 << 20,
+            memory_log_bytes_max: 16 << 20,
+            inflight_messages_max: 256,
+            unapplied_bytes_max: 16 << 20,
+            uncommitted_bytes_max: 32 << 20,
+            requests_max: 10_000,
+            retain_revisions: None,
+            suspect_on_connection_loss: true,
+            value_bytes_max: 256,
+            fault_interval: Span::millis(1_000, 1_000),
+        }
+    }
+}

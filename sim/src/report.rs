@@ -1,0 +1,128 @@
+//! What a run comes to: figures when it is right, and everything needed to look into it when not.
+
+use std::fmt;
+use std::time::Duration;
+
+use consensus::{Index, Protocol, Time, Violation};
+
+use crate::options::SimOptions;
+
+/// What was counted in a run. All of it follows from the options alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that the replicas emitted; a range of entries counts each of them.
+    pub messages: u64,
+    /// Frames that left a node.
+    pub frames: u64,
+    /// Their bytes.
+    pub frame_bytes: u64,
+    /// Frames that turned up after their connection was gone.
+    pub late_frames: u64,
+    /// Syncs of logs, of files and directories.
+    pub log_syncs: u64,
+    /// Reads of entries that had left memory.
+    pub fetches: u64,
+    /// Removals of entries that were never committed.
+    pub truncations: u64,
+    /// Starts that found a torn write at the end of the log.
+    pub torn_tails: u64,
+    /// Starts that found a write that nobody had been told was durable.
+    pub unacknowledged_found: u64,
+    /// Segments of logs that were put to use.
+    pub segments: u64,
+    /// Transactions of stores.
+    pub store_writes: u64,
+    /// Rounds of the nodes' loops.
+    pub rounds: u64,
+    /// Writes of clients that were answered with an outcome.
+    pub acknowledged: u64,
+    /// Reads of clients that were answered.
+    pub reads: u64,
+    /// Requests that failed at a node.
+    pub failed: u64,
+    /// Those of them that were refused for want of room.
+    pub overloaded: u64,
+    /// Revisions that watchers were given.
+    pub watched: u64,
+    /// Faults that were injected.
+    pub faults: u64,
+    /// Processes that were ended.
+    pub crashes: u64,
+}
+
+impl Counters {
+    /// What was counted since an earlier moment.
+    #[must_use]
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            messages: self.messages - earlier.messages,
+            frames: self.frames - earlier.frames,
+            frame_bytes: self.frame_bytes - earlier.frame_bytes,
+            late_frames: self.late_frames - earlier.late_frames,
+            log_syncs: self.log_syncs - earlier.log_syncs,
+            fetches: self.fetches - earlier.fetches,
+            truncations: self.truncations - earlier.truncations,
+            torn_tails: self.torn_tails - earlier.torn_tails,
+            unacknowledged_found: self.unacknowledged_found - earlier.unacknowledged_found,
+            segments: self.segments - earlier.segments,
+            store_writes: self.store_writes - earlier.store_writes,
+            rounds: self.rounds - earlier.rounds,
+            acknowledged: self.acknowledged - earlier.acknowledged,
+            reads: self.reads - earlier.reads,
+            failed: self.failed - earlier.failed,
+            overloaded: self.overloaded - earlier.overloaded,
+            watched: self.watched - earlier.watched,
+            faults: self.faults - earlier.faults,
+            crashes: self.crashes - earlier.crashes,
+        }
+    }
+}
+
+/// A run in which every law held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The number into which everything that happened was folded.
+    pub hash: u64,
+    /// What was counted.
+    pub counters: Counters,
+    /// How many entries were committed.
+    pub committed: Index,
+    /// How many terms or epochs had an established leader.
+    pub leaders: usize,
+    /// How many operations the clients began.
+    pub operations: usize,
+    /// How long it took from the repair of everything until every node had answered a write.
+    pub recovery: Duration,
+    /// Virtual time in total.
+    pub duration: Duration,
+}
+
+/// A run in which a law was broken.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The options: with them it happens again.
+    pub options: SimOptions,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// When, in virtual time.
+    pub time: Time,
+    /// Which law, and how.
+    pub violation: Violation,
+    /// The number into which everything up to then was folded.
+    pub hash: u64,
+    /// The last lines of what happened.
+    pub transcript: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.transcript {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "{} at t={}: {}", self.protocol, self.time, self.violation)?;
+        writeln!(f, "trace hash {:016x}", self.hash)?;
+        write!(f, "replay: the protocol {} with {}", self.protocol, self.options)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,165 @@
+//! One run from beginning to end: faults and load, repair, proof that the cluster serves again, and
+//! the judgement of everything that clients saw.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use consensus::{Consensus, NodeId, Time, Violation};
+
+use crate::check_linearizable;
+use crate::clients::Client;
+use crate::cluster::Cluster;
+use crate::history::OperationResult;
+use crate::options::SimOptions;
+use crate::report::{Failure, Report};
+
+/// How long after the repair every node must have answered a write.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
+/// How long after the last request all nodes must be equal.
+const AGREEMENT_MAX: Duration = Duration::from_secs(20);
+
+/// Runs a cluster of nodes of the protocol `C`, and checks every law on the way.
+///
+/// # Errors
+/// The first broken law, with the transcript that led to it.
+pub fn run<C: Consensus>(options: &SimOptions) -> Result<Report, Box<Failure>> {
+    match attempt::<C>(options, false) {
+        Ok(report) => Ok(report),
+        // The same again, this time with words.
+        Err(failure) => match attempt::<C>(options, true) {
+            Err(told) if told.hash == failure.hash => Err(told),
+            other => {
+                let hash = other.map_or_else(|told| told.hash, |report| report.hash);
+                let details = format!(
+                    "{}; then, when it was run again, its hash was {hash:016x} and not {:016x}",
+                    failure.violation, failure.hash
+                );
+                let violation = Violation::new("equal options give equal runs", details);
+                Err(Box::new(Failure { violation, ..*failure }))
+            }
+        },
+    }
+}
+
+fn attempt<C: Consensus>(options: &SimOptions, transcript: bool) -> Result<Report, Box<Failure>> {
+    let fail = |violation, time, hash, transcript| {
+        let options = options.clone();
+        Box::new(Failure { options, protocol: C::PROTOCOL, time, violation, hash, transcript })
+    };
+    let mut cluster = Cluster::<C>::new(options, None, transcript)
+        .map_err(|violation| fail(violation, Time(0), 0, Vec::new()))?;
+    // A law that is asserted where it must hold is broken as any other.
+    let outcome = catch_unwind(AssertUnwindSafe(|| cluster.live()));
+    let violation = match outcome {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(violation)) => violation,
+        Err(panic) => Violation::new("a law that the code asserts", message(panic.as_ref())),
+    };
+    let (time, hash) = (cluster.agenda.now(), cluster.trace.hash());
+    Err(fail(violation, time, hash, cluster.trace.into_lines()))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+impl<C: Consensus> Cluster<C> {
+    /// The whole of a run.
+    fn live(&mut self) -> Result<Report, Violation> {
+        let end = Time(0) + self.options.duration;
+        self.run_until(end, |_| false)?;
+        self.heal();
+        let healed = self.agenda.now();
+        let begun = self.history.len();
+        let served = self.run_until(healed + RECOVERY_MAX, |cluster| {
+            cluster.leader.is_some() && cluster.all_nodes_acknowledged_since(begun)
+        })?;
+        if !served {
+            return Err(Violation::new(
+                "a repaired cluster serves again",
+                format!("not within {RECOVERY_MAX:?}: {}", self.describe()),
+            ));
+        }
+        let recovery = self.agenda.now().since(healed);
+        self.clients_stop = true;
+        let until = self.agenda.now() + AGREEMENT_MAX;
+        if !self.run_until(until, Self::is_settled)? {
+            return Err(Violation::new(
+                "all nodes of a cluster at rest become equal",
+                format!("not within {AGREEMENT_MAX:?}: {}", self.describe()),
+            ));
+        }
+        let one_leader = self.invariants.leaders().len() == 1;
+        check_linearizable::check(&self.history, &self.oracle, one_leader)?;
+        for process in self.nodes.values().filter_map(|node| node.process.as_ref()) {
+            self.trace.fold(&process.replica);
+        }
+        Ok(Report {
+            hash: self.trace.hash(),
+            counters: self.counters,
+            committed: self.invariants.committed(),
+            leaders: self.invariants.leaders().len(),
+            operations: self.history.len(),
+            recovery,
+            duration: self.agenda.now().since(Time(0)),
+        })
+    }
+
+    /// Every node acknowledged a write that was asked for since the operation of that number.
+    fn all_nodes_acknowledged_since(&self, begun: usize) -> bool {
+        // Looked at only after an acknowledgement, because it looks at every operation since.
+        if self.last_acknowledged.is_none_or(|(_, at)| at != self.agenda.now()) {
+            return false;
+        }
+        let acknowledged = |id: NodeId| {
+            self.history.iter().skip(begun).any(|(_, operation)| {
+                operation.taken_by.is_some_and(|life| life.node == id)
+                    && matches!(operation.success(), Some((_, OperationResult::Written { .. })))
+            })
+        };
+        self.nodes.keys().all(|&id| acknowledged(id))
+    }
+
+    /// No client waits, and every node has applied everything and holds nothing else.
+    fn is_settled(&self) -> bool {
+        let mut last = None;
+        self.clients.iter().all(Client::is_idle)
+            && self.nodes.values().all(|node| {
+                node.process.as_ref().is_some_and(|process| {
+                    let status = process.replica.status();
+                    let settled = status.last.index == status.commit
+                        && process.machine.applied() == status.last
+                        && process.replica.requests_pending() == 0
+                        && last.is_none_or(|last| last == (status.last, process.machine.state()));
+                    last = Some((status.last, process.machine.state()));
+                    settled
+                })
+            })
+    }
+
+    fn describe(&self) -> String {
+        let nodes = self.nodes.values().map(|node| match &node.process {
+            None => format!("{} is down", node.id),
+            Some(process) => {
+                let status = process.replica.status();
+                format!(
+                    "{} {} {:?} term={} last={} commit={} durable={} delivered={} applied={} \
+                     waiting={}",
+                    node.id,
+                    status.role,
+                    status.leadership,
+                    status.term,
+                    status.last,
+                    status.commit,
+                    status.durable,
+                    status.delivered,
+                    process.machine.applied(),
+                    process.replica.requests_pending()
+                )
+            }
+        });
+        nodes.collect::<Vec<_>>().join("; ")
+    }
+}

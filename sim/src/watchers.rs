@@ -1,0 +1,161 @@
+//! Watchers: each follows some keys from a revision on, now at one node and now at another. Every
+//! pull is compared with the model at once: ordered, gapless, no duplicates, whole revisions,
+//! nothing from before the revision asked for.
+
+use std::time::Duration;
+
+use consensus::{Consensus, NodeId, Random, Violation};
+use kvcore::{
+    Event, EventKind, EventLimits, KeyValue, Keys, Revision, RevisionEvents, WatchFilter,
+};
+
+use crate::agenda::Happening;
+use crate::cluster::Cluster;
+use crate::model::{self, Model};
+use crate::options::Bug;
+
+/// A watcher.
+#[derive(Clone, Debug)]
+pub(crate) struct Watcher {
+    random: Random,
+    node: NodeId,
+    filter: WatchFilter,
+    /// Where it goes on.
+    from: Revision,
+}
+
+impl Watcher {
+    pub(crate) fn new(number: usize, random: &mut Random) -> Self {
+        let keys = match number % 3 {
+            0 => Keys::all(),
+            1 => Keys::Prefix("a/".into()),
+            _ => Keys::One("b/1".into()),
+        };
+        let previous = number.is_multiple_of(2);
+        Self {
+            random: Random::new(random.next_u64()),
+            node: NodeId(1),
+            filter: WatchFilter { previous, ..WatchFilter::of(keys) },
+            from: Revision(1),
+        }
+    }
+
+    fn limits(&mut self) -> EventLimits {
+        let mut up_to = |most| usize::try_from(1 + self.random.below(most)).expect("small");
+        EventLimits { revisions_max: up_to(40), events_max: up_to(20), bytes_max: up_to(5_000) }
+    }
+}
+
+impl<C: Consensus> Cluster<C> {
+    /// A watcher pulls once from its node, if that runs.
+    pub(crate) fn watch_turn(&mut self, number: usize) -> Result<(), Violation> {
+        let watcher = &mut self.watchers[number];
+        let pause = watcher.random.duration_up_to(Duration::from_millis(60));
+        self.agenda.after(pause, Happening::WatchTurn(number));
+        if watcher.random.one_in(10) {
+            watcher.node = NodeId(1 + watcher.random.below(self.options.nodes));
+            if self.options.bug == Some(Bug::WatchSkipsRevision) {
+                watcher.from = Revision(watcher.from.0 + 1);
+            }
+        }
+        let node = &self.nodes[&watcher.node];
+        let Some(process) = node.process.as_ref().filter(|_| node.paused.is_none()) else {
+            return Ok(());
+        };
+        let limits = watcher.limits();
+        let (filter, from) = (watcher.filter.clone(), watcher.from);
+        let plan = match process.machine.events(&filter, from, limits) {
+            Ok(plan) => plan,
+            Err(compacted) => {
+                if compacted.compacted <= from
+                    || compacted.compacted > self.oracle.model.compacted()
+                {
+                    let details = format!("{}: {compacted}", watcher.node);
+                    return Err(Violation::new("a watch ends only when it was compacted", details));
+                }
+                watcher.from = compacted.compacted;
+                return Ok(());
+            }
+        };
+        let compacted = process.machine.compacted();
+        let events = plan.fetch(process.machine.store()).map_err(|error| {
+            Violation::new("the store works", format!("{}: {error}", watcher.node))
+        })?;
+        let known = self.watched.get(number).copied().unwrap_or(Revision(1));
+        if from > known.max(Revision(1)) && from > self.oracle.model.compacted() {
+            return Err(Violation::new(
+                "a watch goes on where it was",
+                format!("watcher {number} goes on at {from}, it knows everything before {known}"),
+            ));
+        }
+        check(&self.oracle.model, &filter, from, compacted, &events.revisions, events.next)
+            .map_err(|what| {
+                Violation::new(
+                    "a watch is ordered, gapless, without duplicates, in whole revisions",
+                    format!("watcher {number} at {} from {from}: {what}", watcher.node),
+                )
+            })?;
+        self.counters.watched += events.revisions.len() as u64;
+        watcher.from = events.next;
+        self.watched[number] = events.next;
+        Ok(())
+    }
+}
+
+/// Compares the events from one revision up to another with what the model has.
+fn check(
+    model: &Model,
+    filter: &WatchFilter,
+    from: Revision,
+    compacted: Revision,
+    got: &[RevisionEvents],
+    next: Revision,
+) -> Result<(), String> {
+    if next < from {
+        return Err(format!("it is to go on at {next}"));
+    }
+    if next.0 > model.revision().0.max(from.0.saturating_sub(1)) + 1 {
+        return Err(format!("it is to go on at {next}, the revision is {}", model.revision()));
+    }
+    let first = from.max(Revision(2));
+    let expected: Vec<RevisionEvents> = (first.0..next.0)
+        .map(|revision| wanted(model, filter, Revision(revision), compacted))
+        .filter(|revision| !revision.events.is_empty())
+        .collect();
+    if expected == got {
+        return Ok(());
+    }
+    let revisions = |events: &[RevisionEvents]| -> Vec<u64> {
+        events.iter().map(|revision| revision.revision.0).collect()
+    };
+    let different = expected.iter().zip(got).find(|(a, b)| a != b);
+    Err(format!(
+        "expected revisions {:?}, got {:?}; first difference {different:?}",
+        revisions(&expected),
+        revisions(got)
+    ))
+}
+
+fn wanted(
+    model: &Model,
+    filter: &WatchFilter,
+    revision: Revision,
+    compacted: Revision,
+) -> RevisionEvents {
+    let before = Revision(revision.0 - 1);
+    let events = model
+        .changes(revision)
+        .filter(|(key, _)| filter.keys.contains(key))
+        .map(|(key, version)| {
+            let kind = if version.value.is_some() { EventKind::Put } else { EventKind::Delete };
+            let tells = filter.previous && before >= compacted;
+            let previous = model.at(key, before).filter(|_| tells);
+            Event {
+                kind,
+                key_value: model::key_value(key, version),
+                previous: previous.map(|previous| -> KeyValue { model::key_value(key, previous) }),
+            }
+        })
+        .collect();
+    RevisionEvents { revision, events }
+}

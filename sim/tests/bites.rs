@@ -1,0 +1,186 @@
+//! The checkers are worth something only if they bite: each test puts a known fault into the driver
+//! or into the protocol, and wants a broken law within some seeds.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use common::options;
+use consensus::{
+    Consensus, Effects, Generation, Input, NodeId, Now, Position, Protocol, Recovered, Settings,
+    StartError, Status, View,
+};
+use consensus_raft::Raft;
+use consensus_zab::Zab;
+use sim::{Bug, Profile, SimOptions, run};
+
+/// The law that the first failing seed breaks.
+fn first_violation<C: Consensus>(bug: Option<Bug>, profile: Profile, seeds: u64) -> &'static str {
+    for seed in 0..seeds {
+        let options = SimOptions { bug, ..options(seed, 3, profile) };
+        if let Err(failure) = run::<C>(&options) {
+            let what = failure.violation.to_string();
+            println!("{} seed {seed}: {what:.300}", C::PROTOCOL);
+            return failure.violation.law;
+        }
+    }
+    panic!("not noticed on {seeds} seeds of {}", C::PROTOCOL);
+}
+
+/// Wants the bug to be noticed with both protocols, by one of these laws; any will do if none is
+/// named.
+fn bites(bug: Bug, profile: Profile, seeds: u64, laws: &[&str]) {
+    let found = [
+        first_violation::<Raft>(Some(bug), profile, seeds),
+        first_violation::<Zab>(Some(bug), profile, seeds),
+    ];
+    for law in found {
+        assert!(laws.is_empty() || laws.contains(&law), "{bug:?} was noticed by: {law}");
+    }
+}
+
+#[test]
+fn a_message_that_leaves_too_early_is_noticed_at_once() {
+    let law = "nothing leaves before what it promises is durable";
+    bites(Bug::SendBeforeDurableChecked, Profile::Calm, 1, &[law]);
+}
+
+#[test]
+fn messages_that_leave_too_early_are_noticed_by_what_they_lead_to() {
+    bites(Bug::SendBeforeDurable, Profile::SlowDisks, 300, &[]);
+}
+
+#[test]
+fn a_forgotten_promise_is_noticed() {
+    bites(Bug::ForgetPromise, Profile::Crashes, 10, &[]);
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_noticed() {
+    bites(Bug::LieAboutSync, Profile::Crashes, 10, &["a node starts after any crash"]);
+}
+
+#[test]
+fn a_leader_that_counts_what_it_may_lose_is_noticed() {
+    bites(Bug::CountUnsyncedWrites, Profile::SlowDisks, 50, &[]);
+}
+
+#[test]
+fn a_read_without_a_barrier_is_noticed() {
+    let law = "a linearizable read sees all that completed before it began";
+    bites(Bug::ReadWithoutBarrier, Profile::Partitions, 10, &[law]);
+}
+
+#[test]
+fn a_store_ahead_of_the_log_is_noticed() {
+    let law = "the store is never ahead of what is durable in the log";
+    bites(Bug::StoreAheadOfLog, Profile::SlowDisks, 50, &[law]);
+}
+
+#[test]
+fn an_answer_before_the_commit_is_noticed() {
+    let law = "an acknowledged write is in the log";
+    bites(Bug::AnswerBeforeCommit, Profile::Crashes, 10, &[law]);
+}
+
+#[test]
+fn a_skipped_entry_is_noticed() {
+    bites(Bug::SkipEntry, Profile::Calm, 10, &["all nodes apply the same entries"]);
+}
+
+#[test]
+fn a_watch_that_loses_a_revision_is_noticed() {
+    bites(Bug::WatchSkipsRevision, Profile::Calm, 10, &["a watch goes on where it was"]);
+}
+
+/// How a protocol is spoilt.
+trait Fault: Clone + std::fmt::Debug + std::hash::Hash + Default + Send + 'static {
+    fn spoil<M>(&mut self, input: Input<M>) -> Input<M>;
+}
+
+/// A protocol with a fault in front of it.
+#[derive(Clone, Debug, Hash)]
+struct Mutant<C, F> {
+    core: C,
+    fault: F,
+}
+
+impl<C: Consensus, F: Fault> Consensus for Mutant<C, F> {
+    const PROTOCOL: Protocol = C::PROTOCOL;
+
+    type Message = C::Message;
+
+    fn start(now: Now, settings: Settings, recovered: Recovered) -> Result<Self, StartError> {
+        Ok(Self { core: C::start(now, settings, recovered)?, fault: F::default() })
+    }
+
+    fn step(&mut self, now: Now, input: Input<C::Message>, effects: &mut Effects<C::Message>) {
+        let input = self.fault.spoil(input);
+        self.core.step(now, input, effects);
+    }
+
+    fn status(&self) -> Status {
+        self.core.status()
+    }
+
+    fn describe(&self, position: Position) -> String {
+        self.core.describe(position)
+    }
+
+    fn view(&self) -> View<'_> {
+        self.core.view()
+    }
+}
+
+/// The leader answers read barriers on its own word: ZooKeeper's `sync` sold as a linearizable read.
+#[derive(Clone, Debug, Default, Hash)]
+struct UnconfirmedBarrier;
+
+impl Fault for UnconfirmedBarrier {
+    fn spoil<M>(&mut self, input: Input<M>) -> Input<M> {
+        match input {
+            Input::ReadBarrier { token } => Input::Sync { token },
+            other => other,
+        }
+    }
+}
+
+#[test]
+fn a_barrier_without_a_quorum_is_noticed() {
+    let law = "a linearizable read sees all that completed before it began";
+    let seeds = 300;
+    let partitions = Profile::Partitions;
+    assert_eq!(first_violation::<Mutant<Raft, UnconfirmedBarrier>>(None, partitions, seeds), law);
+    assert_eq!(first_violation::<Mutant<Zab, UnconfirmedBarrier>>(None, partitions, seeds), law);
+}
+
+/// Frames of an earlier connection are taken for frames of the present one.
+#[derive(Clone, Debug, Default, Hash)]
+struct MixedGenerations(BTreeMap<NodeId, Generation>);
+
+impl Fault for MixedGenerations {
+    fn spoil<M>(&mut self, input: Input<M>) -> Input<M> {
+        match input {
+            Input::PeerConnected { peer, generation } => {
+                self.0.insert(peer, generation);
+                Input::PeerConnected { peer, generation }
+            }
+            Input::Received { peer, generation, message } => {
+                let generation = self.0.get(&peer).copied().unwrap_or(generation);
+                Input::Received { peer, generation, message }
+            }
+            other => other,
+        }
+    }
+}
+
+#[test]
+fn mixed() {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        first_violation::<Mutant<Zab, MixedGenerations>>(None, Profile::Partitions, 300)
+    }));
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        first_violation::<Mutant<Raft, MixedGenerations>>(None, Profile::Partitions, 300)
+    }));
+}

@@ -1,0 +1,27 @@
+//! What all simulations in tests share: which seeds run, and what is shown when one fails.
+
+use consensus::Consensus;
+use sim::{Profile, SimOptions, StoreKind, run};
+
+/// The seeds: as many as the test says, or as many as `DUORUM_SIM_SEEDS` says, for a long soak; from
+/// `DUORUM_SIM_FIRST` on, to look at one again.
+fn seeds(count: u64) -> impl Iterator<Item = u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let first: u64 = number("DUORUM_SIM_FIRST").unwrap_or(0);
+    first..first + number("DUORUM_SIM_SEEDS").unwrap_or(count)
+}
+
+/// Runs so many seeds, and shows the first that breaks a law.
+pub(crate) fn all_hold<C: Consensus>(count: u64, nodes: u64, profile: Profile) {
+    for seed in seeds(count) {
+        if let Err(failure) = run::<C>(&options(seed, nodes, profile)) {
+            panic!("{failure}");
+        }
+    }
+}
+
+/// Options with this many nodes and these faults; every fourth seed has its rows in redb.
+pub(crate) fn options(seed: u64, nodes: u64, profile: Profile) -> SimOptions {
+    let store = if seed % 4 == 3 { StoreKind::Redb } else { StoreKind::Memory };
+    SimOptions { nodes, profile, store, ..SimOptions::new(seed) }
+}

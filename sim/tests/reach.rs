@@ -1,0 +1,77 @@
+//! What is never reached is never tested: the simulations must get into every corner that they are
+//! meant for.
+
+mod common;
+
+use common::options;
+use consensus::{Consensus, Null};
+use consensus_raft::Raft;
+use consensus_zab::Zab;
+use sim::{Counters, Profile, measure_election, measure_writes, run};
+
+fn corners<C: Consensus>() {
+    let reports: Vec<_> = Profile::ALL
+        .into_iter()
+        .flat_map(|profile| (100..116).map(move |seed| options(seed, 3, profile)))
+        .map(|options| run::<C>(&options).unwrap_or_else(|failure| panic!("{failure}")))
+        .collect();
+    let most =
+        |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
+    let reached: [(&str, u64, u64); 12] = [
+        ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
+        ("reads", most(|counters| counters.reads), 10_000),
+        ("requests refused for want of room", most(|counters| counters.overloaded), 100),
+        ("failed requests", most(|counters| counters.failed), 100),
+        ("revisions watched", most(|counters| counters.watched), 5_000),
+        ("entries read back from the log", most(|counters| counters.fetches), 1_000),
+        ("truncations", most(|counters| counters.truncations), 20),
+        ("torn writes", most(|counters| counters.torn_tails), 2),
+        (
+            "writes found that nobody acknowledged",
+            most(|counters| counters.unacknowledged_found),
+            20,
+        ),
+        ("segments", most(|counters| counters.segments), 100),
+        ("late frames", most(|counters| counters.late_frames), 50),
+        ("crashes", most(|counters| counters.crashes), 200),
+    ];
+    for (what, count, least) in reached {
+        println!("{}: {what}: {count}", C::PROTOCOL);
+        assert!(count >= least, "{}: {what}: {count}, at least {least} wanted", C::PROTOCOL);
+    }
+    let leaders = reports.iter().map(|report| report.leaders).sum::<usize>();
+    assert!(leaders > 3 * reports.len(), "leaders change: {leaders}");
+    let calm = reports.iter().take(16).filter(|report| report.leaders == 1).count();
+    assert!(calm >= 12, "with nothing broken leaders stay: in {calm} of 16 runs");
+}
+
+#[test]
+fn every_corner_is_reached_with_raft() {
+    corners::<Raft>();
+}
+
+#[test]
+fn every_corner_is_reached_with_zab() {
+    corners::<Zab>();
+}
+
+fn elects<C: Consensus>() {
+    for seed in 0..8 {
+        let measured = measure_election::<C>(seed).expect("a new leader appears");
+        assert!(measured.suspected <= measured.established, "{measured:?}");
+        assert!(measured.established <= measured.acknowledged, "{measured:?}");
+        assert!(measured.acknowledged.as_millis() < 500, "{measured:?}");
+    }
+}
+
+#[test]
+fn measurements_are_plausible() {
+    elects::<Raft>();
+    elects::<Zab>();
+    let null = measure_writes::<Null>(1).expect("it serves").writes_per_second();
+    for measured in [measure_writes::<Raft>(1), measure_writes::<Zab>(1)] {
+        let replicated = measured.expect("it serves").writes_per_second();
+        assert!(replicated > 10_000.0, "{replicated} writes each second");
+        assert!(replicated < null, "replication is not free: {replicated}, alone {null}");
+    }
+}

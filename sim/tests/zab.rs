@@ -1,0 +1,48 @@
+//! Clusters that run Zab, under every fault. `DUORUM_SIM_SEEDS=10000` makes it a soak.
+
+mod common;
+
+use common::all_hold;
+use consensus_zab::Zab;
+use sim::Profile;
+
+#[test]
+fn laws_hold_when_nothing_breaks() {
+    all_hold::<Zab>(24, 3, Profile::Calm);
+}
+
+#[test]
+fn laws_hold_through_crashes() {
+    all_hold::<Zab>(50, 3, Profile::Crashes);
+}
+
+#[test]
+fn laws_hold_through_partitions() {
+    all_hold::<Zab>(50, 3, Profile::Partitions);
+}
+
+#[test]
+fn laws_hold_on_slow_and_failing_disks() {
+    all_hold::<Zab>(50, 3, Profile::SlowDisks);
+}
+
+#[test]
+fn laws_hold_whatever_breaks() {
+    all_hold::<Zab>(50, 3, Profile::Everything);
+}
+
+#[test]
+fn laws_hold_with_five_nodes() {
+    all_hold::<Zab>(16, 5, Profile::Everything);
+}
+
+#[test]
+fn laws_hold_with_two_nodes_and_with_four() {
+    all_hold::<Zab>(8, 2, Profile::Everything);
+    all_hold::<Zab>(8, 4, Profile::Everything);
+}
+
+#[test]
+fn laws_hold_with_one_node() {
+    all_hold::<Zab>(12, 1, Profile::Everything);
+}
