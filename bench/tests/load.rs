@@ -111,7 +111,7 @@ async fn answer(
     }
     assert_eq!(head.method, Method::PUT);
     state.puts += 1;
-    let tenth = state.puts % 10 == 0;
+    let tenth = state.puts.is_multiple_of(10);
     match state.manner {
         Manner::RefusesEveryTenth if tenth => {
             return Ok(page(

@@ -212,11 +212,8 @@ mod tests {
 
     #[test]
     fn a_frame_counts_for_as_many_messages_as_its_range_holds() {
-        let weights: Vec<u64> = samples()
-            .iter()
-            .filter(|message| message.weight() > 1)
-            .map(Message::weight)
-            .collect();
+        let weights: Vec<u64> =
+            samples().iter().filter(|message| message.weight() > 1).map(Message::weight).collect();
         assert_eq!(weights, [2, 3, 2], "PROPOSAL 8..9, ACK 7..9, COMMIT 8..9");
     }
 

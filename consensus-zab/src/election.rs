@@ -12,7 +12,7 @@
 //! - Votes of LOOKING servers count within one round, when equal in every part.
 //! - Votes of servers that follow or lead count towards joining *their* leader, whatever the round,
 //!   when they name the same leader and epoch, and when the leader itself says that it leads
-//!   ([`Voting::leads`]). A stale word of a follower can so never make a server leader, or follow one
+//!   ([`Voting::leads`]). The server that joins counts as well, unlike in ZooKeeper. A stale word of a follower can so never make a server leader, or follow one
 //!   that has given up (ZOOKEEPER-975, 1514).
 
 use std::collections::BTreeMap;
@@ -209,7 +209,11 @@ impl Voting {
         } else {
             self.received.remove(&from);
         }
-        let supports = |id| self.outside.get(&id).is_some_and(|vote| agree(vote, &theirs));
+        // Whoever joins completes the quorum himself: with a server down, the restart of the only
+        // follower must not depose the leader. This never makes the server itself leader.
+        let joins = |id| id == cx.core.id() && theirs.vote.leader != id;
+        let supports =
+            |id| joins(id) || self.outside.get(&id).is_some_and(|vote| agree(vote, &theirs));
         if cx.core.quorum.reached(supports) && self.leads(cx, &theirs) {
             cx.core.round = theirs.round;
             return ControlFlow::Break(Change::Elect(theirs.vote));

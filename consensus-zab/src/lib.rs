@@ -87,6 +87,9 @@
 //! - Notifications are never thrown away while the election is being finalized; the wait is
 //!   configurable and skipped when every connected voter agrees. A LOOKING server answers whoever was
 //!   not LOOKING when it was told, so that an election does not wait for a repetition.
+//! - A server that joins an established leader counts itself among those who follow it. In ZooKeeper
+//!   the others must be a quorum, so that with one server of three down a restarted follower waits
+//!   until the leader has given up.
 //! - A server that can not join because it accepted a later epoch makes the leader hold a new
 //!   election. In ZooKeeper it stays out until somebody else does.
 //! - A learner whose leader is LOOKING in a later round looks too, at once.

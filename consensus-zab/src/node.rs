@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use consensus::{
-    Answer, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Log, NodeId,
-    Now, Outbound, PeerStatus, PersistSequence, Position, Protocol, Quorum, Recovered, Refusal,
+    Answer, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Log, NodeId, Now,
+    Outbound, PeerStatus, PersistSequence, Position, Protocol, Quorum, Recovered, Refusal,
     Settings, StartError, Status, Timer, Timers, View, Wire,
 };
 

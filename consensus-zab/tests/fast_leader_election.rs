@@ -89,7 +89,7 @@ fn a_later_round_makes_the_earlier_votes_void() {
 #[test]
 fn a_late_server_joins_an_established_leader_whatever_the_round() {
     for rounds in [[7, 7], [7, 6]] {
-        let mut server = Lone::start(1, 3, disk(&[], 0, 0));
+        let mut server = Lone::start(1, 5, disk(&[], 0, 0));
         // 1732, 1805: zxid and round may differ between those who follow one leader.
         server.say(2, notification(Following, rounds[1], vote(3, 5, 1)));
         assert_eq!(server.role(), "LOOKING");
@@ -114,12 +114,24 @@ fn a_leader_must_say_itself_that_it_leads() {
 /// The voters' epochs must be those of one reign.
 #[test]
 fn followers_of_another_epoch_do_not_count() {
-    let mut server = Lone::start(1, 3, disk(&[], 0, 0));
+    let mut server = Lone::start(1, 5, disk(&[], 0, 0));
     server.say(2, notification(Following, 4, vote(3, 1, 0)));
     server.say(3, notification(Leading, 4, vote(3, 2, 0)));
-    assert_eq!(server.role(), "LOOKING");
+    assert_eq!(server.role(), "LOOKING", "the leader and the one that joins are two of five");
     server.say(2, notification(Following, 4, vote(3, 2, 0)));
     assert_eq!(server.role(), "FOLLOWING");
+}
+
+/// A departure: in ZooKeeper the others must be a quorum.
+#[test]
+fn the_server_that_joins_completes_the_quorum_of_a_leader() {
+    let mut server = Lone::start(1, 3, disk(&[], 0, 0));
+    server.say(3, notification(Leading, 4, vote(3, 2, 0)));
+    assert_eq!(server.role(), "FOLLOWING");
+    let mut server = Lone::start(3, 3, disk(&[], 0, 0));
+    server.say(1, looking(4, vote(1, 0, 0)));
+    server.say(2, notification(Following, 4, vote(3, 2, 0)));
+    assert_eq!(server.role(), "LOOKING", "but it never makes itself leader so");
 }
 
 /// 975, 1514 (FLEBackwardElectionRoundTest).

@@ -5,9 +5,7 @@ mod lone;
 
 use consensus::{Answer, Consensus, Index, Input, Refusal, Timer, Token};
 use consensus_zab::{Epoch, LogPoint, Reason, Session, ZabMessage, Zxid};
-use lone::{
-    Lone, ack, ack_epoch, disk, entries, entries_from, looking, point, proposal, vote,
-};
+use lone::{Lone, ack, ack_epoch, disk, entries, entries_from, looking, point, proposal, vote};
 
 /// Follows server 3 up to the point where synchronization is to begin.
 fn accepted(log: &[u32], accepted: u32, current: u32, epoch: u32) -> (Lone, Session) {
@@ -104,8 +102,7 @@ fn zookeeper_4643_the_current_epoch_is_never_durable_before_the_history() {
     ]);
     let promise = |write: &consensus::Persist| write.promise.is_some();
     let first = follower.writes.iter().position(promise).expect("the epoch is written");
-    let before: usize =
-        follower.writes[..=first].iter().map(|write| write.entries.len()).sum();
+    let before: usize = follower.writes[..=first].iter().map(|write| write.entries.len()).sum();
     assert_eq!(before, 2, "with the epoch at the latest, and the live proposal behind it");
 }
 

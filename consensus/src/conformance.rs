@@ -2,7 +2,7 @@
 //!
 //! A protocol crate has it as `tests/conformance.rs`:
 //!
-//! ```ignore
+//! ```text
 //! use consensus_raft::Raft;
 //!
 //! consensus::conformance!(Raft);

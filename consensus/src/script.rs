@@ -5,7 +5,7 @@
 //! file, the file's name is the sentence that it proves, and its first lines are a comment that says
 //! what to look at. A protocol crate runs a directory of them:
 //!
-//! ```ignore
+//! ```text
 //! test_each_file::test_each_path! { in "./consensus-raft/tests/scripts" as scripts => run }
 //!
 //! fn run(path: &std::path::Path) {

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use consensus::Leadership;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -95,10 +96,12 @@ impl Server {
         self.node.handle()
     }
 
-    /// Waits until the node can confirm a read with a quorum.
+    /// Waits until the node can confirm a read with a quorum, and says who leads.
     pub async fn ready(&self) {
         let handle = self.node.handle();
-        while handle.barrier(Consistency::Linearizable, READY_ATTEMPT).await.is_err() {
+        while handle.barrier(Consistency::Linearizable, READY_ATTEMPT).await.is_err()
+            || handle.status().consensus.leadership == Leadership::None
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

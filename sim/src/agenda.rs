@@ -64,6 +64,10 @@ pub(crate) enum Happening {
     WatchTurn(usize),
     /// Something breaks.
     Fault,
+    /// A node stops in the middle of a change of roles.
+    CrashSoon(Life),
+    /// A node loses its connections in the middle of a change of roles.
+    CutOffSoon(Life),
     /// A node that is down starts.
     Restart(Life),
     /// A stopped process goes on.
@@ -114,6 +118,8 @@ impl Happening {
             Self::Resume { node, .. } => (17, node.0),
             Self::HealPartition(number) => (18, *number),
             Self::HealSlowness { node, .. } => (19, node.0),
+            Self::CrashSoon(life) => (20, life.node.0),
+            Self::CutOffSoon(life) => (21, life.node.0),
         }
     }
 }

@@ -213,6 +213,12 @@ impl<C: Consensus> Cluster<C> {
             }
             Happening::WatchTurn(watcher) => self.watch_turn(watcher)?,
             Happening::Fault => self.fault(),
+            Happening::CrashSoon(life) => {
+                if self.process(life).is_some() {
+                    self.crash_for_a_while(life.node);
+                }
+            }
+            Happening::CutOffSoon(life) => self.cut_off(life),
             Happening::Restart(life) => {
                 if self.nodes[&life.node].starts == life.number {
                     self.restart(life.node)?;
@@ -225,13 +231,14 @@ impl<C: Consensus> Cluster<C> {
         Ok(())
     }
 
-    /// Notes what measurements are about.
-    pub(crate) fn observe(&mut self, event: &Event) {
+    /// Notes what measurements and faults are about.
+    pub(crate) fn observe(&mut self, life: Life, event: &Event) {
         match event {
             Event::LeaderSuspected { .. } => {
                 self.suspected = self.suspected.or(Some(self.agenda.now()));
             }
             Event::Truncated { .. } => self.counters.truncations += 1,
+            Event::RoleChanged { .. } => self.disturb(life),
             _ => {}
         }
     }

@@ -120,7 +120,7 @@ impl<C: Consensus> Cluster<C> {
         for event in &effects.consensus.events {
             self.trace.fold(event);
             self.trace.line(now, || format!("{} {event}", life.node));
-            self.observe(event);
+            self.observe(life, event);
         }
         for persist in effects.consensus.persists.drain(..) {
             self.invariants.written(life.node, &persist.entries)?;
@@ -233,9 +233,9 @@ impl<C: Consensus> Cluster<C> {
         frame: Bytes,
     ) {
         if let Some(to) = self.network.end(connection, to)
-            && self.random.one_in(4)
+            && self.random.one_in(2)
         {
-            let delay = self.random.duration_up_to(std::time::Duration::from_millis(800));
+            let delay = self.random.duration_up_to(std::time::Duration::from_millis(400));
             self.agenda.after(delay, Happening::Late { to, connection, from, frame });
         }
     }

@@ -130,11 +130,37 @@ impl<C: Consensus> Cluster<C> {
         }
     }
 
-    fn crash_for_a_while(&mut self, id: NodeId) {
+    pub(crate) fn crash_for_a_while(&mut self, id: NodeId) {
         let crash = if self.random.one_in(2) { Crash::Kill } else { Crash::PowerCut };
         if self.crash(id, crash) {
             let downtime = Span::millis(1, 1_200).draw(&mut self.random);
             self.plan_restart(id, downtime);
+        }
+    }
+
+    /// A node's role changes, which is when faults hurt most: now and then one comes just then.
+    pub(crate) fn disturb(&mut self, life: Life) {
+        let faults = self.options.profile.faults();
+        if self.healed || faults.is_empty() || !self.random.one_in(16) {
+            return;
+        }
+        let delay = self.surroundings.link_delay.draw(&mut self.random);
+        let delay = self.random.duration_up_to(delay * 4);
+        let crashes = faults.contains(&Fault::CrashOne);
+        let cuts = faults.contains(&Fault::BreakConnection);
+        let happening = if crashes && (!cuts || self.random.one_in(2)) {
+            Happening::CrashSoon(life)
+        } else {
+            Happening::CutOffSoon(life)
+        };
+        self.agenda.after(delay, happening);
+    }
+
+    /// All connections of a node break.
+    pub(crate) fn cut_off(&mut self, life: Life) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for peer in ids.into_iter().filter(|&peer| peer != life.node) {
+            self.break_connection(life.node, peer, Span::millis(0, 50));
         }
     }
 

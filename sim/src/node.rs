@@ -260,7 +260,7 @@ impl<C: Consensus> Node<C> {
     /// its power: it may come to nothing, to a part, or to all of it.
     pub(crate) fn write_last_gasps(&mut self, random: &mut Random) {
         let Some(process) = &mut self.process else { return };
-        self.disk.power_lasts(random.below(6));
+        self.disk.power_lasts(if random.one_in(2) { 0 } else { random.below(6) });
         let log_first = random.one_in(2);
         for log in [log_first, !log_first] {
             // Whatever comes of it, nobody is left to be told.

@@ -16,7 +16,8 @@ pub(super) struct TargetArgs {
     /// Servers to ask, `http://HOST:PORT`, separated by commas
     #[arg(
         long,
-        env = "DUORUM_ENDPOINTS",
+        alias = "endpoint",
+        env = "DUORUM_ENDPOINT",
         value_delimiter = ',',
         value_name = "URL",
         default_value = "http://127.0.0.1:2379",

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Floor, Run};
 use crate::failover::FailoverOptions;
 use crate::load::LoadReport;
+use crate::report::format::figure;
 use crate::stats::{geometric_mean, median};
 
 /// Something that both protocols are measured by.
@@ -79,6 +80,13 @@ impl Measure {
             Self::CpuPerWrite => "µs",
             Self::DiskPerWrite => "B",
         }
+    }
+
+    /// A figure with its unit: `12,345/s`, `5.21 ms`.
+    #[must_use]
+    pub fn with_unit(self, value: f64) -> String {
+        let space = if self.unit().starts_with('/') { "" } else { " " };
+        format!("{}{space}{}", figure(value), self.unit())
     }
 
     /// Which direction is better.

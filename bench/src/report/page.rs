@@ -80,14 +80,13 @@ fn headline(finding: &Finding) -> String {
             ratio.ratio, ratio.low, ratio.high, ratio.blocks
         )
     });
-    let unit = measure.unit();
     format!(
         "<div class=\"finding {class}\">{}<strong>{}</strong>\
-         <span>raft {} {unit}, zab {} {unit}</span>{interval}</div>\n",
+         <span>raft {}, zab {}</span>{interval}</div>\n",
         capitalized(measure.name()),
         escape(&finding.verdict),
-        figure(finding.raft.median),
-        figure(finding.zab.median),
+        measure.with_unit(finding.raft.median),
+        measure.with_unit(finding.zab.median),
     )
 }
 
@@ -137,9 +136,9 @@ fn figures(report: &Report) -> String {
 fn plots_section(report: &Report) -> String {
     let comparison = &report.comparison;
     let mut text = String::from(
-        "<h2>Plots</h2>\n<p><span class=\"key raft\"></span>raft\
-         <span class=\"key zab\"></span>zab\
-         <span class=\"key open\"></span>neither</p>\n<div class=\"plots\">\n",
+        "<h2>Plots</h2>\n<p class=\"keys\"><span><i class=\"key raft\"></i>raft</span>\
+         <span><i class=\"key zab\"></i>zab</span>\
+         <span><i class=\"key open\"></i>neither</span></p>\n<div class=\"plots\">\n",
     );
     let mut add = |title: &str, caption: &str, plot: Option<String>| {
         if let Some(plot) = plot {
@@ -163,7 +162,7 @@ fn plots_section(report: &Report) -> String {
     );
     add(
         "Write throughput by block",
-        "Each pair ran within half a minute under the same conditions.",
+        "The two marks of a block were measured close together, under the same conditions.",
         plots::blocks(report, Measure::WriteThroughput),
     );
     add(

@@ -66,13 +66,13 @@ pub(super) fn ratios(report: &Report) -> Option<String> {
         }
         ticks.push((factor, label));
     }
-    plot.x_axis("← ZAB better by        Raft better by →", &ticks);
+    plot.x_axis("← ZAB better by\u{2003}\u{2003}Raft better by →", &ticks);
     let labels: Vec<(f64, String)> = rows
         .iter()
         .enumerate()
         .map(|(place, (finding, ..))| (row_of(place), finding.measure.name().to_owned()))
         .collect();
-    plot.y_axis("", &labels);
+    plot.y_names(&labels);
     plot.rule(1.0, "equal");
     for (place, (finding, ratio, low, high)) in rows.iter().enumerate() {
         let concludes = finding.ratio.is_some_and(|ratio| ratio.concludes());
@@ -292,11 +292,11 @@ pub(super) fn floors(report: &Report) -> Option<String> {
         .enumerate()
         .map(|(place, (name, ..))| (row_of(place), (*name).to_owned()))
         .collect();
-    plot.y_axis("", &labels);
+    plot.y_names(&labels);
     for (place, &(_, value, class)) in rows.iter().enumerate() {
         let y = row_of(place);
         plot.line(&[(0.0, y), (value, y)], &format!("{class} bar"));
-        plot.note((value, y - 0.4), "start", &format!(" {}", figure(value)));
+        plot.note((value, y), &figure(value));
     }
     Some(plot.finish("Writes a second of both protocols beside the floors"))
 }

@@ -10,7 +10,7 @@ use super::html::escape;
 /// The size of a plot and the room around its axes, in units of the drawing.
 const WIDTH: f64 = 480.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 26.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 
@@ -149,11 +149,22 @@ impl Plot {
             );
         }
         let middle = f64::midpoint(TOP, self.height - BOTTOM);
-        if !name.is_empty() {
+        let _ = writeln!(
+            self.body,
+            "<text class=\"name\" transform=\"translate(13 {middle:.1}) rotate(-90)\" \
+             text-anchor=\"middle\">{}</text>",
+            escape(name)
+        );
+    }
+
+    /// The vertical axis of things that have names and no order: labels without lines.
+    pub(super) fn y_names(&mut self, names: &[(f64, String)]) {
+        for (value, name) in names {
             let _ = writeln!(
                 self.body,
-                "<text class=\"name\" transform=\"translate(13 {middle:.1}) rotate(-90)\" \
-                 text-anchor=\"middle\">{}</text>",
+                "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                self.left - 8.0,
+                self.place_y(*value) + 4.0,
                 escape(name)
             );
         }
@@ -237,13 +248,13 @@ impl Plot {
         }
     }
 
-    /// A note inside the plot.
-    pub(super) fn note(&mut self, (x, y): (f64, f64), anchor: &str, text: &str) {
+    /// A text to the right of a place.
+    pub(super) fn note(&mut self, (x, y): (f64, f64), text: &str) {
         let _ = writeln!(
             self.body,
-            "<text class=\"note\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            self.place_x(x),
-            self.place_y(y) - 7.0,
+            "<text class=\"note\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            self.place_x(x) + 6.0,
+            self.place_y(y) + 4.0,
             escape(text)
         );
     }

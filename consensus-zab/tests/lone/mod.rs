@@ -13,8 +13,8 @@ use consensus::{
     Timer, Token, WallTime, Wire,
 };
 use consensus_zab::{
-    Epoch, EpochTable, LogPoint, Notification, Promise, ServerState, Session, Vote, Zab, ZabMessage,
-    Zxid,
+    Epoch, EpochTable, LogPoint, Notification, Promise, ServerState, Session, Vote, Zab,
+    ZabMessage, Zxid,
 };
 
 /// What survives a crash.
@@ -247,7 +247,8 @@ impl Lone {
     /// Makes the server follow a peer, which votes for itself with a better zxid.
     pub(crate) fn make_follower(&mut self, leader: u64, voters: &[u64]) -> Session {
         let (round, own) = self.own_vote();
-        let vote = Vote { peer_epoch: Epoch(own.peer_epoch.0 + 100), leader: NodeId(leader), ..own };
+        let vote =
+            Vote { peer_epoch: Epoch(own.peer_epoch.0 + 100), leader: NodeId(leader), ..own };
         for &voter in voters {
             self.say(voter, looking(round, vote));
         }
@@ -383,11 +384,7 @@ pub(crate) fn looking(round: u64, vote: Vote) -> ZabMessage {
 /// A vote for a server with this currentEpoch and the last zxid `(1, counter)`.
 pub(crate) fn vote(leader: u64, peer_epoch: u32, counter: u32) -> Vote {
     let epoch = Epoch(u32::from(counter > 0));
-    Vote {
-        peer_epoch: Epoch(peer_epoch),
-        zxid: Zxid { epoch, counter },
-        leader: NodeId(leader),
-    }
+    Vote { peer_epoch: Epoch(peer_epoch), zxid: Zxid { epoch, counter }, leader: NodeId(leader) }
 }
 
 pub(crate) fn ack_epoch(session: Session, current: Option<u32>, log: &[Entry]) -> ZabMessage {

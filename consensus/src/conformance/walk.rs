@@ -68,12 +68,11 @@ enum Action {
 /// # Panics
 /// When a walk breaks a law, or the walks together reach too little to mean anything.
 pub fn random_walks<C: Consensus>(nodes: u64) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    if let Some(seed) = number("CONFORMANCE_SEED") {
+    if let Some(seed) = number_from_environment("CONFORMANCE_SEED") {
         walk_and_tell::<C>(seed, nodes, Detail::Steps);
         return;
     }
-    let seeds = number("CONFORMANCE_SEEDS").unwrap_or(SEEDS);
+    let seeds = number_from_environment("CONFORMANCE_SEEDS").unwrap_or(SEEDS);
     let (mut committed, mut terms, mut barriers) = (0, 0, 0);
     for seed in 0..seeds {
         let cluster = walk_and_tell::<C>(seed, nodes, Detail::Nothing);
@@ -84,6 +83,15 @@ pub fn random_walks<C: Consensus>(nodes: u64) {
     assert!(committed > 20 * seeds, "the walks commit, not only {committed} entries");
     assert!(terms > 2 * seeds, "the walks change leaders, not only {terms} times");
     assert!(barriers > seeds, "the walks answer barriers, not only {barriers}");
+}
+
+/// A number for the test run as a whole.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it chooses which walks a test takes, not their steps"
+)]
+fn number_from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 /// Walks one seed. When it fails, walks it again with a transcript.

@@ -120,11 +120,7 @@ fn execute_on<C: Consensus>(
         "auto-persist" => cluster.set_auto_persist(switch(args)?),
         "auto-apply" => cluster.set_auto_apply(switch(args)?),
         "auto-fetch" => cluster.set_auto_fetch(switch(args)?),
-        "persist" => each_running(cluster, args, |cluster, id, max| {
-            let done = cluster.persist(id, max)?;
-            cluster.rest(id)?;
-            Ok(done)
-        })?,
+        "persist" => each_running(cluster, args, Cluster::persist)?,
         "apply" => each_running(cluster, args, Cluster::apply)?,
         "fetch" => each_running(cluster, args, |cluster, id, _| cluster.answer_fetch(id))?,
         "pause" => cluster.pause(running(cluster, args)?),
@@ -324,6 +320,7 @@ fn each_running<C: Consensus>(
     for id in ids {
         if cluster.is_running(id) {
             action(cluster, id, max)?;
+            cluster.rest(id)?;
         }
     }
     Ok(())

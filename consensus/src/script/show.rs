@@ -12,9 +12,13 @@ impl<C: Consensus> Cluster<C> {
         let status = core.status();
         let phase = status.phase.map(|phase| format!("/{phase}")).unwrap_or_default();
         let applied = Index(node.applied.len() as u64);
+        let delivered = match status.delivered {
+            delivered if delivered == applied => String::new(),
+            delivered => format!(" delivered={delivered}"),
+        };
         let paused = if node.paused { " paused" } else { "" };
         format!(
-            "{id} {}{phase} in {} last={} commit={} durable={} applied={applied}{paused}",
+            "{id} {}{phase} in {} last={} commit={} durable={}{delivered} applied={applied}{paused}",
             status.role, status.term, status.last, status.commit, status.durable,
         )
     }

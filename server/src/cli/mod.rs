@@ -26,8 +26,8 @@ use self::client::Client;
 pub(crate) enum Exit {
     /// It is done.
     Done,
-    /// The answer is no: the key does not exist, or a condition does not hold. Also: `serve`
-    /// failed.
+    /// The answer is no: the key does not exist, or a condition does not hold. Also: `serve` or
+    /// a measurement failed.
     No,
     /// What was asked for is impossible: wrong flags or values.
     Usage,
@@ -71,7 +71,8 @@ impl fmt::Display for Complaint {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the answer is no: the key does not exist, a condition does not hold; or `serve` failed
+  1  the answer is no: the key does not exist, a condition does not hold;
+     or `serve` or a measurement failed
   2  wrong usage: impossible flags or values
   3  nobody answered, or nobody could; nothing happened
   4  a write may or may not have happened: read before you try again";
@@ -100,6 +101,10 @@ enum Verb {
     Watch(watch::Watch),
     /// Show the state of nodes
     Status(status::Status),
+    /// Compare Raft and ZAB on the same workload, on clusters of this program on this machine
+    Compare(bench::cli::CompareArgs),
+    /// Make one measurement
+    Bench(bench::cli::BenchArgs),
 }
 
 /// Where and how a client verb asks.
@@ -156,6 +161,8 @@ pub fn main() -> ExitCode {
         Verb::Range(verb) => run(verb.run()),
         Verb::Watch(verb) => run(verb.run()),
         Verb::Status(verb) => run(verb.run()),
+        Verb::Compare(arguments) => return measured(bench::cli::run_compare(arguments)),
+        Verb::Bench(arguments) => return measured(bench::cli::run_bench(arguments)),
     };
     match result {
         Ok(()) => Exit::Done.into(),
@@ -164,6 +171,18 @@ pub fn main() -> ExitCode {
             complaint.exit.into()
         }
     }
+}
+
+/// How a measurement ended.
+fn measured(result: Result<ExitCode, bench::Error>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        print::complain(&error.to_string());
+        match error {
+            bench::Error::Usage(_) => Exit::Usage,
+            _ => Exit::No,
+        }
+        .into()
+    })
 }
 
 /// Runs a client verb; one thread is enough for it.

@@ -37,12 +37,7 @@ async fn forget(app: &App, request: Request) -> Result<Response, ApiError> {
     let timeout = parameters.timeout()?;
     let read_timeout = app.limits.read_timeout;
     let body = body::read(request, BODY_BYTES_MAX, read_timeout, ErrorName::BodyTooLarge).await?;
-    let Compact { revision } = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::new(
-            ErrorName::InvalidBody,
-            format!("the body is not {{\"revision\": NUMBER}}: {error}"),
-        )
-    })?;
+    let Compact { revision } = parse(&body)?;
     let written =
         app.handle.write(Command::Compact { revision: Revision(revision) }, timeout).await?;
     let Outcome::Compacted = written.outcome else {
@@ -53,4 +48,18 @@ async fn forget(app: &App, request: Request) -> Result<Response, ApiError> {
     json::number(&mut out, revision);
     json::end(&mut out, written.revision);
     Ok(answer::json(StatusCode::OK, out))
+}
+
+fn parse(body: &[u8]) -> Result<Compact, ApiError> {
+    let invalid = |cause: &dyn std::fmt::Display| {
+        ApiError::new(
+            ErrorName::InvalidBody,
+            format!("the body is not {{\"revision\": NUMBER}}: {cause}"),
+        )
+    };
+    // A list of the right length would pass for an object, too.
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(invalid(&"it is no JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| invalid(&error))
 }

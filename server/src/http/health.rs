@@ -116,6 +116,6 @@ async fn check(app: &App, request: &Parts) -> Result<Vec<Check>, ApiError> {
             .await
             .map_err(|failure| ApiError::from(failure).message),
     };
-    let checks = [("leader", leader), ("storage", trouble), ("quorum_read", quorum)];
+    let checks = [("leader", leader), ("node", trouble), ("quorum_read", quorum)];
     Ok(checks.map(|(name, result)| Check { name, ok: result.is_ok(), reason: result.err() }).into())
 }

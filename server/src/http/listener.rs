@@ -142,11 +142,12 @@ async fn serve(stream: TcpStream, app: Arc<App>, router: Router, place: OwnedSem
             })
         }
     });
+    // hyper's `pipeline_flush` is left off: it holds an answer back as long as anything unread is
+    // in the buffer, be it half of the next request, so that bad requests get no answer at all.
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.limits.read_timeout)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let result = tokio::select! {

@@ -61,7 +61,8 @@ const ROWS: &[Row<'_>] = &[
         "invalid_body",
         "unknown field `x`",
     ),
-    ("POST", "/v1/compact", "[]", 400, "invalid_body", "revision"),
+    ("POST", "/v1/compact", "[1]", 400, "invalid_body", "no JSON object"),
+    ("POST", "/v1/compact", "null", 400, "invalid_body", "no JSON object"),
     ("POST", "/v1/compact", "{\"revision\": 99}", 400, "future_revision", "the current one is"),
     // Paths and methods.
     ("GET", "/", "", 404, "unknown_path", "/v1/status"),

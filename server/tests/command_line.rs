@@ -1,0 +1,239 @@
+//! The program itself: its verbs against a real process, its messages and its exit codes.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_duorum");
+
+/// A `duorum serve`, killed when the test is over.
+struct Served {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Served {
+    /// Starts a server on any free ports and waits until it says that it is ready.
+    fn start(data: &Path, flags: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let address = line.split("http ").nth(1).and_then(|rest| rest.split(',').next());
+        let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).to_owned();
+        line.clear();
+        stdout.read_line(&mut line).expect("a line");
+        assert_eq!(line, "ready\n");
+        Self { child, stdout, address }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
+    }
+
+    /// Waits for the end; the exit code and everything on stderr.
+    fn wait(&mut self) -> (Option<i32>, String) {
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                break status;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let mut log = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+        (status.code(), log)
+    }
+
+    /// Runs a client verb against this server.
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, b"")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        run_with(&[arguments, &["--endpoint", &self.address]].concat(), input)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What became of a verb.
+#[derive(Debug, PartialEq, Eq)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn assert(&self, code: i32, out: &str) {
+        assert_eq!((self.code, &self.out[..]), (Some(code), out), "{self:?}");
+    }
+
+    #[track_caller]
+    fn assert_complains(&self, code: i32, words: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.err.contains(words), "`{words}` is not in {self:?}");
+    }
+}
+
+fn run(arguments: &[&str]) -> Ran {
+    run_with(arguments, b"")
+}
+
+fn run_with(arguments: &[&str], input: &[u8]) -> Ran {
+    let mut child = Command::new(PROGRAM)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    // A verb that reads no input may be gone before it is written.
+    let _ = child.stdin.take().expect("piped").write_all(input);
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("an output");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Ran { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+#[test]
+fn the_client_verbs_do_what_they_say() {
+    let data = tempfile::tempdir().expect("a directory");
+    let served = Served::start(data.path(), &["--protocol", "null"]);
+    served.run(&["put", "greeting", "hello"]).assert(0, "created at revision 2\n");
+    served
+        .run(&["put", "greeting", "hi", "--prev"])
+        .assert(0, "stored at revision 3\nit was: hello\n");
+    served.run(&["get", "greeting"]).assert(0, "hi\n");
+    served.run(&["get", "greeting", "--raw"]).assert(0, "hi");
+    served.run(&["get", "greeting", "--revision", "2"]).assert(0, "hello\n");
+    served.run(&["get", "greeting", "--json"]).assert(
+        0,
+        "{\"key\":\"greeting\",\"value\":\"hi\",\"create_revision\":2,\"mod_revision\":3,\"version\":2,\"revision\":3}\n",
+    );
+    served.run(&["get", "none"]).assert_complains(1, "`none` does not exist");
+    served.run(&["put", "greeting", "x", "--if-absent"]).assert_complains(1, "precondition_failed");
+    served.run_with(&["put", "a b/c?", "-"], b"from stdin").assert(0, "created at revision 4\n");
+    served.run(&["put", "a b/d", "-1"]).assert(0, "created at revision 5\n");
+    served.run(&["range", "a "]).assert(0, "a b/c?\tfrom stdin\na b/d\t-1\n");
+    served.run(&["range", "--keys-only", "--order", "desc"]).assert(0, "greeting\na b/d\na b/c?\n");
+    let page = served.run(&["range", "--limit", "1"]);
+    page.assert(0, "a b/c?\tfrom stdin\n");
+    let cursor = page.err.rsplit("--cursor ").next().expect("a cursor").trim();
+    served.run(&["range", "--cursor", cursor]).assert(0, "a b/d\t-1\ngreeting\thi\n");
+    served.run(&["range", "--count-only"]).assert(0, "3\n");
+    let mut history = served.run(&["watch", "greeting", "--from-revision", "2", "--once"]);
+    history.assert(0, "2\tput\tgreeting\n");
+    served.run(&["del", "--prefix", "a "]).assert(0, "deleted 2 keys, revision 6\n");
+    history = served.run(&["watch", "--prefix", "a ", "--from-revision", "6", "--once"]);
+    history.assert(0, "6\tdelete\ta b/c?\n");
+    served
+        .run(&["del", "greeting", "--prev"])
+        .assert(0, "deleted 1 key, revision 7\ngreeting\thi\n");
+    served.run(&["del", "greeting"]).assert(0, "deleted 0 keys, revision 7\n");
+    let status = served.run(&["status"]);
+    assert_eq!(status.code, Some(0), "{status:?}");
+    assert!(status.out.starts_with("node  endpoint"), "{status:?}");
+    assert!(status.out.contains(&served.address), "{status:?}");
+}
+
+#[test]
+fn wrong_usage_says_what_is_allowed() {
+    for (arguments, words) in [
+        (&["frobnicate"][..], "unrecognized subcommand"),
+        (&["serve", "--no-fsync"], "unexpected argument '--no-fsync'"),
+        (&["serve", "--protocol", "paxos"], "allowed: raft, zab or null"),
+        (&["serve", "--election-timeout", "100ms"], "here 150ms"),
+        (&["serve", "--heartbeat", "50"], "--heartbeat"),
+        (&["serve", "--config", "/nowhere.toml"], "/nowhere.toml"),
+        (&["get"], "<KEY>"),
+        (&["del"], "<KEY"),
+        (&["get", "k", "--endpoint", "https://a:1"], "TLS"),
+        (&["get", "k", "--timeout", "soon"], "--timeout"),
+    ] {
+        run(arguments).assert_complains(2, words);
+    }
+    let data = tempfile::tempdir().expect("a directory");
+    let served = Served::start(data.path(), &["--protocol", "null"]);
+    served.run(&["get", "k", "--consistency", "eventual"]).assert_complains(2, "sync or local");
+    served.run(&["get", ""]).assert_complains(2, "key_empty");
+    served.run(&["range", "--revision", "99"]).assert_complains(2, "future_revision");
+}
+
+#[test]
+fn help_has_examples_and_goes_to_stdout() {
+    for verb in ["serve", "get", "put", "del", "range", "watch", "status"] {
+        let help = run(&[verb, "--help"]);
+        assert_eq!((help.code, &help.err[..]), (Some(0), ""), "{verb}");
+        assert!(help.out.contains(&format!("Examples:\n  duorum {verb}")), "{}", help.out);
+    }
+    let version = run(&["--version"]);
+    version.assert(0, &format!("duorum {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_client_goes_to_the_next_node_when_one_is_gone() {
+    let data = tempfile::tempdir().expect("a directory");
+    let served = Served::start(data.path(), &["--protocol", "null"]);
+    // Port 1 is nobody's.
+    let endpoints = format!("http://127.0.0.1:1,http://{}", served.address);
+    run(&["put", "k", "v", "--endpoint", &endpoints]).assert(0, "created at revision 2\n");
+    let nobody = run(&["put", "k", "v", "--endpoint", "127.0.0.1:1", "--endpoint", "127.0.0.1:2"]);
+    nobody.assert_complains(3, "no node answered: 127.0.0.1:1");
+    run(&["status", "--endpoint", "127.0.0.1:1"]).assert_complains(3, "Is the server running?");
+}
+
+#[test]
+fn a_signal_stops_the_server_cleanly_and_nothing_is_lost() {
+    let data = tempfile::tempdir().expect("a directory");
+    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let mut served = Served::start(data.path(), &["--protocol", "raft"]);
+        assert_eq!(served.run(&["put", name, "v"]).code, Some(0));
+        served.signal(signal);
+        let (code, log) = served.wait();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains(&format!("stopping: {name}")) && log.contains("stopped"), "{log}");
+        let mut rest = String::new();
+        served.stdout.read_to_string(&mut rest).expect("text");
+        assert_eq!(rest, "");
+    }
+    let served = Served::start(data.path(), &["--protocol", "raft"]);
+    served.run(&["range", "--keys-only"]).assert(0, "SIGINT\nSIGTERM\n");
+}
+
+#[test]
+fn a_second_server_on_the_same_directory_or_address_is_refused() {
+    let data = tempfile::tempdir().expect("a directory");
+    let served = Served::start(data.path(), &["--protocol", "null"]);
+    let directory = data.path().to_str().expect("text");
+    let same = ["serve", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--protocol", "null"];
+    let second = run(&[&same[..], &["--data-dir", directory]].concat());
+    second.assert_complains(1, directory);
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let other = elsewhere.path().to_str().expect("text");
+    let second =
+        run(&["serve", "--http", &served.address, "--peer", "127.0.0.1:0", "--data-dir", other]);
+    second.assert_complains(1, "--http");
+    assert!(second.err.contains("in use"), "{second:?}");
+    assert_eq!(std::fs::read_dir(other).expect("readable").count(), 0, "nothing was written");
+    served.run(&["put", "k", "v"]).assert(0, "created at revision 2\n");
+}

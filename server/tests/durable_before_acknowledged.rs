@@ -1,0 +1,112 @@
+//! The system calls of a real server: what it acknowledges was synced before, in the right file, and
+//! a new or renamed file with its directory.
+
+#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
+
+mod processes;
+
+use processes::{Processes, request};
+
+/// How many writes are followed.
+const WRITES: usize = 20;
+
+#[test]
+fn a_raft_node_acknowledges_what_is_durable() {
+    follow("raft");
+}
+
+#[test]
+fn a_zab_node_acknowledges_what_is_durable() {
+    follow("zab");
+}
+
+#[test]
+fn a_null_node_acknowledges_what_is_durable() {
+    follow("null");
+}
+
+fn follow(protocol: &'static str) {
+    let trace = tempfile::tempdir().expect("a temporary directory");
+    let file = trace.path().join("trace");
+    let calls = "trace=openat,rename,renameat,renameat2,pwrite64,fdatasync,fsync,write,writev,sendto";
+    let file_name = file.to_str().expect("a readable path");
+    // -y names the file behind each descriptor; -s shows enough to know an answer by its first line.
+    let wrapper = ["strace", "-f", "-y", "-s", "24", "-e", calls, "-o", file_name];
+    let mut cluster = Processes::start_under(protocol, 1, &wrapper);
+    for write in 0..WRITES {
+        let answer = request(cluster.addresses()[0], "PUT", &format!("/v1/kv/key-{write}"), b"value");
+        assert_eq!(answer.expect("an answer").status, 201);
+    }
+    // strace passes the signal on to what it traces, and writes the rest of the trace.
+    drop(cluster.terminate(0));
+    let calls = complete_calls(&std::fs::read_to_string(&file).expect("a trace"));
+    check_acknowledgements(&calls);
+    check_directories(&calls, cluster.data_directory(0).to_str().expect("a readable path"));
+}
+
+/// The calls in the order in which they *ended*, each with its arguments: what counts as durable is a
+/// sync that came back. Calls that other threads interrupted are put together again.
+fn complete_calls(trace: &str) -> Vec<String> {
+    let mut unfinished = std::collections::BTreeMap::new();
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let Some((thread, call)) = line.split_once(' ') else { continue };
+        let call = call.trim_start();
+        if let Some(start) = call.strip_suffix("<unfinished ...>") {
+            unfinished.insert(thread.to_owned(), start.trim_end().to_owned());
+        } else if let Some((_, rest)) = call.split_once("resumed>") {
+            let start = unfinished.remove(thread).unwrap_or_default();
+            calls.push(format!("{start}{rest}"));
+        } else {
+            calls.push(call.to_owned());
+        }
+    }
+    calls
+}
+
+fn is_sync(call: &str) -> bool {
+    (call.starts_with("fdatasync(") || call.starts_with("fsync(")) && call.ends_with("= 0")
+}
+
+/// Before each acknowledgement: a write to the log, and behind it a sync of that very file.
+fn check_acknowledgements(calls: &[String]) {
+    let is_acknowledgement = |call: &String| call.contains("\"HTTP/1.1 201");
+    let mut acknowledged = 0;
+    let mut since = 0;
+    for (at, _) in calls.iter().enumerate().filter(|(_, call)| is_acknowledgement(call)) {
+        let between = &calls[since..at];
+        let shown = || between.join("\n");
+        let written = between.iter().position(|call| {
+            call.starts_with("pwrite64(") && call.contains(".wal>")
+        });
+        let written = written.unwrap_or_else(|| panic!("no write to the log in\n{}", shown()));
+        let synced = between[written..].iter().any(|call| is_sync(call) && call.contains(".wal>"));
+        assert!(synced, "no sync of the log behind the write to it in\n{}", shown());
+        acknowledged += 1;
+        since = at + 1;
+    }
+    assert_eq!(acknowledged, WRITES, "every write was acknowledged once");
+}
+
+/// Behind the creation and behind the renaming of a file: a sync of its directory, before anything is
+/// acknowledged.
+fn check_directories(calls: &[String], directory: &str) {
+    let changes_names = |call: &&String| {
+        let creates = call.starts_with("openat(") && call.contains("O_CREAT");
+        let renames = call.starts_with("rename");
+        // The lock file carries nothing that has to survive.
+        (creates || renames) && call.contains(directory) && !call.contains("lock")
+    };
+    let changes = calls.iter().enumerate().filter(|(_, call)| changes_names(call));
+    let mut checked = 0;
+    for (at, call) in changes {
+        let behind = &calls[at..];
+        let synced = behind
+            .iter()
+            .take_while(|call| !call.contains("\"HTTP/1.1 201"))
+            .any(|call| is_sync(call) && call.contains(&format!("{directory}>")));
+        assert!(synced, "the directory is not synced behind {call}");
+        checked += 1;
+    }
+    assert!(checked >= 2, "the log's first segment and the store were created");
+}

@@ -1,0 +1,218 @@
+//! Real servers as child processes, and a client of a few lines, for tests that need real signals.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take that has to happen. Generous: the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster of real processes with their data in a directory of its own.
+pub(crate) struct Processes {
+    protocol: &'static str,
+    directory: TempDir,
+    http: Vec<SocketAddr>,
+    peers: Vec<SocketAddr>,
+    children: Vec<Option<Child>>,
+    /// What stands before the server on its command line, such as a tracer.
+    wrapper: Vec<String>,
+}
+
+impl Processes {
+    /// Starts a cluster, and waits until every node is ready.
+    pub(crate) fn start(protocol: &'static str, nodes: usize) -> Self {
+        Self::start_under(protocol, nodes, &[])
+    }
+
+    /// As [`Processes::start`], with each server under another program.
+    pub(crate) fn start_under(protocol: &'static str, nodes: usize, wrapper: &[&str]) -> Self {
+        let addresses = free_addresses(2 * nodes);
+        let mut processes = Self {
+            protocol,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            http: addresses[..nodes].to_vec(),
+            peers: addresses[nodes..].to_vec(),
+            children: (0..nodes).map(|_| None).collect(),
+            wrapper: wrapper.iter().map(ToString::to_string).collect(),
+        };
+        for node in 0..nodes {
+            processes.start_node(node);
+        }
+        processes.wait_until_ready();
+        processes
+    }
+
+    pub(crate) fn start_node(&mut self, node: usize) {
+        let mut words = self.wrapper.clone();
+        words.push(env!("CARGO_BIN_EXE_duorum").to_owned());
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.directory.path().join(format!("{}.log", node + 1)))
+            .expect("a log file");
+        let child = Command::new(&words[0])
+            .args(&words[1..])
+            .args(self.serve_arguments(node))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the server starts");
+        self.children[node] = Some(child);
+    }
+
+    fn serve_arguments(&self, node: usize) -> Vec<String> {
+        let members: Vec<String> =
+            self.peers.iter().enumerate().map(|(at, peer)| format!("{}={peer}", at + 1)).collect();
+        let data = self.data_directory(node);
+        [
+            ("--protocol", self.protocol.to_owned()),
+            ("--id", (node + 1).to_string()),
+            ("--data-dir", data.display().to_string()),
+            ("--http", self.http[node].to_string()),
+            ("--peer", self.peers[node].to_string()),
+            ("--cluster", members.join(",")),
+        ]
+        .into_iter()
+        .flat_map(|(flag, value)| [flag.to_owned(), value])
+        .fold(vec!["serve".to_owned()], |mut all, word| {
+            all.push(word);
+            all
+        })
+    }
+
+    pub(crate) fn data_directory(&self, node: usize) -> PathBuf {
+        self.directory.path().join(format!("data-{}", node + 1))
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// SIGKILL: the process gets no chance to do anything more.
+    pub(crate) fn kill(&mut self, node: usize) {
+        let mut child = self.children[node].take().expect("a running node");
+        child.kill().expect("a running process");
+        child.wait().expect("an ended process");
+    }
+
+    /// SIGTERM, and how the process ended.
+    pub(crate) fn terminate(&mut self, node: usize) -> std::process::ExitStatus {
+        let mut child = self.children[node].take().expect("a running node");
+        let process = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM)
+            .expect("a running process");
+        child.wait().expect("an ended process")
+    }
+
+    pub(crate) fn wait_until_ready(&self) {
+        for address in &self.http {
+            eventually("the node is ready", || {
+                request(*address, "GET", "/readyz", b"").is_ok_and(|answer| answer.status == 200)
+            });
+        }
+    }
+
+    /// The node that leads, once the running ones agree on it.
+    pub(crate) fn leader(&self) -> usize {
+        let mut leader = None;
+        eventually("a running node leads", || {
+            let running = (0..self.children.len()).filter(|&node| self.children[node].is_some());
+            let known: Vec<Option<u64>> = running
+                .map(|node| {
+                    let answer = request(self.http[node], "GET", "/v1/status", b"").ok()?;
+                    answer.json()["leader"].as_u64()
+                })
+                .collect();
+            leader = known.first().copied().flatten().map(|id| id as usize - 1);
+            let agreed = known.iter().all(|id| id.is_some() && *id == known[0]);
+            agreed && leader.is_some_and(|leader| self.children[leader].is_some())
+        });
+        leader.expect("found just now")
+    }
+
+    /// What the servers logged, for a test that failed.
+    pub(crate) fn logs(&self) -> String {
+        (1..=self.children.len())
+            .map(|id| {
+                let path = self.directory.path().join(format!("{id}.log"));
+                format!("--- node {id}\n{}", std::fs::read_to_string(path).unwrap_or_default())
+            })
+            .collect()
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            // It may have ended by itself; nothing of it must stay behind either way.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+/// An HTTP answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("an answer in JSON")
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let incomplete = || std::io::Error::other("an incomplete answer");
+    let end = end.ok_or_else(incomplete)?;
+    let status = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+    let status = status.and_then(|digits| digits.parse().ok()).ok_or_else(incomplete)?;
+    Ok(Answer { status, body: bytes[end + 4..].to_vec() })
+}
+
+/// Waits until something holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Addresses on the loopback interface that nobody listens on.
+fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("bound")).collect()
+}
