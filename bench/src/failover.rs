@@ -6,8 +6,8 @@
 //! itself, which is called coordinated omission.
 //!
 //! The outage lasts from the signal to the first acknowledgement of a write that was begun when the
-//! old leader had certainly stopped, so that an acknowledgement of the old leader that was still on
-//! its way can not end it.
+//! old leader could certainly do nothing more, so that an acknowledgement of the old leader that was
+//! still on its way can not end it. It is known to within one period of the probes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ impl FailoverOptions {
     pub fn new(fault: Fault) -> Self {
         Self {
             fault,
-            period: Duration::from_millis(4),
+            period: Duration::from_millis(2),
             before: Duration::from_millis(150),
             before_jitter: Duration::from_millis(100),
             after: Duration::from_millis(100),

@@ -402,13 +402,11 @@ impl Raft {
     ) {
         self.adopt(term);
         let cause = format!("{peer} is in term {term}");
-        match &mut self.role {
+        match &self.role {
             // The wait goes on: only a leader or a granted vote restarts it (§5.2), otherwise a node
-            // that can not win could keep one that can from campaigning.
-            Role::Follower(follower) => {
-                follower.matched = consensus::Index(0);
-                follower.owed = None;
-            }
+            // that can not win could keep one that can from campaigning. What this node shares with
+            // the former leader's log is forgotten when it follows the next one.
+            Role::Follower(_) => {}
             // Its log may be the best there is. Besides, the followers of a deposed leader hear from
             // nobody else that it leads no longer.
             Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {

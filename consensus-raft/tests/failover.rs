@@ -216,7 +216,6 @@ fn measure(voters: u64, connections_break: bool) -> (u64, u64, usize) {
 fn a_killed_leader_is_replaced_within_a_tenth_of_a_second() {
     for voters in [3, 5] {
         let (median, worst, split) = measure(voters, true);
-        println!("{voters} voters: median {median} ms, worst {worst} ms, split {split}");
         assert!(median <= 40, "{voters} voters: median {median} ms");
         assert!(worst <= 150, "{voters} voters: worst {worst} ms");
         assert!(split <= 3, "{voters} voters: {split} of 300 needed another term");
@@ -227,7 +226,6 @@ fn a_killed_leader_is_replaced_within_a_tenth_of_a_second() {
 fn a_silent_leader_is_replaced_soon_after_the_election_timeout() {
     for voters in [3, 5] {
         let (median, worst, split) = measure(voters, false);
-        println!("{voters} voters: median {median} ms, worst {worst} ms, split {split}");
         assert!(median <= 360, "{voters} voters: median {median} ms");
         assert!(worst <= 700, "{voters} voters: worst {worst} ms");
         assert!(split <= 3, "{voters} voters: {split} of 300 needed another term");

@@ -72,6 +72,7 @@ macro_rules! conformance {
                 a_minority_makes_no_progress_and_its_leader_gives_up,
                 what_a_cut_off_leader_alone_appended_is_gone,
                 a_deposed_leader_never_answers_a_barrier,
+                late_confirmations_do_not_answer_later_barriers,
                 timers_that_fire_together_still_elect_a_leader,
                 a_majority_that_is_durable_commits_without_the_leaders_disk,
                 a_lagging_node_catches_up_from_disk,

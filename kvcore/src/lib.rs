@@ -72,8 +72,8 @@ mod outcome;
 mod overlay;
 mod range;
 mod read;
-mod small_key;
 pub mod replica;
+mod small_key;
 pub mod store;
 
 pub use command::{

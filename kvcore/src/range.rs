@@ -240,18 +240,48 @@ impl RangePlan {
     /// # Errors
     /// [`FetchError::Vanished`] when compaction removed a row since the plan was made: plan again.
     pub fn fetch<S: Store + ?Sized>(self, store: &S) -> Result<RangeResult, FetchError> {
-        let limit = self.range.limit.unwrap_or(usize::MAX);
+        self.fetch_within(store, usize::MAX)
+    }
+
+    /// As [`RangePlan::fetch`], but the answer ends with the row that brings its keys and values to
+    /// so many bytes, as if the limit had been there. Not many more are ever in memory.
+    ///
+    /// # Errors
+    /// As [`RangePlan::fetch`].
+    pub fn fetch_within<S: Store + ?Sized>(
+        mut self,
+        store: &S,
+        bytes_max: usize,
+    ) -> Result<RangeResult, FetchError> {
+        let mut limit = self.range.limit.unwrap_or(usize::MAX);
         let sorted = self.unknown.is_empty();
-        let mut key_values = Vec::new();
-        for located in self.known.into_iter().chain(self.unknown) {
-            let found = located.fetch(store)?;
-            key_values.push(found.expect("only rows of existing keys are planned"));
-            if !sorted && key_values.len() >= batch_length(limit) {
+        let (mut key_values, mut bytes) = (Vec::new(), 0);
+        let mut rest = self.known.into_iter().chain(self.unknown);
+        while let Some(located) = rest.next() {
+            let found = located.fetch(store)?.expect("only rows of existing keys are planned");
+            bytes += row_bytes(&found);
+            key_values.push(found);
+            if sorted {
+                if bytes >= bytes_max {
+                    if let Some(next) = rest.next().filter(|_| self.range.sort == SortBy::Key) {
+                        let next = next.fetch(store)?.expect("only existing keys are planned");
+                        self.next = Some(next.key);
+                    }
+                    break;
+                }
+            } else if key_values.len() >= batch_length(limit)
+                || bytes >= bytes_max.saturating_mul(2)
+            {
                 sort(&mut key_values, &self.range, limit);
+                // What is cut off here stays off, and so does all that comes after it in order:
+                // the answer has no holes.
+                limit = limit.min(cut(&mut key_values, bytes_max));
+                bytes = key_values.iter().map(row_bytes).sum();
             }
         }
         if !sorted {
             sort(&mut key_values, &self.range, limit);
+            cut(&mut key_values, bytes_max);
         }
         if self.range.keys_only {
             for key_value in &mut key_values {
@@ -260,6 +290,27 @@ impl RangePlan {
         }
         let more = !self.range.count_only && self.count > key_values.len() as u64;
         Ok(RangeResult { key_values, count: self.count, more, next: self.next, at: self.at })
+    }
+}
+
+fn row_bytes(key_value: &KeyValue) -> usize {
+    key_value.key.len() + key_value.value.len()
+}
+
+/// Drops what comes after the row that brings the bytes to the limit. Returns how many rows may be
+/// in the answer from now on: as many as are left, if any were dropped.
+fn cut(key_values: &mut Vec<KeyValue>, bytes_max: usize) -> usize {
+    let mut bytes: usize = 0;
+    let full = key_values.iter().position(|key_value| {
+        bytes += row_bytes(key_value);
+        bytes >= bytes_max
+    });
+    match full {
+        Some(last) => {
+            key_values.truncate(last + 1);
+            last + 1
+        }
+        None => usize::MAX,
     }
 }
 

@@ -28,17 +28,18 @@ fn a_null_node_acknowledges_what_is_durable() {
 fn follow(protocol: &'static str) {
     let trace = tempfile::tempdir().expect("a temporary directory");
     let file = trace.path().join("trace");
-    let calls = "trace=openat,rename,renameat,renameat2,pwrite64,fdatasync,fsync,write,writev,sendto";
+    let calls =
+        "trace=openat,rename,renameat,renameat2,pwrite64,fdatasync,fsync,write,writev,sendto";
     let file_name = file.to_str().expect("a readable path");
     // -y names the file behind each descriptor; -s shows enough to know an answer by its first line.
     let wrapper = ["strace", "-f", "-y", "-s", "24", "-e", calls, "-o", file_name];
     let mut cluster = Processes::start_under(protocol, 1, &wrapper);
     for write in 0..WRITES {
-        let answer = request(cluster.addresses()[0], "PUT", &format!("/v1/kv/key-{write}"), b"value");
+        let answer =
+            request(cluster.addresses()[0], "PUT", &format!("/v1/kv/key-{write}"), b"value");
         assert_eq!(answer.expect("an answer").status, 201);
     }
-    // strace passes the signal on to what it traces, and writes the rest of the trace.
-    drop(cluster.terminate(0));
+    assert!(cluster.terminate(0).success(), "SIGTERM ends a server cleanly");
     let calls = complete_calls(&std::fs::read_to_string(&file).expect("a trace"));
     check_acknowledgements(&calls);
     check_directories(&calls, cluster.data_directory(0).to_str().expect("a readable path"));
@@ -76,9 +77,8 @@ fn check_acknowledgements(calls: &[String]) {
     for (at, _) in calls.iter().enumerate().filter(|(_, call)| is_acknowledgement(call)) {
         let between = &calls[since..at];
         let shown = || between.join("\n");
-        let written = between.iter().position(|call| {
-            call.starts_with("pwrite64(") && call.contains(".wal>")
-        });
+        let written =
+            between.iter().position(|call| call.starts_with("pwrite64(") && call.contains(".wal>"));
         let written = written.unwrap_or_else(|| panic!("no write to the log in\n{}", shown()));
         let synced = between[written..].iter().any(|call| is_sync(call) && call.contains(".wal>"));
         assert!(synced, "no sync of the log behind the write to it in\n{}", shown());

@@ -307,7 +307,10 @@ impl<C: Consensus> Cluster<C> {
         client.learn(&result);
         client.busy = None;
         let nodes = self.options.nodes;
-        if client.random.one_in(if succeeded { 20 } else { 2 }) {
+        if self.healed {
+            // Every node has to show that it serves.
+            client.node = NodeId(1 + client.node.0 % nodes);
+        } else if client.random.one_in(if succeeded { 20 } else { 2 }) {
             client.node = NodeId(1 + client.random.below(nodes));
         }
         let mut think = self.surroundings.think.draw(&mut client.random);

@@ -419,11 +419,11 @@ impl<C: Consensus> Cluster<C> {
             return Ok(());
         }
         let now = self.agenda.now();
-        let loses = self.network.loses(connection, to);
+        let broken = self.network.is_broken(connection);
         let Some(process) = self.process(life) else { return Ok(()) };
         match item {
             // It broke before this end had it.
-            Item::Up if loses => {}
+            Item::Up if broken => {}
             Item::Up => {
                 process.generations_given = process.generations_given.next();
                 let generation = process.generations_given;

@@ -36,6 +36,12 @@
 //! - Frames of one connection arrive once and in order, or the connection breaks.
 //! - A crash may come between any two syncs, during recovery too.
 //!
+//! # Running it
+//! `cargo test -p sim` runs some hundreds of seeds. `DUORUM_SIM_SEEDS=10000 cargo test -p sim raft::`
+//! makes a soak of it, `DUORUM_SIM_FIRST` says where to begin. A failure prints the last lines of what
+//! happened, the number of the trace, and the options with which [`run`] does it again.
+//! [`measure_election`] and [`measure_writes`] give figures in virtual time.
+//!
 //! # What it is not
 //! Not exhaustive: it draws samples. It does not simulate threads, and no bit rot.
 

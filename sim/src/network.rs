@@ -89,6 +89,11 @@ impl Network {
         Some(direction.last_arrival)
     }
 
+    /// Whether the connection broke, though an end may not have noticed.
+    pub(crate) fn is_broken(&self, id: ConnectionId) -> bool {
+        self.connections[&id].broken
+    }
+
     /// Whether what is on the way to this end is lost.
     pub(crate) fn loses(&self, id: ConnectionId, to: NodeId) -> bool {
         self.connections[&id].directions[&to].lost

@@ -90,7 +90,7 @@ struct LoadArgs {
     volume: VolumeArgs,
 
     /// End after this many operations instead of after a time
-    #[arg(long, env = "DUORUM_COUNT", conflicts_with = "duration")]
+    #[arg(long, env = "DUORUM_COUNT")]
     count: Option<u64>,
 
     /// How many keys there are

@@ -10,7 +10,8 @@ use super::{default_data_base, new_directory, protocol_parser, this_program};
 use crate::Error;
 use crate::cluster::{Cluster, ClusterOptions};
 
-/// The flags that name the servers.
+/// The flags that name the servers. Those that need another flag do not read the environment, where
+/// a setting meant for another verb would make this one impossible.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TargetArgs {
     /// Servers to ask, `http://HOST:PORT`, separated by commas
@@ -20,21 +21,20 @@ pub(super) struct TargetArgs {
         env = "DUORUM_ENDPOINT",
         value_delimiter = ',',
         value_name = "URL",
-        default_value = "http://127.0.0.1:2379",
-        conflicts_with = "protocol"
+        default_value = "http://127.0.0.1:2379"
     )]
     pub(super) endpoints: Vec<String>,
 
-    /// Start a fresh cluster of this protocol for the measurement instead, and remove it afterwards
+    /// Measure a fresh cluster of this protocol, removed afterwards, instead of the endpoints
     #[arg(long, value_parser = protocol_parser(&["raft", "zab", "null"]))]
     pub(super) protocol: Option<Protocol>,
 
     /// Nodes of the fresh cluster (null: always 1)
-    #[arg(long, env = "DUORUM_NODES", default_value_t = 3, requires = "protocol")]
+    #[arg(long, default_value_t = 3, requires = "protocol")]
     pub(super) nodes: usize,
 
     /// Where the fresh cluster keeps its data; must be on a disk for durability to mean anything
-    #[arg(long, env = "DUORUM_DATA_DIR", value_name = "DIR", requires = "protocol")]
+    #[arg(long, value_name = "DIR", requires = "protocol")]
     pub(super) data_dir: Option<PathBuf>,
 }
 

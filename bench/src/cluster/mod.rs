@@ -6,6 +6,7 @@
 //! that stops on its own in the middle of a run would look like a fault.
 
 mod control;
+mod counters;
 mod node;
 mod ports;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 pub use control::NodeStatus;
 pub(crate) use control::get;
+pub use counters::Counters;
 use node::Node;
 pub use node::ResourceUse;
 
@@ -141,7 +143,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Node`] when one does not answer.
-    pub async fn statuses(&mut self) -> Result<Vec<serde_json::Value>, Error> {
+    pub async fn statuses(&self) -> Result<Vec<serde_json::Value>, Error> {
         let mut statuses = Vec::new();
         for endpoint in self.endpoints() {
             let (_, body) = get(endpoint, "/v1/status", ASK_TIMEOUT).await.map_err(|error| {
@@ -212,8 +214,8 @@ impl Cluster {
         }
     }
 
-    /// Does the fault to a node. Returns when the signal was sent and when the node had certainly
-    /// stopped working.
+    /// Does the fault to a node. Returns when the signal was sent, and the moment from which on the
+    /// node certainly did nothing more.
     ///
     /// # Errors
     /// [`Error::Io`] when the signal can not be sent.
@@ -237,6 +239,21 @@ impl Cluster {
         }
     }
 
+    /// What all running nodes together have counted since they started.
+    ///
+    /// # Errors
+    /// [`Error::Node`] when one does not answer.
+    pub async fn counters(&self) -> Result<Counters, Error> {
+        let mut counters = Counters::default();
+        for endpoint in self.endpoints() {
+            let (_, page) = get(endpoint, "/metrics", ASK_TIMEOUT).await.map_err(|error| {
+                self.complaint(&format!("http://{endpoint}/metrics: {error}"), None)
+            })?;
+            counters.add_page(&String::from_utf8_lossy(&page));
+        }
+        Ok(counters)
+    }
+
     /// What all running nodes together have used of the machine since they started.
     #[must_use]
     pub fn resource_use(&self) -> ResourceUse {
@@ -244,7 +261,6 @@ impl Cluster {
             ResourceUse::default(),
             |sum, node| ResourceUse {
                 cpu_seconds: sum.cpu_seconds + node.cpu_seconds,
-                disk_write_bytes: sum.disk_write_bytes + node.disk_write_bytes,
                 memory_peak_bytes_max: sum.memory_peak_bytes_max.max(node.memory_peak_bytes_max),
             },
         )

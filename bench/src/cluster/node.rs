@@ -18,10 +18,10 @@ use crate::Error;
 /// How much of a log an error shows.
 const LAST_WORDS_LINES: usize = 12;
 const LAST_WORDS_BYTES: u64 = 4 << 10;
-/// How often a killed process is looked at until it is gone.
-const REAP_INTERVAL: Duration = Duration::from_micros(500);
-/// How long a stopped process may still run on another core before the signal reaches it.
-const STOP_MARGIN: Duration = Duration::from_millis(2);
+/// How long after a signal a process may still be doing something. The signal interrupts the core
+/// that runs the process within microseconds, and a process that waits for a core gets the signal
+/// before anything else.
+const SIGNAL_MARGIN: Duration = Duration::from_millis(1);
 
 /// One node of a cluster.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) struct Node {
     arguments: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
+    /// A process that was killed and has not been reaped yet.
+    dying: Option<Child>,
     paused: bool,
 }
 
@@ -40,8 +42,6 @@ pub(super) struct Node {
 pub struct ResourceUse {
     /// Time on a core, in user and kernel mode together, in seconds.
     pub cpu_seconds: f64,
-    /// Bytes that the processes caused to be written to the disk.
-    pub disk_write_bytes: u64,
     /// The most memory that any of the processes ever occupied, in bytes.
     pub memory_peak_bytes_max: u64,
 }
@@ -52,7 +52,6 @@ impl ResourceUse {
     pub fn since(self, earlier: Self) -> Self {
         Self {
             cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,
-            disk_write_bytes: self.disk_write_bytes.saturating_sub(earlier.disk_write_bytes),
             memory_peak_bytes_max: self.memory_peak_bytes_max,
         }
     }
@@ -89,6 +88,7 @@ impl Node {
             arguments: arguments.into(),
             log: options.logs.join(format!("{}-node-{}.log", options.name, id.0)),
             child: None,
+            dying: None,
             paused: false,
         }
     }
@@ -96,6 +96,9 @@ impl Node {
     /// Starts the process. Its settings come from the command line alone: what the user's own
     /// environment says about Duorum must not make one measurement differ from the next.
     pub(super) fn start(&mut self) -> Result<(), Error> {
+        if let Some(mut dying) = self.dying.take() {
+            dying.wait().map_err(|source| Error::Io { what: "reap a node".to_owned(), source })?;
+        }
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -137,24 +140,16 @@ impl Node {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 
-    /// SIGKILL. The process counts as dead once it is reaped: until then another core may still be
-    /// running it.
+    /// SIGKILL. The process is reaped later, before it is started again: giving back its memory
+    /// takes longer than some elections.
     pub(super) async fn kill(&mut self) -> Result<(Instant, Instant), Error> {
-        let child = self.child.as_mut().expect("only a running node is killed");
+        let mut child = self.child.take().expect("only a running node is killed");
         let sent = Instant::now();
-        child.kill().map_err(|source| Error::Io { what: "SIGKILL".to_owned(), source })?;
-        loop {
-            match child.try_wait() {
-                Ok(None) => tokio::time::sleep(REAP_INTERVAL).await,
-                Ok(Some(_)) => {
-                    self.child = None;
-                    return Ok((sent, Instant::now()));
-                }
-                Err(source) => {
-                    return Err(Error::Io { what: "wait for a node".to_owned(), source });
-                }
-            }
-        }
+        let killed = child.kill();
+        self.dying = Some(child);
+        killed.map_err(|source| Error::Io { what: "SIGKILL".to_owned(), source })?;
+        tokio::time::sleep(SIGNAL_MARGIN).await;
+        Ok((sent, sent + SIGNAL_MARGIN))
     }
 
     /// SIGSTOP.
@@ -162,8 +157,8 @@ impl Node {
         let sent = Instant::now();
         self.signal(Signal::STOP)?;
         self.paused = true;
-        tokio::time::sleep(STOP_MARGIN).await;
-        Ok((sent, Instant::now()))
+        tokio::time::sleep(SIGNAL_MARGIN).await;
+        Ok((sent, sent + SIGNAL_MARGIN))
     }
 
     /// SIGCONT.
@@ -202,23 +197,22 @@ impl Node {
         // The name of the program is in parentheses and may contain anything.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        let field = |file: &str, name: &str| {
-            let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?.to_owned();
+        let memory_peak_kib = || {
+            let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.to_owned();
             line.split_whitespace().next()?.parse::<u64>().ok()
         };
         Some(ResourceUse {
             // Linux reports in hundredths of a second on every architecture that it runs on here.
             cpu_seconds: ticks as f64 / 100.0,
-            disk_write_bytes: field("io", "write_bytes:").unwrap_or(0),
-            memory_peak_bytes_max: field("status", "VmHWM:").unwrap_or(0) * 1024,
+            memory_peak_bytes_max: memory_peak_kib().unwrap_or(0) * 1024,
         })
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        for mut child in self.child.take().into_iter().chain(self.dying.take()) {
             // Either fails only when the process is already gone.
             let _ = child.kill();
             let _ = child.wait();

@@ -154,10 +154,10 @@ fn finding(
 /// What may be said: a winner only where the interval leaves 1 out.
 fn verdict(measure: Measure, ratio: Option<RatioInterval>) -> String {
     let Some(interval) = ratio else {
-        return "one block says nothing about chance".to_owned();
+        return "too few blocks to say (1)".to_owned();
     };
     if interval.blocks < BLOCKS_TO_CONCLUDE {
-        return format!("{} blocks are too few to name a winner", interval.blocks);
+        return format!("too few blocks to say ({})", interval.blocks);
     }
     if !interval.concludes() {
         return "no difference shown".to_owned();
@@ -187,8 +187,8 @@ mod tests {
             (latency, interval(0.5, 0.4, 0.6, 6), "raft is 2.00 × faster"),
             (Measure::Failover, interval(0.5, 0.4, 0.6, 6), "raft is 2.00 × sooner back"),
             (throughput, interval(1.08, 0.99, 1.15, 6), "no difference shown"),
-            (throughput, interval(1.08, 1.02, 1.15, 4), "4 blocks are too few to name a winner"),
-            (throughput, None, "one block says nothing about chance"),
+            (throughput, interval(1.08, 1.02, 1.15, 4), "too few blocks to say (4)"),
+            (throughput, None, "too few blocks to say (1)"),
         ] {
             assert_eq!(verdict(measure, interval), said);
         }

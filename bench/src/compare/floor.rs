@@ -59,5 +59,6 @@ pub(super) async fn measure(
         null_write: loads.write,
         null_read: loads.read,
         null_write_use: loads.write_use,
+        null_write_counters: loads.write_counters,
     })
 }

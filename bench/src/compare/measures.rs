@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{Floor, Run};
+use crate::cluster::{Counters, ResourceUse};
 use crate::failover::FailoverOptions;
 use crate::load::LoadReport;
 use crate::report::format::figure;
@@ -26,8 +27,16 @@ pub enum Measure {
     Failover,
     /// Time on a core that all nodes together spend on one write.
     CpuPerWrite,
-    /// Bytes that all nodes together write to the disk for one write.
-    DiskPerWrite,
+    /// Protocol messages between nodes for one write.
+    MessagesPerWrite,
+    /// Frames between nodes for one write; a frame can carry many messages.
+    FramesPerWrite,
+    /// Bytes between nodes for one write.
+    NetworkPerWrite,
+    /// Calls of fdatasync on all logs together for one write.
+    FsyncsPerWrite,
+    /// Bytes written to all logs together for one write.
+    LogPerWrite,
 }
 
 /// Which direction is better.
@@ -42,7 +51,7 @@ pub enum Better {
 
 impl Measure {
     /// All measures in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::WriteThroughput,
         Self::WriteLatencyP50,
         Self::WriteLatencyP99,
@@ -50,8 +59,30 @@ impl Measure {
         Self::ReadThroughput,
         Self::Failover,
         Self::CpuPerWrite,
-        Self::DiskPerWrite,
+        Self::MessagesPerWrite,
+        Self::FramesPerWrite,
+        Self::NetworkPerWrite,
+        Self::FsyncsPerWrite,
+        Self::LogPerWrite,
     ];
+
+    /// Whether this is what a write costs, which explains, rather than what a user notices.
+    #[must_use]
+    pub fn is_cost(self) -> bool {
+        self.counter().is_some() || self == Self::CpuPerWrite
+    }
+
+    /// The counter at `/metrics` that says it, if that is where it comes from.
+    fn counter(self) -> Option<&'static str> {
+        Some(match self {
+            Self::MessagesPerWrite => "duorum_protocol_messages_sent_total",
+            Self::FramesPerWrite => "duorum_peer_frames_sent_total",
+            Self::NetworkPerWrite => "etcd_network_peer_sent_bytes_total",
+            Self::FsyncsPerWrite => "duorum_wal_fsyncs_total",
+            Self::LogPerWrite => "etcd_disk_wal_write_bytes_total",
+            _ => return None,
+        })
+    }
 
     /// The name in tables.
     #[must_use]
@@ -63,8 +94,12 @@ impl Measure {
             Self::WriteLatencyP999 => "write latency p99.9",
             Self::ReadThroughput => "linearizable read throughput",
             Self::Failover => "leader killed to next write",
-            Self::CpuPerWrite => "CPU per write, all nodes",
-            Self::DiskPerWrite => "disk bytes per write, all nodes",
+            Self::CpuPerWrite => "processor time per write",
+            Self::MessagesPerWrite => "messages per write",
+            Self::FramesPerWrite => "frames per write",
+            Self::NetworkPerWrite => "bytes between nodes per write",
+            Self::FsyncsPerWrite => "fdatasyncs per write",
+            Self::LogPerWrite => "log bytes per write",
         }
     }
 
@@ -78,15 +113,22 @@ impl Measure {
             | Self::WriteLatencyP999
             | Self::Failover => "ms",
             Self::CpuPerWrite => "µs",
-            Self::DiskPerWrite => "B",
+            Self::NetworkPerWrite | Self::LogPerWrite => "B",
+            Self::MessagesPerWrite | Self::FramesPerWrite | Self::FsyncsPerWrite => "",
         }
+    }
+
+    /// The name with the unit, as rows of tables are headed.
+    #[must_use]
+    pub fn heading(self) -> String {
+        format!("{}, {}", self.name(), self.unit()).trim_end_matches(", ").to_owned()
     }
 
     /// A figure with its unit: `12,345/s`, `5.21 ms`.
     #[must_use]
     pub fn with_unit(self, value: f64) -> String {
         let space = if self.unit().starts_with('/') { "" } else { " " };
-        format!("{}{space}{}", figure(value), self.unit())
+        format!("{}{space}{}", figure(value), self.unit()).trim_end().to_owned()
     }
 
     /// Which direction is better.
@@ -103,7 +145,7 @@ impl Measure {
     pub fn advantage(self) -> &'static str {
         match self {
             Self::Failover => "sooner back",
-            Self::CpuPerWrite | Self::DiskPerWrite => "cheaper",
+            _ if self.is_cost() => "cheaper",
             _ => "faster",
         }
     }
@@ -126,33 +168,32 @@ impl Measure {
 
     /// The figure of one run; `None` when it has none, as when nothing succeeded.
     fn of_run(self, run: &Run) -> Option<f64> {
-        let writes = run.write.operations_with_warmup as f64;
-        let figure = match self {
-            Self::WriteThroughput => run.write.per_second,
-            Self::WriteLatencyP50 => run.write.latency.p50_ms,
-            Self::WriteLatencyP99 => run.write.latency.p99_ms,
-            Self::WriteLatencyP999 => run.write.latency.p999_ms,
-            Self::ReadThroughput => run.read.per_second,
-            Self::CpuPerWrite => run.write_use.cpu_seconds * 1e6 / writes,
-            Self::DiskPerWrite => run.write_use.disk_write_bytes as f64 / writes,
-            Self::Failover => return None,
-        };
-        (figure.is_finite() && figure > 0.0).then_some(figure)
+        self.of_loads(&run.write, &run.read, run.write_use, &run.write_counters)
     }
 
     /// The figure of the null protocol; `None` where one node has no such figure.
     pub(super) fn of_floor(self, floor: &Floor) -> Option<f64> {
-        let latency = |report: &LoadReport| report.latency.clone();
-        let writes = floor.null_write.operations_with_warmup as f64;
+        let counters = &floor.null_write_counters;
+        self.of_loads(&floor.null_write, &floor.null_read, floor.null_write_use, counters)
+    }
+
+    fn of_loads(
+        self,
+        write: &LoadReport,
+        read: &LoadReport,
+        write_use: ResourceUse,
+        counters: &Counters,
+    ) -> Option<f64> {
+        let writes = write.operations_with_warmup as f64;
         let figure = match self {
-            Self::WriteThroughput => floor.null_write.per_second,
-            Self::WriteLatencyP50 => latency(&floor.null_write).p50_ms,
-            Self::WriteLatencyP99 => latency(&floor.null_write).p99_ms,
-            Self::WriteLatencyP999 => latency(&floor.null_write).p999_ms,
-            Self::ReadThroughput => floor.null_read.per_second,
-            Self::CpuPerWrite => floor.null_write_use.cpu_seconds * 1e6 / writes,
-            Self::DiskPerWrite => floor.null_write_use.disk_write_bytes as f64 / writes,
+            Self::WriteThroughput => write.per_second,
+            Self::WriteLatencyP50 => write.latency.p50_ms,
+            Self::WriteLatencyP99 => write.latency.p99_ms,
+            Self::WriteLatencyP999 => write.latency.p999_ms,
+            Self::ReadThroughput => read.per_second,
+            Self::CpuPerWrite => write_use.cpu_seconds * 1e6 / writes,
             Self::Failover => return None,
+            _ => counters.sum(self.counter()?)? / writes,
         };
         (figure.is_finite() && figure > 0.0).then_some(figure)
     }

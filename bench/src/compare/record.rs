@@ -4,7 +4,7 @@ use consensus::Protocol;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Settings};
-use crate::cluster::ResourceUse;
+use crate::cluster::{Counters, ResourceUse};
 use crate::failover::{Failover, FailoverOptions};
 use crate::load::LoadReport;
 use crate::machine::{DiskProbe, FileSystem, Machine};
@@ -68,6 +68,8 @@ pub struct Run {
     pub read: LoadReport,
     /// What the nodes used during the writes, warm-up included.
     pub write_use: ResourceUse,
+    /// What the nodes counted during the writes, warm-up included.
+    pub write_counters: Counters,
     /// The faults, in order.
     pub failovers: Vec<Failover>,
 }
@@ -85,6 +87,8 @@ pub struct Floor {
     pub null_read: LoadReport,
     /// What the node used during the writes, warm-up included.
     pub null_write_use: ResourceUse,
+    /// What the node counted during the writes, warm-up included.
+    pub null_write_counters: Counters,
 }
 
 /// Something that is missing.

@@ -10,7 +10,7 @@ use super::floor;
 use super::plan::{Block, Plan, Settings};
 use super::record::{Comparison, Exclusion, Floor, Run};
 use crate::Error;
-use crate::cluster::{Cluster, ClusterOptions, Fault, ResourceUse};
+use crate::cluster::{Cluster, ClusterOptions, Counters, Fault, ResourceUse};
 use crate::failover::{self, FailoverOptions};
 use crate::load::{self, LoadOptions, LoadReport, Until, Workload};
 use crate::machine::{CpuTimes, DiskProbe, FileSystem, Machine};
@@ -217,6 +217,7 @@ impl Session<'_> {
             write: loads.write,
             read: loads.read,
             write_use: loads.write_use,
+            write_counters: loads.write_counters,
             failovers,
         })
     }
@@ -254,6 +255,7 @@ pub(super) struct Loads {
     pub(super) write: LoadReport,
     pub(super) read: LoadReport,
     pub(super) write_use: ResourceUse,
+    pub(super) write_counters: Counters,
 }
 
 /// Fills a fresh cluster, then measures writes, then reads, spread over all nodes.
@@ -276,16 +278,17 @@ pub(super) async fn write_and_read(
     };
     let fill = load::run(&options).await?;
     progress.phase("writes");
-    let before = cluster.resource_use();
+    let (used, counted) = (cluster.resource_use(), cluster.counters().await?);
     options.workload = Workload::Put;
     options.warmup = phases.write_warmup;
     options.until = Until::Elapsed(phases.write);
     let write = load::run(&options).await?;
-    let write_use = cluster.resource_use().since(before);
+    let write_use = cluster.resource_use().since(used);
+    let write_counters = cluster.counters().await?.since(&counted);
     progress.phase("linearizable reads");
     options.workload = Workload::Get;
     options.warmup = phases.read_warmup;
     options.until = Until::Elapsed(phases.read);
     let read = load::run(&options).await?;
-    Ok(Loads { fill, write, read, write_use })
+    Ok(Loads { fill, write, read, write_use, write_counters })
 }

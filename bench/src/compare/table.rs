@@ -16,14 +16,15 @@ pub fn plan_text(settings: &Settings, plan: &Plan) -> String {
     let mut text = format!(
         "Raft (A) and ZAB (B), {} nodes each, one cluster at a time, {}.\n\
          {} of 4 runs by coin (seed {}): {}\n\
-         Each run: a cluster from nothing, {} keys filled, writes of {} bytes for {} ({} discarded), \
-         linearizable reads for {} ({} discarded), leader killed {}.\n",
+         Each run: a cluster from nothing, {} filled, writes of {} bytes for {} ({} discarded), \
+         linearizable reads for {} ({} discarded), leader killed {}.\n\
+         Before and after: one node of the null protocol, and an HTTP echo, as floors.\n",
         settings.nodes,
         count_words(settings.connections, "connection"),
         count_words(settings.blocks, "block"),
         settings.seed,
         coins.join(" | "),
-        settings.keys,
+        count_words(usize::try_from(settings.keys).unwrap_or(usize::MAX), "key"),
         settings.value_bytes,
         seconds(phases.write),
         seconds(phases.write_warmup),
@@ -49,7 +50,7 @@ pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
     rows.extend(analysis.findings.iter().map(row));
     let mut text = aligned(&rows);
     text.push('\n');
-    for finding in &analysis.findings {
+    for finding in analysis.findings.iter().filter(|finding| !finding.measure.is_cost()) {
         let _ = writeln!(text, "{}: {}", finding.measure.name(), finding.verdict);
     }
     text.push('\n');
@@ -58,7 +59,6 @@ pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
 }
 
 fn row(finding: &Finding) -> Vec<String> {
-    let unit = finding.measure.unit();
     let spread = |spread: &Spread| {
         format!("{} ({}–{})", figure(spread.median), figure(spread.min), figure(spread.max))
     };
@@ -67,7 +67,7 @@ fn row(finding: &Finding) -> Vec<String> {
         |ratio| format!("{:.2} [{:.2}, {:.2}]", ratio.ratio, ratio.low, ratio.high),
     );
     vec![
-        format!("{}, {unit}", finding.measure.name()),
+        finding.measure.heading(),
         spread(&finding.raft),
         spread(&finding.zab),
         ratio,

@@ -114,7 +114,7 @@ fn figures(report: &Report) -> String {
             },
         );
         vec![
-            format!("{}, {}", escape(finding.measure.name()), finding.measure.unit()),
+            escape(&finding.measure.heading()),
             spread(&finding.raft),
             spread(&finding.zab),
             ratio,
@@ -123,13 +123,20 @@ fn figures(report: &Report) -> String {
             escape(&finding.verdict),
         ]
     };
-    let rows: Vec<Vec<String>> = report.analysis.findings.iter().map(row).collect();
+    let rows = |costs: bool| -> Vec<Vec<String>> {
+        let findings = report.analysis.findings.iter();
+        findings.filter(|finding| finding.measure.is_cost() == costs).map(row).collect()
+    };
     let head = ["", "raft", "zab", "raft / zab", "n", "null, 1 node", "what may be said"];
     format!(
         "<h2>Figures</h2>\n<p>Medians over the blocks, below them the smallest and the largest \
          block; the ratio with its 95 % interval. The null protocol does not replicate: the \
-         distance to it is the price of replication.</p>\n{}",
-        table(&head, &rows)
+         distance to it is the price of replication.</p>\n{}\
+         <h2>What a write costs</h2>\n<p>Of all nodes together, from their own counters: what \
+         explains the figures above. A frame can carry many messages, and one fdatasync can make \
+         many writes durable; the more there is to do at once, the more are carried together.</p>\n{}",
+        table(&head, &rows(false)),
+        table(&head, &rows(true)),
     )
 }
 
@@ -204,6 +211,10 @@ fn method(comparison: &Comparison) -> String {
     let settings = &comparison.settings;
     let phases = &settings.phases;
     let options = &comparison.failover_options;
+    let measures = Measure::ALL.into_iter().filter(|measure| !measure.is_cost()).count();
+    // The chance that at least one of so many 95 % intervals misses the truth, if each had its own
+    // luck.
+    let false_alarm = 100.0 * (1.0 - 0.95f64.powf(measures as f64));
     let numbers = [
         ("NODES", settings.nodes.to_string()),
         ("CONNECTIONS", settings.connections.to_string()),
@@ -217,6 +228,8 @@ fn method(comparison: &Comparison) -> String {
         ("PERIOD", format!("{} ms", options.period.as_millis())),
         ("LIMIT", seconds(options.limit)),
         ("RESAMPLES", figure(crate::stats::RESAMPLES as f64)),
+        ("MEASURES", measures.to_string()),
+        ("FALSE_ALARM", format!("{false_alarm:.0}")),
         ("BLOCKS_TO_CONCLUDE", crate::stats::BLOCKS_TO_CONCLUDE.to_string()),
     ];
     numbers.into_iter().fold(METHOD.to_owned(), |text, (name, value)| {

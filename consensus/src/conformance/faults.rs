@@ -358,3 +358,34 @@ fn lead_again<C: Consensus>(cluster: &mut Cluster<C>, id: NodeId) -> Outcome {
     }
     panic!("{id} does not come to lead again");
 }
+
+/// The confirmations of one barrier are under way for long. Meanwhile the leader is replaced, and is
+/// asked again: the old confirmations say nothing of the new barrier (etcd #20418).
+pub fn late_confirmations_do_not_answer_later_barriers<C: Consensus>(
+    cluster: &mut Cluster<C>,
+) -> Outcome {
+    let (leader, term) = elect(cluster)?;
+    put(cluster, leader, "before")?;
+    for id in others(cluster, &[leader]) {
+        cluster.hold(id, leader);
+    }
+    cluster.read(leader)?;
+    cluster.settle()?;
+    cluster.pause(leader);
+    let (successor, _) = elect_other(cluster, term)?;
+    put(cluster, successor, "meanwhile")?;
+    cluster.resume(leader);
+    let later = cluster.read(leader)?;
+    assert!(cluster.open_barriers().contains(&later), "it does not know better yet");
+    for id in others(cluster, &[leader]) {
+        assert!(cluster.under_way(id, leader).count() > 0, "the confirmations are under way");
+        cluster.release(id, leader);
+    }
+    // An answer to the later barrier would not include what was committed meanwhile.
+    cluster.settle()?;
+    agree(cluster)?;
+    let answered = cluster.answered().iter().any(|&(token, _)| token == later);
+    assert!(!answered, "a deposed leader answered a barrier");
+    assert!(cluster.open_barriers().is_empty(), "what can not be answered is refused");
+    Ok(())
+}

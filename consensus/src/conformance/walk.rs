@@ -199,11 +199,18 @@ impl<C: Consensus> Walk<C> {
                 }
                 Ok(())
             }
-            Action::Crash => self.with_running(|walk, id| {
-                let kept = [0, 0, 1, usize::MAX][choose(&mut walk.random, 4)];
-                walk.cluster.crash_unnoticed(id, kept);
+            Action::Crash => {
+                // Most is lost by a node that has just promised something.
+                let mut ids = self.cluster.running();
+                if self.random.one_in(2) {
+                    ids.retain(|&id| self.cluster.pending_writes(id) > 0);
+                }
+                if let Some(&id) = ids.get(choose(&mut self.random, ids.len())) {
+                    let kept = [0, 0, 1, usize::MAX][choose(&mut self.random, 4)];
+                    self.cluster.crash_unnoticed(id, kept);
+                }
                 Ok(())
-            }),
+            }
             Action::Restart => {
                 let id = self.any_node();
                 if self.cluster.is_running(id) {

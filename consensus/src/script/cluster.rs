@@ -210,6 +210,12 @@ impl<C: Consensus> Cluster<C> {
         self.nodes[&id].disk.entry(index)
     }
 
+    /// How many writes of a node are under way.
+    #[must_use]
+    pub fn pending_writes(&self, id: NodeId) -> usize {
+        self.nodes[&id].disk.pending()
+    }
+
     /// The connection of a node to a peer, as the node sees it.
     #[must_use]
     pub fn connection(&self, id: NodeId, peer: NodeId) -> Option<Generation> {

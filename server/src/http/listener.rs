@@ -148,6 +148,7 @@ async fn serve(stream: TcpStream, app: Arc<App>, router: Router, place: OwnedSem
         .timer(TokioTimer::new())
         .header_read_timeout(app.limits.read_timeout)
         .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let result = tokio::select! {

@@ -6,6 +6,7 @@
 //! $ curl 'localhost:2379/v1/kv?prefix=jobs/&limit=1&cursor=7.am9icy8y'
 //! ```
 //!
+//! A page ends at its limit or at 8 MiB; `more` says so, and `next` is where to go on.
 //! `count` is the number of matches whatever the limit; with a cursor, from there on. A cursor
 //! remembers the revision of the first page, so all pages together are the keys of one moment.
 
@@ -47,6 +48,9 @@ const PARAMETERS: &[&str] = &[
 const LIMIT_DEFAULT: u64 = 1000;
 /// The most keys of a page.
 const LIMIT_MAX: u64 = 10_000;
+/// The bytes of keys and values that end a page, whatever its limit: nobody shall need an answer
+/// that a node can not hold.
+const PAGE_BYTES_MAX: usize = 8 << 20;
 /// The most keys to look at under one hold of the machine's lock.
 const STEP_KEYS_MAX: usize = 2048;
 /// Pages of up to so many keys are fetched where they are asked for; larger ones on a thread of
@@ -182,7 +186,7 @@ impl App {
                 Err(error) => return Err(error.into()),
             }
         }
-        let fetched = planner.finish().fetch(&**self.handle.store());
+        let fetched = planner.finish().fetch_within(&**self.handle.store(), PAGE_BYTES_MAX);
         Ok(fetched.map(|result| (result, revision)))
     }
 }

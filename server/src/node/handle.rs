@@ -130,7 +130,11 @@ impl NodeHandle {
     /// # Errors
     /// [`Failure::NoLeader`], [`Failure::NoQuorum`], [`Failure::Overloaded`] or
     /// [`Failure::ShuttingDown`]; all definite, a read changes nothing.
-    pub async fn barrier(&self, consistency: Consistency, timeout: Duration) -> Result<(), Failure> {
+    pub async fn barrier(
+        &self,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<(), Failure> {
         self.shared.barrier(consistency, timeout).await
     }
 

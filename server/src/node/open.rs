@@ -95,8 +95,8 @@ pub(super) fn open<C: Consensus>(
     let clock = Clock::start();
     let seed = u64::try_from(random()? >> 64).expect("64 of 128 bits");
     let incarnation = u64::try_from(random()? >> 64).expect("64 of 128 bits");
-    let core = C::start(clock.now(), config.settings(seed), recovered)
-        .map_err(|error| fail(&error))?;
+    let core =
+        C::start(clock.now(), config.settings(seed), recovered).map_err(|error| fail(&error))?;
     let settings = ReplicaSettings {
         id: config.id,
         incarnation,
@@ -157,9 +157,9 @@ fn replay(
 ) -> Result<(), StartError> {
     while machine.applied().index < commit {
         let first = machine.applied().index.next();
-        let entries = reader.entries(first, commit, REPLAY_BYTES).map_err(|error| {
-            StartError(format!("cannot read the log to apply it: {error}"))
-        })?;
+        let entries = reader
+            .entries(first, commit, REPLAY_BYTES)
+            .map_err(|error| StartError(format!("cannot read the log to apply it: {error}")))?;
         for entry in &entries {
             machine.apply(entry).map_err(|error| StartError(error.to_string()))?;
         }

@@ -97,13 +97,9 @@ impl Shared {
         timeout: Duration,
     ) -> Result<Written, Failure> {
         let request = self.next_request();
-        let envelope = Envelope {
-            origin: self.facts.id,
-            incarnation: self.incarnation,
-            request,
-            command,
-        }
-        .to_bytes();
+        let envelope =
+            Envelope { origin: self.facts.id, incarnation: self.incarnation, request, command }
+                .to_bytes();
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Write { request, envelope, deadline };
         match self.wait_for(request, input, timeout).await {
@@ -206,7 +202,8 @@ impl Shared {
         member: NodeId,
         question: &Question,
     ) -> Option<(u64, oneshot::Receiver<Reply>)> {
-        let link = self.links.lock().expect("no holder of this lock panics").get(&member).cloned()?;
+        let link =
+            self.links.lock().expect("no holder of this lock panics").get(&member).cloned()?;
         let number = self.question_numbers.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.questions.lock().expect("no holder of this lock panics").insert(number, sender);

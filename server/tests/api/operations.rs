@@ -1,5 +1,7 @@
 //! What operators ask: status, health, agreement, metrics.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::Fixture;

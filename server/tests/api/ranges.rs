@@ -155,3 +155,25 @@ async fn a_large_range_is_whole_while_others_write() {
     writer.await.expect("a task");
     fixture.stop().await;
 }
+
+#[tokio::test]
+async fn a_page_of_large_values_ends_before_the_node_does() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    let value = "x".repeat(1 << 20);
+    for number in 0..20 {
+        assert_eq!(http.put(&format!("/v1/kv/k{number:02}"), &value).await.status, 201);
+    }
+    let mut seen = 0;
+    let mut cursor = String::new();
+    loop {
+        let json = range(http, &format!("?prefix=k{cursor}")).await;
+        assert!(keys(&json).len() <= 8, "{} keys in a page", keys(&json).len());
+        seen += keys(&json).len();
+        let Some(next) = json["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, 20);
+    assert_eq!(keys(&range(http, "?prefix=k&sort=value&keys_only").await).len(), 8);
+    fixture.stop().await;
+}

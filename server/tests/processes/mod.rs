@@ -109,10 +109,22 @@ impl Processes {
     /// SIGTERM, and how the process ended.
     pub(crate) fn terminate(&mut self, node: usize) -> std::process::ExitStatus {
         let mut child = self.children[node].take().expect("a running node");
-        let process = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(process, rustix::process::Signal::TERM)
+        let server = self.server_process(&child);
+        rustix::process::kill_process(server, rustix::process::Signal::TERM)
             .expect("a running process");
         child.wait().expect("an ended process")
+    }
+
+    /// The server itself: a tracer around it would keep the signal to itself.
+    fn server_process(&self, child: &Child) -> rustix::process::Pid {
+        let outer = rustix::process::Pid::from_child(child);
+        if self.wrapper.is_empty() {
+            return outer;
+        }
+        let path = format!("/proc/{0}/task/{0}/children", child.id());
+        let children = std::fs::read_to_string(path).expect("the children of a tracer");
+        let inner = children.split_whitespace().next().and_then(|id| id.parse().ok());
+        inner.and_then(rustix::process::Pid::from_raw).expect("a traced server")
     }
 
     pub(crate) fn wait_until_ready(&self) {

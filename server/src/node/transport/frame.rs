@@ -38,11 +38,7 @@ impl FrameKind {
 }
 
 /// Appends a frame whose content the closure writes.
-pub(crate) fn put_frame(
-    out: &mut BytesMut,
-    kind: FrameKind,
-    content: impl FnOnce(&mut BytesMut),
-) {
+pub(crate) fn put_frame(out: &mut BytesMut, kind: FrameKind, content: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_bytes(0, HEADER_BYTES);
     out.put_u8(kind as u8);

@@ -68,8 +68,8 @@ impl Wire for Hello {
             return Err(CodecError::Invalid("version of the peer protocol"));
         }
         let cluster = get_text(input)?;
-        let protocol = Protocol::from_name(&get_text(input)?)
-            .ok_or(CodecError::Invalid("protocol name"))?;
+        let protocol =
+            Protocol::from_name(&get_text(input)?).ok_or(CodecError::Invalid("protocol name"))?;
         let (from, to) = (NodeId::decode(input)?, NodeId::decode(input)?);
         let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
         let directory = u128::from(low) | u128::from(high) << 64;

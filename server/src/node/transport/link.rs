@@ -197,14 +197,8 @@ fn connected_until<M: Wire + 'static>(
         // The peer comes anew before we noticed that it was gone.
         former.abort();
     }
-    let task = tokio::task::spawn_local(run_link(
-        Rc::clone(peers),
-        peer,
-        generation,
-        stream,
-        rest,
-        ended,
-    ));
+    let task =
+        tokio::task::spawn_local(run_link(Rc::clone(peers), peer, generation, stream, rest, ended));
     connections.get_mut(&peer).expect("entered just now").1 = Some(task.abort_handle());
     until_ended
 }
@@ -242,7 +236,12 @@ async fn run_link<M: Wire + 'static>(
 ) {
     let (outgoing, to_send) = mpsc::channel(OUTGOING_CHUNKS_MAX);
     let guard = LinkGuard { peers: Rc::clone(&peers), peer, generation, ended: Some(ended) };
-    peers.shared.links.lock().expect("no holder of this lock panics").insert(peer, outgoing.clone());
+    peers
+        .shared
+        .links
+        .lock()
+        .expect("no holder of this lock panics")
+        .insert(peer, outgoing.clone());
     let up = DriverInput::PeerConnected { peer, generation, outgoing: outgoing.clone() };
     if peers.driver.send(up).await.is_err() {
         return;

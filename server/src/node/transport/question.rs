@@ -1,8 +1,8 @@
 //! Questions between nodes outside of any protocol, and their answers, on the wire.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use consensus::codec::{self, CodecError, Wire};
 use consensus::Position;
+use consensus::codec::{self, CodecError, Wire};
 use kvcore::Revision;
 
 use crate::node::handle::{Question, Reply, ReplyContent};

@@ -1,9 +1,7 @@
 //! What is never reached is never tested: the simulations must get into every corner that they are
 //! meant for.
 
-mod common;
-
-use common::options;
+use crate::support::options;
 use consensus::{Consensus, Null};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
@@ -36,7 +34,6 @@ fn corners<C: Consensus>() {
         ("crashes", most(|counters| counters.crashes), 200),
     ];
     for (what, count, least) in reached {
-        println!("{}: {what}: {count}", C::PROTOCOL);
         assert!(count >= least, "{}: {what}: {count}, at least {least} wanted", C::PROTOCOL);
     }
     let leaders = reports.iter().map(|report| report.leaders).sum::<usize>();

@@ -1,8 +1,6 @@
 //! A simulation is of use only if it can be repeated.
 
-mod common;
-
-use common::options;
+use crate::support::options;
 use consensus::{Consensus, Null};
 use consensus_raft::Raft;
 use consensus_zab::Zab;

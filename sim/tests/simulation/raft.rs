@@ -1,8 +1,6 @@
 //! Clusters that run Raft, under every fault. `DUORUM_SIM_SEEDS=10000` makes it a soak.
 
-mod common;
-
-use common::all_hold;
+use crate::support::all_hold;
 use consensus_raft::Raft;
 use sim::Profile;
 

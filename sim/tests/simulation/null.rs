@@ -1,8 +1,6 @@
 //! Clusters of one node without a protocol: the stack below and above, under every fault.
 
-mod common;
-
-use common::all_hold;
+use crate::support::all_hold;
 use consensus::Null;
 use sim::Profile;
 

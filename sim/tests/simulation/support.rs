@@ -5,6 +5,7 @@ use sim::{Profile, SimOptions, StoreKind, run};
 
 /// The seeds: as many as the test says, or as many as `DUORUM_SIM_SEEDS` says, for a long soak; from
 /// `DUORUM_SIM_FIRST` on, to look at one again.
+#[expect(clippy::disallowed_methods, reason = "how long a soak lasts is not part of any run")]
 fn seeds(count: u64) -> impl Iterator<Item = u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let first: u64 = number("DUORUM_SIM_FIRST").unwrap_or(0);

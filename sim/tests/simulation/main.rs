@@ -1,0 +1,10 @@
+//! Simulations of whole clusters, and the proof that they are worth something: they can be repeated,
+//! they get everywhere, and their checkers bite.
+
+mod bites;
+mod determinism;
+mod null;
+mod raft;
+mod reach;
+mod support;
+mod zab;
