@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Output};
 use std::time::{Duration, Instant};
 
 use bench::cluster::{Cluster, ClusterOptions, Fault};
-use bench::compare::Measure;
+use bench::compare::{Environment, Measure, Phases, Settings, compare};
 use bench::failover::{self, FailoverOptions};
 use bench::report::Report;
 use clap::Parser;
@@ -39,6 +39,7 @@ const TESTS: &[(&str, fn())] = &[
     ("bench_failover_lists_every_outage", bench_failover),
     ("bench_echo_measures_a_process_of_its_own", bench_echo),
     ("a_comparison_writes_a_report_and_cleans_up", comparison),
+    ("a_block_that_does_not_fit_into_the_time_is_not_begun_and_listed", no_time_left),
     ("a_comparison_that_fails_keeps_the_logs_and_says_where", failed_comparison),
     ("an_interrupted_comparison_kills_its_processes", interrupted),
 ];
@@ -311,6 +312,36 @@ fn comparison() {
     assert_eq!(fs::read_dir(&out).expect("readable").count(), 2, "no logs are left");
     assert_eq!(fs::read_dir(&data).expect("readable").count(), 0, "no data is left");
     assert_eq!(processes_with(&data.display().to_string()), 0);
+}
+
+fn no_time_left() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let environment = Environment {
+        executable: std::env::current_exe().expect("this program"),
+        data: directory.path().to_owned(),
+        logs: directory.path().to_owned(),
+        command: "a test".to_owned(),
+    };
+    let mut settings = Settings::new(1, true);
+    settings.connections = 2;
+    settings.keys = 20;
+    settings.phases = Phases {
+        write_warmup: Duration::from_millis(20),
+        write: Duration::from_millis(50),
+        read_warmup: Duration::from_millis(20),
+        read: Duration::from_millis(50),
+        kills: 0,
+    };
+    settings.budget = Some(Duration::from_millis(1));
+    let measured = compare(&environment, &settings, false);
+    let comparison = runtime().block_on(measured).expect("the first block is always measured");
+    assert_eq!((comparison.plan.blocks.len(), comparison.runs.len()), (2, 4));
+    let reasons: Vec<_> =
+        comparison.exclusions.iter().map(|one| (one.block, one.reason.as_str())).collect();
+    assert_eq!(reasons, [(1, "not begun: there was no time left for a whole block")]);
+    assert!(comparison.runs.iter().all(|run| run.failovers.is_empty()));
+    let report = Report::new(comparison);
+    assert!(report.html().contains("block 2: not begun"));
 }
 
 fn failed_comparison() {

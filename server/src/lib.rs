@@ -9,6 +9,12 @@
 //! - [`metrics`]: what a node counts.
 //! - [`node`]: the node itself: threads, data directory, connections with the other nodes.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the server is where clocks, threads, sockets and disks are"
+)]
+
 pub mod cli;
 pub mod config;
 pub mod http;

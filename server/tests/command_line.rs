@@ -1,5 +1,7 @@
 //! The program itself: its verbs against a real process, its messages and its exit codes.
 
+#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};

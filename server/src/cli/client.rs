@@ -133,10 +133,10 @@ impl Client {
             match timeout(self.timeout + GRACE, request).await {
                 Ok(Ok(response)) if !is_retryable(response.status()) => return Ok(response),
                 Ok(Ok(response)) => {
-                    refusals.push(format!("{endpoint} answered {}", response.status()))
+                    refusals.push(format!("{endpoint} answered {}", response.status()));
                 }
                 Ok(Err(Unanswered::Definite(cause) | Unanswered::Unknown(cause))) => {
-                    refusals.push(cause)
+                    refusals.push(cause);
                 }
                 Err(_) => refusals.push(format!("{endpoint} did not answer in time")),
             }

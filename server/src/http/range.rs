@@ -168,7 +168,7 @@ impl App {
         Ok(to_json(range, &result, revision))
     }
 
-    #[expect(clippy::type_complexity, reason = "the outer error is final, the inner one is not")]
+    /// The outer error is final; with the inner one it is worth trying again.
     fn try_range(
         &self,
         range: &Range,

@@ -26,7 +26,7 @@ const FLUSH_BYTES_MAX: usize = 4 << 20;
 pub(super) fn write_log<M>(
     mut wal: Wal<RealDisk>,
     queue: &Receiver<Vec<Persist>>,
-    spares: (&Sender<SpareRequest<RealDisk>>, &Receiver<SpareSegment<RealDisk>>),
+    spares: (&Sender<SpareRequest<RealDisk>>, &Receiver<Option<SpareSegment<RealDisk>>>),
     driver: &mpsc::Sender<DriverInput<M>>,
     shared: &Shared,
 ) -> Result<(), String> {
@@ -49,7 +49,10 @@ pub(super) fn write_log<M>(
             return Ok(());
         }
         while let Ok(spare) = prepared.try_recv() {
-            wal.offer_spare(spare).map_err(|error| error.to_string())?;
+            match spare {
+                Some(spare) => wal.offer_spare(spare).map_err(|error| error.to_string())?,
+                None => wal.spare_failed(),
+            }
         }
         if wal.needs_spare() {
             // Without a spare the log makes its next segment itself, only slower.
@@ -59,19 +62,17 @@ pub(super) fn write_log<M>(
     wal.close().map_err(|error| error.to_string())
 }
 
-/// Prepares segments of the log ahead of their use.
+/// Prepares segments of the log ahead of their use. `None` says that one could not be prepared.
 pub(super) fn prepare_segments(
     wanted: &Receiver<SpareRequest<RealDisk>>,
-    prepared: &Sender<SpareSegment<RealDisk>>,
+    prepared: &Sender<Option<SpareSegment<RealDisk>>>,
 ) {
     while let Ok(request) = wanted.recv() {
-        match request.create() {
-            Ok(spare) => {
-                if prepared.send(spare).is_err() {
-                    return;
-                }
-            }
-            Err(error) => tracing::warn!("cannot prepare the next segment of the log: {error}"),
+        let spare = request.create().map_err(|error| {
+            tracing::warn!("cannot prepare the next segment of the log: {error}");
+        });
+        if prepared.send(spare.ok()).is_err() {
+            return;
         }
     }
 }

@@ -79,7 +79,6 @@ async fn each_bad_request_has_its_named_error_with_what_is_allowed() {
     let fixture = Fixture::start().await;
     for (method, path, body, status, name, words) in ROWS {
         let answer = fixture.http.send(method, path, &[], body.as_bytes()).await;
-        println!("{method} {path}: {}", String::from_utf8_lossy(&answer.body).trim());
         answer.assert_error(*status, name, words);
     }
     assert_eq!(fixture.http.revision().await, 1, "nothing was stored");

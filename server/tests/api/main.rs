@@ -1,6 +1,8 @@
 //! The HTTP API over real sockets: a server of one node in this process, and a client that speaks
 //! HTTP by hand, so that it can also speak it badly.
 
+#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
+
 mod bodies;
 mod client;
 mod conditions;

@@ -99,6 +99,8 @@ async fn metrics_have_etcds_names_and_move() {
     http.fill("k", 5).await;
     http.get("/v1/kv/k1").await;
     http.get("/v1/kv/none").await;
+    // What the node says of itself is at most some milliseconds old.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let answer = http.get("/metrics").await;
     assert!(
         answer

@@ -1,6 +1,7 @@
 //! Real servers as child processes, and a client of a few lines, for tests that need real signals.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::print_stderr, reason = "a test that failed shows what the servers logged")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
