@@ -69,7 +69,7 @@ impl Server {
                  choose another with --http"
             ))
         };
-        let listener = Listener::bind(address).await.map_err(in_use)?;
+        let listener = Listener::bind(address).map_err(in_use)?;
         let http_address = listener.local_addr().map_err(in_use)?;
         let node = Node::start(config.node).await?;
         let (stop_http, stop) = watch::channel(false);

@@ -66,6 +66,7 @@ impl<C: Consensus> Cluster<C> {
         let mut effects = std::mem::take(&mut process.effects);
         for _ in 0..ROUND_INPUTS_MAX {
             let Some(input) = process.inbox.pop_front() else { break };
+            process.notice_connection(&input, &mut effects);
             process.replica.step(node_now, input, &mut effects);
         }
         for _ in 0..ROUND_TIMERS_MAX {
@@ -428,16 +429,13 @@ impl<C: Consensus> Cluster<C> {
                 process.generations_given = process.generations_given.next();
                 let generation = process.generations_given;
                 process.generations.insert(connection, generation);
-                process.peers.insert(from, (connection, generation));
+                process.connections.insert(generation, connection);
                 self.trace.line(now, || format!("{to} connected to {from} {generation}"));
                 self.tell(life, ReplicaInput::PeerConnected { peer: from, generation });
             }
             Item::Frame(frame) => return self.receive(life, connection, from, frame),
             Item::Down => {
                 let Some(&generation) = process.generations.get(&connection) else { return Ok(()) };
-                if process.connection(from) == Some(connection) {
-                    process.peers.remove(&from);
-                }
                 self.trace.line(now, || format!("{to} ⇹ {from} {generation}"));
                 self.tell(life, ReplicaInput::PeerLost { peer: from, generation });
             }

@@ -95,9 +95,11 @@ pub(crate) struct Process<C: Consensus> {
     pub(crate) unapplied: VecDeque<Entry>,
     pub(crate) applying: bool,
     pub(crate) flushing: Option<StoreBatch>,
-    /// The connections that are up, by peer, with the numbers that this process gave them.
-    pub(crate) peers: BTreeMap<NodeId, (ConnectionId, Generation)>,
+    /// The connections that the loop knows to be up.
+    peers: BTreeMap<NodeId, Generation>,
+    /// The numbers that this process gave to connections, and the other way round.
     pub(crate) generations: BTreeMap<ConnectionId, Generation>,
+    pub(crate) connections: BTreeMap<Generation, ConnectionId>,
     pub(crate) generations_given: Generation,
     pub(crate) requests: BTreeMap<RequestId, OperationId>,
     pub(crate) requests_taken: u64,
@@ -306,6 +308,7 @@ impl<C: Consensus> Process<C> {
             flushing: None,
             peers: BTreeMap::new(),
             generations: BTreeMap::new(),
+            connections: BTreeMap::new(),
             generations_given: Generation(0),
             requests: BTreeMap::new(),
             requests_taken: 0,
@@ -314,7 +317,31 @@ impl<C: Consensus> Process<C> {
 
     /// The connection to a peer on which a message leaves that is emitted now.
     pub(crate) fn connection(&self, peer: NodeId) -> Option<ConnectionId> {
-        self.peers.get(&peer).map(|&(connection, _)| connection)
+        self.peers.get(&peer).map(|generation| self.connections[generation])
+    }
+
+    /// The loop is about to hear that a connection came or went. What was said to that peer earlier
+    /// in the same round belongs to the connection before, and is dropped.
+    pub(crate) fn notice_connection(
+        &mut self,
+        input: &ReplicaInput<C::Message>,
+        effects: &mut ReplicaEffects<C::Message>,
+    ) {
+        let changed = match *input {
+            ReplicaInput::PeerConnected { peer, generation } => {
+                self.peers.insert(peer, generation);
+                peer
+            }
+            ReplicaInput::PeerLost { peer, generation }
+                if self.peers.get(&peer) == Some(&generation) =>
+            {
+                self.peers.remove(&peer);
+                peer
+            }
+            _ => return,
+        };
+        effects.consensus.messages.retain(|outbound| outbound.to != changed);
+        effects.messages.retain(|&(to, _)| to != changed);
     }
 }
 

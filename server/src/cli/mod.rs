@@ -1,7 +1,7 @@
 //! The command line: `duorum VERB …`.
 //!
 //! What a verb has to tell goes to stdout; complaints and logs go to stderr. The exit code says
-//! what became of it ([`Exit`]), so that scripts need not read messages.
+//! what became of it (`duorum --help` lists them), so that scripts need not read messages.
 
 mod client;
 mod del;
@@ -113,6 +113,7 @@ pub(crate) struct Connection {
     /// The addresses of nodes, any of which will do; repeated or separated by commas
     #[arg(
         long = "endpoint",
+        alias = "endpoints",
         env = "DUORUM_ENDPOINT",
         value_name = "URL",
         value_delimiter = ',',

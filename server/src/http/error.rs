@@ -1,7 +1,7 @@
 //! Everything that can go wrong, in one table: [`ErrorName`].
 //!
 //! An error that is not in the table can not be sent, because an answer is made from an
-//! [`ApiError`] and that from an [`ErrorName`]. `docs/errors.md` is the same table for users; a
+//! `ApiError` and that from an [`ErrorName`]. `docs/errors.md` is the same table for users; a
 //! test compares it.
 
 use std::fmt;

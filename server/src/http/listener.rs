@@ -19,7 +19,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
@@ -29,6 +29,9 @@ use crate::node::handle::NodeHandle;
 
 /// The most that hyper buffers of one connection in each direction: the longest head of a request.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Connections that may wait to be accepted. When there are more, the system drops them, and their
+/// clients try again after a whole second.
+const BACKLOG: u32 = 4096;
 /// How long to wait after the system had no descriptor left for a connection.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// How long at most.
@@ -51,8 +54,15 @@ impl Listener {
     ///
     /// # Errors
     /// When the address can not be bound.
-    pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        TcpListener::bind(address).await
+    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A server that was just stopped leaves connections behind that are no reason not to start.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
     }
 
     /// The API of a node on a bound listener. It stops when `stop` turns true.
@@ -75,10 +85,11 @@ impl Listener {
         let router = routes::router(app.clone());
         let metrics = app.handle.metrics().clone();
         let mut pause = PAUSE_MIN;
+        let mut stopped = pin!(app.stopped());
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = app.stopped() => break,
+                () = stopped.as_mut() => break,
             };
             match accepted {
                 Ok((stream, _)) => {

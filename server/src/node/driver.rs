@@ -188,8 +188,9 @@ impl<C: Consensus> Driver<C> {
             }
         }
         self.replica.step(now, ReplicaInput::Flush, &mut self.effects);
-        self.carry_out();
+        // Before the answers: whoever is answered after an election finds the new leader named.
         self.publish_status(now.time);
+        self.carry_out();
         true
     }
 
@@ -231,6 +232,10 @@ impl<C: Consensus> Driver<C> {
             self.put_message(to, PeerMessage::Replica(message));
         }
         self.send_buffers();
+        // Before the deliveries: what was durable may have been truncated and written anew, and the
+        // flusher must not take the new entries for as durable as the old ones were.
+        let durable = self.replica.core().view().log.durable();
+        self.shared.durable.store(durable.0, Ordering::Release);
         let effects = &mut self.effects.consensus;
         if !effects.deliveries.is_empty() {
             let _ = self.workers.applier.send(std::mem::take(&mut effects.deliveries));
@@ -242,8 +247,6 @@ impl<C: Consensus> Driver<C> {
             let conclusions = self.effects.conclusions.drain(..);
             self.shared.end(conclusions.map(|(request, end)| (request, Ended::from(end))));
         }
-        let durable = self.replica.core().view().log.durable();
-        self.shared.durable.store(durable.0, Ordering::Release);
         for event in std::mem::take(&mut self.effects.consensus.events) {
             self.tell(&event);
         }

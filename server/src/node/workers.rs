@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use consensus::{Entry, Fetch, Persist};
-use kvcore::RequestId;
+use kvcore::{Outcome, RequestId};
 use storage::{RealDisk, SpareRequest, SpareSegment, Wal, WalError, WalReader};
 use tokio::sync::mpsc;
 
@@ -93,6 +93,11 @@ pub(super) fn apply<M>(
                 let mut machine = shared.machine.write().expect("no holder of this lock panics");
                 for entry in portion {
                     let applied = machine.apply(entry).map_err(|error| error.to_string())?;
+                    match applied.outcome {
+                        Outcome::Put { .. } => shared.metrics.applied_puts.inc(),
+                        Outcome::Deleted { .. } => shared.metrics.applied_deletes.inc(),
+                        _ => 0,
+                    };
                     let Some(header) = applied.header else { continue };
                     if header.origin == shared.facts.id && header.incarnation == shared.incarnation
                     {
