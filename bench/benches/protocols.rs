@@ -147,7 +147,7 @@ fn elections(criterion: &mut Criterion) {
         });
     }
     group.bench_function("raft/simulated", |bencher| {
-        bencher.iter_custom(simulated_elections::<Raft>)
+        bencher.iter_custom(simulated_elections::<Raft>);
     });
     group
         .bench_function("zab/simulated", |bencher| bencher.iter_custom(simulated_elections::<Zab>));
