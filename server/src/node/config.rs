@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use consensus::{NodeId, Protocol};
 
+/// The recent entries kept in memory: a second or so of full load, so that a peer that lags a little
+/// costs no reads of the disk. They pin the buffers that they arrived in.
+const MEMORY_LOG_BYTES_MAX: usize = 8 << 20;
+
 /// What a node is started with.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -74,6 +78,7 @@ impl NodeConfig {
             election_timeout: self.election_timeout,
             election_jitter: self.election_jitter,
             finalize_wait: self.finalize_wait,
+            memory_log_bytes_max: MEMORY_LOG_BYTES_MAX,
             ..consensus::Settings::new(self.id, self.members.keys().copied())
         }
     }

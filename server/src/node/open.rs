@@ -25,6 +25,9 @@ use crate::metrics::Metrics;
 /// Bytes of entries read at once when the log is applied at start.
 const REPLAY_BYTES: usize = 4 << 20;
 
+/// Recent rows kept in memory after they are in the store; they pin the buffers that they arrived in.
+const ROW_CACHE_BYTES: usize = 8 << 20;
+
 /// A node that is ready to run.
 pub(super) struct Opened<C: Consensus> {
     pub(super) replica: Replica<C>,
@@ -66,12 +69,13 @@ pub(super) fn open<C: Consensus>(
     let mut options = RedbStoreOptions::new(recovery.directory);
     options.cache_bytes = config.store_cache_bytes;
     let store = Arc::new(RedbStore::open(&disk, options).map_err(|error| fail(&error))?);
-    let mut machine = Machine::open(Arc::clone(&store)).map_err(|error| {
-        StartError(format!(
-            "{}: {error}; remove the file store.redb there, and it is rebuilt from the log",
-            directory.display()
-        ))
-    })?;
+    let mut machine =
+        Machine::open_with_cache(Arc::clone(&store), ROW_CACHE_BYTES).map_err(|error| {
+            StartError(format!(
+                "{}: {error}; remove the file store.redb there, and it is rebuilt from the log",
+                directory.display()
+            ))
+        })?;
     let mut recovered = recovery.recovered;
     if machine.applied().index > recovered.last {
         return Err(StartError(format!(
