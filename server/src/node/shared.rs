@@ -168,6 +168,11 @@ impl Shared {
         }
     }
 
+    /// The last index known durable in the log here, for the flusher.
+    pub(crate) fn durable(&self) -> Index {
+        Index(self.durable.load(Ordering::Acquire))
+    }
+
     pub(crate) fn status(&self) -> Arc<NodeStatus> {
         Arc::clone(&self.status.read().expect("no holder of this lock panics"))
     }
@@ -281,12 +286,5 @@ impl From<Conclusion> for Ended {
             Conclusion::ReadReady => Self::ReadReady,
             Conclusion::Failed(failure) => Self::Failed(failure),
         }
-    }
-}
-
-/// The last index known durable, for the flusher.
-impl Shared {
-    pub(crate) fn durable(&self) -> Index {
-        Index(self.durable.load(Ordering::Acquire))
     }
 }
