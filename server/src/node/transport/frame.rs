@@ -51,7 +51,10 @@ pub(crate) fn put_frame(out: &mut BytesMut, kind: FrameKind, content: impl FnOnc
     out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Takes a whole frame off the front, if there is one. The content shares the buffer's memory.
+/// Takes a whole frame off the front, if there is one.
+///
+/// The content is a copy of its own size: entries stay in memory for long, and if they shared the
+/// buffer's memory, one small entry would keep all of it, and each read would need a new buffer.
 pub(super) fn take_frame(
     buffer: &mut BytesMut,
     bytes_max: usize,
@@ -69,16 +72,17 @@ pub(super) fn take_frame(
     }
     let checksum = (&buffer[4..8]).get_u32_le();
     buffer.advance(HEADER_BYTES);
-    let mut body = buffer.split_to(length).freeze();
-    let computed = crc32fast::hash(&body);
+    let body = &buffer[..length];
+    let computed = crc32fast::hash(body);
     if computed != checksum {
         return Err(format!("a frame's checksum is {computed:08x}, not {checksum:08x} as it says"));
     }
-    let byte = body.get_u8();
-    match FrameKind::from_byte(byte) {
-        Some(kind) => Ok(Some((kind, body))),
-        None => Err(format!("a frame is of the unknown kind {byte}")),
-    }
+    let Some(kind) = FrameKind::from_byte(body[0]) else {
+        return Err(format!("a frame is of the unknown kind {}", body[0]));
+    };
+    let content = Bytes::copy_from_slice(&body[1..]);
+    buffer.advance(length);
+    Ok(Some((kind, content)))
 }
 
 #[cfg(test)]

@@ -33,7 +33,10 @@ const REDIAL_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::
 const GREETINGS_MAX: usize = 64;
 /// The chunks that may wait for a connection to take them; one that takes none for so long is dead.
 const OUTGOING_CHUNKS_MAX: usize = 8192;
+/// What is read at a time.
 const READ_BUFFER_BYTES: usize = 64 << 10;
+/// A buffer that a large frame made larger than this is given back when it is empty.
+const READ_BUFFER_KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// The live connections as other threads see them: where to put a frame for each peer.
 pub(crate) type Links = Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Bytes>>>>;
@@ -291,6 +294,9 @@ async fn receive<M: Wire + 'static>(
             }
         }
         buffer.reserve(READ_BUFFER_BYTES);
+        if buffer.is_empty() && buffer.capacity() > READ_BUFFER_KEPT_BYTES_MAX {
+            buffer = BytesMut::with_capacity(READ_BUFFER_BYTES);
+        }
         match reader.read_buf(&mut buffer).await {
             Ok(0) => return "the peer closed it".to_owned(),
             Ok(read) => {
