@@ -165,6 +165,19 @@ impl Command {
         }
     }
 
+    /// Whether it is applied in constant time and from memory alone: a put or a deletion of one key,
+    /// unless its value is compared.
+    #[must_use]
+    pub fn takes_constant_time(&self) -> bool {
+        match self {
+            Self::Put { conditions, .. }
+            | Self::Delete { target: Keys::One(_), conditions, .. } => {
+                !conditions.iter().any(|condition| matches!(condition, Condition::Value(_)))
+            }
+            Self::Delete { .. } | Self::Compact { .. } => false,
+        }
+    }
+
     /// A good guess at the size of the encoding, so that its buffer rarely grows.
     fn size_bytes_estimate(&self) -> usize {
         let condition_bytes = |conditions: &[Condition]| {

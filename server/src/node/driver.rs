@@ -15,11 +15,11 @@ use consensus::{
     Consensus, Entry, Event, Fetch, FetchPurpose, Generation, Index, Leadership, Message, NodeId,
     Persist, PersistSequence, Time,
 };
-use kvcore::Revision;
 use kvcore::replica::{PeerMessage, Replica, ReplicaEffects, ReplicaInput};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::applier::{AppliedUpTo, Applier};
 use super::handle::NodeStatus;
 use super::shared::{ClientInput, Ended, Shared};
 use super::transport::{FrameKind, put_frame};
@@ -40,7 +40,7 @@ pub(crate) enum DriverInput<M> {
     PeerConnected { peer: NodeId, generation: Generation, outgoing: mpsc::Sender<Bytes> },
     Received { peer: NodeId, generation: Generation, message: PeerMessage<M> },
     Persisted(PersistSequence),
-    Applied { index: Index, revision: Revision, compacted: Revision },
+    Applied(AppliedUpTo),
     Fetched { purpose: FetchPurpose, entries: Vec<Entry> },
     Stop,
 }
@@ -81,6 +81,11 @@ pub(crate) struct Driver<C: Consensus> {
     held: VecDeque<Held<C::Message>>,
     durable: PersistSequence,
     persists_asked: PersistSequence,
+    applier: Applier,
+    /// What this loop has applied itself, and not yet heard of.
+    applied_here: Option<AppliedUpTo>,
+    /// Everything up to here was given to be applied, here or on the applier's thread.
+    delivered: Index,
     applied: Index,
     leader: Option<NodeId>,
     status_due: Option<Time>,
@@ -95,8 +100,12 @@ impl<C: Consensus> Driver<C> {
         workers: Workers,
         shared: Arc<Shared>,
     ) -> Self {
+        let applied = replica.core().view().log.applied();
         Self {
-            applied: replica.core().view().log.applied(),
+            applier: Applier::new(Arc::clone(&shared)),
+            applied_here: None,
+            delivered: applied,
+            applied,
             replica,
             effects: ReplicaEffects::default(),
             inbox,
@@ -115,11 +124,18 @@ impl<C: Consensus> Driver<C> {
     }
 
     /// Runs until it is told to stop.
-    pub(crate) async fn run(mut self) {
+    ///
+    /// # Errors
+    /// When the state machine can not go on.
+    pub(crate) async fn run(mut self) -> Result<(), String> {
         let mut inputs = Vec::with_capacity(ROUND_INPUTS_MAX);
         loop {
-            if !self.round(&mut inputs) {
-                return;
+            if !self.round(&mut inputs)? {
+                return Ok(());
+            }
+            if let Some(applied) = self.applied_here.take() {
+                inputs.push(DriverInput::Applied(applied));
+                continue;
             }
             let timer = self.effects.deadline.map(|(due, _)| due);
             let wake_at = timer.into_iter().chain(self.status_due).min();
@@ -141,7 +157,7 @@ impl<C: Consensus> Driver<C> {
 
     /// Takes the inputs, fires the timers that are due, and carries out what follows. Returns
     /// whether to go on.
-    fn round(&mut self, inputs: &mut Vec<DriverInput<C::Message>>) -> bool {
+    fn round(&mut self, inputs: &mut Vec<DriverInput<C::Message>>) -> Result<bool, String> {
         let now = self.shared.clock.now();
         for input in inputs.drain(..) {
             let input = match input {
@@ -159,7 +175,7 @@ impl<C: Consensus> Driver<C> {
                     self.durable = self.durable.max(sequence);
                     ReplicaInput::Persisted(sequence)
                 }
-                DriverInput::Applied { index, revision, compacted } => {
+                DriverInput::Applied(AppliedUpTo { index, revision, compacted }) => {
                     self.applied = index;
                     ReplicaInput::Applied { index, revision, compacted }
                 }
@@ -175,7 +191,7 @@ impl<C: Consensus> Driver<C> {
                     self.links.insert(peer, Link { generation, outgoing, buffer });
                     ReplicaInput::PeerConnected { peer, generation }
                 }
-                DriverInput::Stop => return false,
+                DriverInput::Stop => return Ok(false),
             };
             self.replica.step(now, input, &mut self.effects);
         }
@@ -190,8 +206,8 @@ impl<C: Consensus> Driver<C> {
         self.replica.step(now, ReplicaInput::Flush, &mut self.effects);
         // Before the answers: whoever is answered after an election finds the new leader named.
         self.publish_status(now.time);
-        self.carry_out();
-        true
+        self.carry_out()?;
+        Ok(true)
     }
 
     fn peer_lost(&mut self, peer: NodeId, generation: Generation) {
@@ -211,7 +227,7 @@ impl<C: Consensus> Driver<C> {
         self.effects.messages.retain(|&(to, _)| to != peer);
     }
 
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self) -> Result<(), String> {
         let effects = &mut self.effects.consensus;
         if let Some(last) = effects.persists.last() {
             self.persists_asked = last.sequence;
@@ -238,9 +254,10 @@ impl<C: Consensus> Driver<C> {
         self.shared.durable.store(durable.0, Ordering::Release);
         let effects = &mut self.effects.consensus;
         if !effects.deliveries.is_empty() {
-            let _ = self.workers.applier.send(std::mem::take(&mut effects.deliveries));
+            let entries = std::mem::take(&mut effects.deliveries);
+            self.deliver(entries)?;
         }
-        for fetch in effects.fetches.drain(..) {
+        for fetch in self.effects.consensus.fetches.drain(..) {
             let _ = self.workers.fetcher.send(fetch);
         }
         if !self.effects.conclusions.is_empty() {
@@ -251,6 +268,23 @@ impl<C: Consensus> Driver<C> {
             self.tell(&event);
         }
         self.effects.clear();
+        Ok(())
+    }
+
+    /// Has committed entries applied: here, if that is done at once, or else by the applier.
+    fn deliver(&mut self, entries: Vec<Entry>) -> Result<(), String> {
+        let Some(last) = entries.last() else { return Ok(()) };
+        let applier_is_idle = self.applied == self.delivered;
+        self.delivered = last.position.index;
+        if applier_is_idle {
+            self.applied_here = self.applier.try_apply(&entries)?;
+            if self.applied_here.is_some() {
+                return Ok(());
+            }
+        }
+        // A worker that is gone has failed, and the node with it: the failure is reported there.
+        let _ = self.workers.applier.send(entries);
+        Ok(())
     }
 
     /// Sends what waited for something that is durable now, unless its connection is gone.

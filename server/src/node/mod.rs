@@ -9,6 +9,7 @@
 //!      └──────────────────────────────────────────────┘
 //! ```
 
+mod applier;
 pub mod config;
 pub(crate) mod driver;
 pub mod handle;
@@ -35,6 +36,7 @@ use storage::{RealDisk, Wal, WalReader};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use applier::Applier;
 use config::NodeConfig;
 use driver::{Driver, DriverInput, INBOX_INPUTS_MAX, Workers};
 use handle::NodeHandle;
@@ -244,7 +246,7 @@ fn start_workers<M: Send + 'static>(
         workers::write_log(wal, &log_queue, (&wanted, &prepared_queue), &driver, &its_shared)
     })?;
     let (driver, its_shared) = (inbox.clone(), Arc::clone(&shared));
-    threads.start("applier", move || workers::apply(&applier_queue, &driver, &its_shared))?;
+    threads.start("applier", move || Applier::new(its_shared).run(&applier_queue, &driver))?;
     let driver = inbox.clone();
     threads.start("fetcher", move || {
         let reader: WalReader<RealDisk> = reader;
@@ -291,8 +293,7 @@ fn start_consensus<C: Consensus>(
             });
             tokio::task::spawn_local(accept_peers(Rc::clone(&peers), listener));
             dial_peers(&peers);
-            Driver::new(replica, inbox, lost_queue, workers, shared).run().await;
-            Ok(())
+            Driver::new(replica, inbox, lost_queue, workers, shared).run().await
         })
     })
 }

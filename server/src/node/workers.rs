@@ -1,21 +1,17 @@
-//! The threads beside the consensus loop: the log writer, the applier, the fetcher, the flusher.
+//! The threads beside the consensus loop: the log writer, the fetcher, the flusher.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use consensus::{Entry, Fetch, Persist};
-use kvcore::{Outcome, RequestId};
+use consensus::{Fetch, Persist};
 use storage::{RealDisk, SpareRequest, SpareSegment, Wal, WalError, WalReader};
 use tokio::sync::mpsc;
 
 use super::driver::DriverInput;
-use super::handle::Written;
-use super::shared::{Ended, Shared};
+use super::shared::Shared;
 
-/// Entries applied under one hold of the lock, so that readers come in between.
-const APPLY_ENTRIES_MAX: usize = 256;
 /// How often the store is brought up to date. Small and often: a commit's cost grows with what is
 /// dirty.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
@@ -75,57 +71,6 @@ pub(super) fn prepare_segments(
             return;
         }
     }
-}
-
-/// Applies what is committed, and answers those who asked this node for it.
-pub(super) fn apply<M>(
-    queue: &Receiver<Vec<Entry>>,
-    driver: &mpsc::Sender<DriverInput<M>>,
-    shared: &Shared,
-) -> Result<(), String> {
-    let mut ended: Vec<(RequestId, Ended)> = Vec::new();
-    while let Ok(mut entries) = queue.recv() {
-        while let Ok(more) = queue.try_recv() {
-            entries.extend(more);
-        }
-        for portion in entries.chunks(APPLY_ENTRIES_MAX) {
-            let (index, revision, compacted) = {
-                let mut machine = shared.machine.write().expect("no holder of this lock panics");
-                for entry in portion {
-                    let applied = machine.apply(entry).map_err(|error| error.to_string())?;
-                    match applied.outcome {
-                        Outcome::Put { .. } => shared.metrics.applied_puts.inc(),
-                        Outcome::Deleted { .. } => shared.metrics.applied_deletes.inc(),
-                        _ => 0,
-                    };
-                    let Some(header) = applied.header else { continue };
-                    if header.origin == shared.facts.id && header.incarnation == shared.incarnation
-                    {
-                        let written = Written {
-                            outcome: applied.outcome,
-                            revision: applied.revision,
-                            position: applied.position,
-                        };
-                        ended.push((header.request, Ended::Written(written)));
-                    }
-                }
-                (machine.applied().index, machine.revision(), machine.compacted())
-            };
-            shared.metrics.applied_entries.inc_by(portion.len() as u64);
-            if !ended.is_empty() {
-                shared.end(ended.drain(..));
-            }
-            shared.revisions.send_if_modified(|known| {
-                let changed = *known != revision;
-                *known = revision;
-                changed
-            });
-            if driver.blocking_send(DriverInput::Applied { index, revision, compacted }).is_err() {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Reads old entries from the log on disk.

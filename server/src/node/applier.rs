@@ -1,0 +1,139 @@
+//! Applying what is committed, and answering those who asked this node for it.
+//!
+//! The applier is a thread beside the consensus loop, so that nothing that takes long to apply holds
+//! up the protocol. Waking it costs more than applying one write, though, and on a quiet node every
+//! write would pay for that. So the loop applies a few simple writes itself, as long as the applier
+//! has nothing to do and the state machine is free: neither can make it wait.
+
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, TryLockError};
+
+use consensus::{Entry, Index};
+use kvcore::{Envelope, Machine, Outcome, RequestId, Revision};
+use storage::RedbStore;
+use tokio::sync::mpsc;
+
+use super::driver::DriverInput;
+use super::handle::Written;
+use super::shared::{Ended, Shared};
+
+/// Entries applied under one hold of the lock, so that readers come in between.
+const APPLY_ENTRIES_MAX: usize = 256;
+/// Entries that the loop applies itself.
+const AT_ONCE_ENTRIES_MAX: usize = 8;
+
+/// How far the state machine has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AppliedUpTo {
+    pub(crate) index: Index,
+    pub(crate) revision: Revision,
+    pub(crate) compacted: Revision,
+}
+
+/// Applies entries. There are two, that of the thread and that of the loop; at most one of them has
+/// something to do at a time.
+pub(crate) struct Applier {
+    shared: Arc<Shared>,
+    ended: Vec<(RequestId, Ended)>,
+}
+
+impl Applier {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, ended: Vec::new() }
+    }
+
+    /// Applies what comes, until nothing comes any more.
+    pub(super) fn run<M>(
+        mut self,
+        queue: &Receiver<Vec<Entry>>,
+        driver: &mpsc::Sender<DriverInput<M>>,
+    ) -> Result<(), String> {
+        while let Ok(mut entries) = queue.recv() {
+            while let Ok(more) = queue.try_recv() {
+                entries.extend(more);
+            }
+            for portion in entries.chunks(APPLY_ENTRIES_MAX) {
+                let shared = Arc::clone(&self.shared);
+                let mut machine = shared.machine.write().expect("no holder of this lock panics");
+                let applied = self.apply(&mut machine, portion)?;
+                drop(machine);
+                self.tell(applied.revision);
+                if driver.blocking_send(DriverInput::Applied(applied)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the entries if that can be done at once: if they are few, each takes constant time
+    /// and no look at the store, and nobody uses the state machine just now.
+    pub(super) fn try_apply(&mut self, entries: &[Entry]) -> Result<Option<AppliedUpTo>, String> {
+        if entries.len() > AT_ONCE_ENTRIES_MAX || !entries.iter().all(takes_constant_time) {
+            return Ok(None);
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut machine = match shared.machine.try_write() {
+            Ok(machine) => machine,
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Poisoned(_)) => panic!("no holder of this lock panics"),
+        };
+        let applied = self.apply(&mut machine, entries)?;
+        drop(machine);
+        self.tell(applied.revision);
+        Ok(Some(applied))
+    }
+
+    fn apply(
+        &mut self,
+        machine: &mut Machine<Arc<RedbStore>>,
+        entries: &[Entry],
+    ) -> Result<AppliedUpTo, String> {
+        let shared = &*self.shared;
+        for entry in entries {
+            let applied = machine.apply(entry).map_err(|error| error.to_string())?;
+            match applied.outcome {
+                Outcome::Put { .. } => shared.metrics.applied_puts.inc(),
+                Outcome::Deleted { .. } => shared.metrics.applied_deletes.inc(),
+                _ => 0,
+            };
+            let Some(header) = applied.header else { continue };
+            if header.origin == shared.facts.id && header.incarnation == shared.incarnation {
+                let written = Written {
+                    outcome: applied.outcome,
+                    revision: applied.revision,
+                    position: applied.position,
+                };
+                self.ended.push((header.request, Ended::Written(written)));
+            }
+        }
+        shared.metrics.applied_entries.inc_by(entries.len() as u64);
+        Ok(AppliedUpTo {
+            index: machine.applied().index,
+            revision: machine.revision(),
+            compacted: machine.compacted(),
+        })
+    }
+
+    /// Answers those who asked, and wakes those who watch.
+    fn tell(&mut self, revision: Revision) {
+        if !self.ended.is_empty() {
+            self.shared.end(self.ended.drain(..));
+        }
+        self.shared.revisions.send_if_modified(|known| {
+            let changed = *known != revision;
+            *known = revision;
+            changed
+        });
+    }
+}
+
+/// Whether an entry is applied in constant time and from memory alone. What has no command, or none
+/// that can be understood, changes only the position.
+fn takes_constant_time(entry: &Entry) -> bool {
+    entry.command().is_none_or(|payload| {
+        use consensus::codec::Wire as _;
+        Envelope::from_bytes(payload.clone())
+            .map_or(true, |envelope| envelope.command.takes_constant_time())
+    })
+}
