@@ -30,6 +30,8 @@ for_both_protocols!(
     a_write_lost_with_its_leader_is_told_so_definitely,
     a_write_that_can_not_be_settled_in_time_has_an_unknown_outcome,
     a_read_in_a_minority_never_becomes_ready,
+    a_leader_that_refuses_is_asked_again_only_after_a_while,
+    writes_that_ended_without_a_leader_leave_nothing_behind,
 );
 
 fn a_write_at_any_node_is_delivered_once_everywhere<C: Consensus>() {
@@ -118,4 +120,42 @@ fn a_read_in_a_minority_never_becomes_ready<C: Consensus>() {
     cluster.advance(PATIENCE + Duration::from_millis(10));
     let failed = cluster.conclusion(leader, request);
     assert!(matches!(failed, Some(Conclusion::Failed(Failure::NoLeader | Failure::NoQuorum))));
+}
+
+fn a_leader_that_refuses_is_asked_again_only_after_a_while<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    let asked = cluster.others(leader)[0];
+    cluster.refuse_forwarded(Some(leader));
+    let before = cluster.forwards();
+    let request = cluster.put(asked, "value");
+    for _ in 0..100 {
+        cluster.advance(Duration::from_millis(1));
+        // Whatever else happens, the leader is left alone.
+        cluster.put(asked, "another");
+    }
+    let frames = cluster.forwards() - before;
+    assert!((5..=11).contains(&frames), "one frame in ten milliseconds, not {frames} in a hundred");
+    cluster.refuse_forwarded(None);
+    cluster.advance(Duration::from_millis(20));
+    assert_eq!(cluster.conclusion(asked, request), None);
+    assert_eq!(cluster.deliveries(asked, request), 1, "what was refused is handed over again");
+}
+
+fn writes_that_ended_without_a_leader_leave_nothing_behind<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    let asked = cluster.others(leader)[0];
+    cluster.isolate(asked);
+    cluster.advance(Duration::from_secs(1));
+    let mut sizes = Vec::new();
+    for round in 0..10 {
+        let requests: Vec<_> = (0..90).map(|_| cluster.put(asked, "value")).collect();
+        cluster.advance(PATIENCE + Duration::from_millis(10));
+        for request in requests {
+            let failed = cluster.conclusion(asked, request);
+            assert_eq!(failed, Some(Conclusion::Failed(Failure::NoLeader)), "in round {round}");
+        }
+        sizes.push(cluster.describe(asked).len());
+    }
+    let (first, last) = (sizes[0], sizes[9]);
+    assert!(last < first + 200, "the state grew from {first} to {last} characters");
 }

@@ -25,6 +25,8 @@ mod message;
 mod reads;
 mod writes;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use consensus::{
     Answer, Consensus, Effects, Entry, FetchPurpose, Generation, Index, Input, Leadership, NodeId,
@@ -37,6 +39,9 @@ use crate::{Envelope, RequestId, Revision};
 use compaction::Compaction;
 use reads::Reads;
 use writes::Writes;
+
+/// How long a leader is left alone that could not confirm itself, or that refused a write.
+const RETRY_WAIT: Duration = Duration::from_millis(10);
 
 /// How a replica is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -127,7 +132,7 @@ pub enum ReplicaInput<M> {
 pub enum ReplicaTimer {
     /// A timer of the protocol.
     Consensus(Timer),
-    /// A request's time is up, or a barrier is due for another attempt.
+    /// A request's time is up, or a barrier or a write is due for another attempt.
     Requests,
 }
 
@@ -321,6 +326,18 @@ impl<C: Consensus> Replica<C> {
         input: Input<C::Message>,
         effects: &mut ReplicaEffects<C::Message>,
     ) {
+        for answer in self.step_core_quietly(now, input, effects) {
+            self.answered(now, answer, effects);
+        }
+    }
+
+    /// As [`Self::step_core`], but leaves the answers to the caller.
+    fn step_core_quietly(
+        &mut self,
+        now: Now,
+        input: Input<C::Message>,
+        effects: &mut ReplicaEffects<C::Message>,
+    ) -> Vec<Answer> {
         let delivered_before = effects.consensus.deliveries.len();
         self.core.step(now, input, &mut effects.consensus);
         for entry in &effects.consensus.deliveries[delivered_before..] {
@@ -331,9 +348,7 @@ impl<C: Consensus> Replica<C> {
         for leadership in std::mem::take(&mut effects.consensus.leadership) {
             self.change_leadership(leadership);
         }
-        for answer in std::mem::take(&mut effects.consensus.answers) {
-            self.answered(now, answer, effects);
-        }
+        std::mem::take(&mut effects.consensus.answers)
     }
 
     fn change_leadership(&mut self, leadership: Leadership) {
@@ -341,6 +356,7 @@ impl<C: Consensus> Replica<C> {
             assert!(after >= before, "leadership never goes back to an earlier term");
         }
         self.leadership = leadership;
+        self.writes.leadership_changed();
         self.reads.leadership_changed();
         self.compaction.leadership_changed();
     }
@@ -348,7 +364,7 @@ impl<C: Consensus> Replica<C> {
     fn answered(&mut self, now: Now, answer: Answer, effects: &mut ReplicaEffects<C::Message>) {
         let (token, index) = match answer {
             Answer::Barrier { token, index } => (token, Some(index)),
-            // Refused proposals are taken out where they are made; this is a barrier.
+            // Refused proposals are answered where they are made; this is a barrier.
             Answer::Refused { token, .. } => (token, None),
         };
         match self.reads.answered(token) {
@@ -374,8 +390,9 @@ impl<C: Consensus> Replica<C> {
                 self.take_forwarded(now, peer, term, envelopes, effects);
             }
             ReplicaMessage::ForwardRefused { requests, reason } => {
+                let present = self.leadership.term();
                 for request in requests {
-                    if let Some(failure) = self.writes.refused(request, reason) {
+                    if let Some(failure) = self.writes.refused(now.time, present, request, reason) {
                         conclude(effects, request, failure);
                     }
                 }

@@ -9,11 +9,8 @@ use std::time::Duration;
 
 use consensus::{Consensus, Index, Input, Leadership, NodeId, Now, Term, Time, Token};
 
-use super::{Conclusion, Failure, Replica, ReplicaEffects, ReplicaMessage};
+use super::{Conclusion, Failure, RETRY_WAIT, Replica, ReplicaEffects, ReplicaMessage};
 use crate::RequestId;
-
-/// How long to wait before asking again when a leader could not confirm itself.
-const RETRY_WAIT: Duration = Duration::from_millis(10);
 
 /// How long to wait for an answer before asking again: the question or the answer may have been
 /// lost with a connection.

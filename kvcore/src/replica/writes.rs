@@ -1,13 +1,13 @@
 //! The writes of this node's clients, from arrival to delivery or failure.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus::{Answer, Consensus, Entry, Input, Leadership, NodeId, Now, Refusal, Term, Time};
 
 use super::{
-    Conclusion, Failure, Replica, ReplicaEffects, ReplicaMessage, ReplicaSettings, conclude,
-    own_request,
+    Conclusion, Failure, RETRY_WAIT, Replica, ReplicaEffects, ReplicaMessage, ReplicaSettings,
+    conclude, own_request,
 };
 use crate::{Envelope, RequestId};
 
@@ -19,8 +19,10 @@ const FORWARD_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Writes {
     waiting: BTreeMap<RequestId, Waiting>,
     bytes: usize,
-    /// Those without a leader to take them, in the order of their arrival.
-    held: VecDeque<RequestId>,
+    /// Those at the stage [`Stage::Held`], in the order of their arrival.
+    held: BTreeSet<RequestId>,
+    /// The leader refused a write: nothing is handed over before this.
+    retry_at: Option<Time>,
     deadlines: BTreeSet<(Time, RequestId)>,
     /// The largest term of a delivered entry: nothing of an earlier term can be delivered any more.
     delivered_term: Term,
@@ -49,7 +51,13 @@ impl Writes {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.deadlines.first().map(|&(deadline, _)| deadline)
+        let deadline = self.deadlines.first().map(|&(deadline, _)| deadline);
+        deadline.into_iter().chain(self.retry_at).min()
+    }
+
+    /// There is another leader to hand writes to, or none.
+    pub(super) fn leadership_changed(&mut self) {
+        self.retry_at = None;
     }
 
     /// An entry was delivered: the applier answers if it is a write of ours.
@@ -61,21 +69,32 @@ impl Writes {
         }
     }
 
-    /// The leader refused a write. Returns the failure if that is its end.
-    pub(super) fn refused(&mut self, request: RequestId, reason: Refusal) -> Option<Failure> {
+    /// A leader refused a write. Returns the failure if that is its end; otherwise it is held, and
+    /// that leader, if it still is the one of the present term, is left alone for a while: whoever is
+    /// refused and asks again at once is refused again.
+    pub(super) fn refused(
+        &mut self,
+        now: Time,
+        present: Option<Term>,
+        request: RequestId,
+        reason: Refusal,
+    ) -> Option<Failure> {
         let waiting = self.waiting.get_mut(&request)?;
-        let Stage::HandedOver(_, envelope) = &waiting.stage else { return None };
+        let Stage::HandedOver(term, envelope) = &waiting.stage else { return None };
         if reason == Refusal::Overloaded {
             self.remove(request);
             return Some(Failure::Overloaded);
         }
+        if present == Some(*term) {
+            self.retry_at = Some(now + RETRY_WAIT);
+        }
         // It was not appended, so handing it over again can not make it happen twice.
         waiting.stage = Stage::Held(envelope.clone());
-        self.held.push_back(request);
+        self.held.insert(request);
         None
     }
 
-    /// Ends the writes whose time is up.
+    /// Ends the writes whose time is up, and the wait after a refusal.
     pub(super) fn expire(&mut self, now: Time, conclusions: &mut Vec<(RequestId, Conclusion)>) {
         while let Some(&(deadline, request)) = self.deadlines.first() {
             if deadline > now {
@@ -87,6 +106,9 @@ impl Writes {
                 Stage::HandedOver(..) => Failure::UnknownOutcome,
             };
             conclusions.push((request, Conclusion::Failed(failure)));
+        }
+        if self.retry_at.is_some_and(|retry_at| retry_at <= now) {
+            self.retry_at = None;
         }
     }
 
@@ -122,24 +144,27 @@ impl Writes {
         let waiting = self.waiting.remove(&request)?;
         self.bytes -= waiting.envelope_bytes;
         self.deadlines.remove(&(waiting.deadline, request));
+        self.held.remove(&request);
         if self.waiting.is_empty() {
             self.handed_term_min = None;
         }
         Some(waiting)
     }
 
-    /// The next held write, now handed over under this term.
+    /// The next held write, now handed over under this term; none while the leader is left alone.
     fn hand_over_next(&mut self, term: Term) -> Option<(RequestId, Bytes)> {
-        while let Some(request) = self.held.pop_front() {
-            // What was held may have ended meanwhile.
-            let Some(waiting) = self.waiting.get_mut(&request) else { continue };
-            let Stage::Held(envelope) = &waiting.stage else { continue };
-            let envelope = envelope.clone();
-            waiting.stage = Stage::HandedOver(term, envelope.clone());
-            self.handed_term_min = Some(self.handed_term_min.map_or(term, |least| least.min(term)));
-            return Some((request, envelope));
+        if self.retry_at.is_some() {
+            return None;
         }
-        None
+        let request = self.held.pop_first()?;
+        let waiting = self.waiting.get_mut(&request).expect("a held write waits");
+        let Stage::Held(envelope) = &waiting.stage else {
+            panic!("what is held has no leader");
+        };
+        let envelope = envelope.clone();
+        waiting.stage = Stage::HandedOver(term, envelope.clone());
+        self.handed_term_min = Some(self.handed_term_min.map_or(term, |least| least.min(term)));
+        Some((request, envelope))
     }
 }
 
@@ -163,7 +188,7 @@ impl<C: Consensus> Replica<C> {
         let former = writes.waiting.insert(request, waiting);
         assert!(former.is_none(), "a request's number is used once");
         writes.bytes += envelope_bytes;
-        writes.held.push_back(request);
+        writes.held.insert(request);
         writes.deadlines.insert((deadline, request));
     }
 
@@ -173,12 +198,10 @@ impl<C: Consensus> Replica<C> {
         match self.leadership {
             Leadership::None => {}
             Leadership::Established { term } => {
-                // What is refused is held again, for a later flush: so only one turn for each.
-                for _ in 0..self.writes.held.len() {
-                    let Some((request, envelope)) = self.writes.hand_over_next(term) else { break };
-                    if let Some(reason) = self.propose(now, envelope, effects)
-                        && let Some(failure) = self.writes.refused(request, reason)
-                    {
+                while let Some((request, envelope)) = self.writes.hand_over_next(term) {
+                    let Some(reason) = self.propose(now, envelope, effects) else { continue };
+                    let failure = self.writes.refused(now.time, Some(term), request, reason);
+                    if let Some(failure) = failure {
                         conclude(effects, request, failure);
                     }
                 }
@@ -232,7 +255,8 @@ impl<C: Consensus> Replica<C> {
     }
 
     /// Proposes to the protocol here. Returns why it was refused, if it was: the protocol says so in
-    /// the same step or not at all.
+    /// the same step or not at all. A step that ends the leader's office may refuse other questions
+    /// besides, which are answered here as after any step.
     pub(super) fn propose(
         &mut self,
         now: Now,
@@ -240,14 +264,19 @@ impl<C: Consensus> Replica<C> {
         effects: &mut ReplicaEffects<C::Message>,
     ) -> Option<Refusal> {
         let token = self.next_token();
-        self.core.step(now, Input::Propose { token, command }, &mut effects.consensus);
-        match effects.consensus.answers.pop()? {
-            Answer::Refused { token: refused, reason } => {
-                assert_eq!(refused, token, "a proposal is refused at once or never");
-                Some(reason)
+        let mut reason = None;
+        for answer in self.step_core_quietly(now, Input::Propose { token, command }, effects) {
+            match answer {
+                Answer::Refused { token: refused, reason: why } if refused == token => {
+                    reason = Some(why);
+                }
+                Answer::Barrier { token: answered, .. } if answered == token => {
+                    panic!("a proposal is not answered with a barrier");
+                }
+                other => self.answered(now, other, effects),
             }
-            Answer::Barrier { .. } => panic!("a proposal is not answered with a barrier"),
         }
+        reason
     }
 
     /// Ends the writes that the log itself shows to be lost: something of a later term was

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use consensus::{
-    Consensus, Entry, Generation, Leadership, NodeId, Now, Recovered, Settings, Time, WallTime,
-    Wire,
+    Consensus, Entry, Generation, Leadership, NodeId, Now, Recovered, Refusal, Settings, Time,
+    WallTime, Wire,
 };
 use kvcore::replica::{
-    Conclusion, PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaSettings,
+    Conclusion, PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
 };
 use kvcore::{Command, Envelope, RequestId, Revision};
 
@@ -29,6 +31,10 @@ pub(crate) struct Cluster<C: Consensus> {
     network: VecDeque<(NodeId, NodeId, Generation, PeerMessage<C::Message>)>,
     links: BTreeMap<(NodeId, NodeId), Generation>,
     cut: BTreeSet<NodeId>,
+    /// A node that refuses every write that is forwarded to it.
+    refusing: Option<NodeId>,
+    /// Frames with forwarded writes that arrived anywhere.
+    forwards: usize,
     requests: u64,
 }
 
@@ -42,6 +48,8 @@ impl<C: Consensus> Cluster<C> {
             network: VecDeque::new(),
             links: BTreeMap::new(),
             cut: BTreeSet::new(),
+            refusing: None,
+            forwards: 0,
             requests: 0,
         };
         for &id in &ids {
@@ -115,6 +123,22 @@ impl<C: Consensus> Cluster<C> {
         self.step(id, ReplicaInput::Read { request, confirmed, deadline });
         self.step(id, ReplicaInput::Flush);
         request
+    }
+
+    /// A node refuses every write that is forwarded to it, as one that does not lead, or does not
+    /// any more.
+    pub(crate) fn refuse_forwarded(&mut self, by: Option<NodeId>) {
+        self.refusing = by;
+    }
+
+    /// How many frames with forwarded writes have arrived.
+    pub(crate) fn forwards(&self) -> usize {
+        self.forwards
+    }
+
+    /// The replica's whole state in words.
+    pub(crate) fn describe(&self, id: NodeId) -> String {
+        format!("{:?}", self.nodes[&id].replica)
     }
 
     /// How a request ended, other than by being applied.
@@ -195,6 +219,14 @@ impl<C: Consensus> Cluster<C> {
         for _ in 0..100_000 {
             let Some((from, to, generation, message)) = self.network.pop_front() else { return };
             if self.links.get(&(to, from)) == Some(&generation) {
+                if let PeerMessage::Replica(ReplicaMessage::Forward { envelopes, .. }) = &message {
+                    self.forwards += 1;
+                    if self.refusing == Some(to) {
+                        let back = self.links[&(from, to)];
+                        self.network.push_back((to, from, back, refusal(envelopes)));
+                        continue;
+                    }
+                }
                 self.step(to, ReplicaInput::Received { peer: from, generation, message });
                 self.step(to, ReplicaInput::Flush);
             }
@@ -250,4 +282,11 @@ impl<C: Consensus> Cluster<C> {
         self.requests += 1;
         RequestId(self.requests)
     }
+}
+
+/// What a node that does not lead says to writes.
+fn refusal<M>(envelopes: &[Bytes]) -> PeerMessage<M> {
+    let request = |envelope| Envelope::header(envelope).expect("ours").request;
+    let requests = envelopes.iter().map(request).collect();
+    PeerMessage::Replica(ReplicaMessage::ForwardRefused { requests, reason: Refusal::NotLeader })
 }
