@@ -60,9 +60,11 @@ pub struct Metrics {
     registry: Registry,
     gauges: Gauges,
 
-    /// How long each fdatasync of the log took, in seconds.
+    /// How long each fdatasync of the log for a record took, in seconds; the call alone, without
+    /// encoding and writing.
     pub wal_fsync_seconds: Histogram,
-    /// How many fdatasyncs of the log there were.
+    /// How many fdatasyncs of the log for a record there were. Those that prepare segments do not
+    /// count: nobody waits for them.
     pub wal_fsyncs: Counter,
     /// Bytes written to the log.
     pub wal_write_bytes: Counter,
@@ -190,10 +192,15 @@ impl Metrics {
         self.messages_received.get_or_create(&MessageLabel { message: name }).inc_by(weight);
     }
 
-    /// Counts a fdatasync of the log.
-    pub fn wal_fsynced(&self, took: Duration) {
-        self.wal_fsyncs.inc();
-        self.wal_fsync_seconds.observe(took.as_secs_f64());
+    /// Counts records of the log that were written, of so many bytes, and made durable by so many
+    /// calls of fdatasync, which took that long together.
+    pub fn wal_written(&self, bytes: u64, fsyncs: u64, fsync_time: Duration) {
+        self.wal_write_bytes.inc_by(bytes);
+        self.wal_fsyncs.inc_by(fsyncs);
+        // Of several at once, which only very large batches need, each is taken for the mean.
+        for _ in 0..fsyncs {
+            self.wal_fsync_seconds.observe(fsync_time.as_secs_f64() / fsyncs as f64);
+        }
     }
 
     /// Counts an answer.
@@ -247,7 +254,7 @@ impl Metrics {
         let Self { registry, gauges, .. } = self;
         registry.register(
             "etcd_disk_wal_fsync_duration_seconds",
-            "How long each fdatasync of the log took",
+            "How long each fdatasync that made a record of the log durable took",
             self.wal_fsync_seconds.clone(),
         );
         registry.register(
@@ -258,7 +265,8 @@ impl Metrics {
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
-        counter("duorum_wal_fsyncs", "Calls of fdatasync on the log", &self.wal_fsyncs);
+        let help = "Calls of fdatasync that made a record of the log durable";
+        counter("duorum_wal_fsyncs", help, &self.wal_fsyncs);
         counter("etcd_disk_wal_write_bytes", "Bytes written to the log", &self.wal_write_bytes);
         counter("duorum_store_rows_written", "Rows written to the store", &self.store_rows_written);
         counter("etcd_mvcc_put", "Puts applied on this node", &self.applied_puts);
@@ -392,4 +400,27 @@ impl Metrics {
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fdatasync_counts_once_with_its_own_time() {
+        let metrics = Metrics::new();
+        metrics.wal_written(300, 1, Duration::from_millis(4));
+        metrics.wal_written(20 << 20, 3, Duration::from_millis(60));
+        metrics.wal_written(0, 0, Duration::ZERO);
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).expect("a string takes everything written to it");
+        for line in [
+            "duorum_wal_fsyncs_total 4",
+            "etcd_disk_wal_fsync_duration_seconds_count 4",
+            "etcd_disk_wal_fsync_duration_seconds_sum 0.064",
+            "etcd_disk_wal_write_bytes_total 20971820",
+        ] {
+            assert!(text.lines().any(|one| one == line), "no {line} in\n{text}");
+        }
+    }
 }

@@ -11,6 +11,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::time::Duration;
 
 /// One directory on a disk. Names are relative to it and hold no separator.
 ///
@@ -104,6 +105,15 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// When the disk fails. What is durable is then unknown, and a later success does not tell:
     /// the system may have dropped what it could not write. The only safe answer is to stop.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// As [`DiskFile::sync_data`], and says how long that took: no time on a disk without a clock,
+    /// as the simulated one is.
+    ///
+    /// # Errors
+    /// As [`DiskFile::sync_data`].
+    fn sync_data_timed(&self) -> io::Result<Duration> {
+        self.sync_data().map(|()| Duration::ZERO)
+    }
 }
 
 /// Reads a whole small file.

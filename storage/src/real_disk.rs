@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FallocateFlags;
 
@@ -237,5 +238,10 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data().map_err(|error| self.explain("syncing", &error))
+    }
+
+    fn sync_data_timed(&self) -> io::Result<Duration> {
+        let began = Instant::now();
+        self.sync_data().map(|()| began.elapsed())
     }
 }

@@ -55,6 +55,29 @@ fn every_error_names_file_and_operation() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the real disk takes real time")]
+fn each_sync_of_an_append_is_counted_and_its_time_is_that_of_the_call_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = RealDisk::open(directory.path()).expect("it opens");
+    let (mut wal, _) = open(&disk, WalOptions::small()).expect("a new log");
+    let before = wal.statistics();
+    // Two of these are more than a batch takes, and one is more than the first segment takes.
+    let persists: Vec<Persist> = (1..=3)
+        .map(|index| Persist {
+            entries: vec![common::entry(1, index, 20_000)],
+            ..Persist::default()
+        })
+        .collect();
+    let began = std::time::Instant::now();
+    wal.append(&persists).expect("the disk works");
+    let took = began.elapsed();
+    let after = wal.statistics();
+    assert_eq!(after.syncs - before.syncs, 3);
+    let sync_time = after.sync_time - before.sync_time;
+    assert!(!sync_time.is_zero() && sync_time < took, "{sync_time:?} of {took:?}");
+}
+
+#[test]
 fn a_log_is_found_again_as_it_was_left() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut random = Random::new(3);

@@ -32,14 +32,12 @@ pub(super) fn write_log<M>(
             persists.extend(more);
         }
         let last = persists.last().expect("the loop sends no empty batch").sequence;
-        let bytes_before = wal.statistics().bytes;
-        let began = Instant::now();
+        let before = wal.statistics();
         wal.append(&persists).map_err(|error| error.to_string())?;
-        let took = began.elapsed();
-        shared.metrics.wal_fsync_seconds.observe(took.as_secs_f64());
-        shared.metrics.wal_fsyncs.inc();
-        shared.metrics.wal_write_bytes.inc_by(wal.statistics().bytes - bytes_before);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let now = wal.statistics();
+        let (fsyncs, fsync_time) = (now.syncs - before.syncs, now.sync_time - before.sync_time);
+        shared.metrics.wal_written(now.bytes - before.bytes, fsyncs, fsync_time);
+        let micros = u64::try_from(fsync_time.as_micros()).unwrap_or(u64::MAX);
         shared.last_fsync_micros.store(micros, Ordering::Relaxed);
         if driver.blocking_send(DriverInput::Persisted(last)).is_err() {
             return Ok(());

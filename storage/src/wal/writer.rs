@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use consensus::{Index, Persist};
@@ -76,6 +77,8 @@ pub struct WalStatistics {
     pub bytes: u64,
     /// Syncs of a segment for a record: one each.
     pub syncs: u64,
+    /// How long these syncs took together, without encoding, writing and changing the segment.
+    pub sync_time: Duration,
     /// Segments put to use.
     pub segments: u64,
     /// Segments that were not prepared when they were needed, so that the writer waited.
@@ -225,7 +228,7 @@ impl<D: Disk> Wal<D> {
         let link = record::finish(&mut self.buffer, place, self.link);
         assert_eq!(self.buffer.len() as u64, bytes, "a batch has the length that was computed");
         self.active.file.write_at(offset, &self.buffer)?;
-        self.active.file.sync_data()?;
+        self.statistics.sync_time += self.active.file.sync_data_timed()?;
         self.link = link;
         self.active.offset += bytes;
         self.statistics.records += 1;
