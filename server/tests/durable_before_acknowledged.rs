@@ -1,9 +1,11 @@
-//! The system calls of a real server: what it acknowledges was synced before, in the right file, and
-//! a new or renamed file with its directory.
+//! The system calls of a real server: what it acknowledges was synced before, in the right file, a new
+//! or renamed file with its directory, and the directory itself with the one above it.
 
 #![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
 
 mod processes;
+
+use std::path::Path;
 
 use processes::{Processes, request};
 
@@ -28,12 +30,12 @@ fn a_null_node_acknowledges_what_is_durable() {
 fn follow(protocol: &'static str) {
     let trace = tempfile::tempdir().expect("a temporary directory");
     let file = trace.path().join("trace");
-    let calls =
-        "trace=openat,rename,renameat,renameat2,pwrite64,fdatasync,fsync,write,writev,sendto";
+    let calls = "trace=openat,mkdir,mkdirat,rename,renameat,renameat2,pwrite64,fdatasync,fsync,\
+                 write,writev,sendto";
     let file_name = file.to_str().expect("a readable path");
     // -y names the file behind each descriptor; -s shows enough to know an answer by its first line.
     let wrapper = ["strace", "-f", "-y", "-s", "24", "-e", calls, "-o", file_name];
-    let mut cluster = Processes::start_under(protocol, 1, &wrapper);
+    let mut cluster = Processes::start_under(protocol, 1, &wrapper, &[]);
     for write in 0..WRITES {
         let answer =
             request(cluster.addresses()[0], "PUT", &format!("/v1/kv/key-{write}"), b"value");
@@ -41,8 +43,24 @@ fn follow(protocol: &'static str) {
     }
     assert!(cluster.terminate(0).success(), "SIGTERM ends a server cleanly");
     let calls = complete_calls(&std::fs::read_to_string(&file).expect("a trace"));
+    let directory = cluster.data_directory(0);
     check_acknowledgements(&calls);
-    check_directories(&calls, cluster.data_directory(0).to_str().expect("a readable path"));
+    check_directories(&calls, text(&directory));
+    check_parent(&calls, &directory, true);
+
+    // A start that was killed between creating the directory and syncing its parent leaves a
+    // directory whose name is not durable: so each start syncs the parent.
+    cluster.start_node(0);
+    cluster.wait_until_ready();
+    let answer = request(cluster.addresses()[0], "PUT", "/v1/kv/again", b"value");
+    assert_eq!(answer.expect("an answer").status, 201);
+    assert!(cluster.terminate(0).success(), "SIGTERM ends a server cleanly");
+    let calls = complete_calls(&std::fs::read_to_string(&file).expect("a trace"));
+    check_parent(&calls, &directory, false);
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a readable path")
 }
 
 /// The calls in the order in which they *ended*, each with its arguments: what counts as durable is a
@@ -86,6 +104,23 @@ fn check_acknowledgements(calls: &[String]) {
         since = at + 1;
     }
     assert_eq!(acknowledged, WRITES, "every write was acknowledged once");
+}
+
+/// Before the first acknowledgement: a sync of the directory in which the data directory is, behind
+/// the creation of the latter.
+fn check_parent(calls: &[String], directory: &Path, is_new: bool) {
+    let parent = directory.parent().expect("a directory above");
+    let creates = |call: &String| {
+        let name = format!("\"{}\"", directory.display());
+        call.starts_with("mkdir") && call.contains(&name) && call.ends_with("= 0")
+    };
+    let created = calls.iter().position(creates);
+    assert_eq!(created.is_some(), is_new, "the server creates its data directory if need be");
+    let synced = calls[created.unwrap_or(0)..]
+        .iter()
+        .take_while(|call| !call.contains("\"HTTP/1.1 201"))
+        .any(|call| is_sync(call) && call.contains(&format!("<{}>", parent.display())));
+    assert!(synced, "the name of the data directory is not durable");
 }
 
 /// Behind the creation and behind the renaming of a file: a sync of its directory, before anything is

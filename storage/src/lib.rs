@@ -43,6 +43,6 @@ pub use real_disk::{RealDisk, RealFile};
 pub use redb_store::{RedbStore, RedbStoreOptions};
 pub use simulated_disk::{DiskStatistics, SimulatedDisk, SimulatedFile};
 pub use wal::{
-    Recovery, SpareRequest, SpareSegment, TornTail, Wal, WalError, WalOptions, WalReader,
-    WalStatistics,
+    DAMAGE_ADVICE, Recovery, SpareRequest, SpareSegment, TornTail, Wal, WalError, WalOptions,
+    WalReader, WalStatistics,
 };

@@ -31,7 +31,8 @@ struct Directory {
 }
 
 impl RealDisk {
-    /// Opens a directory, creating it when it is missing, and locks it.
+    /// Opens a directory, creating it when it is missing, and locks it. Its own name is durable then,
+    /// and so is that of each level above it that was missing.
     ///
     /// # Errors
     /// When another process has it, or it can not be created or opened.
@@ -56,26 +57,44 @@ impl RealDisk {
     }
 }
 
-/// Creates a directory and its parents, and syncs the parent of each that is new: a data directory
-/// that a power cut takes away again would take everything in it along.
+/// Creates a directory where it is missing, with the levels above it, and makes their names durable:
+/// a data directory that a power cut takes away again would take everything in it along.
+///
+/// The name of the lowest level that exists is made durable as well, each time, because an earlier
+/// start may have been killed between creating it and syncing its parent. The levels above that one
+/// need nothing: each was made durable before the next was created.
 fn create_directories(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    create_directories(&parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(explain(path, "creating the directory", &error));
+    let is_new = !path.is_dir();
+    if is_new {
+        create_directories(&parent_of(path)?)?;
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(explain(path, "creating the directory", &error));
+            }
+            _ => {}
         }
-        _ => {}
     }
-    File::open(&parent)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| explain(&parent, "syncing the directory", &error))
+    let parent = parent_of(path)?;
+    match File::open(&parent).and_then(|directory| directory.sync_all()) {
+        // Who may not look into the parent did not create anything there either.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_new => Ok(()),
+        result => result.map_err(|error| explain(&parent, "syncing the directory", &error)),
+    }
+}
+
+/// The directory that holds the name of this one. The root holds its own.
+fn parent_of(path: &Path) -> io::Result<PathBuf> {
+    // The parent of an existing directory is that of what links and dots lead to.
+    let path = match path.canonicalize() {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_path_buf(),
+        Err(error) => return Err(explain(path, "looking for the directory", &error)),
+    };
+    Ok(match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_path_buf(),
+        None => path,
+    })
 }
 
 /// Takes the lock of a directory, or says who has it.

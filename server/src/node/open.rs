@@ -10,7 +10,8 @@ use consensus::{Consensus, Index};
 use kvcore::Machine;
 use kvcore::replica::{Failure, Replica, ReplicaSettings};
 use storage::{
-    DirectoryId, Identity, RealDisk, RedbStore, RedbStoreOptions, Wal, WalOptions, WalReader,
+    DAMAGE_ADVICE, DirectoryId, Identity, RealDisk, RedbStore, RedbStoreOptions, Wal, WalOptions,
+    WalReader,
 };
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -48,10 +49,9 @@ pub(super) fn open<C: Consensus>(
 ) -> Result<Opened<C>, StartError> {
     let fail = |error: &dyn std::fmt::Display| StartError(error.to_string());
     let directory = &config.data_directory;
-    std::fs::create_dir_all(directory).map_err(|error| {
-        StartError(format!("cannot create the data directory {}: {error}", directory.display()))
+    let disk = RealDisk::open(directory).map_err(|error| {
+        StartError(format!("cannot use the data directory {}: {error}", directory.display()))
     })?;
-    let disk = RealDisk::open(directory).map_err(|error| fail(&error))?;
     let identity = Identity {
         cluster: config.cluster_name.clone(),
         node: config.id,
@@ -80,8 +80,7 @@ pub(super) fn open<C: Consensus>(
     if machine.applied().index > recovered.last {
         return Err(StartError(format!(
             "{}: the store has applied entry {}, but the log ends at {}: the log lost entries that \
-             were durable; restore the whole directory from a backup, or remove it and let the node \
-             start anew",
+             were durable; {DAMAGE_ADVICE}",
             directory.display(),
             machine.applied().index,
             recovered.last

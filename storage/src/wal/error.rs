@@ -3,6 +3,18 @@
 use std::fmt;
 use std::io;
 
+/// What an operator can do about a data directory that lost something it had acknowledged, without
+/// losing more. Part of every such message.
+///
+/// Each acknowledged write is on a majority of the voters. Without this node, a majority of them still
+/// has at least one that holds it, and that one wins the election. With this node started from less
+/// than it acknowledged, a majority may hold nothing of it.
+pub const DAMAGE_ADVICE: &str = "keep this node stopped and its directory as it is: as long as a \
+    majority of the cluster runs without it, that majority has every acknowledged write and goes on. \
+    Never start a node of this number with an empty directory or an older copy: its vote could make \
+    the cluster lose what it acknowledged. Only a whole copy of the directory that was made after \
+    the node last stopped may take its place. A cluster of one node has its writes nowhere else";
+
 /// Why the log can not be opened, read or written. The message is for the operator: what, where,
 /// and what to do.
 #[derive(Debug)]
@@ -43,13 +55,12 @@ impl fmt::Display for WalError {
             Self::Identity { location, found, expected } => write!(
                 f,
                 "{location}: this data directory belongs to {found}, but was opened as {expected}; \
-                 start it as what it is, or use another data directory"
+                 start it as what it is, or give {expected} the directory that is its own"
             ),
             Self::Damaged { location, offset, what } => write!(
                 f,
                 "{location}: damaged at offset {offset}: {what}. Acknowledged writes may be \
-                 affected, so nothing was changed: restore the data directory as a whole from a \
-                 copy, or replace this node; do not remove or cut single files"
+                 affected, so nothing was changed. Do not remove or cut single files; {DAMAGE_ADVICE}"
             ),
             Self::Invalid(what) => write!(f, "{what}"),
             Self::Failed(first) => write!(

@@ -83,7 +83,7 @@ mod writer;
 #[cfg(doc)]
 use consensus::Persist;
 
-pub use error::WalError;
+pub use error::{DAMAGE_ADVICE, WalError};
 pub use reader::WalReader;
 pub use recovery::{Recovery, TornTail};
 pub use segment::{SpareRequest, SpareSegment};
