@@ -9,7 +9,9 @@ use crate::digest::row_hash;
 use crate::index::{Current, KeyId};
 use crate::journal::JournalRow;
 use crate::machine::Machine;
-use crate::outcome::{Applied, ConditionFailure, Found, Outcome};
+use crate::outcome::{
+    Applied, ConditionFailure, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeletionLimit, Found, Outcome,
+};
 use crate::read::Located;
 use crate::store::{Revision, Row, RowId, Store, StoreError};
 
@@ -93,7 +95,10 @@ impl<S: Store> Machine<S> {
         conditions: &[Condition],
         return_previous: bool,
     ) -> Result<Outcome, StoreError> {
-        let doomed = self.existing(target);
+        let doomed = match self.existing(target) {
+            Ok(doomed) => doomed,
+            Err(limit) => return Ok(Outcome::DeletionTooLarge(limit)),
+        };
         for (id, current) in &doomed {
             let key = Bytes::copy_from_slice(self.index.entry(*id).key());
             if let Some(failure) = self.failing(conditions, Some(&key), Some(*current))? {
@@ -117,13 +122,25 @@ impl<S: Store> Machine<S> {
         Ok(Outcome::Deleted { count, previous })
     }
 
-    /// The keys of the target that exist, in order.
-    fn existing(&self, target: &Keys) -> Vec<(KeyId, Current)> {
+    /// The keys of the target that exist, in order, or the limit that they are beyond.
+    fn existing(&self, target: &Keys) -> Result<Vec<(KeyId, Current)>, DeletionLimit> {
         let with_current = |id| self.index.entry(id).current().map(|current| (id, current));
-        match target {
-            Keys::One(key) => self.index.find(key).and_then(with_current).into_iter().collect(),
-            _ => self.index.span(&target.span()).filter_map(|(_, id)| with_current(id)).collect(),
+        if let Keys::One(key) = target {
+            return Ok(self.index.find(key).and_then(with_current).into_iter().collect());
         }
+        let (mut doomed, mut bytes) = (Vec::new(), 0);
+        for (key, id) in self.index.span(&target.span()) {
+            let Some(found) = with_current(id) else { continue };
+            bytes += key.len();
+            if doomed.len() == DELETED_KEYS_MAX {
+                return Err(DeletionLimit::Keys);
+            }
+            if bytes > DELETED_BYTES_MAX {
+                return Err(DeletionLimit::Bytes);
+            }
+            doomed.push(found);
+        }
+        Ok(doomed)
     }
 
     /// Writes a tombstone for each of these keys, all in the next revision.

@@ -11,6 +11,11 @@ use crate::overlay::row_bytes;
 use crate::read::{FetchError, KeyValue, Located, stored_key_value};
 use crate::store::{Revision, Row, RowId, Store};
 
+/// The bytes of keys and values from which on the events of one revision do not tell any more what was
+/// there before: the deletion of many large values may be larger than memory. It can still be read, at
+/// the revision before.
+pub const PREVIOUS_BYTES_MAX: usize = 32 << 20;
+
 /// Which changes a watcher wants to hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchFilter {
@@ -34,7 +39,8 @@ impl WatchFilter {
 
 /// How much one pull may give. A revision is given whole or not at all, and each pull makes progress,
 /// so one that is larger than the limits is given alone; it has as many events as its command changed
-/// keys.
+/// keys, and no command changes more than [`crate::DELETED_KEYS_MAX`]. What was there before them is
+/// told as far as [`PREVIOUS_BYTES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventLimits {
     /// The most revisions to look at, wanted or not: this bounds the time under the machine's lock.
@@ -67,8 +73,8 @@ pub struct Event {
     pub kind: EventKind,
     /// The key as it is after the change; of a deletion only the key and the `mod_revision`.
     pub key_value: KeyValue,
-    /// The key as it was before, where that was asked for, the key existed, and its revision is not
-    /// compacted.
+    /// The key as it was before, where that was asked for, the key existed, its revision is not
+    /// compacted, and its own revision's events are not beyond [`PREVIOUS_BYTES_MAX`].
     pub previous: Option<KeyValue>,
 }
 
@@ -155,7 +161,7 @@ impl EventsPlan {
     pub fn fetch<S: Store + ?Sized>(self, store: &S) -> Result<Events, FetchError> {
         let mut revisions: Vec<RevisionEvents> = Vec::new();
         let mut rows = Rows::new(&self.events, self.bytes_max);
-        let mut bytes = 0;
+        let (mut bytes, mut revision_bytes) = (0, 0);
         for (at, planned) in self.events.iter().enumerate() {
             let revision = planned.id.revision;
             if revisions.last().is_none_or(|last| last.revision < revision) {
@@ -163,9 +169,12 @@ impl EventsPlan {
                     return Ok(Events { revisions, next: revision });
                 }
                 revisions.push(RevisionEvents { revision, events: Vec::new() });
+                revision_bytes = 0;
             }
-            let event = planned.fetch(at, &mut rows, store)?;
+            let tells_previous = revision_bytes < PREVIOUS_BYTES_MAX;
+            let event = planned.fetch(at, tells_previous, &mut rows, store)?;
             bytes += event_bytes(&event);
+            revision_bytes += event_bytes(&event);
             let last = revisions.last_mut().expect("the revision of the event was begun");
             last.events.push(event);
         }
@@ -190,10 +199,11 @@ impl PlannedEvent {
     fn fetch<S: Store + ?Sized>(
         &self,
         at: usize,
+        tells_previous: bool,
         rows: &mut Rows<'_>,
         store: &S,
     ) -> Result<Event, FetchError> {
-        let previous = self.previous.clone().fetch(store)?;
+        let previous = if tells_previous { self.previous.clone().fetch(store)? } else { None };
         let (kind, key_value) = match &self.change {
             Change::Put(Located::Stored(id)) => {
                 (EventKind::Put, stored_key_value(*id, &rows.fetch(at, store)?)?)

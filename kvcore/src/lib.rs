@@ -51,8 +51,10 @@
 //!
 //! ## Caveats
 //!
-//! - A deletion of many keys is one command and one revision: it takes time and memory in proportion
-//!   to the keys, and a watch gets all of it at once.
+//! - A deletion of many keys is one command and one revision, and a watch gets all of it at once. So
+//!   it has limits ([`DELETED_KEYS_MAX`]): one that is larger deletes nothing.
+//! - What is applied faster than it is carried to the store waits in memory. Whoever applies holds
+//!   back while [`Machine::is_behind`].
 //! - Rows in memory share the buffers that their commands arrived in, so memory is bounded by the
 //!   sizes of those buffers rather than of the rows.
 //! - The digest detects accidents, not adversaries.
@@ -82,14 +84,19 @@ pub use command::{
 };
 pub use digest::{DIGESTS_MAX, Digest};
 pub use events::{
-    Compacted, Event, EventKind, EventLimits, Events, EventsPlan, RevisionEvents, WatchFilter,
+    Compacted, Event, EventKind, EventLimits, Events, EventsPlan, PREVIOUS_BYTES_MAX,
+    RevisionEvents, WatchFilter,
 };
 pub use flush::REMOVED_ROWS_MAX;
 pub use keys::Keys;
-pub use machine::{CACHE_BYTES_DEFAULT, Machine, Statistics};
+pub use machine::{
+    CACHE_BYTES_DEFAULT, Machine, Statistics, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX,
+};
 pub use memory::MemoryStore;
 pub use open::OpenError;
-pub use outcome::{Applied, ConditionFailure, Found, Outcome};
+pub use outcome::{
+    Applied, ConditionFailure, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeletionLimit, Found, Outcome,
+};
 pub use range::{Order, Range, RangePlan, RangePlanner, RangeResult, SortBy};
 pub use read::{FetchError, KeyValue, Located, ReadError};
 pub use store::{Revision, RowId, Store};

@@ -17,6 +17,11 @@ use crate::store::{Revision, RowId, Store, StoreError, StoreState};
 /// The bytes of rows that stay in memory by default after they are in the store.
 pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
 
+/// The bytes of rows that may wait for the store before [`Machine::is_behind`].
+pub const UNFLUSHED_BYTES_MAX: usize = 32 << 20;
+/// The entries that may wait for the store before [`Machine::is_behind`], whatever they changed.
+pub const UNFLUSHED_ENTRIES_MAX: usize = 128 << 10;
+
 /// The replicated key-value store: the log entries that it applied, made readable.
 ///
 /// Invariants:
@@ -38,7 +43,7 @@ pub struct Machine<S> {
     /// What is durable in the store.
     pub(crate) flushed: StoreState,
     /// The state after each entry that is not in the store yet. Shorter the more often the store is
-    /// written; its owner holds back when [`Statistics::unflushed_entries`] grows too large.
+    /// written; whoever applies holds back while [`Machine::is_behind`] says that it is too long.
     pub(crate) checkpoints: VecDeque<StoreState>,
     /// Rows that nothing refers to any more and that the store shall remove.
     pub(crate) removals: VecDeque<RowId>,
@@ -119,6 +124,14 @@ impl<S: Store> Machine<S> {
     #[must_use]
     pub fn flushed_state(&self) -> StoreState {
         self.flushed
+    }
+
+    /// Whether so much waits for the store that nothing more should be applied until some of it is
+    /// there. Nothing is refused: whoever applies decides, and memory grows if they do not wait.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.overlay.unflushed_bytes() >= UNFLUSHED_BYTES_MAX
+            || self.checkpoints.len() >= UNFLUSHED_ENTRIES_MAX
     }
 
     /// The store, for fetching what was located.

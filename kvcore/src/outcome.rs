@@ -9,6 +9,12 @@ use crate::command::{Condition, Header, InvalidCommand};
 use crate::read::Located;
 use crate::store::Revision;
 
+/// The most keys that one deletion deletes: all of them change under one hold of the machine's lock,
+/// go to the store in one transaction, and reach watchers in one piece.
+pub const DELETED_KEYS_MAX: usize = 10_000;
+/// The most bytes of keys that a deletion of many keys deletes.
+pub const DELETED_BYTES_MAX: usize = 8 << 20;
+
 /// What became of one log entry. Equal on all replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
@@ -40,9 +46,12 @@ pub enum Outcome {
     Deleted {
         /// How many.
         count: u64,
-        /// What was deleted, in the order of keys, where that was asked for. To be fetched at once.
+        /// What was deleted, in the order of keys, where that was asked for. To be fetched at once, and
+        /// bit by bit: the values may be more than memory holds.
         previous: Vec<Located>,
     },
+    /// The deletion is beyond a limit.
+    DeletionTooLarge(DeletionLimit),
     /// History before the revision is forgotten.
     Compacted,
     /// A condition did not hold.
@@ -65,6 +74,25 @@ pub enum Outcome {
     Invalid(InvalidCommand),
     /// The bytes are no command that this version knows.
     Undecodable(CodecError),
+}
+
+/// The limit that a deletion of many keys is beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeletionLimit {
+    /// [`DELETED_KEYS_MAX`].
+    Keys,
+    /// [`DELETED_BYTES_MAX`].
+    Bytes,
+}
+
+impl fmt::Display for DeletionLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys => write!(f, "more than {DELETED_KEYS_MAX} keys"),
+            Self::Bytes => write!(f, "more than {} MiB of keys", DELETED_BYTES_MAX >> 20),
+        }?;
+        write!(f, " would be deleted at once; nothing was deleted. Delete in smaller ranges")
+    }
 }
 
 /// The first condition that did not hold, and what was there instead.

@@ -105,6 +105,9 @@ error_table! {
         "The value is longer than the server takes (`--max-value-bytes`).";
     BodyTooLarge, "body_too_large", 413, true, false,
         "The body is longer than the call takes.";
+    DeletionTooLarge, "deletion_too_large", 413, true, false,
+        "The range has more than 10,000 keys or 8 MiB of keys, the most that one deletion takes. \
+         Nothing was deleted: delete in smaller ranges.";
     Overloaded, "overloaded", 429, true, true,
         "Too much is waiting already. Nothing happened; the header Retry-After says when to try \
          again.";

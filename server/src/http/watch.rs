@@ -6,7 +6,9 @@
 //! {"revision":8,"events":[{"type":"put","kv":{"key":"jobs/4","value":"…","create_revision":8,"mod_revision":8,"version":1}}]}
 //! ```
 //!
-//! A line is one whole revision. Without `from_revision` the watch begins after a read barrier, and
+//! A line is one whole revision: one event, or as many as a deletion of many keys deleted, which is at
+//! most 10,000. With `prev` the events of one revision tell what was there before up to 32 MiB; the
+//! others can be read at the revision before. Without `from_revision` the watch begins after a read barrier, and
 //! its first line says where. `Accept: text/event-stream` gives the same lines as server-sent
 //! events, whose id is the revision: a browser that lost its connection goes on where it was.
 //!

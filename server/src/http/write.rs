@@ -27,6 +27,9 @@ pub(super) fn refused(outcome: Outcome) -> ApiError {
             ),
             detail: Detail::CompactRevision(compacted),
         },
+        Outcome::DeletionTooLarge(limit) => {
+            ApiError::new(ErrorName::DeletionTooLarge, limit.to_string())
+        }
         Outcome::Invalid(invalid) => invalid.into(),
         other => ApiError::new(
             ErrorName::Internal,

@@ -1,0 +1,104 @@
+//! What one command may do at most, and what waits for the store: decided by the content alone, equally
+//! on every replica, and before anything changes.
+
+mod common;
+
+use bytes::Bytes;
+use common::*;
+use kvcore::{
+    Command, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeletionLimit, EventLimits, Keys, Outcome,
+    PREVIOUS_BYTES_MAX, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX, WatchFilter,
+};
+
+fn fill(machine: &mut TestMachine, keys: usize, key_bytes: usize, value_bytes: usize) {
+    for number in 0..keys {
+        let command = Command::Put {
+            key: format!("{number:0key_bytes$}").into(),
+            value: Bytes::from(vec![b'x'; value_bytes]),
+            conditions: Vec::new(),
+            return_previous: false,
+        };
+        assert!(matches!(apply(machine, command).outcome, Outcome::Put { .. }));
+    }
+}
+
+fn delete_all(machine: &mut TestMachine) -> Outcome {
+    let (target, conditions) = (Keys::all(), Vec::new());
+    apply(machine, Command::Delete { target, conditions, return_previous: false }).outcome
+}
+
+#[test]
+fn a_deletion_of_more_keys_than_the_limit_deletes_none() {
+    let mut machine = machine_with_cache(0);
+    fill(&mut machine, DELETED_KEYS_MAX + 1, 8, 1);
+    flush(&mut machine);
+    let before = machine.state();
+    let refused = delete_all(&mut machine);
+    assert_eq!(refused, Outcome::DeletionTooLarge(DeletionLimit::Keys));
+    assert_eq!(machine.state().digest, before.digest);
+    assert_eq!(machine.revision(), before.revision);
+    let text = DeletionLimit::Keys.to_string();
+    for part in ["10000 keys", "nothing was deleted", "smaller ranges"] {
+        assert!(text.contains(part), "{part:?} in: {text}");
+    }
+    delete(&mut machine, one("00000007"));
+    let deleted = delete_all(&mut machine);
+    assert_eq!(deleted, Outcome::Deleted { count: 10_000, previous: Vec::new() });
+    assert_eq!(machine.statistics().keys, 0);
+    let filter = WatchFilter::of(Keys::all());
+    let plan = machine.events(&filter, machine.revision(), EventLimits::default());
+    let events = plan.expect("not compacted").fetch(machine.store()).expect("nothing vanishes");
+    assert_eq!(events.revisions[0].events.len(), DELETED_KEYS_MAX, "no revision has more events");
+}
+
+#[test]
+fn a_deletion_of_many_bytes_of_keys_deletes_none() {
+    let mut machine = machine();
+    let key_bytes = 60_000;
+    fill(&mut machine, DELETED_BYTES_MAX / key_bytes + 1, key_bytes, 1);
+    let refused = delete_all(&mut machine);
+    assert_eq!(refused, Outcome::DeletionTooLarge(DeletionLimit::Bytes));
+    delete(&mut machine, one(&format!("{:0key_bytes$}", 3)));
+    assert!(matches!(delete_all(&mut machine), Outcome::Deleted { count: 139, .. }));
+}
+
+#[test]
+fn the_events_of_one_revision_tell_what_was_there_before_only_as_far_as_the_limit() {
+    for cache_bytes in [0, usize::MAX] {
+        let mut machine = machine_with_cache(cache_bytes);
+        let keys = PREVIOUS_BYTES_MAX / (1 << 20) + 3;
+        fill(&mut machine, keys, 4, 1 << 20);
+        delete_all(&mut machine);
+        flush(&mut machine);
+        let filter = WatchFilter { previous: true, ..WatchFilter::of(Keys::all()) };
+        let plan = machine.events(&filter, machine.revision(), EventLimits::default());
+        let events = plan.expect("not compacted").fetch(machine.store()).expect("nothing vanishes");
+        let told = events.revisions[0].events.iter().map(|event| event.previous.is_some());
+        let told: Vec<bool> = told.collect();
+        assert_eq!(told.len(), keys, "every key is told");
+        assert_eq!(told.iter().filter(|told| **told).count(), 32);
+        assert!(told[..32].iter().all(|told| *told), "there are no holes");
+    }
+}
+
+#[test]
+fn a_machine_says_when_too_much_waits_for_the_store() {
+    let mut machine = machine_with_cache(0);
+    fill(&mut machine, UNFLUSHED_BYTES_MAX / (1 << 20) - 1, 4, 1 << 20);
+    assert!(!machine.is_behind());
+    fill(&mut machine, 1, 4, 1 << 20);
+    assert!(machine.is_behind());
+    assert!(flush_once(&mut machine, consensus::Index(u64::MAX), 1 << 20));
+    assert!(!machine.is_behind());
+    flush(&mut machine);
+
+    // What changes nothing takes memory too until it is noted in the store.
+    for _ in 0..UNFLUSHED_ENTRIES_MAX - 1 {
+        delete(&mut machine, one("absent"));
+    }
+    assert!(!machine.is_behind());
+    delete(&mut machine, one("absent"));
+    assert!(machine.is_behind());
+    flush(&mut machine);
+    assert!(!machine.is_behind());
+}
