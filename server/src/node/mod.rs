@@ -22,6 +22,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc as thread_channel};
@@ -62,7 +63,7 @@ impl std::error::Error for StartError {}
 pub struct Node {
     handle: NodeHandle,
     peer_address: SocketAddr,
-    stop_driver: Box<dyn FnOnce() + Send>,
+    stop_driver: Pin<Box<dyn Future<Output = ()> + Send>>,
     stop_flusher: thread_channel::Sender<()>,
     threads: Vec<JoinHandle<()>>,
     failure: watch::Receiver<Option<String>>,
@@ -108,9 +109,7 @@ impl Node {
         Ok(Self {
             handle: NodeHandle { shared },
             peer_address,
-            stop_driver: Box::new(move || {
-                let _ = inbox_sender.try_send(DriverInput::Stop);
-            }),
+            stop_driver: Box::pin(tell_to_stop(inbox_sender)),
             stop_flusher,
             threads: threads.handles,
             failure,
@@ -151,7 +150,7 @@ impl Node {
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        (self.stop_driver)();
+        self.stop_driver.await;
         let _ = self.stop_flusher.send(());
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
@@ -162,6 +161,13 @@ impl Node {
         });
         let _ = joined.await;
     }
+}
+
+/// Tells the loop to stop, also when its inbox is full: the loop empties it, and places are given in
+/// the order in which they were asked for.
+async fn tell_to_stop<M>(inbox: mpsc::Sender<DriverInput<M>>) {
+    // A loop that is gone needs no telling.
+    let _ = inbox.send(DriverInput::Stop).await;
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -296,4 +302,26 @@ fn start_consensus<C: Consensus>(
             Driver::new(replica, inbox, lost_queue, workers, shared).run().await
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_whose_inbox_is_full_is_told_to_stop_all_the_same() {
+        let (sender, mut inbox) = mpsc::channel::<DriverInput<()>>(1);
+        let flood = sender.clone();
+        let persisted = || DriverInput::Persisted(consensus::PersistSequence(1));
+        assert!(flood.try_send(persisted()).is_ok(), "there is one place");
+        let telling = tokio::spawn(tell_to_stop(sender));
+        // The teller waits for its place before the flood goes on.
+        tokio::task::yield_now().await;
+        let flooding = tokio::spawn(async move { while flood.send(persisted()).await.is_ok() {} });
+        assert!(matches!(inbox.recv().await, Some(DriverInput::Persisted(_))));
+        assert!(matches!(inbox.recv().await, Some(DriverInput::Stop)));
+        drop(inbox);
+        telling.await.expect("told");
+        flooding.await.expect("refused");
+    }
 }
