@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use consensus::{NodeId, Protocol};
 use kvcore::VALUE_BYTES_MAX;
+use storage::identity::CLUSTER_NAME_BYTES_MAX;
 
 pub use self::flags::ServeFlags;
 use crate::http::Limits;
 use crate::node::config::NodeConfig;
 
-/// The longest name of a cluster.
-const CLUSTER_NAME_LENGTH_MAX: usize = 64;
 /// The most nodes of a cluster: more than anybody gains from.
 const NODES_MAX: usize = 64;
 /// The longest time that any timer of the protocols may have.
@@ -239,13 +238,13 @@ fn resolve(flag: &str, address: &str) -> Result<SocketAddr, ConfigError> {
 }
 
 fn check_cluster_name(name: String) -> Result<String, ConfigError> {
-    let valid = (1..=CLUSTER_NAME_LENGTH_MAX).contains(&name.len())
+    let valid = (1..=CLUSTER_NAME_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if valid {
         Ok(name)
     } else {
         error(format!(
-            "--cluster-name is `{name}`; allowed: 1 to {CLUSTER_NAME_LENGTH_MAX} letters, \
+            "--cluster-name is `{name}`; allowed: 1 to {CLUSTER_NAME_BYTES_MAX} letters, \
              digits, dots, dashes and underscores"
         ))
     }
