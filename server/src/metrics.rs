@@ -44,6 +44,13 @@ pub struct RequestLabel {
     pub status: u16,
 }
 
+/// Names what was asked by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabel {
+    /// The call: its method and path with the parameters left out.
+    pub route: &'static str,
+}
+
 /// Names a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PeerLabel {
@@ -54,7 +61,7 @@ pub struct PeerLabel {
 /// Everything that a node counts.
 ///
 /// Incrementing a counter is one atomic addition; observing a histogram takes a short lock, so
-/// histograms are for what happens once a batch.
+/// histograms are for what happens at most once a request.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -100,6 +107,8 @@ pub struct Metrics {
 
     /// Requests answered, by route and status.
     pub http_requests: Family<RequestLabel, Counter>,
+    /// How long requests took until their answer began, by route, in seconds.
+    pub http_seconds: Family<RouteLabel, Histogram, fn() -> Histogram>,
     /// Client connections accepted.
     pub http_connections_accepted: Counter,
     /// Client connections turned away because there were too many.
@@ -127,6 +136,7 @@ struct Gauges {
     keys: Gauge,
     revision: Gauge,
     compact_revision: Gauge,
+    store_file_bytes: Gauge,
     overlay_bytes: Gauge,
     index_bytes: Gauge,
     unflushed_entries: Gauge,
@@ -169,6 +179,10 @@ impl Metrics {
             leader_changes: Counter::default(),
             proposals_failed: Counter::default(),
             http_requests: Family::default(),
+            // 0.1 ms to 3.3 s.
+            http_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_1, 2.0, 16))
+            }),
             http_connections_accepted: Counter::default(),
             http_connections_refused: Counter::default(),
             http_connections_open: Gauge::default(),
@@ -182,16 +196,6 @@ impl Metrics {
         metrics
     }
 
-    /// Counts protocol messages sent.
-    pub fn message_sent(&self, name: &'static str, weight: u64) {
-        self.messages_sent.get_or_create(&MessageLabel { message: name }).inc_by(weight);
-    }
-
-    /// Counts protocol messages received.
-    pub fn message_received(&self, name: &'static str, weight: u64) {
-        self.messages_received.get_or_create(&MessageLabel { message: name }).inc_by(weight);
-    }
-
     /// Counts records of the log that were written, of so many bytes, and made durable by so many
     /// calls of fdatasync, which took that long together.
     pub fn wal_written(&self, bytes: u64, fsyncs: u64, fsync_time: Duration) {
@@ -203,9 +207,10 @@ impl Metrics {
         }
     }
 
-    /// Counts an answer.
-    pub fn http_answered(&self, route: &'static str, status: u16) {
+    /// Counts an answer to a call, which took so long until its body began.
+    pub fn http_answered(&self, route: &'static str, status: u16, took: Duration) {
         self.http_requests.get_or_create(&RequestLabel { route, status }).inc();
+        self.http_seconds.get_or_create(&RouteLabel { route }).observe(took.as_secs_f64());
     }
 
     // The registry adds `_total` to the names of counters.
@@ -284,6 +289,11 @@ impl Metrics {
             "The oldest revision that can be read",
             &gauges.compact_revision,
         );
+        gauge(
+            "etcd_mvcc_db_total_size_in_bytes",
+            "The size of the store's file",
+            &gauges.store_file_bytes,
+        );
         gauge("duorum_store_overlay_bytes", "Bytes of rows in memory", &gauges.overlay_bytes);
         gauge("duorum_store_index_bytes", "Bytes of the index, estimated", &gauges.index_bytes);
         gauge(
@@ -306,6 +316,11 @@ impl Metrics {
             self.messages_received.clone(),
         );
         registry.register("duorum_http_requests", "Requests answered", self.http_requests.clone());
+        registry.register(
+            "duorum_http_request_duration_seconds",
+            "How long requests took until their answer began",
+            self.http_seconds.clone(),
+        );
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
@@ -390,6 +405,10 @@ impl Metrics {
             gauges.overlay_bytes.set(signed(statistics.overlay_bytes as u64));
             gauges.index_bytes.set(signed(statistics.index_bytes as u64));
             gauges.unflushed_entries.set(signed(statistics.unflushed_entries as u64));
+        }
+        // A file that can not be looked at just now keeps the size that it had.
+        if let Ok(file) = std::fs::metadata(&handle.facts().store_file) {
+            gauges.store_file_bytes.set(signed(file.len()));
         }
         let process = process::usage();
         gauges.resident_bytes.set(signed(process.resident_bytes));

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args};
 use hyper::Method;
 
 use super::client::accept;
-use super::put::{Conditions, NO_BODY, print_key, print_value};
+use super::put::{Conditions, NO_BODY, print_key, print_value, tell_unavailable};
 use super::url::Url;
 use super::{Complaint, Connection, print};
 
@@ -76,6 +76,7 @@ impl Del {
                 print::line(&format!("{}\t{}", print_key(previous), print_value(previous)))?;
             }
         }
+        tell_unavailable(&json);
         Ok(())
     }
 }

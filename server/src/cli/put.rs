@@ -82,10 +82,18 @@ impl Put {
         let json = answer.json()?;
         let what = if json["created"] == true { "created" } else { "stored" };
         print::line(&format!("{what} at revision {}", json["revision"]))?;
-        match json["prev"].as_object() {
-            Some(previous) => print::line(&format!("it was: {}", print_value(previous))),
-            None => Ok(()),
+        if let Some(previous) = json["prev"].as_object() {
+            print::line(&format!("it was: {}", print_value(previous)))?;
         }
+        tell_unavailable(&json);
+        Ok(())
+    }
+}
+
+/// Says what the answer to a write could not tell of what was there before.
+pub(super) fn tell_unavailable(answer: &serde_json::Value) {
+    if let Some(message) = answer["prev_unavailable"]["message"].as_str() {
+        print::complain(&format!("{message} ({} left out)", answer["prev_unavailable"]["count"]));
     }
 }
 

@@ -8,6 +8,10 @@
 //! With a key: its value and revision on every replica. Without: a digest of the whole store on
 //! every replica, at one revision that all of them have. Each replica answers from what it has
 //! applied, and one that is behind is asked again until it has caught up or the time is over.
+//!
+//! `agree` is `false` only when it is certain that two replicas differ, and `null` when that could
+//! not be found out: because one is only behind, or does not answer. Of a value of more than 64 KiB
+//! the answer holds the length and a digest.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +29,7 @@ use super::error::{ApiError, ErrorName};
 use super::json;
 use super::parameters::Parameters;
 use super::{App, State, answer};
-use crate::node::handle::{Question, Reply, ReplyContent};
+use crate::node::handle::{KeyReply, Question, Reply, ReplyContent, ValueReply};
 
 /// How long replicas that are behind are given to catch up when the request does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
@@ -44,6 +48,7 @@ async fn ask(app: &App, request: &Parts) -> Result<Response, ApiError> {
     let parameters = Parameters::parse(request.uri.query(), &["key", "timeout"])?;
     let longest = Duration::from_secs(60);
     let timeout = parameters.duration("timeout", Duration::from_millis(1), longest)?;
+    let _place = app.budget.comparison()?;
     let deadline = Instant::now() + timeout.unwrap_or(TIMEOUT_DEFAULT);
     let verdict = match parameters.bytes("key") {
         Some(key) if key.is_empty() => {
@@ -67,19 +72,20 @@ struct Verdict {
 }
 
 impl Verdict {
-    /// Whether all who answered said the same. `None` when fewer than two can be compared.
+    /// Whether all who answered have the same. `None` when that is not known, or fewer than two can
+    /// be compared.
     fn agree(&self) -> Option<bool> {
-        let contents: Vec<_> =
-            self.replies.values().flatten().map(|reply| &reply.content).collect();
-        let comparable = contents
-            .iter()
-            .all(|content| !matches!(content, ReplyContent::Failed | ReplyContent::Digest(None)));
-        match contents.split_first() {
-            Some((first, rest)) if comparable && (!rest.is_empty() || self.replies.len() == 1) => {
-                Some(rest.iter().all(|content| content == first))
-            }
-            _ => None,
+        let replies: Vec<&Reply> = self.replies.values().flatten().collect();
+        let pairs = replies.iter().enumerate();
+        let compared: Vec<_> = pairs
+            .flat_map(|(at, one)| replies[at + 1..].iter().map(|other| compare(one, other)))
+            .collect();
+        if compared.contains(&Some(false)) {
+            return Some(false);
         }
+        let alone = self.replies.len() == 1 && replies.iter().all(|reply| can_be_compared(reply));
+        let all = compared.iter().all(|same| *same == Some(true));
+        (alone && replies.len() == 1 || !compared.is_empty() && all).then_some(true)
     }
 
     /// Whether nothing is gained by asking again.
@@ -88,19 +94,42 @@ impl Verdict {
     }
 }
 
-/// Replicas that disagree may only be unequally far; after a while in which they can catch up they
+fn can_be_compared(reply: &Reply) -> bool {
+    !matches!(reply.content, ReplyContent::Failed | ReplyContent::Digest(None))
+}
+
+/// Whether two replicas have the same; `None` when one of them may only be behind.
+fn compare(one: &Reply, other: &Reply) -> Option<bool> {
+    // The same log up to the same entry makes the same state, compaction included.
+    let state = |reply: &Reply| (reply.applied, reply.revision, reply.compacted);
+    if one.applied.index == other.applied.index && state(one) != state(other) {
+        return Some(false);
+    }
+    if !can_be_compared(one) || !can_be_compared(other) {
+        return None;
+    }
+    match (&one.content, &other.content) {
+        (ReplyContent::Key(here), ReplyContent::Key(there)) if here != there => {
+            let (earlier, later) =
+                if one.revision <= other.revision { (one, other) } else { (other, one) };
+            // What the later one has since before the earlier one's revision, both must have.
+            let both_must = match &later.content {
+                ReplyContent::Key(Some(row)) => row.mod_revision <= earlier.revision,
+                _ => false,
+            };
+            (both_must || one.revision == other.revision).then_some(false)
+        }
+        (here, there) => Some(here == there),
+    }
+}
+
+/// Replicas that differ may only be unequally far; after a while in which they can catch up they
 /// are told as they are.
 async fn about_key(app: &App, key: Bytes, deadline: Instant) -> Verdict {
     loop {
         let replies = question(app, Question::Key(key.clone()), deadline).await;
         let verdict = Verdict { key: Some(key.clone()), at: None, replies };
-        let same_revision = {
-            let mut revisions = verdict.replies.values().flatten().map(|reply| reply.revision);
-            let first = revisions.next();
-            revisions.all(|revision| Some(revision) == first)
-        };
-        let told = verdict.agree() == Some(false) && same_revision;
-        if verdict.settled() || told || late(deadline) {
+        if verdict.settled() || verdict.agree() == Some(false) || late(deadline) {
             return verdict;
         }
         sleep(PAUSE).await;
@@ -175,14 +204,24 @@ fn replica(out: &mut Vec<u8>, reply: &Reply, lag_entries: u64) {
     json::number_field(out, "applied_index", reply.applied.index.0);
     json::number_field(out, "applied_term", reply.applied.term.0);
     json::number_field(out, "lag_entries", lag_entries);
+    json::number_field(out, "compact_revision", reply.compacted.0);
     match &reply.content {
-        ReplyContent::Key(Some((mod_revision, version, value))) => {
+        ReplyContent::Key(Some(KeyReply { mod_revision, version, value })) => {
             json::field(out, "exists");
             json::boolean(out, true);
             json::number_field(out, "mod_revision", mod_revision.0);
             json::number_field(out, "version", *version);
-            out.push(b',');
-            json::bytes_member(out, "value", value);
+            match value {
+                ValueReply::Whole(value) => {
+                    out.push(b',');
+                    json::bytes_member(out, "value", value);
+                }
+                ValueReply::Digest { bytes, digest } => {
+                    json::number_field(out, "value_bytes", *bytes);
+                    json::field(out, "value_digest");
+                    json::string(out, &format!("{digest:032x}"));
+                }
+            }
         }
         ReplyContent::Key(None) => {
             json::field(out, "exists");
@@ -199,5 +238,84 @@ fn replica(out: &mut Vec<u8>, reply: &Reply, lag_entries: u64) {
             json::field(out, "failed");
             json::string(out, "the node could not read its store");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{Index, Position, Term};
+
+    use super::*;
+
+    /// A replica at a revision, with a row of this revision.
+    fn reply(revision: u64, row: Option<(u64, &'static str)>) -> Reply {
+        let row = row.map(|(mod_revision, value)| KeyReply {
+            mod_revision: Revision(mod_revision),
+            version: 1,
+            value: ValueReply::Whole(value.into()),
+        });
+        Reply {
+            revision: Revision(revision),
+            applied: Position { term: Term(1), index: Index(revision + 1) },
+            compacted: Revision(0),
+            content: ReplyContent::Key(row),
+        }
+    }
+
+    fn verdict<const N: usize>(replies: [Option<Reply>; N]) -> Option<bool> {
+        let replies = (1..).map(NodeId).zip(replies).collect();
+        Verdict { key: None, at: None, replies }.agree()
+    }
+
+    #[test]
+    fn replicas_agree_when_all_have_the_same_row() {
+        let same = || Some(reply(7, Some((3, "v"))));
+        assert_eq!(verdict([same(), same(), same()]), Some(true));
+        assert_eq!(verdict([same(), Some(reply(9, Some((3, "v"))))]), Some(true));
+        assert_eq!(verdict([same(), None, same()]), Some(true));
+        assert_eq!(verdict([same()]), Some(true));
+        assert_eq!(verdict([same(), None]), None);
+        assert_eq!(verdict([None]), None);
+    }
+
+    #[test]
+    fn a_replica_that_may_only_be_behind_does_not_disagree() {
+        let (old, new) = (reply(7, Some((3, "v"))), reply(9, Some((8, "w"))));
+        assert_eq!(verdict([Some(old.clone()), Some(new)]), None);
+        assert_eq!(verdict([Some(old.clone()), Some(reply(9, None))]), None);
+        assert_eq!(verdict([Some(reply(9, Some((8, "w")))), Some(old)]), None);
+    }
+
+    #[test]
+    fn what_can_not_be_explained_by_lag_is_a_disagreement() {
+        let here = || Some(reply(7, Some((3, "v"))));
+        assert_eq!(verdict([here(), Some(reply(7, Some((3, "w"))))]), Some(false));
+        assert_eq!(verdict([here(), Some(reply(7, None))]), Some(false));
+        // The later one has had another row since before the earlier one's revision.
+        assert_eq!(verdict([here(), Some(reply(9, Some((5, "w"))))]), Some(false));
+        assert_eq!(verdict([here(), None, Some(reply(7, Some((3, "w"))))]), Some(false));
+    }
+
+    #[test]
+    fn the_same_entry_applied_makes_the_same_revision_and_compaction() {
+        let here = reply(7, Some((3, "v")));
+        let compacted = Reply { compacted: Revision(2), ..here.clone() };
+        assert_eq!(verdict([Some(here.clone()), Some(compacted.clone())]), Some(false));
+        let further = Position { term: Term(1), index: Index(9) };
+        let compacted = Reply { applied: further, ..compacted };
+        assert_eq!(verdict([Some(here.clone()), Some(compacted)]), Some(true));
+        let other_term = Position { term: Term(2), index: here.applied.index };
+        let other = Reply { applied: other_term, ..here.clone() };
+        assert_eq!(verdict([Some(here), Some(other)]), Some(false));
+    }
+
+    #[test]
+    fn digests_of_one_revision_are_compared_and_missing_ones_are_not() {
+        let digest =
+            |digest| Some(Reply { content: ReplyContent::Digest(digest), ..reply(7, None) });
+        assert_eq!(verdict([digest(Some(1)), digest(Some(1))]), Some(true));
+        assert_eq!(verdict([digest(Some(1)), digest(Some(2))]), Some(false));
+        assert_eq!(verdict([digest(Some(1)), digest(None)]), None);
+        assert_eq!(verdict([digest(None)]), None);
     }
 }

@@ -8,8 +8,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use hyper::header;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::App;
 use super::error::{ApiError, ErrorName};
 
 /// How much of a body that is refused is read and thrown away, so that the client, which is still
@@ -18,14 +20,22 @@ const DISCARD_BYTES_MAX: u64 = 32 << 20;
 /// How long that may take.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Reads a body of at most `bytes_max` bytes within `time_max`. When it is announced to be longer,
-/// not a byte of it is kept.
-pub(crate) async fn read(
+/// A body, counted among the bodies of all requests under way until it is dropped.
+#[derive(Debug)]
+pub(super) struct WholeBody {
+    pub(super) bytes: Bytes,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads a body of at most `bytes_max` bytes within the time that clients have for it. When it is
+/// announced to be longer, or there is no room for it, not a byte of it is kept.
+pub(super) async fn read(
+    app: &App,
     request: Request,
     bytes_max: usize,
-    time_max: Duration,
     too_large: ErrorName,
-) -> Result<Bytes, ApiError> {
+) -> Result<WholeBody, ApiError> {
+    let time_max = app.limits.read_timeout;
     let expects_continue = request.headers().contains_key(header::EXPECT);
     let mut body = request.into_body();
     let error = |length: Option<u64>| {
@@ -44,8 +54,18 @@ pub(crate) async fn read(
         }
         return Err(error(Some(length)));
     }
+    // Of a body that does not say how long it is, the worst is assumed.
+    let place = match app.budget.body(body.size_hint().exact().unwrap_or(bytes_max as u64)) {
+        Ok(place) => place,
+        Err(error) => {
+            if !expects_continue {
+                discard(&mut body).await;
+            }
+            return Err(error);
+        }
+    };
     match timeout(time_max, collect(&mut body, bytes_max)).await {
-        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(Some(bytes))) => Ok(WholeBody { bytes, _place: place }),
         Ok(Ok(None)) => {
             discard(&mut body).await;
             Err(error(None))

@@ -35,9 +35,8 @@ async fn forget(app: &App, request: Request) -> Result<Response, ApiError> {
     let parameters = Parameters::parse(request.uri().query(), &["timeout"])?;
     refuse_idempotency_key(request.headers())?;
     let timeout = parameters.timeout()?;
-    let read_timeout = app.limits.read_timeout;
-    let body = body::read(request, BODY_BYTES_MAX, read_timeout, ErrorName::BodyTooLarge).await?;
-    let Compact { revision } = parse(&body)?;
+    let body = body::read(app, request, BODY_BYTES_MAX, ErrorName::BodyTooLarge).await?;
+    let Compact { revision } = parse(&body.bytes)?;
     let written =
         app.handle.write(Command::Compact { revision: Revision(revision) }, timeout).await?;
     let Outcome::Compacted = written.outcome else {

@@ -6,6 +6,11 @@
 //! $ curl -X DELETE 'localhost:2379/v1/kv?prefix=jobs/'
 //! {"deleted":12,"revision":4}
 //! ```
+//!
+//! With `?prev` the answer has what was deleted: `prev` for one key, `prev_kvs` for many, up to 8 MiB
+//! of keys and values. `prev_unavailable` says how many are left out, and why.
+
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -14,9 +19,9 @@ use hyper::StatusCode;
 use kvcore::{Command, Keys, Outcome};
 
 use super::error::ApiError;
-use super::json::{self, Shown};
+use super::json;
 use super::parameters::{Parameters, refuse_idempotency_key};
-use super::{App, State, answer, key, write};
+use super::{App, State, key, write};
 
 /// What the deletion of one key may be asked with.
 const PARAMETERS: &[&str] =
@@ -47,13 +52,13 @@ pub(super) async fn delete_range(app: State, request: Request) -> Response {
     app.answer(result)
 }
 
-async fn one(app: &App, request: &Parts) -> Result<Response, ApiError> {
+async fn one(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     let key = key::from_path(&request.uri)?;
     let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
     delete(app, request, &parameters, Keys::One(key)).await
 }
 
-async fn many(app: &App, request: &Parts) -> Result<Response, ApiError> {
+async fn many(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     let parameters = Parameters::parse(request.uri.query(), RANGE_PARAMETERS)?;
     let keys = parameters.keys()?.ok_or_else(|| {
         ApiError::parameter(
@@ -65,7 +70,7 @@ async fn many(app: &App, request: &Parts) -> Result<Response, ApiError> {
 }
 
 async fn delete(
-    app: &App,
+    app: &Arc<App>,
     request: &Parts,
     parameters: &Parameters,
     target: Keys,
@@ -80,22 +85,21 @@ async fn delete(
     let Outcome::Deleted { count, previous } = written.outcome else {
         return Err(write::refused(written.outcome));
     };
-    let mut out = Vec::with_capacity(48);
-    out.extend_from_slice(b"{\"deleted\":");
-    json::number(&mut out, count);
-    if return_previous {
-        let mut list = Vec::with_capacity(previous.len());
-        for located in previous {
-            list.extend(app.fetch_previous(located)?);
+    let previous = match return_previous {
+        true => Some(app.fetch_previous(previous).await),
+        false => None,
+    };
+    let revision = written.revision;
+    Ok(app.answer_with_previous(StatusCode::OK, previous, |previous| {
+        let mut out = Vec::with_capacity(48);
+        out.extend_from_slice(b"{\"deleted\":");
+        json::number(&mut out, count);
+        match previous {
+            Some(previous) if single => previous.one_member(&mut out),
+            Some(previous) => previous.many_member(&mut out),
+            None => {}
         }
-        if single {
-            json::field(&mut out, "prev");
-            json::key_value_or_null(&mut out, list.first(), Shown::Whole);
-        } else {
-            json::field(&mut out, "prev_kvs");
-            json::key_values(&mut out, &list, Shown::Whole);
-        }
-    }
-    json::end(&mut out, written.revision);
-    Ok(answer::json(StatusCode::OK, out))
+        json::end(&mut out, revision);
+        out
+    }))
 }

@@ -67,6 +67,9 @@ macro_rules! error_table {
 
 // variant, name, status, definite, retryable, meaning
 error_table! {
+    NotHttp, "not_http", 400, true, false,
+        "The connection began with something else than a request of HTTP/1. It is closed. Nothing \
+         happened.";
     InvalidParameter, "invalid_parameter", 400, true, false,
         "A query parameter or header is unknown, given twice, or has an impossible value. The \
          message names it and says what is allowed.";
@@ -327,6 +330,21 @@ mod tests {
         for error in ErrorName::ALL {
             assert!(error.definite() || !error.retryable(), "{error} would do a write twice");
             assert!(error.status().is_client_error() || error.status().is_server_error());
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_replica_agree_on_what_is_definite() {
+        for failure in [
+            Failure::NoLeader,
+            Failure::Overloaded,
+            Failure::LeaderChanged,
+            Failure::UnknownOutcome,
+            Failure::NoQuorum,
+            Failure::ShuttingDown,
+        ] {
+            let error = ApiError::from(failure);
+            assert_eq!(error.name.definite(), failure.is_definite(), "{failure:?}");
         }
     }
 

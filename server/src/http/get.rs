@@ -7,6 +7,8 @@
 //! hello
 //! ```
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -32,7 +34,7 @@ pub(super) async fn get(app: State, request: Request) -> Response {
     app.answer(result)
 }
 
-async fn read(app: &App, request: &Parts) -> Result<Response, ApiError> {
+async fn read(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     let key = key::from_path(&request.uri)?;
     let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
     let raw = parameters.flag("raw")?;
@@ -50,28 +52,30 @@ async fn read(app: &App, request: &Parts) -> Result<Response, ApiError> {
         tag(response.headers_mut(), mod_revision, found.revision);
         return Ok(response);
     }
-    let (key_value, revision) = app.fetch(&key, at, found)?;
+    let (key_value, revision) = app.fetch(&key, at, found).await?;
     let key_value = key_value.ok_or_else(|| key::not_found(&key, at))?;
-    Ok(if raw { to_raw(key_value, revision) } else { to_json(&key_value, revision) })
+    if raw { to_raw(app, key_value, revision) } else { to_json(app, &key_value, revision) }
 }
 
-fn to_json(key_value: &KeyValue, revision: Revision) -> Response {
+fn to_json(app: &App, key_value: &KeyValue, revision: Revision) -> Result<Response, ApiError> {
     let mut out = Vec::with_capacity(128 + key_value.key.len() + key_value.value.len() * 9 / 8);
     out.push(b'{');
     json::key_value_members(&mut out, key_value, Shown::Whole);
     json::end(&mut out, revision);
-    answer::json(StatusCode::OK, out)
+    let body = app.budget.read_answer(out.into())?;
+    Ok(answer::bytes(StatusCode::OK, answer::JSON, body))
 }
 
-fn to_raw(key_value: KeyValue, revision: Revision) -> Response {
+fn to_raw(app: &App, key_value: KeyValue, revision: Revision) -> Result<Response, ApiError> {
     let content_type = HeaderValue::from_static("application/octet-stream");
-    let mut response = answer::bytes(StatusCode::OK, content_type, key_value.value);
+    let value = app.budget.read_answer(key_value.value)?;
+    let mut response = answer::bytes(StatusCode::OK, content_type, value);
     // A browser shall not take what somebody stored for a page.
     response
         .headers_mut()
         .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     tag(response.headers_mut(), key_value.mod_revision, revision);
-    response
+    Ok(response)
 }
 
 fn tag(headers: &mut HeaderMap, mod_revision: Revision, revision: Revision) {

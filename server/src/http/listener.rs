@@ -2,15 +2,17 @@
 //!
 //! `axum::serve` sets no NODELAY and has no timeouts, so connections are served by hyper directly.
 //! Each has bounded buffers, a bounded time for the head of a request (waiting for the next one
-//! included) and is one of a bounded number. What is not HTTP at all gets hyper's bare 400, 414 or
-//! 431 and the end of the connection.
+//! included), a bounded time to take an answer, and is one of a bounded number.
+//!
+//! A connection that begins with something else than HTTP is told so. A head that goes wrong later,
+//! or is too long, gets hyper's bare 400, 414 or 431 and the end of the connection.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::body::Incoming;
@@ -18,11 +20,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use super::connection::{Beginning, Connection, beginning, refuse};
 use super::error::{ApiError, ErrorName};
 use super::{App, Limits, routes};
 use crate::node::handle::NodeHandle;
@@ -38,8 +40,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How many surplus connections are told so at a time; any more are closed without a word.
 const REFUSALS_MAX: usize = 64;
-/// How long a surplus connection has to take its answer.
-const REFUSAL_TIME_MAX: Duration = Duration::from_millis(500);
 /// After how much silence the system asks whether the other end is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
@@ -100,7 +100,7 @@ impl Listener {
                     } else {
                         metrics.http_connections_refused.inc();
                         if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                            tokio::spawn(refuse(stream, app.clone(), permit));
+                            tokio::spawn(refuse_surplus(stream, app.clone(), permit));
                         }
                     }
                 }
@@ -140,15 +140,39 @@ async fn serve(stream: TcpStream, app: Arc<App>, router: Router, place: OwnedSem
     }
     let open = &app.handle.metrics().http_connections_open;
     open.inc();
+    let begun = tokio::select! {
+        begun = timeout(app.limits.read_timeout, beginning(&stream)) => begun,
+        () = app.stopped() => Ok(Beginning::Nothing),
+    };
+    match begun {
+        Ok(Beginning::Http) => serve_http(stream, &app, router).await,
+        Ok(Beginning::Other) => refuse(stream, &app, &no_http()).await,
+        Ok(Beginning::Nothing) | Err(_) => {}
+    }
+    open.dec();
+    drop(place);
+}
+
+fn no_http() -> ApiError {
+    ApiError::new(
+        ErrorName::NotHttp,
+        "this is no request of HTTP/1.1 (nor of 1.0): its first line is not `METHOD /path \
+         HTTP/1.1`. There is no TLS here and no HTTP/2; a space in a path is %20",
+    )
+}
+
+async fn serve_http(stream: TcpStream, app: &Arc<App>, router: Router) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (app, router) = (app.clone(), router.clone());
         async move {
-            let route = routes::route_name(request.method(), request.uri().path());
+            let began = Instant::now();
+            let call = routes::call_name(request.method(), request.uri().path());
             let result: Result<_, Infallible> = router.call(request).await;
             result.map(|mut response| {
                 app.sign(response.headers_mut());
-                app.handle.metrics().http_answered(route, response.status().as_u16());
+                let status = response.status().as_u16();
+                app.handle.metrics().http_answered(call, status, began.elapsed());
                 response
             })
         }
@@ -160,7 +184,7 @@ async fn serve(stream: TcpStream, app: Arc<App>, router: Router, place: OwnedSem
         .header_read_timeout(app.limits.read_timeout)
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_header_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Connection::new(stream, app.limits.write_timeout)), service);
     let mut connection = pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -173,8 +197,6 @@ async fn serve(stream: TcpStream, app: Arc<App>, router: Router, place: OwnedSem
         // Clients vanish, send garbage and take their time: that is their business.
         tracing::debug!("a client connection ended: {error}");
     }
-    open.dec();
-    drop(place);
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
@@ -184,9 +206,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells a client that there are too many, and takes what it sends for a moment, so that the answer
-/// is not lost in a reset.
-async fn refuse(mut stream: TcpStream, app: Arc<App>, permit: OwnedSemaphorePermit) {
+/// Tells a client that there are too many.
+async fn refuse_surplus(stream: TcpStream, app: Arc<App>, permit: OwnedSemaphorePermit) {
     let error = ApiError::new(
         ErrorName::TooManyConnections,
         format!(
@@ -195,22 +216,6 @@ async fn refuse(mut stream: TcpStream, app: Arc<App>, permit: OwnedSemaphorePerm
             app.limits.connections_max
         ),
     );
-    let body = error.to_json(app.revision());
-    let head = format!(
-        "HTTP/1.1 {} Service Unavailable\r\ncontent-type: application/json\r\nretry-after: \
-         1\r\nduorum-node: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        error.name.status().as_u16(),
-        app.handle.facts().id.0,
-        body.len()
-    );
-    let tell = async {
-        stream.write_all(&[head.as_bytes(), &body].concat()).await?;
-        stream.shutdown().await?;
-        let mut thrown_away = [0; 1024];
-        while stream.read(&mut thrown_away).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // What becomes of it is the client's business.
-    let _ = timeout(REFUSAL_TIME_MAX, tell).await;
+    refuse(stream, &app, &error).await;
     drop(permit);
 }

@@ -14,8 +14,10 @@
 mod agree;
 mod answer;
 mod body;
+mod budget;
 mod cluster;
 mod compact;
+mod connection;
 mod delete;
 pub mod error;
 mod get;
@@ -25,6 +27,7 @@ mod key;
 mod listener;
 mod metrics;
 mod parameters;
+mod previous;
 mod put;
 mod range;
 mod read;
@@ -41,6 +44,7 @@ use hyper::header::HeaderValue;
 use kvcore::Revision;
 use tokio::sync::watch as signal;
 
+use self::budget::Budget;
 pub use self::listener::Listener;
 use crate::node::handle::NodeHandle;
 
@@ -54,6 +58,13 @@ pub struct Limits {
     /// How long a client may take to send the head of a request, waiting for it included, and again
     /// for its body.
     pub read_timeout: Duration,
+    /// How long a client may take nothing of its answer before its connection is closed.
+    pub write_timeout: Duration,
+    /// The most bytes of the bodies of all requests under way.
+    pub body_bytes_max: usize,
+    /// The most bytes of all answers that their clients have not taken yet. An answer that is longer
+    /// goes alone.
+    pub answer_bytes_max: usize,
     /// How long requests that are under way may go on when the node stops.
     pub stop_timeout: Duration,
 }
@@ -64,6 +75,9 @@ impl Default for Limits {
             value_bytes_max: 1 << 20,
             connections_max: 16_384,
             read_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            body_bytes_max: 64 << 20,
+            answer_bytes_max: 64 << 20,
             stop_timeout: Duration::from_secs(3),
         }
     }
@@ -73,6 +87,7 @@ impl Default for Limits {
 pub(crate) struct App {
     handle: NodeHandle,
     limits: Limits,
+    budget: Budget,
     /// The revision applied here, kept to be read without subscribing anew.
     revisions: signal::Receiver<Revision>,
     /// Turns true when the node stops.
@@ -88,6 +103,7 @@ impl App {
             protocol: HeaderValue::from_static(handle.facts().protocol.name()),
             node: HeaderValue::from(handle.facts().id.0),
             handle,
+            budget: Budget::new(&limits),
             limits,
             stop,
         }

@@ -6,16 +6,23 @@
 //! ```
 //!
 //! The status is 201 when the key was created. The value's revision is the answer's.
+//!
+//! With `?prev` the answer has `prev`: what was replaced, `null` when there was nothing. Where it can
+//! not be told any more, `prev_unavailable` stands in its place and says why: the write was done all
+//! the same.
+
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
-use kvcore::{Command, KeyValue, Outcome, Revision};
+use kvcore::{Command, Outcome, Revision};
 
 use super::error::{ApiError, ErrorName};
-use super::json::{self, Shown};
+use super::json;
 use super::parameters::{Parameters, refuse_idempotency_key};
-use super::{App, Limits, State, answer, body, key, write};
+use super::previous::Previous;
+use super::{App, State, body, key, write};
 
 /// What a put may be asked with.
 const PARAMETERS: &[&str] =
@@ -27,7 +34,7 @@ pub(super) async fn put(app: State, request: Request) -> Response {
     app.answer(result)
 }
 
-async fn store(app: &App, request: Request) -> Result<Response, ApiError> {
+async fn store(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
     let parsed = parse(&request);
     let (mut command, timeout, tells_previous) = match parsed {
         Ok(parsed) => parsed,
@@ -36,22 +43,24 @@ async fn store(app: &App, request: Request) -> Result<Response, ApiError> {
             return Err(error);
         }
     };
-    let Limits { value_bytes_max, read_timeout, .. } = app.limits;
-    let body = body::read(request, value_bytes_max, read_timeout, ErrorName::ValueTooLarge).await?;
+    let most = app.limits.value_bytes_max;
+    let body = body::read(app, request, most, ErrorName::ValueTooLarge).await?;
     if let Command::Put { value, .. } = &mut command {
-        *value = body;
+        *value = body.bytes.clone();
     }
     command.check()?;
     let written = app.handle.write(command, timeout).await?;
     match written.outcome {
         Outcome::Put { created, previous } => {
-            let previous = match previous {
-                Some(located) => app.fetch_previous(located)?,
-                None => None,
+            let previous = match tells_previous {
+                true => Some(app.fetch_previous(previous.into_iter().collect()).await),
+                false => None,
             };
-            let previous = tells_previous.then_some(previous);
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            Ok(answer::json(status, to_json(created, previous.as_ref(), written.revision)))
+            let revision = written.revision;
+            Ok(app.answer_with_previous(status, previous, |previous| {
+                to_json(created, previous, revision)
+            }))
         }
         other => Err(write::refused(other)),
     }
@@ -73,13 +82,12 @@ fn parse(request: &Request) -> Result<Parsed, ApiError> {
     Ok((command, parameters.timeout()?, return_previous))
 }
 
-fn to_json(created: bool, previous: Option<&Option<KeyValue>>, revision: Revision) -> Vec<u8> {
+fn to_json(created: bool, previous: Option<&Previous>, revision: Revision) -> Vec<u8> {
     let mut out = Vec::with_capacity(48);
     out.extend_from_slice(b"{\"created\":");
     json::boolean(&mut out, created);
     if let Some(previous) = previous {
-        json::field(&mut out, "prev");
-        json::key_value_or_null(&mut out, previous.as_ref(), Shown::Whole);
+        previous.one_member(&mut out);
     }
     json::end(&mut out, revision);
     out

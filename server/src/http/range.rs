@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! $ curl 'localhost:2379/v1/kv?prefix=jobs/&limit=1'
-//! {"kvs":[{"key":"jobs/1","value":"…","create_revision":2,"mod_revision":2,"version":1}],"count":3,"more":true,"next":"7.am9icy8y","revision":7}
-//! $ curl 'localhost:2379/v1/kv?prefix=jobs/&limit=1&cursor=7.am9icy8y'
+//! {"kvs":[{"key":"jobs/1","value":"…","create_revision":2,"mod_revision":2,"version":1}],"count":3,"more":true,"next":"7.2.am9icy8y","revision":7}
+//! $ curl 'localhost:2379/v1/kv?prefix=jobs/&limit=1&cursor=7.2.am9icy8y'
 //! ```
 //!
 //! A page ends at its limit or at 8 MiB; `more` says so, and `next` is where to go on.
 //! `count` is the number of matches whatever the limit; with a cursor, from there on. A cursor
-//! remembers the revision of the first page, so all pages together are the keys of one moment.
+//! remembers the revision of the first page, so all pages together are the keys of one moment, and how
+//! many keys are left, so only the first page counts them.
 
 use std::sync::Arc;
 
@@ -20,12 +21,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
 use hyper::StatusCode;
 use kvcore::{
-    FetchError, Keys, Order, Range, RangePlanner, RangeResult, ReadError, Revision, SortBy,
+    FetchError, Keys, Order, Range, RangePlanner, RangeResult, ReadError, Revision, SortBy, Store,
 };
 
-use super::error::{ApiError, ErrorName};
+use super::error::ApiError;
 use super::json::{self, Shown};
 use super::parameters::{Parameters, impossible};
+use super::read::MemoryOnly;
 use super::{App, State, answer, read};
 
 /// What a range may be asked with.
@@ -53,8 +55,8 @@ const LIMIT_MAX: u64 = 10_000;
 const PAGE_BYTES_MAX: usize = 8 << 20;
 /// The most keys to look at under one hold of the machine's lock.
 const STEP_KEYS_MAX: usize = 2048;
-/// Pages of up to so many keys are fetched where they are asked for; larger ones on a thread of
-/// their own, so that other requests do not wait behind them.
+/// Pages of up to so many keys are fetched where they are asked for, if they are in memory; others
+/// on a thread of their own, so that other requests do not wait behind them.
 const INLINE_LIMIT_MAX: u64 = 64;
 
 /// The endpoint.
@@ -68,19 +70,20 @@ async fn many(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     let range = parse(&parameters)?;
     app.handle.barrier(parameters.consistency()?, parameters.timeout()?).await?;
     app.handle.metrics().ranges.inc();
-    let body = if range.limit.is_some_and(|limit| limit as u64 <= INLINE_LIMIT_MAX)
+    let small = range.limit.is_some_and(|limit| limit as u64 <= INLINE_LIMIT_MAX)
         && !range.count_only
         && range.sort == SortBy::Key
-        && app.is_small(&range)?
-    {
-        app.read_range(&range)?
-    } else {
-        let app = app.clone();
-        tokio::task::spawn_blocking(move || app.read_range(&range))
-            .await
-            .map_err(|panic| ApiError::new(ErrorName::Internal, panic.to_string()))??
+        && app.is_small(&range)?;
+    let in_memory = match small {
+        true => app.try_range(&range, &MemoryOnly)?.ok(),
+        false => None,
     };
-    Ok(answer::json(StatusCode::OK, body))
+    let body = match in_memory {
+        Some((result, revision)) => to_json(&range, &result, revision),
+        None => app.off_thread(move |app| app.read_range(&range)).await??,
+    };
+    let body = app.budget.read_answer(body.into())?;
+    Ok(answer::bytes(StatusCode::OK, answer::JSON, body))
 }
 
 fn parse(parameters: &Parameters) -> Result<Range, ApiError> {
@@ -125,22 +128,26 @@ fn parse(parameters: &Parameters) -> Result<Range, ApiError> {
         }
         range.at = Some(cursor.at);
         range.cursor = Some(cursor.key);
+        range.count = Some(cursor.left);
     }
     Ok(range)
 }
 
-/// Where to go on: the revision that is being read and the first key of the next page.
+/// Where to go on: the revision that is being read, how many keys are left, and the first of them.
 #[derive(Debug, PartialEq, Eq)]
 struct Cursor {
     at: Revision,
+    left: u64,
     key: Bytes,
 }
 
 impl Cursor {
     fn parse(text: &str) -> Result<Self, ApiError> {
-        let parsed = text.split_once('.').and_then(|(at, key)| {
+        let parsed = text.split_once('.').and_then(|(at, rest)| {
             let at = at.parse().ok().filter(|at| *at > 0)?;
-            Some(Self { at: Revision(at), key: BASE64.decode(key).ok()?.into() })
+            let (left, key) = rest.split_once('.')?;
+            let left = left.parse().ok().filter(|left| *left > 0)?;
+            Some(Self { at: Revision(at), left, key: BASE64.decode(key).ok()?.into() })
         });
         parsed.ok_or_else(|| {
             impossible("cursor", text.as_bytes(), "what the page before gave as `next`, unchanged")
@@ -148,14 +155,15 @@ impl Cursor {
     }
 
     fn text(&self) -> String {
-        format!("{}.{}", self.at, BASE64.encode(&self.key))
+        format!("{}.{}.{}", self.at, self.left, BASE64.encode(&self.key))
     }
 }
 
 impl App {
     /// Whether a range has so few keys that counting them takes no time.
     fn is_small(&self, range: &Range) -> Result<bool, ApiError> {
-        let mut planner = RangePlanner::new(Range { count_only: true, ..range.clone() });
+        let range = Range { count_only: true, count: None, ..range.clone() };
+        let mut planner = RangePlanner::new(range);
         let machine = self.handle.machine().read().expect("no holder of the machine panics");
         machine.plan_range_step(&mut planner, STEP_KEYS_MAX)?;
         Ok(planner.is_done())
@@ -163,8 +171,8 @@ impl App {
 
     /// Reads a range and writes the answer.
     fn read_range(&self, range: &Range) -> Result<Vec<u8>, ApiError> {
-        let (result, revision) = read::persist(|| self.try_range(range))?;
-        let revision = if range.at.is_some() { revision } else { result.at };
+        let store = &**self.handle.store();
+        let (result, revision) = read::persist(|| self.try_range(range, store))?;
         Ok(to_json(range, &result, revision))
     }
 
@@ -172,13 +180,21 @@ impl App {
     fn try_range(
         &self,
         range: &Range,
+        store: &impl Store,
     ) -> Result<Result<(RangeResult, Revision), FetchError>, ApiError> {
         let mut planner = RangePlanner::new(range.clone());
         let mut revision = Revision(0);
         while !planner.is_done() {
             let machine = self.handle.machine().read().expect("no holder of the machine panics");
             match machine.plan_range_step(&mut planner, STEP_KEYS_MAX) {
-                Ok(()) => revision = machine.revision(),
+                Ok(()) => {
+                    revision = machine.revision();
+                    drop(machine);
+                    // So the plan stays small, however many keys there are.
+                    if let Err(error) = planner.fetch_unsorted(store, PAGE_BYTES_MAX) {
+                        return Ok(Err(error));
+                    }
+                }
                 // What was current at the first step was compacted before the last one.
                 Err(ReadError::Compacted { .. }) if range.at.is_none() => {
                     planner = RangePlanner::new(range.clone());
@@ -186,8 +202,11 @@ impl App {
                 Err(error) => return Err(error.into()),
             }
         }
-        let fetched = planner.finish().fetch_within(&**self.handle.store(), PAGE_BYTES_MAX);
-        Ok(fetched.map(|result| (result, revision)))
+        let fetched = planner.finish().fetch_within(store, PAGE_BYTES_MAX);
+        Ok(fetched.map(|result| {
+            let revision = if range.at.is_some() { revision } else { result.at };
+            (result, revision)
+        }))
     }
 }
 
@@ -202,7 +221,9 @@ fn to_json(range: &Range, result: &RangeResult, revision: Revision) -> Vec<u8> {
     json::field(&mut out, "more");
     json::boolean(&mut out, result.more);
     if let Some(key) = &result.next {
-        let next = Cursor { at: result.at, key: key.clone() };
+        // A cursor that was not taken from a page unchanged may say anything.
+        let left = result.count.saturating_sub(result.key_values.len() as u64).max(1);
+        let next = Cursor { at: result.at, left, key: key.clone() };
         json::field(&mut out, "next");
         json::string(&mut out, &next.text());
     }
@@ -216,20 +237,21 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_its_text_and_nothing_else_is_one() {
-        let cursor = Cursor { at: Revision(7), key: Bytes::from_static(b"a/\xFF?") };
+        let cursor = Cursor { at: Revision(7), left: 5, key: Bytes::from_static(b"a/\xFF?") };
         assert_eq!(Cursor::parse(&cursor.text()), Ok(cursor));
-        for text in ["", "7", "7.", "0.YQ", "x.YQ", "7.Y", "7.a b"] {
+        let texts = ["", "7", "7.", "7.5", "7.5.", "0.5.YQ", "x.5.YQ", "7.0.YQ", "7.-1.YQ", "7.YQ"];
+        for text in texts.into_iter().chain(["7.5.Y", "7.5.a b"]) {
             let parsed = Cursor::parse(text);
-            assert_eq!(parsed.is_ok(), text == "7.", "{text}: {parsed:?}");
+            assert_eq!(parsed.is_ok(), text == "7.5.", "{text}: {parsed:?}");
         }
     }
 
     #[test]
     fn a_cursor_can_not_be_combined_with_another_order_or_revision() {
         let parse = |query| parse(&Parameters::parse(Some(query), PARAMETERS).expect("a query"));
-        assert!(parse("cursor=7.YQ").is_ok());
-        assert!(parse("cursor=7.YQ&revision=7").is_ok());
-        assert!(parse("cursor=7.YQ&revision=8").is_err());
-        assert!(parse("cursor=7.YQ&sort=value").is_err());
+        assert!(parse("cursor=7.5.YQ").is_ok());
+        assert!(parse("cursor=7.5.YQ&revision=7").is_ok());
+        assert!(parse("cursor=7.5.YQ&revision=8").is_err());
+        assert!(parse("cursor=7.5.YQ&sort=value").is_err());
     }
 }

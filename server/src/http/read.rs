@@ -1,6 +1,13 @@
 //! Reading the state machine: where the row is, under the lock; the row itself, without it.
+//!
+//! What is in memory is read at once. Whatever may wait for the disk is read on another thread, so
+//! that the requests beside it do not wait too.
 
-use kvcore::{FetchError, KeyValue, Located, ReadError, Revision};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kvcore::store::{Row, RowId, StoreBatch, StoreError, StoreState};
+use kvcore::{FetchError, KeyValue, Located, ReadError, Revision, Store};
 
 use super::App;
 use super::error::{ApiError, ErrorName};
@@ -24,9 +31,24 @@ impl App {
         Ok(Found { located: machine.locate(key, at)?, revision: machine.revision() })
     }
 
-    /// Fetches a key that was located. A row that is not in memory takes some microseconds in the
-    /// page cache of the operating system, less than handing the work to another thread would.
-    pub(super) fn fetch(
+    /// Fetches a key that was located.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        key: &Bytes,
+        at: Option<Revision>,
+        found: Found,
+    ) -> Result<(Option<KeyValue>, Revision), ApiError> {
+        match found.located {
+            Located::Absent => Ok((None, found.revision)),
+            Located::Resident(key_value) => Ok((Some(key_value), found.revision)),
+            Located::Stored(_) => {
+                let key = key.clone();
+                self.off_thread(move |app| app.fetch_stored(&key, at, found)).await?
+            }
+        }
+    }
+
+    fn fetch_stored(
         &self,
         key: &[u8],
         at: Option<Revision>,
@@ -41,14 +63,34 @@ impl App {
         }
         Err(vanishing())
     }
+}
 
-    /// Fetches what a write replaced. When compaction was faster it is not told any more.
-    pub(super) fn fetch_previous(&self, located: Located) -> Result<Option<KeyValue>, ApiError> {
-        match located.fetch(&**self.handle.store()) {
-            Ok(previous) => Ok(previous),
-            Err(FetchError::Vanished(_)) => Ok(None),
-            Err(FetchError::Store(error)) => Err(error.into()),
-        }
+/// A store without anything in it: a read from it ends with [`FetchError::Store`] unless all rows
+/// are in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MemoryOnly;
+
+impl MemoryOnly {
+    fn nothing<T>() -> Result<T, StoreError> {
+        Err(StoreError("not in memory".to_owned()))
+    }
+}
+
+impl Store for MemoryOnly {
+    fn row(&self, _: RowId) -> Result<Option<Row>, StoreError> {
+        Self::nothing()
+    }
+
+    fn rows(&self, _: RowId, _: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
+        Self::nothing()
+    }
+
+    fn state(&self) -> Result<StoreState, StoreError> {
+        Self::nothing()
+    }
+
+    fn write(&self, _: &StoreBatch) -> Result<(), StoreError> {
+        Self::nothing()
     }
 }
 

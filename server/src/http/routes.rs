@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::{get as on_get, post as on_post, put as on_put};
+use axum::routing::{MethodFilter, MethodRouter};
 use hyper::Method;
 
 use super::error::{ApiError, Detail, ErrorName};
@@ -15,87 +15,104 @@ use super::{
     watch,
 };
 
-/// Every path and its methods, for routing errors and for counting. `*` stands for a key.
-const PATHS: [(&str, &str); 15] = [
-    ("/v1/kv/*", "GET, HEAD, PUT, DELETE"),
-    ("/v1/kv", "GET, HEAD, DELETE"),
-    ("/v1/watch", "GET, HEAD"),
-    ("/v1/compact", "POST"),
-    ("/v1/status", "GET, HEAD"),
-    ("/v1/cluster", "GET, HEAD"),
-    ("/v1/agree", "GET, HEAD"),
-    ("/health", "GET, HEAD"),
-    ("/livez", "GET, HEAD"),
-    ("/readyz", "GET, HEAD"),
-    ("/version", "GET, HEAD"),
-    ("/metrics", "GET, HEAD"),
-    // A key can not be empty, but asking for one deserves a better answer than "no such path".
-    ("/v1/kv/", "GET, HEAD, PUT, DELETE"),
-    ("/", ""),
-    ("", ""),
-];
+/// Where the keys are.
+const KEYS: &str = "/v1/kv/";
+
+/// A path and what may be done to it.
+struct Route {
+    /// The path as users write it.
+    path: &'static str,
+    /// The path as axum has it.
+    pattern: &'static str,
+    /// The methods as the header Allow lists them, and a comma.
+    methods: &'static str,
+    /// The name of each method's call, for counting: few, whatever clients send.
+    calls: &'static [(&'static str, &'static str)],
+    endpoints: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// As the header Allow has it: what can be got can be asked for its head, too.
+macro_rules! allowed {
+    (GET) => {
+        "GET, HEAD"
+    };
+    ($method:ident) => {
+        stringify!($method)
+    };
+}
+
+macro_rules! routes {
+    ($($path:literal as $pattern:literal: $($method:ident $endpoint:path),+;)*) => {
+        &[$(Route {
+            path: $path,
+            pattern: $pattern,
+            methods: concat!($(allowed!($method), ", "),+),
+            calls: &[$((stringify!($method), concat!(stringify!($method), " ", $path))),+],
+            endpoints: || MethodRouter::new()$(.on(MethodFilter::$method, $endpoint))+,
+        },)*]
+    };
+}
+
+/// Every path that there is.
+const ROUTES: &[Route] = routes! {
+    "/v1/kv/{key}" as "/v1/kv/{*key}":
+        GET get::get, PUT put::put, DELETE delete::delete_one;
+    "/v1/kv" as "/v1/kv": GET range::range, DELETE delete::delete_range;
+    "/v1/watch" as "/v1/watch": GET watch::watch;
+    "/v1/compact" as "/v1/compact": POST compact::compact;
+    "/v1/status" as "/v1/status": GET status::status;
+    "/v1/cluster" as "/v1/cluster": GET cluster::cluster;
+    "/v1/agree" as "/v1/agree": GET agree::agree;
+    "/health" as "/health": GET health::health;
+    "/livez" as "/livez": GET health::livez;
+    "/readyz" as "/readyz": GET health::readyz;
+    "/version" as "/version": GET version::version;
+    "/metrics" as "/metrics": GET metrics::metrics;
+};
+
+impl Route {
+    /// Whether this is the route of a path. An empty key is no key, but belongs to the route of keys:
+    /// it deserves a better answer than "no such path".
+    fn is_of(&self, path: &str) -> bool {
+        match self.pattern.strip_suffix("{*key}") {
+            Some(parent) => path.starts_with(parent),
+            None => path == self.path,
+        }
+    }
+
+    fn methods(&self) -> &'static str {
+        self.methods.strip_suffix(", ").unwrap_or(self.methods)
+    }
+}
 
 /// The routes of the API.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let one_key = on_put(put::put).get(get::get).delete(delete::delete_one);
-    Router::new()
-        .route("/v1/kv/{*key}", one_key.clone())
-        .route("/v1/kv/", one_key)
-        .route("/v1/kv", on_get(range::range).delete(delete::delete_range))
-        .route("/v1/watch", on_get(watch::watch))
-        .route("/v1/compact", on_post(compact::compact))
-        .route("/v1/status", on_get(status::status))
-        .route("/v1/cluster", on_get(cluster::cluster))
-        .route("/v1/agree", on_get(agree::agree))
-        .route("/health", on_get(health::health))
-        .route("/livez", on_get(health::livez))
-        .route("/readyz", on_get(health::readyz))
-        .route("/version", on_get(version::version))
-        .route("/metrics", on_get(metrics::metrics))
+    ROUTES
+        .iter()
+        .fold(Router::new(), |router, route| router.route(route.pattern, (route.endpoints)()))
+        .route(KEYS, (ROUTES[0].endpoints)())
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
 }
 
-/// The name under which a request is counted: few, whatever clients send.
-pub(super) fn route_name(method: &Method, path: &str) -> &'static str {
-    let one_key = path.len() > "/v1/kv/".len() && path.starts_with("/v1/kv/");
-    match (method.as_str(), path) {
-        ("PUT", _) if one_key => "PUT /v1/kv/{key}",
-        ("GET", _) if one_key => "GET /v1/kv/{key}",
-        ("HEAD", _) if one_key => "HEAD /v1/kv/{key}",
-        ("DELETE", _) if one_key => "DELETE /v1/kv/{key}",
-        ("GET" | "HEAD", "/v1/kv") => "GET /v1/kv",
-        ("DELETE", "/v1/kv") => "DELETE /v1/kv",
-        ("GET" | "HEAD", "/v1/watch") => "GET /v1/watch",
-        ("POST", "/v1/compact") => "POST /v1/compact",
-        ("GET" | "HEAD", "/v1/status") => "GET /v1/status",
-        ("GET" | "HEAD", "/v1/cluster") => "GET /v1/cluster",
-        ("GET" | "HEAD", "/v1/agree") => "GET /v1/agree",
-        ("GET" | "HEAD", "/health") => "GET /health",
-        ("GET" | "HEAD", "/livez") => "GET /livez",
-        ("GET" | "HEAD", "/readyz") => "GET /readyz",
-        ("GET" | "HEAD", "/version") => "GET /version",
-        ("GET" | "HEAD", "/metrics") => "GET /metrics",
-        _ => "other",
-    }
+/// The name under which a request is counted.
+pub(super) fn call_name(method: &Method, path: &str) -> &'static str {
+    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+    ROUTES
+        .iter()
+        .find(|route| route.is_of(path))
+        .and_then(|route| route.calls.iter().find(|(known, _)| *known == method))
+        .map_or("other", |(_, name)| name)
 }
 
 fn allowed_methods(path: &str) -> &'static str {
-    PATHS
-        .iter()
-        .find(|(known, _)| match known.strip_suffix('*') {
-            Some(parent) => path.len() > parent.len() && path.starts_with(parent),
-            None => path == *known,
-        })
-        .map_or("", |(_, methods)| methods)
+    ROUTES.iter().find(|route| route.is_of(path)).map_or("", Route::methods)
 }
 
 async fn unknown_path(app: State, request: Request) -> Response {
     let path = request.uri().path();
-    let mut paths: Vec<_> =
-        PATHS.iter().filter(|(_, methods)| !methods.is_empty()).map(|(path, _)| *path).collect();
-    paths.retain(|path| *path != "/v1/kv/");
+    let paths: Vec<_> = ROUTES.iter().map(|route| route.path).collect();
     let hint = match path {
         "/" | "" => "; to begin with, `curl localhost:2379/v1/status`",
         _ if path.starts_with("/v3") => "; etcd's API is not part of this version",
@@ -105,7 +122,7 @@ async fn unknown_path(app: State, request: Request) -> Response {
     let message = format!(
         "there is nothing at `{}` in this version{hint}. What there is: {}",
         excerpt(path.as_bytes()),
-        paths.join(" ").replace('*', "{key}"),
+        paths.join(" "),
     );
     app.refuse(&ApiError::new(ErrorName::UnknownPath, message))
 }
@@ -128,16 +145,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_with_methods_has_a_name_for_counting() {
-        for (path, methods) in PATHS.iter().filter(|(path, _)| !path.ends_with('/')) {
-            let path = path.replace('*', "a/b");
-            assert_eq!(allowed_methods(&path), *methods);
-            for method in methods.split(", ").filter(|method| !method.is_empty()) {
-                let method: Method = method.parse().expect("a method");
-                assert_ne!(route_name(&method, &path), "other", "{method} {path}");
+    fn every_call_has_a_name_for_counting_and_everything_else_one_together() {
+        for route in ROUTES {
+            let path = route.path.replace("{key}", "a/b");
+            assert_eq!(allowed_methods(&path), route.methods());
+            for method in route.methods().split(", ") {
+                let name = call_name(&method.parse().expect("a method"), &path);
+                assert_eq!(name.split_once(' ').map(|(_, path)| path), Some(route.path));
             }
         }
-        assert_eq!(route_name(&Method::PUT, "/v1/kv/"), "other");
-        assert_eq!(route_name(&Method::TRACE, "/v1/kv/a"), "other");
+        assert_eq!(allowed_methods("/v1/kv/"), "GET, HEAD, PUT, DELETE");
+        assert_eq!(call_name(&Method::HEAD, "/v1/kv/a"), "GET /v1/kv/{key}");
+        assert_eq!(call_name(&Method::TRACE, "/v1/kv/a"), "other");
+        assert_eq!(call_name(&Method::GET, "/v1/kvs"), "other");
     }
 }

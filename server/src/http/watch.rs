@@ -6,15 +6,18 @@
 //! {"revision":8,"events":[{"type":"put","kv":{"key":"jobs/4","value":"…","create_revision":8,"mod_revision":8,"version":1}}]}
 //! ```
 //!
-//! A line is one whole revision: one event, or as many as a deletion of many keys deleted, which is at
-//! most 10,000. With `prev` the events of one revision tell what was there before up to 32 MiB; the
-//! others can be read at the revision before. Without `from_revision` the watch begins after a read barrier, and
+//! A line is one whole revision: one event, or as many as a deletion of many keys deleted, which is
+//! at most 10,000. With `prev` the events of one revision tell what was there before up to 32 MiB;
+//! the others can be read at the revision before.
+//!
+//! Without `from_revision` the watch begins after a read barrier, and
 //! its first line says where. `Accept: text/event-stream` gives the same lines as server-sent
 //! events, whose id is the revision: a browser that lost its connection goes on where it was.
 //!
 //! A watch is a revision from which it goes on, and nothing else: what a slow client has not taken
 //! yet is not kept for it but read when it is taken. So it holds up no write and grows no memory;
-//! at worst it falls behind compaction and ends with `compacted`.
+//! at worst it falls behind compaction and ends with `compacted`. A client that takes nothing at all
+//! for a minute while there is something to take loses its connection, and goes on with a new one.
 
 mod stream;
 

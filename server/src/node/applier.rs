@@ -99,11 +99,7 @@ impl Applier {
             };
             let Some(header) = applied.header else { continue };
             if header.origin == shared.facts.id && header.incarnation == shared.incarnation {
-                let written = Written {
-                    outcome: applied.outcome,
-                    revision: applied.revision,
-                    position: applied.position,
-                };
+                let written = Written { outcome: applied.outcome, revision: applied.revision };
                 self.ended.push((header.request, Ended::Written(written)));
             }
         }

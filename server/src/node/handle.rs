@@ -2,6 +2,7 @@
 //! read from, status, questions to the other nodes. It does not say which protocol runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,6 @@ pub struct Written {
     pub outcome: Outcome,
     /// The store's revision after it.
     pub revision: Revision,
-    /// Where it stands in the log.
-    pub position: Position,
 }
 
 /// A running node. Cheap to clone.
@@ -59,6 +58,8 @@ pub struct NodeFacts {
     pub members: BTreeMap<NodeId, String>,
     /// The random identity of the data directory.
     pub directory: u128,
+    /// The file of the store.
+    pub store_file: PathBuf,
     /// When the node started.
     pub started: Instant,
 }
@@ -98,6 +99,8 @@ pub struct Reply {
     pub revision: Revision,
     /// The answering node's last applied position.
     pub applied: Position,
+    /// The oldest revision that can be read there.
+    pub compacted: Revision,
     /// The answer itself.
     pub content: ReplyContent,
 }
@@ -105,13 +108,38 @@ pub struct Reply {
 /// What a [`Reply`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyContent {
-    /// The key: its mod_revision, version and value; `None` when it is absent.
-    Key(Option<(Revision, u64, Bytes)>),
+    /// The key; `None` when it is absent.
+    Key(Option<KeyReply>),
     /// The digest at the revision asked for; `None` when the node is not there yet or no longer
     /// remembers it.
     Digest(Option<u128>),
     /// The node could not read its store.
     Failed,
+}
+
+/// A key's present row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyReply {
+    /// The revision that wrote it.
+    pub mod_revision: Revision,
+    /// How many times the key was written since it was created.
+    pub version: u64,
+    /// The value.
+    pub value: ValueReply,
+}
+
+/// A value, as far as it is worth sending. Equal values are equal here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueReply {
+    /// All of it.
+    Whole(Bytes),
+    /// Of a long value only what it takes to compare it.
+    Digest {
+        /// Its length.
+        bytes: u64,
+        /// Its XXH3 of 128 bits.
+        digest: u128,
+    },
 }
 
 pub(crate) use super::shared::Shared;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use consensus::{Consensus, Index};
 use kvcore::Machine;
 use kvcore::replica::{Failure, Replica, ReplicaSettings};
+use storage::redb_store::STORE_FILE;
 use storage::{
     DAMAGE_ADVICE, DirectoryId, Identity, RealDisk, RedbStore, RedbStoreOptions, Wal, WalOptions,
     WalReader,
@@ -122,6 +123,7 @@ pub(super) fn open<C: Consensus>(
             cluster: config.cluster_name.clone(),
             members: config.members.clone(),
             directory: recovery.directory.0,
+            store_file: directory.join(STORE_FILE),
             started: Instant::now(),
         },
         clock,

@@ -1,24 +1,20 @@
 //! What the threads of a node share: the requests that wait, the state machine, the live links.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use consensus::codec::Wire;
-use consensus::{Index, NodeId, Now, Time, WallTime};
+use consensus::{Index, Now, Time, WallTime};
 use kvcore::replica::{Conclusion, Failure};
 use kvcore::{Command, Envelope, RequestId, Revision};
 use storage::RedbStore;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use super::handle::{
-    Consistency, NodeFacts, NodeStatus, Question, Reply, ReplyContent, SharedMachine, Written,
-};
-use super::transport::{
-    FrameKind, Links, decode_question, decode_reply, encode_question, encode_reply, put_frame,
-};
+use super::handle::{Consistency, NodeFacts, NodeStatus, Reply, SharedMachine, Written};
+use super::transport::Links;
 use crate::metrics::Metrics;
 
 /// How much later than the replica a client gives up: the replica knows what became of the request.
@@ -175,94 +171,6 @@ impl Shared {
 
     pub(crate) fn status(&self) -> Arc<NodeStatus> {
         Arc::clone(&self.status.read().expect("no holder of this lock panics"))
-    }
-
-    pub(crate) async fn ask(
-        &self,
-        question: Question,
-        timeout: Duration,
-    ) -> BTreeMap<NodeId, Option<Reply>> {
-        let mut replies = BTreeMap::new();
-        let mut waiting = Vec::new();
-        for &member in self.facts.members.keys() {
-            if member == self.facts.id {
-                replies.insert(member, Some(self.reply(&question)));
-            } else {
-                replies.insert(member, None);
-                waiting.extend(self.send_question(member, &question).map(|reply| (member, reply)));
-            }
-        }
-        let deadline = tokio::time::Instant::now() + timeout;
-        for (member, (number, reply)) in waiting {
-            if let Ok(Ok(reply)) = tokio::time::timeout_at(deadline, reply).await {
-                replies.insert(member, Some(reply));
-            }
-            self.questions.lock().expect("no holder of this lock panics").remove(&number);
-        }
-        replies
-    }
-
-    fn send_question(
-        &self,
-        member: NodeId,
-        question: &Question,
-    ) -> Option<(u64, oneshot::Receiver<Reply>)> {
-        let link =
-            self.links.lock().expect("no holder of this lock panics").get(&member).cloned()?;
-        let number = self.question_numbers.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        self.questions.lock().expect("no holder of this lock panics").insert(number, sender);
-        let mut frame = BytesMut::new();
-        put_frame(&mut frame, FrameKind::Question, |out| encode_question(number, question, out));
-        match link.try_send(frame.freeze()) {
-            Ok(()) => Some((number, receiver)),
-            Err(_) => {
-                self.questions.lock().expect("no holder of this lock panics").remove(&number);
-                None
-            }
-        }
-    }
-
-    /// A peer asks something: it is answered at once, from what is applied here.
-    pub(crate) fn question_received(
-        &self,
-        content: Bytes,
-        outgoing: &mpsc::Sender<Bytes>,
-    ) -> Result<(), String> {
-        let (number, question) = decode_question(content).map_err(|error| error.to_string())?;
-        let reply = self.reply(&question);
-        let mut frame = BytesMut::new();
-        put_frame(&mut frame, FrameKind::Reply, |out| encode_reply(number, &reply, out));
-        // A connection that takes nothing more is about to break; the asker has a time limit.
-        let _ = outgoing.try_send(frame.freeze());
-        Ok(())
-    }
-
-    pub(crate) fn reply_received(&self, content: Bytes) -> Result<(), String> {
-        let (number, reply) = decode_reply(content).map_err(|error| error.to_string())?;
-        let asked = self.questions.lock().expect("no holder of this lock panics").remove(&number);
-        if let Some(sender) = asked {
-            let _ = sender.send(reply);
-        }
-        Ok(())
-    }
-
-    fn reply(&self, question: &Question) -> Reply {
-        let machine = self.machine.read().expect("no holder of this lock panics");
-        let (revision, applied) = (machine.revision(), machine.applied());
-        let content = match question {
-            Question::Digest(at) => {
-                let digest = machine.digest_at(at.unwrap_or(revision));
-                ReplyContent::Digest(digest.map(|digest| digest.rows))
-            }
-            Question::Key(key) => match machine.get(key, None) {
-                Ok(found) => ReplyContent::Key(
-                    found.map(|found| (found.mod_revision, found.version, found.value)),
-                ),
-                Err(_) => ReplyContent::Failed,
-            },
-        };
-        Reply { revision, applied, content }
     }
 }
 

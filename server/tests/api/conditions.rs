@@ -4,9 +4,7 @@ use serde_json::json;
 
 use super::Fixture;
 
-#[tokio::test]
-async fn a_write_is_done_only_if_its_conditions_hold() {
-    let fixture = Fixture::start().await;
+async fn a_write_is_done_only_if_its_conditions_hold(fixture: Fixture) {
     let http = &fixture.http;
     http.put("/v1/kv/k", "one").await;
     http.put("/v1/kv/k", "two").await;
@@ -39,9 +37,7 @@ async fn a_write_is_done_only_if_its_conditions_hold() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn an_absent_key_has_version_0_and_no_value() {
-    let fixture = Fixture::start().await;
+async fn an_absent_key_has_version_0_and_no_value(fixture: Fixture) {
     let http = &fixture.http;
     for query in ["if_version=1", "if_mod_revision=1", "if_value="] {
         let answer = http.put(&format!("/v1/kv/k?{query}"), "v").await;
@@ -53,9 +49,7 @@ async fn an_absent_key_has_version_0_and_no_value() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn of_many_who_create_a_key_one_succeeds() {
-    let fixture = Fixture::start().await;
+async fn of_many_who_create_a_key_one_succeeds(fixture: Fixture) {
     let tasks = (0..20).map(|number| {
         let http = fixture.http;
         tokio::spawn(async move { http.put("/v1/kv/k?if_absent", number.to_string()).await.status })
@@ -69,3 +63,9 @@ async fn of_many_who_create_a_key_one_succeeds() {
     assert!(statuses[1..].iter().all(|status| *status == 412), "{statuses:?}");
     fixture.stop().await;
 }
+
+super::on_every_protocol!(
+    a_write_is_done_only_if_its_conditions_hold,
+    an_absent_key_has_version_0_and_no_value,
+    of_many_who_create_a_key_one_succeeds,
+);

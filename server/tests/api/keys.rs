@@ -1,12 +1,11 @@
 //! One key: storing, reading now and in the past, deleting.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Fixture;
 
-#[tokio::test]
-async fn a_value_is_stored_as_it_is_and_read_back_with_its_numbers() {
-    let fixture = Fixture::start().await;
+async fn a_value_is_stored_as_it_is_and_read_back_with_its_numbers(fixture: Fixture) {
     let http = &fixture.http;
     let created = http.put("/v1/kv/greeting", "hello").await;
     assert_eq!(created.status, 201);
@@ -28,9 +27,7 @@ async fn a_value_is_stored_as_it_is_and_read_back_with_its_numbers() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn keys_and_values_are_any_bytes_and_json_says_when_they_are_base64() {
-    let fixture = Fixture::start().await;
+async fn keys_and_values_are_any_bytes_and_json_says_when_they_are_base64(fixture: Fixture) {
     let http = &fixture.http;
     http.put("/v1/kv/a/b%20c%2F%FF", [0xFF, 0x00, 0x01]).await;
     let (json, _) = http.get("/v1/kv/a/b%20c/%ff").await.json_and_revision();
@@ -46,9 +43,7 @@ async fn keys_and_values_are_any_bytes_and_json_says_when_they_are_base64() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn raw_is_the_bytes_alone_with_a_tag_that_saves_sending_them_again() {
-    let fixture = Fixture::start().await;
+async fn raw_is_the_bytes_alone_with_a_tag_that_saves_sending_them_again(fixture: Fixture) {
     let http = &fixture.http;
     http.put("/v1/kv/k", "line\n").await;
     let raw = http.get("/v1/kv/k?raw").await;
@@ -70,9 +65,7 @@ async fn raw_is_the_bytes_alone_with_a_tag_that_saves_sending_them_again() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn head_is_get_without_the_body() {
-    let fixture = Fixture::start().await;
+async fn head_is_get_without_the_body(fixture: Fixture) {
     let http = &fixture.http;
     http.put("/v1/kv/k", "value").await;
     let head = http.send("HEAD", "/v1/kv/k?raw", &[], b"").await;
@@ -83,9 +76,7 @@ async fn head_is_get_without_the_body() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn the_past_stays_readable_until_it_is_compacted() {
-    let fixture = Fixture::start().await;
+async fn the_past_stays_readable_until_it_is_compacted(fixture: Fixture) {
     let http = &fixture.http;
     http.put("/v1/kv/k", "one").await;
     http.put("/v1/kv/k", "two").await;
@@ -108,9 +99,7 @@ async fn the_past_stays_readable_until_it_is_compacted() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn compaction_goes_forward_and_not_into_the_future() {
-    let fixture = Fixture::start().await;
+async fn compaction_goes_forward_and_not_into_the_future(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("k", 3).await;
     http.post("/v1/compact", "{\"revision\": 5}").await.assert_error(
@@ -124,9 +113,7 @@ async fn compaction_goes_forward_and_not_into_the_future() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn deleting_counts_what_was_there_and_nothing_makes_no_revision() {
-    let fixture = Fixture::start().await;
+async fn deleting_counts_what_was_there_and_nothing_makes_no_revision(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("jobs/", 3).await;
     http.put("/v1/kv/other", "x").await;
@@ -150,9 +137,7 @@ async fn deleting_counts_what_was_there_and_nothing_makes_no_revision() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn every_consistency_reads_what_was_acknowledged_before() {
-    let fixture = Fixture::start().await;
+async fn every_consistency_reads_what_was_acknowledged_before(fixture: Fixture) {
     let http = &fixture.http;
     http.put("/v1/kv/k", "v").await;
     for word in ["linearizable", "sync", "local"] {
@@ -162,3 +147,66 @@ async fn every_consistency_reads_what_was_acknowledged_before() {
     }
     fixture.stop().await;
 }
+
+/// Ten values of a megabyte: more than an answer holds.
+#[tokio::test]
+async fn what_was_deleted_is_told_up_to_a_bound_and_the_rest_is_counted() {
+    let fixture = Fixture::start().await;
+    let http = &fixture.http;
+    for number in 0..10 {
+        let value = vec![b'x'; 1_000_000];
+        assert_eq!(http.put(&format!("/v1/kv/large/{number}"), value).await.status, 201);
+    }
+    let answer = http.delete("/v1/kv?prefix=large/&prev").await;
+    assert_eq!(answer.status, 200);
+    let (json, revision) = answer.json_and_revision();
+    assert_eq!((&json["deleted"], revision), (&json!(10), 12));
+    let told = json["prev_kvs"].as_array().expect("a list").len();
+    let unavailable = &json["prev_unavailable"];
+    assert_eq!(unavailable["reason"], "too_large");
+    assert_eq!(unavailable["count"].as_u64(), Some(10 - told as u64));
+    assert!((1..10).contains(&told), "{told} were told");
+    assert!(unavailable["message"].as_str().is_some_and(|text| text.contains("was done")));
+    http.get("/v1/kv/large/0").await.assert_error(404, "key_not_found", "large/0");
+    fixture.stop().await;
+}
+
+/// There is room for no answer of this size, but the write is done and said to be.
+#[tokio::test]
+async fn a_write_whose_previous_value_can_not_be_told_is_a_success() {
+    let fixture = Fixture::start_with(|config| {
+        config.limits.value_bytes_max = 16 << 20;
+        config.limits.answer_bytes_max = 1 << 20;
+    })
+    .await;
+    let http = &fixture.http;
+    // Somebody asks for more than the sockets hold, and does not take it.
+    assert_eq!(http.put("/v1/kv/large", vec![b'x'; 16 << 20]).await.status, 201);
+    let mut idler = http.connect().await;
+    idler.write_all(b"GET /v1/kv/large?raw HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    idler.read_exact(&mut [0; 15]).await.expect("an answer begins");
+    let large = || vec![b'x'; 100_000];
+    assert_eq!(http.put("/v1/kv/k?prev", large()).await.json()["prev"], json!(null));
+    let replaced = http.put("/v1/kv/k?prev", large()).await;
+    let (json, revision) = replaced.json_and_revision();
+    assert_eq!((replaced.status, revision, &json["created"]), (200, 4, &json!(false)));
+    assert_eq!((&json["prev_unavailable"]["count"], json.get("prev")), (&json!(1), None));
+    let deleted = http.delete("/v1/kv/k?prev").await;
+    let (json, revision) = deleted.json_and_revision();
+    assert_eq!((deleted.status, revision, &json["deleted"]), (200, 5, &json!(1)));
+    assert_eq!((&json["prev_unavailable"]["count"], json.get("prev")), (&json!(1), None));
+    assert_eq!(json["prev_unavailable"]["reason"], "overloaded");
+    drop(idler);
+    fixture.stop().await;
+}
+
+super::on_every_protocol!(
+    a_value_is_stored_as_it_is_and_read_back_with_its_numbers,
+    keys_and_values_are_any_bytes_and_json_says_when_they_are_base64,
+    raw_is_the_bytes_alone_with_a_tag_that_saves_sending_them_again,
+    head_is_get_without_the_body,
+    the_past_stays_readable_until_it_is_compacted,
+    compaction_goes_forward_and_not_into_the_future,
+    deleting_counts_what_was_there_and_nothing_makes_no_revision,
+    every_consistency_reads_what_was_acknowledged_before,
+);

@@ -3,27 +3,41 @@
 
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
+mod agreement;
 mod bodies;
 mod client;
 mod conditions;
+mod directories;
 mod errors;
 mod keys;
 mod operations;
+mod quorum;
 mod ranges;
 mod stopping;
+mod strangers;
 mod watches;
 
-use consensus::Protocol;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use consensus::{NodeId, Protocol};
 use server::config::ServeConfig;
 use server::serve::Server;
 use tempfile::TempDir;
 
 use client::Http;
 
-/// A running server and its data.
+/// Clusters that did not get the ports that were free just before.
+const STARTS_MAX: usize = 10;
+
+/// A running server and its data, and perhaps the others of its cluster.
 struct Fixture {
+    /// Node 1, which is asked.
     server: Server,
     http: Http,
+    others: Vec<Server>,
     _data: TempDir,
 }
 
@@ -36,16 +50,104 @@ impl Fixture {
     /// A server with something changed.
     async fn start_with(change: impl FnOnce(&mut ServeConfig)) -> Self {
         let data = tempfile::tempdir().expect("a directory");
-        let mut config = ServeConfig::alone(Protocol::Null, data.path().join("node"));
+        let mut config = ServeConfig::alone(Protocol::Null, data.path().join("1"));
         change(&mut config);
         let server = Server::start(config).await.expect("a server");
         server.ready().await;
         let http = Http::new(server.http_address());
-        Self { server, http, _data: data }
+        Self { server, http, others: Vec::new(), _data: data }
+    }
+
+    /// Three nodes of a protocol; of the null protocol one.
+    async fn start_on(protocol: Protocol) -> Self {
+        if protocol == Protocol::Null { Self::start().await } else { Self::cluster(protocol).await }
+    }
+
+    /// Three nodes.
+    async fn cluster(protocol: Protocol) -> Self {
+        for _ in 0..STARTS_MAX {
+            let data = tempfile::tempdir().expect("a directory");
+            let configs = cluster_of_three(protocol, data.path());
+            let mut servers = Vec::new();
+            for config in configs {
+                servers.extend(Server::start(config).await);
+            }
+            if servers.len() < 3 {
+                // Somebody else took a port in the meantime.
+                for server in servers {
+                    server.stop().await;
+                }
+                continue;
+            }
+            for server in &servers {
+                server.ready().await;
+            }
+            let server = servers.remove(0);
+            let http = Http::new(server.http_address());
+            return Self { server, http, others: servers, _data: data };
+        }
+        panic!("the ports of {STARTS_MAX} clusters were taken");
+    }
+
+    /// The clients of all nodes.
+    fn all(&self) -> Vec<Http> {
+        let others = self.others.iter().map(|server| Http::new(server.http_address()));
+        std::iter::once(self.http).chain(others).collect()
     }
 
     /// Stops the server. Every test ends with it, so that stopping is tested most of all.
     async fn stop(self) {
         self.server.stop().await;
+        for server in self.others {
+            server.stop().await;
+        }
     }
 }
+
+/// What three nodes are started with. Their timers are slow, because the machine may be busy and a
+/// test shall see no election that it does not ask for.
+fn cluster_of_three(protocol: Protocol, data: &Path) -> Vec<ServeConfig> {
+    let held: Vec<_> =
+        (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
+    let peers: Vec<SocketAddr> =
+        held.iter().map(|listener| listener.local_addr().expect("bound")).collect();
+    let members: BTreeMap<_, _> =
+        (1..).map(NodeId).zip(peers.iter().map(ToString::to_string)).collect();
+    (1..)
+        .zip(&peers)
+        .map(|(id, peer)| {
+            let mut config = ServeConfig::alone(protocol, data.join(format!("{id}")));
+            config.node.id = NodeId(id);
+            config.node.members = members.clone();
+            config.node.peer_address = *peer;
+            config.node.heartbeat_interval = Duration::from_millis(100);
+            config.node.election_timeout = Duration::from_secs(1);
+            config
+        })
+        .collect()
+}
+
+/// Runs tests on one node of the null protocol and on three of each of the others.
+macro_rules! on_every_protocol {
+    ($($test:ident),* $(,)?) => {
+        super::on_every_protocol!(@ null Null: $($test),*);
+        super::on_every_protocol!(@ raft Raft: $($test),*);
+        super::on_every_protocol!(@ zab Zab: $($test),*);
+    };
+    (@ $module:ident $protocol:ident: $($test:ident),*) => {
+        mod $module {
+            use consensus::Protocol;
+
+            use super::Fixture;
+
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(Fixture::start_on(Protocol::$protocol).await).await;
+                }
+            )*
+        }
+    };
+}
+
+use on_every_protocol;

@@ -125,6 +125,7 @@ async fn metrics_have_etcds_names_and_move() {
         ("etcd_mvcc_range_total", 2.0),
         ("duorum_http_requests_total{route=\"PUT /v1/kv/{key}\",status=\"201\"}", 5.0),
         ("duorum_http_requests_total{route=\"GET /v1/kv/{key}\",status=\"404\"}", 1.0),
+        ("duorum_http_request_duration_seconds_count{route=\"PUT /v1/kv/{key}\"}", 5.0),
     ] {
         assert_eq!(value(name), expected, "{name}");
     }
@@ -133,6 +134,7 @@ async fn metrics_have_etcds_names_and_move() {
         "etcd_server_proposals_applied_total",
         "etcd_disk_wal_fsync_duration_seconds_count",
         "etcd_disk_wal_write_bytes_total",
+        "etcd_mvcc_db_total_size_in_bytes",
         "process_resident_memory_bytes",
         "process_open_fds",
         "process_cpu_seconds_total",

@@ -17,9 +17,7 @@ async fn range(http: &Http, query: &str) -> Value {
     answer.json()
 }
 
-#[tokio::test]
-async fn keys_are_selected_by_prefix_or_by_their_ends() {
-    let fixture = Fixture::start().await;
+async fn keys_are_selected_by_prefix_or_by_their_ends(fixture: Fixture) {
     let http = &fixture.http;
     for key in ["a", "b", "b/1", "b/2", "b0", "c"] {
         http.put(&format!("/v1/kv/{key}"), key).await;
@@ -46,9 +44,7 @@ async fn keys_are_selected_by_prefix_or_by_their_ends() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn the_limit_counts_after_sorting() {
-    let fixture = Fixture::start().await;
+async fn the_limit_counts_after_sorting(fixture: Fixture) {
     let http = &fixture.http;
     for (key, value) in [("a", "3"), ("b", "1"), ("c", "2"), ("a", "9")] {
         http.put(&format!("/v1/kv/{key}"), value).await;
@@ -68,9 +64,7 @@ async fn the_limit_counts_after_sorting() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn pages_together_are_the_keys_of_one_moment() {
-    let fixture = Fixture::start().await;
+async fn pages_together_are_the_keys_of_one_moment(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("k", 10).await;
     for order in ["asc", "desc"] {
@@ -97,9 +91,7 @@ async fn pages_together_are_the_keys_of_one_moment() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn the_past_can_be_listed_and_a_page_of_a_compacted_moment_says_so() {
-    let fixture = Fixture::start().await;
+async fn the_past_can_be_listed_and_a_page_of_a_compacted_moment_says_so(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("k", 3).await;
     let page = range(http, "?limit=1").await;
@@ -114,9 +106,7 @@ async fn the_past_can_be_listed_and_a_page_of_a_compacted_moment_says_so() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn values_can_be_left_out_and_so_can_keys() {
-    let fixture = Fixture::start().await;
+async fn values_can_be_left_out_and_so_can_keys(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("k", 3).await;
     let json = range(http, "?keys_only&limit=1").await;
@@ -177,3 +167,11 @@ async fn a_page_of_large_values_ends_before_the_node_does() {
     assert_eq!(keys(&range(http, "?prefix=k&sort=value&keys_only").await).len(), 8);
     fixture.stop().await;
 }
+
+super::on_every_protocol!(
+    keys_are_selected_by_prefix_or_by_their_ends,
+    the_limit_counts_after_sorting,
+    pages_together_are_the_keys_of_one_moment,
+    the_past_can_be_listed_and_a_page_of_a_compacted_moment_says_so,
+    values_can_be_left_out_and_so_can_keys,
+);

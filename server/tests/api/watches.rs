@@ -19,9 +19,7 @@ fn events(line: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
-#[tokio::test]
-async fn a_watch_begins_now_and_tells_every_change_once_in_whole_revisions() {
-    let fixture = Fixture::start().await;
+async fn a_watch_begins_now_and_tells_every_change_once_in_whole_revisions(fixture: Fixture) {
     let http = &fixture.http;
     http.put("/v1/kv/jobs/0", "before").await;
     let mut watch = http.stream("/v1/watch?prefix=jobs/", &[]).await;
@@ -49,9 +47,7 @@ async fn a_watch_begins_now_and_tells_every_change_once_in_whole_revisions() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn a_watch_can_begin_in_the_past_and_goes_on_into_the_present() {
-    let fixture = Fixture::start().await;
+async fn a_watch_can_begin_in_the_past_and_goes_on_into_the_present(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("k", 5).await;
     let mut watch = http.stream("/v1/watch?from_revision=4", &[]).await;
@@ -67,9 +63,7 @@ async fn a_watch_can_begin_in_the_past_and_goes_on_into_the_present() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn a_watch_from_the_future_waits_and_gets_nothing_earlier() {
-    let fixture = Fixture::start().await;
+async fn a_watch_from_the_future_waits_and_gets_nothing_earlier(fixture: Fixture) {
     let http = &fixture.http;
     let mut watch = http.stream("/v1/watch?from_revision=4&progress=100ms", &[]).await;
     assert_eq!(watch.json().await["started"], true);
@@ -87,9 +81,7 @@ async fn a_watch_from_the_future_waits_and_gets_nothing_earlier() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn a_watch_shows_what_it_is_asked_for() {
-    let fixture = Fixture::start().await;
+async fn a_watch_shows_what_it_is_asked_for(fixture: Fixture) {
     let http = &fixture.http;
     http.put("/v1/kv/k", "one").await;
     http.put("/v1/kv/k", "two").await;
@@ -111,9 +103,7 @@ async fn a_watch_shows_what_it_is_asked_for() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn once_tells_that_something_happened_and_ends() {
-    let fixture = Fixture::start().await;
+async fn once_tells_that_something_happened_and_ends(fixture: Fixture) {
     let http = &fixture.http;
     let mut watch = http.stream("/v1/watch?prefix=k&once", &[]).await;
     watch.json().await;
@@ -129,9 +119,7 @@ async fn once_tells_that_something_happened_and_ends() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn bookmarks_say_that_nothing_was_missed() {
-    let fixture = Fixture::start().await;
+async fn bookmarks_say_that_nothing_was_missed(fixture: Fixture) {
     let http = &fixture.http;
     let mut watch = http.stream("/v1/watch?key=mine&progress=100ms", &[]).await;
     watch.json().await;
@@ -146,9 +134,7 @@ async fn bookmarks_say_that_nothing_was_missed() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn server_sent_events_go_on_where_the_browser_was() {
-    let fixture = Fixture::start().await;
+async fn server_sent_events_go_on_where_the_browser_was(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("k", 3).await;
     let accept = ("accept", "text/event-stream");
@@ -173,9 +159,7 @@ async fn server_sent_events_go_on_where_the_browser_was() {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn a_watch_from_before_compaction_is_told_where_history_begins() {
-    let fixture = Fixture::start().await;
+async fn a_watch_from_before_compaction_is_told_where_history_begins(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("k", 5).await;
     http.post("/v1/compact", "{\"revision\": 4}").await;
@@ -255,3 +239,14 @@ async fn a_client_that_left_is_forgotten() {
     }
     fixture.stop().await;
 }
+
+super::on_every_protocol!(
+    a_watch_begins_now_and_tells_every_change_once_in_whole_revisions,
+    a_watch_can_begin_in_the_past_and_goes_on_into_the_present,
+    a_watch_from_the_future_waits_and_gets_nothing_earlier,
+    a_watch_shows_what_it_is_asked_for,
+    once_tells_that_something_happened_and_ends,
+    bookmarks_say_that_nothing_was_missed,
+    server_sent_events_go_on_where_the_browser_was,
+    a_watch_from_before_compaction_is_told_where_history_begins,
+);

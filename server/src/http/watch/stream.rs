@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use kvcore::{EventKind, EventLimits, Events, Revision, RevisionEvents, WatchFilter};
+use kvcore::{EventKind, EventLimits, Events, EventsPlan, Revision, RevisionEvents, WatchFilter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::App;
 use super::super::error::{ApiError, Detail, ErrorName};
 use super::super::json::{self, Shown};
-use super::super::read;
+use super::super::read::{self, MemoryOnly};
 
 /// How much one pull may give: small, because ten thousand slow watchers have ten thousand pulls in
 /// memory.
@@ -183,13 +183,13 @@ impl Watcher {
     /// Everything that there is from `next` on, up to the limits of a pull.
     async fn pull(&self) -> Result<Events, End> {
         let behind = self.app.revision().0.saturating_sub(self.next.0);
-        if behind <= BEHIND_MAX {
-            return pull(&self.app, &self.filter, self.next);
+        if behind <= BEHIND_MAX
+            && let Some(events) = pull_in_memory(&self.app, &self.filter, self.next)?
+        {
+            return Ok(events);
         }
-        let (app, filter, next) = (self.app.clone(), self.filter.clone(), self.next);
-        tokio::task::spawn_blocking(move || pull(&app, &filter, next))
-            .await
-            .map_err(|panic| ApiError::new(ErrorName::Internal, panic.to_string()))?
+        let (filter, next) = (self.filter.clone(), self.next);
+        Ok(self.app.off_thread(move |app| pull(app, &filter, next)).await??)
     }
 
     /// Says that nothing wanted happened up to a revision, unless the watch begins in the future.
@@ -269,20 +269,33 @@ fn stopping() -> End {
     ))
 }
 
-fn pull(app: &App, filter: &WatchFilter, next: Revision) -> Result<Events, End> {
-    let events = read::persist(|| {
-        let plan = {
-            let machine = app.handle.machine().read().expect("no holder of the machine panics");
-            machine.events(filter, next, PULL)
-        };
-        let plan = plan.map_err(|compacted| ApiError {
-            name: ErrorName::Compacted,
-            message: compacted.to_string(),
-            detail: Detail::CompactRevision(compacted.compacted),
-        })?;
-        Ok(plan.fetch(&**app.handle.store()))
-    })?;
+/// The events of a pull; `None` when some of their rows are not in memory.
+fn pull_in_memory(
+    app: &App,
+    filter: &WatchFilter,
+    next: Revision,
+) -> Result<Option<Events>, ApiError> {
+    let events = plan(app, filter, next)?.fetch(&MemoryOnly).ok();
+    Ok(events.inspect(|events| count(app, events)))
+}
+
+fn pull(app: &App, filter: &WatchFilter, next: Revision) -> Result<Events, ApiError> {
+    let store = &**app.handle.store();
+    let events = read::persist(|| Ok(plan(app, filter, next)?.fetch(store)))?;
+    count(app, &events);
+    Ok(events)
+}
+
+fn plan(app: &App, filter: &WatchFilter, next: Revision) -> Result<EventsPlan, ApiError> {
+    let machine = app.handle.machine().read().expect("no holder of the machine panics");
+    machine.events(filter, next, PULL).map_err(|compacted| ApiError {
+        name: ErrorName::Compacted,
+        message: compacted.to_string(),
+        detail: Detail::CompactRevision(compacted.compacted),
+    })
+}
+
+fn count(app: &App, events: &Events) {
     let count: usize = events.revisions.iter().map(|revision| revision.events.len()).sum();
     app.handle.metrics().watch_events.inc_by(count as u64);
-    Ok(events)
 }

@@ -1,7 +1,7 @@
 //! Making, keeping and losing the connections to the other nodes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,11 +13,12 @@ use kvcore::replica::PeerMessage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::ask::{Asked, QUESTIONS_MAX, answer_questions};
 use super::frame::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
 use super::hello::Hello;
 use crate::node::driver::DriverInput;
@@ -29,17 +30,21 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 const GREETING_BYTES_MAX: usize = 1024;
 /// How long to wait before dialling again: at first, and at most.
 const REDIAL_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-/// Greetings in progress; more strangers than this are turned away.
+/// Greetings in progress. One more turns the oldest away: a member greets at once, so whoever has
+/// been silent the longest is none.
 const GREETINGS_MAX: usize = 64;
 /// The chunks that may wait for a connection to take them; one that takes none for so long is dead.
 const OUTGOING_CHUNKS_MAX: usize = 8192;
+/// How long a peer may take nothing of what is sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is read at a time.
 const READ_BUFFER_BYTES: usize = 64 << 10;
 /// A buffer that a large frame made larger than this is given back when it is empty.
 const READ_BUFFER_KEPT_BYTES_MAX: usize = 1 << 20;
 
-/// The live connections as other threads see them: where to put a frame for each peer.
-pub(crate) type Links = Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Bytes>>>>;
+/// The live connections as other threads see them: where to put a frame for each peer. The driver
+/// alone keeps a connection alive; when it lets go of its sender, the connection ends.
+pub(crate) type Links = Arc<Mutex<BTreeMap<NodeId, mpsc::WeakSender<Bytes>>>>;
 
 /// Everything that the connections of one node share.
 pub(crate) struct Peers<M> {
@@ -56,7 +61,7 @@ pub(crate) struct Peers<M> {
 
 /// Accepts the peers with larger numbers. Ends with the runtime.
 pub(crate) async fn accept_peers<M: Wire + 'static>(peers: Rc<Peers<M>>, listener: TcpListener) {
-    let greetings = Arc::new(Semaphore::new(GREETINGS_MAX));
+    let mut greetings: VecDeque<AbortHandle> = VecDeque::with_capacity(GREETINGS_MAX);
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -67,12 +72,15 @@ pub(crate) async fn accept_peers<M: Wire + 'static>(peers: Rc<Peers<M>>, listene
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&greetings).try_acquire_owned() else {
-            debug!("turned away a peer connection from {address}: too many greetings under way");
-            continue;
-        };
+        greetings.retain(|greeting| !greeting.is_finished());
+        if greetings.len() == GREETINGS_MAX
+            && let Some(oldest) = greetings.pop_front()
+        {
+            debug!("turned away the oldest of {GREETINGS_MAX} that have not greeted yet");
+            oldest.abort();
+        }
         let peers = Rc::clone(&peers);
-        tokio::task::spawn_local(async move {
+        let greeting = tokio::task::spawn_local(async move {
             match timeout(GREETING_TIMEOUT, greet_back(&peers, stream)).await {
                 Ok(Ok((peer, stream, rest))) => connected(&peers, peer, stream, rest),
                 Ok(Err(problem)) => {
@@ -82,8 +90,8 @@ pub(crate) async fn accept_peers<M: Wire + 'static>(peers: Rc<Peers<M>>, listene
                     info!("turned away a connection to the peer port from {address}: no greeting");
                 }
             }
-            drop(permit);
         });
+        greetings.push_back(greeting.abort_handle());
     }
 }
 
@@ -238,22 +246,20 @@ async fn run_link<M: Wire + 'static>(
     ended: oneshot::Sender<()>,
 ) {
     let (outgoing, to_send) = mpsc::channel(OUTGOING_CHUNKS_MAX);
+    let (asked, questions) = mpsc::channel(QUESTIONS_MAX);
+    let weak = outgoing.downgrade();
     let guard = LinkGuard { peers: Rc::clone(&peers), peer, generation, ended: Some(ended) };
-    peers
-        .shared
-        .links
-        .lock()
-        .expect("no holder of this lock panics")
-        .insert(peer, outgoing.clone());
-    let up = DriverInput::PeerConnected { peer, generation, outgoing: outgoing.clone() };
+    peers.shared.links.lock().expect("no holder of this lock panics").insert(peer, weak.clone());
+    let up = DriverInput::PeerConnected { peer, generation, outgoing };
     if peers.driver.send(up).await.is_err() {
         return;
     }
     info!("connected with peer {}", peer.0);
     let (reader, writer) = stream.into_split();
     let problem = tokio::select! {
-        problem = receive(&peers, peer, generation, reader, rest, &outgoing) => problem,
-        problem = send(writer, to_send) => problem,
+        problem = receive(&peers, peer, generation, reader, rest, &asked) => problem,
+        problem = send(writer, to_send, WRITE_TIMEOUT) => problem,
+        problem = answer_questions(&peers.shared, questions, weak) => problem,
     };
     info!("lost the connection with peer {}: {problem}", peer.0);
     drop(guard);
@@ -266,7 +272,7 @@ async fn receive<M: Wire + 'static>(
     generation: Generation,
     mut reader: OwnedReadHalf,
     mut buffer: BytesMut,
-    outgoing: &mpsc::Sender<Bytes>,
+    questions: &mpsc::Sender<Asked>,
 ) -> String {
     let metrics = &peers.shared.metrics;
     loop {
@@ -285,7 +291,7 @@ async fn receive<M: Wire + 'static>(
                     }
                     Err(error) => Err(error.to_string()),
                 },
-                FrameKind::Question => peers.shared.question_received(content, outgoing),
+                FrameKind::Question => peers.shared.question_received(content, questions),
                 FrameKind::Reply => peers.shared.reply_received(content),
                 FrameKind::Hello => Err("it greets twice".to_owned()),
             };
@@ -307,12 +313,61 @@ async fn receive<M: Wire + 'static>(
     }
 }
 
-/// Writes chunks of frames until the connection ends. Returns why it did.
-async fn send(mut writer: OwnedWriteHalf, mut to_send: mpsc::Receiver<Bytes>) -> String {
-    while let Some(chunk) = to_send.recv().await {
-        if let Err(error) = writer.write_all(&chunk).await {
-            return error.to_string();
+/// Writes chunks of frames until the connection ends: because it broke, because the driver let go of
+/// it, or because the peer takes nothing any more. Returns why it did.
+async fn send(
+    mut writer: OwnedWriteHalf,
+    mut to_send: mpsc::Receiver<Bytes>,
+    write_timeout: Duration,
+) -> String {
+    while let Some(mut chunk) = to_send.recv().await {
+        while !chunk.is_empty() {
+            match timeout(write_timeout, writer.write_buf(&mut chunk)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error.to_string(),
+                Err(_) => return format!("the peer took nothing for {write_timeout:?}"),
+            }
         }
     }
     "this node closed it".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn connection() -> (TcpStream, OwnedWriteHalf) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (dialled, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_, writer) = accepted.expect("accepted").0.into_split();
+        (dialled.expect("connected"), writer)
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_loses_its_connection() {
+        let (silent, writer) = connection().await;
+        let (outgoing, to_send) = mpsc::channel(64);
+        for _ in 0..64 {
+            outgoing.try_send(Bytes::from(vec![0; 1 << 20])).expect("there is room");
+        }
+        let problem = send(writer, to_send, Duration::from_millis(200)).await;
+        assert!(problem.contains("took nothing"), "{problem}");
+        drop(silent);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_driver_lets_go_of_ends_after_what_it_had_to_send() {
+        let (mut peer, writer) = connection().await;
+        let (outgoing, to_send) = mpsc::channel(4);
+        // As the other threads hold it: it does not keep the connection alive.
+        let weak = outgoing.downgrade();
+        outgoing.try_send(Bytes::from_static(b"last")).expect("there is room");
+        drop(outgoing);
+        assert_eq!(send(writer, to_send, WRITE_TIMEOUT).await, "this node closed it");
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).await.expect("closed");
+        assert_eq!(received, b"last");
+        assert!(weak.upgrade().is_none());
+    }
 }

@@ -8,6 +8,7 @@
 //! Everything here runs on the consensus thread, beside the loop that it feeds: no message waits
 //! for another thread to wake up, and none waits behind the clients.
 
+mod ask;
 mod frame;
 mod hello;
 mod link;
@@ -16,4 +17,3 @@ mod question;
 pub(crate) use frame::{FrameKind, put_frame};
 pub(crate) use hello::Hello;
 pub(crate) use link::{Links, Peers, accept_peers, dial_peers};
-pub(crate) use question::{decode_question, decode_reply, encode_question, encode_reply};

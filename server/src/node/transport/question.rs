@@ -5,7 +5,7 @@ use consensus::Position;
 use consensus::codec::{self, CodecError, Wire};
 use kvcore::Revision;
 
-use crate::node::handle::{Question, Reply, ReplyContent};
+use crate::node::handle::{KeyReply, Question, Reply, ReplyContent, ValueReply};
 
 pub(crate) fn encode_question(number: u64, question: &Question, out: &mut BytesMut) {
     out.put_u64_le(number);
@@ -36,14 +36,21 @@ pub(crate) fn encode_reply(number: u64, reply: &Reply, out: &mut BytesMut) {
     out.put_u64_le(number);
     out.put_u64_le(reply.revision.0);
     reply.applied.encode(out);
+    out.put_u64_le(reply.compacted.0);
     match &reply.content {
         ReplyContent::Failed => out.put_u8(0),
         ReplyContent::Key(None) => out.put_u8(1),
-        ReplyContent::Key(Some((mod_revision, version, value))) => {
-            out.put_u8(2);
+        ReplyContent::Key(Some(KeyReply { mod_revision, version, value })) => {
+            out.put_u8(if matches!(value, ValueReply::Whole(_)) { 2 } else { 5 });
             out.put_u64_le(mod_revision.0);
             out.put_u64_le(*version);
-            codec::put_bytes(out, value);
+            match value {
+                ValueReply::Whole(value) => codec::put_bytes(out, value),
+                ValueReply::Digest { bytes, digest } => {
+                    out.put_u64_le(*bytes);
+                    out.put_u128_le(*digest);
+                }
+            }
         }
         ReplyContent::Digest(None) => out.put_u8(3),
         ReplyContent::Digest(Some(digest)) => {
@@ -57,20 +64,70 @@ pub(crate) fn decode_reply(mut input: Bytes) -> Result<(u64, Reply), CodecError>
     let number = codec::get_u64(&mut input)?;
     let revision = Revision(codec::get_u64(&mut input)?);
     let applied = Position::decode(&mut input)?;
+    let compacted = Revision(codec::get_u64(&mut input)?);
     let content = match codec::get_u8(&mut input)? {
         0 => ReplyContent::Failed,
         1 => ReplyContent::Key(None),
-        2 => ReplyContent::Key(Some((
-            Revision(codec::get_u64(&mut input)?),
-            codec::get_u64(&mut input)?,
-            codec::get_bytes(&mut input)?,
-        ))),
-        3 => ReplyContent::Digest(None),
-        4 => {
-            let (low, high) = (codec::get_u64(&mut input)?, codec::get_u64(&mut input)?);
-            ReplyContent::Digest(Some(u128::from(low) | u128::from(high) << 64))
+        kind @ (2 | 5) => {
+            let mod_revision = Revision(codec::get_u64(&mut input)?);
+            let version = codec::get_u64(&mut input)?;
+            let value = if kind == 2 {
+                ValueReply::Whole(codec::get_bytes(&mut input)?)
+            } else {
+                let bytes = codec::get_u64(&mut input)?;
+                ValueReply::Digest { bytes, digest: get_u128(&mut input)? }
+            };
+            ReplyContent::Key(Some(KeyReply { mod_revision, version, value }))
         }
+        3 => ReplyContent::Digest(None),
+        4 => ReplyContent::Digest(Some(get_u128(&mut input)?)),
         _ => return Err(CodecError::Invalid("reply")),
     };
-    Ok((number, Reply { revision, applied, content }))
+    Ok((number, Reply { revision, applied, compacted, content }))
+}
+
+fn get_u128(input: &mut Bytes) -> Result<u128, CodecError> {
+    let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
+    Ok(u128::from(low) | u128::from(high) << 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{Index, Term};
+
+    use super::*;
+
+    #[test]
+    fn questions_and_replies_survive_the_wire() {
+        for question in [
+            Question::Key(Bytes::from_static(b"k")),
+            Question::Digest(None),
+            Question::Digest(Some(Revision(7))),
+        ] {
+            let mut out = BytesMut::new();
+            encode_question(3, &question, &mut out);
+            assert_eq!(decode_question(out.freeze()), Ok((3, question)));
+        }
+        let row = |value| {
+            ReplyContent::Key(Some(KeyReply { mod_revision: Revision(5), version: 2, value }))
+        };
+        for content in [
+            ReplyContent::Failed,
+            ReplyContent::Key(None),
+            row(ValueReply::Whole(Bytes::from_static(b"v"))),
+            row(ValueReply::Digest { bytes: 1 << 40, digest: u128::MAX - 7 }),
+            ReplyContent::Digest(None),
+            ReplyContent::Digest(Some(u128::MAX - 8)),
+        ] {
+            let applied = Position { term: Term(2), index: Index(9) };
+            let reply = Reply { revision: Revision(8), applied, compacted: Revision(4), content };
+            let mut out = BytesMut::new();
+            encode_reply(u64::MAX, &reply, &mut out);
+            let whole = out.freeze();
+            assert_eq!(decode_reply(whole.clone()), Ok((u64::MAX, reply)));
+            for cut in 0..whole.len() {
+                assert!(decode_reply(whole.slice(..cut)).is_err(), "cut at {cut}");
+            }
+        }
+    }
 }
