@@ -175,7 +175,8 @@ impl<S: Store> Machine<S> {
         Ok(self.locate(key, at)?.fetch(&self.store)?)
     }
 
-    /// Plans a range in one go. Looks at every key of the range, because it counts them.
+    /// Plans a range in one go. Looks at every key of the range, because it counts them, unless
+    /// [`Range::count`] is known.
     ///
     /// # Errors
     /// When the revision was compacted or does not exist yet.
@@ -186,7 +187,7 @@ impl<S: Store> Machine<S> {
     }
 
     /// Goes on with the plan of a range, looking at no more than `keys_max` keys. Between two steps
-    /// anything may be applied and flushed.
+    /// anything may be applied and flushed, and [`RangePlanner::fetch_unsorted`] keeps it small.
     ///
     /// # Errors
     /// When the revision does not exist yet or is compacted, which may also happen between steps: a
@@ -201,6 +202,10 @@ impl<S: Store> Machine<S> {
         let rest = planner.rest.clone();
         let mut keys = self.index.span(&rest);
         for looked in 1.. {
+            if planner.only_counts() && planner.known_count().is_some() {
+                planner.complete();
+                break;
+            }
             if planner.only_counts() && self.count_is_known(planner, at) {
                 planner.count = self.index.live() as u64;
                 planner.complete();

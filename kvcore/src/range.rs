@@ -50,6 +50,10 @@ pub struct Range {
     /// Where to go on: the `next` of the page before. Only with an order by key. Keys of earlier
     /// pages are neither returned nor counted.
     pub cursor: Option<Bytes>,
+    /// How many keys match, if that is known: the count of the page before, less what it returned.
+    /// Otherwise each page looks at every key that is left, only to count it. Only with an order by
+    /// key, and at the revision of the page before.
+    pub count: Option<u64>,
     /// Leave the values out.
     pub keys_only: bool,
     /// Only count.
@@ -67,6 +71,7 @@ impl Range {
             order: Order::Ascending,
             sort: SortBy::Key,
             cursor: None,
+            count: None,
             keys_only: false,
             count_only: false,
         }
@@ -106,6 +111,8 @@ pub struct RangePlanner {
     known: Vec<Planned>,
     /// Rows that must be fetched before they can be sorted.
     unknown: Vec<Located>,
+    /// The first of those that were fetched already.
+    best: Best,
 }
 
 #[derive(Clone, Debug)]
@@ -126,8 +133,17 @@ impl RangePlanner {
                 Order::Descending => rest.reduce_high(cursor.clone()),
             }
         }
-        let (known, unknown) = (Vec::new(), Vec::new());
-        Self { range, rest, at: None, count: 0, done: false, next: None, known, unknown }
+        Self {
+            rest,
+            at: None,
+            count: 0,
+            done: false,
+            next: None,
+            known: Vec::new(),
+            unknown: Vec::new(),
+            best: Best::new(&range),
+            range,
+        }
     }
 
     /// Whether the plan is complete.
@@ -153,6 +169,11 @@ impl RangePlanner {
 
     fn limit(&self) -> usize {
         self.range.limit.unwrap_or(usize::MAX)
+    }
+
+    /// The number of matches, if whoever asks knows it.
+    pub(crate) fn known_count(&self) -> Option<u64> {
+        self.range.count.filter(|_| self.range.sort == SortBy::Key)
     }
 
     /// Adds the next match. Its number is what it is sorted by, if that is known without the row.
@@ -189,6 +210,29 @@ impl RangePlanner {
         self.known.truncate(self.limit());
     }
 
+    /// Fetches the rows that must be fetched before they can be sorted, and keeps those that may be
+    /// in the answer, of `bytes_max` bytes about. Called between two steps, without the machine: the
+    /// plan then never holds many more rows than the answer and one step.
+    ///
+    /// # Errors
+    /// As [`RangePlan::fetch`]. Then the range is begun anew.
+    pub fn fetch_unsorted<S: Store + ?Sized>(
+        &mut self,
+        store: &S,
+        bytes_max: usize,
+    ) -> Result<(), FetchError> {
+        for located in self.unknown.drain(..) {
+            self.best.fetch(located, store, &self.range, bytes_max)?;
+        }
+        Ok(())
+    }
+
+    /// How many rows the plan holds by now.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.known.len() + self.unknown.len() + self.best.key_values.len()
+    }
+
     /// Notes that no match is left.
     pub(crate) fn complete(&mut self) {
         self.done = true;
@@ -204,11 +248,13 @@ impl RangePlanner {
         if self.range.sort != SortBy::Key {
             self.sort_known();
         }
+        let count = self.known_count().unwrap_or(self.count);
         RangePlan {
             known: self.known.into_iter().map(|planned| planned.located).collect(),
             unknown: self.unknown,
+            best: self.best,
             at: self.at.expect("the first step fixes the revision"),
-            count: self.count,
+            count,
             next: self.next,
             range: self.range,
         }
@@ -229,6 +275,8 @@ pub struct RangePlan {
     known: Vec<Located>,
     /// To be fetched and sorted together with the others.
     unknown: Vec<Located>,
+    /// Fetched already, to be sorted together with the others.
+    best: Best,
     at: Revision,
     count: u64,
     next: Option<Bytes>,
@@ -253,43 +301,109 @@ impl RangePlan {
         store: &S,
         bytes_max: usize,
     ) -> Result<RangeResult, FetchError> {
-        let mut limit = self.range.limit.unwrap_or(usize::MAX);
-        let sorted = self.unknown.is_empty();
-        let (mut key_values, mut bytes) = (Vec::new(), 0);
-        let mut rest = self.known.into_iter().chain(self.unknown);
-        while let Some(located) = rest.next() {
-            let found = located.fetch(store)?.expect("only rows of existing keys are planned");
-            bytes += row_bytes(&found);
-            key_values.push(found);
-            if sorted {
-                if bytes >= bytes_max {
-                    if let Some(next) = rest.next().filter(|_| self.range.sort == SortBy::Key) {
-                        let next = next.fetch(store)?.expect("only existing keys are planned");
-                        self.next = Some(next.key);
-                    }
-                    break;
-                }
-            } else if key_values.len() >= batch_length(limit)
-                || bytes >= bytes_max.saturating_mul(2)
-            {
-                sort(&mut key_values, &self.range, limit);
-                // What is cut off here stays off, and so does all that comes after it in order:
-                // the answer has no holes.
-                limit = limit.min(cut(&mut key_values, bytes_max));
-                bytes = key_values.iter().map(row_bytes).sum();
+        let sorted = self.unknown.is_empty() && self.best.key_values.is_empty();
+        let mut key_values = if sorted {
+            self.fetch_sorted(store, bytes_max)?
+        } else {
+            for located in self.known.drain(..).chain(self.unknown.drain(..)) {
+                self.best.fetch(located, store, &self.range, bytes_max)?;
             }
-        }
-        if !sorted {
-            sort(&mut key_values, &self.range, limit);
-            cut(&mut key_values, bytes_max);
-        }
+            self.best.finish(&self.range, bytes_max)
+        };
         if self.range.keys_only {
             for key_value in &mut key_values {
                 key_value.value = Bytes::new();
             }
         }
-        let more = !self.range.count_only && self.count > key_values.len() as u64;
+        let rest = self.count > key_values.len() as u64;
+        let more = !self.range.count_only && (rest || self.next.is_some());
         Ok(RangeResult { key_values, count: self.count, more, next: self.next, at: self.at })
+    }
+
+    /// Fetches rows that are in the order of the answer.
+    fn fetch_sorted<S: Store + ?Sized>(
+        &mut self,
+        store: &S,
+        bytes_max: usize,
+    ) -> Result<Vec<KeyValue>, FetchError> {
+        let (mut key_values, mut bytes) = (Vec::new(), 0);
+        let mut rest = self.known.drain(..);
+        while let Some(located) = rest.next() {
+            let found = located.fetch(store)?.expect(PLANNED);
+            bytes += row_bytes(&found);
+            key_values.push(found);
+            if bytes >= bytes_max {
+                if let Some(next) = rest.next().filter(|_| self.range.sort == SortBy::Key) {
+                    self.next = Some(next.fetch(store)?.expect(PLANNED).key);
+                }
+                break;
+            }
+        }
+        Ok(key_values)
+    }
+}
+
+/// Why a planned row is never absent.
+const PLANNED: &str = "only rows of existing keys are planned";
+
+/// The first rows of an answer, of those that were fetched so far in any order.
+#[derive(Clone, Debug)]
+struct Best {
+    key_values: Vec<KeyValue>,
+    bytes: usize,
+    /// The most rows that the answer may still have.
+    limit: usize,
+}
+
+impl Best {
+    fn new(range: &Range) -> Self {
+        let limit = range.limit.unwrap_or(usize::MAX);
+        Self { key_values: Vec::new(), bytes: 0, limit }
+    }
+
+    /// Fetches a row. What can not be among the first any more is dropped now and then.
+    fn fetch<S: Store + ?Sized>(
+        &mut self,
+        located: Located,
+        store: &S,
+        range: &Range,
+        bytes_max: usize,
+    ) -> Result<(), FetchError> {
+        let found = located.fetch(store)?.expect(PLANNED);
+        self.bytes += row_bytes(&found);
+        self.key_values.push(found);
+        if self.key_values.len() >= batch_length(self.limit)
+            || self.bytes >= bytes_max.saturating_mul(2)
+        {
+            self.reduce(range, bytes_max);
+        }
+        Ok(())
+    }
+
+    /// What is cut off here stays off, and so does all that comes after it in order: the answer has
+    /// no holes.
+    fn reduce(&mut self, range: &Range, bytes_max: usize) {
+        sort(&mut self.key_values, range, self.limit);
+        self.limit = self.limit.min(cut(&mut self.key_values, bytes_max));
+        self.bytes = self.key_values.iter().map(row_bytes).sum();
+        for key_value in &mut self.key_values {
+            unshare(&mut key_value.key);
+            unshare(&mut key_value.value);
+        }
+    }
+
+    fn finish(&mut self, range: &Range, bytes_max: usize) -> Vec<KeyValue> {
+        sort(&mut self.key_values, range, self.limit);
+        cut(&mut self.key_values, bytes_max);
+        std::mem::take(&mut self.key_values)
+    }
+}
+
+/// Copies bytes out of the buffer that they share with others, which may be much larger and would
+/// stay in memory with them.
+fn unshare(bytes: &mut Bytes) {
+    if !bytes.is_unique() {
+        *bytes = Bytes::copy_from_slice(bytes);
     }
 }
 

@@ -224,6 +224,15 @@ impl World {
         }
         let found = planner.finish().fetch(self.machine.store());
         assert_eq!(found.as_ref(), Ok(&expected), "in steps: {range:?}");
+        let count = Some(expected.count).filter(|_| range.sort == SortBy::Key);
+        let range = Range { count, ..range };
+        let mut planner = RangePlanner::new(range.clone());
+        while !planner.is_done() {
+            self.machine.plan_range_step(&mut planner, keys_max).expect("readable");
+            planner.fetch_unsorted(self.machine.store(), usize::MAX).expect("nothing vanishes");
+        }
+        let found = planner.finish().fetch(self.machine.store());
+        assert_eq!(found.as_ref(), Ok(&expected), "fetched and counted on the way: {range:?}");
     }
 
     fn watch(&self, filter: &WatchFilter, from: u64, limits: EventLimits) {
