@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use consensus::{Consensus, Index};
-use kvcore::Machine;
+use kvcore::{Machine, Store};
 use kvcore::replica::{Failure, Replica, ReplicaSettings};
 use storage::redb_store::STORE_FILE;
 use storage::{
@@ -22,10 +22,14 @@ use super::config::NodeConfig;
 use super::driver::DriverInput;
 use super::handle::{NodeFacts, NodeStatus};
 use super::shared::{Clock, Shared};
+use super::workers::FLUSH_BYTES_MAX;
 use crate::metrics::Metrics;
 
 /// Bytes of entries read at once when the log is applied at start.
 const REPLAY_BYTES: usize = 4 << 20;
+
+/// How often the progress of that is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Recent rows kept in memory after they are in the store; they pin the buffers that they arrived in.
 const ROW_CACHE_BYTES: usize = 8 << 20;
@@ -154,19 +158,32 @@ pub(super) fn open<C: Consensus>(
     Ok(Opened { replica, parts: Parts { wal, reader, shared } })
 }
 
-/// Applies what the log knows to be committed and the store does not have yet.
+/// Applies what the log knows to be committed and the store does not have yet. That may be the whole
+/// log, so the store is written on the way: everything in the log is durable by now.
 fn replay(
     machine: &mut Machine<Arc<RedbStore>>,
     reader: &mut WalReader<RealDisk>,
     commit: Index,
 ) -> Result<(), StartError> {
+    let fail = |error: &dyn std::fmt::Display| StartError(error.to_string());
+    let mut told = Instant::now();
     while machine.applied().index < commit {
         let first = machine.applied().index.next();
         let entries = reader
             .entries(first, commit, REPLAY_BYTES)
             .map_err(|error| StartError(format!("cannot read the log to apply it: {error}")))?;
         for entry in &entries {
-            machine.apply(entry).map_err(|error| StartError(error.to_string()))?;
+            machine.apply(entry).map_err(|error| fail(&error))?;
+            while machine.is_behind() {
+                let batch = machine.flush_batch(commit, FLUSH_BYTES_MAX);
+                let batch = batch.expect("what waits for the store can be written");
+                machine.store().write(&batch).map_err(|error| fail(&error))?;
+                machine.flushed(&batch);
+            }
+        }
+        if told.elapsed() >= PROGRESS_INTERVAL {
+            told = Instant::now();
+            info!("applying the log: entry {} of {commit}", machine.applied().index);
         }
     }
     Ok(())
@@ -179,4 +196,87 @@ fn random() -> Result<u128, StartError> {
         .and_then(|mut source| source.read_exact(&mut bytes))
         .map_err(|error| StartError(format!("cannot read /dev/urandom: {error}")))?;
     Ok(u128::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use consensus::codec::Wire;
+    use consensus::{Entry, NodeId, Payload, Persist, Position, Protocol, WallTime};
+    use kvcore::{Command, Envelope, MemoryStore, RequestId, UNFLUSHED_BYTES_MAX};
+
+    use super::*;
+
+    /// A log of `count` writes of 4 KiB to 1000 keys, with a deletion and a compaction now and then.
+    fn entries(count: u64) -> impl Iterator<Item = Entry> {
+        (1..=count).map(|index| {
+            let key = Bytes::from(format!("key-{}", index % 1000));
+            let command = match index % 1000 {
+                0 => Command::Compact { revision: kvcore::Revision(index / 2) },
+                500 => Command::Delete {
+                    target: kvcore::Keys::Prefix(key),
+                    conditions: Vec::new(),
+                    return_previous: false,
+                },
+                _ => Command::Put {
+                    key,
+                    value: Bytes::from(index.to_string().repeat(4096 / 5)),
+                    conditions: Vec::new(),
+                    return_previous: false,
+                },
+            };
+            let (origin, incarnation, request) = (NodeId(1), 1, RequestId(index));
+            let envelope = Envelope { origin, incarnation, request, command };
+            Entry {
+                position: Position::new(1, index),
+                wall: WallTime(index),
+                payload: Payload::Command(envelope.to_bytes()),
+            }
+        })
+    }
+
+    fn open_store(disk: &RealDisk, directory: DirectoryId) -> Machine<Arc<RedbStore>> {
+        let store = RedbStore::open(disk, RedbStoreOptions::new(directory)).expect("it opens");
+        Machine::open_with_cache(Arc::new(store), ROW_CACHE_BYTES).expect("it is whole")
+    }
+
+    #[test]
+    fn a_store_that_was_removed_is_rebuilt_from_the_log_in_bounded_memory() {
+        const ENTRIES: u64 = 20_000;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let disk = RealDisk::open(directory.path()).expect("it opens");
+        let identity =
+            Identity { cluster: "test".to_owned(), node: NodeId(1), protocol: Protocol::Null };
+        let number = DirectoryId(7);
+        let (mut wal, _) =
+            Wal::open(disk.clone(), WalOptions::default(), &identity, number).expect("a new log");
+        let mut expected = Machine::open(MemoryStore::new()).expect("a new store opens");
+        let all: Vec<Entry> = entries(ENTRIES).collect();
+        for some in all.chunks(500) {
+            let persist = Persist { entries: some.to_vec(), ..Persist::default() };
+            wal.append(&[persist]).expect("the disk works");
+            for entry in some {
+                expected.apply(entry).expect("the store in memory does not fail");
+            }
+        }
+        assert!(expected.statistics().unflushed_bytes > 2 * UNFLUSHED_BYTES_MAX);
+
+        let mut reader = wal.reader();
+        let mut machine = open_store(&disk, number);
+        replay(&mut machine, &mut reader, Index(ENTRIES)).expect("everything works");
+        assert_eq!(machine.state(), expected.state(), "the digest included");
+        let flushed = machine.flushed_state().applied.index;
+        assert!(flushed > Index(ENTRIES / 2), "only {flushed} is in the store");
+        let statistics = machine.statistics();
+        assert!(!machine.is_behind());
+        assert!(statistics.overlay_bytes <= UNFLUSHED_BYTES_MAX + ROW_CACHE_BYTES);
+        assert!(statistics.versions < 16_000, "what was compacted is pruned on the way");
+
+        // The part that was written is whole, and the rest is applied again.
+        drop(machine);
+        let mut again = open_store(&disk, number);
+        assert_eq!(again.applied().index, flushed);
+        replay(&mut again, &mut reader, Index(ENTRIES)).expect("everything works");
+        assert_eq!(again.state(), expected.state());
+    }
 }

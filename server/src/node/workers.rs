@@ -16,7 +16,7 @@ use super::shared::Shared;
 /// dirty.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 /// Bytes of rows in one commit of the store.
-const FLUSH_BYTES_MAX: usize = 4 << 20;
+pub(super) const FLUSH_BYTES_MAX: usize = 4 << 20;
 
 /// Makes what the loop asks for durable: everything that waits in one write and one sync.
 pub(super) fn write_log<M>(
