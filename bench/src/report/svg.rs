@@ -9,7 +9,7 @@ use super::html::escape;
 
 /// The size of a plot and the room around its axes, in units of the drawing.
 const WIDTH: f64 = 480.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 70.0;
 const RIGHT: f64 = 26.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
