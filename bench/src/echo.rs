@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
 use crate::Error;
-use crate::cluster::{free_address, get};
+use crate::cluster::{free_address, get, stop_with_parent_flag};
 
 /// How long to wait after a failed accept, which usually means that there are too many open files.
 const PAUSE_AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(10);
@@ -81,6 +81,7 @@ impl EchoProcess {
         let address = free_address()?;
         let child = Command::new(executable)
             .args(["bench", "echo-server", "--http", &address.to_string()])
+            .args(stop_with_parent_flag())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -67,6 +67,20 @@ impl FailoverOptions {
             keys: 1_000,
         }
     }
+
+    /// The limit in milliseconds.
+    #[must_use]
+    pub fn limit_ms(&self) -> f64 {
+        millis(self.limit)
+    }
+
+    /// An outage as text; one that was given up, or a median among such, is marked as longer than
+    /// the limit.
+    #[must_use]
+    pub fn outage_text(&self, outage_ms: f64, format: impl Fn(f64) -> String) -> String {
+        let longer = if outage_ms >= self.limit_ms() { "> " } else { "" };
+        format!("{longer}{}", format(outage_ms))
+    }
 }
 
 /// What one fault did.
@@ -166,6 +180,13 @@ pub async fn measure(
 }
 
 impl Failover {
+    /// The outage in milliseconds, or the limit where the measurement was given up: the outage was
+    /// at least that long. Leaving it out would favour whoever did worst.
+    #[must_use]
+    pub fn outage_at_least_ms(&self, options: &FailoverOptions) -> f64 {
+        self.outage_ms.unwrap_or_else(|| options.limit_ms())
+    }
+
     fn add(&mut self, sample: Sample, struck: Instant) {
         let since = sample.intended.saturating_duration_since(struck);
         let until = struck.saturating_duration_since(sample.intended);

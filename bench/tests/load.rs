@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bench::load::{LoadOptions, LoadReport, Until, Workload, run};
+use bench::load::{LoadOptions, LoadReport, Until, Workload, fill, run};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -26,6 +26,8 @@ enum Manner {
     Good,
     /// Every tenth is refused: certainly nothing happened.
     RefusesEveryTenth,
+    /// The first ten are refused, as while the leader changes.
+    RefusesTheFirstTen,
     /// Every tenth is answered: nobody knows.
     UnsureOfEveryTenth,
     /// Every tenth gets no answer but a closed connection.
@@ -113,12 +115,8 @@ async fn answer(
     state.puts += 1;
     let tenth = state.puts.is_multiple_of(10);
     match state.manner {
-        Manner::RefusesEveryTenth if tenth => {
-            return Ok(page(
-                503,
-                br#"{"error": {"name": "no_leader", "definite": true}}"#.as_ref(),
-            ));
-        }
+        Manner::RefusesEveryTenth if tenth => return Ok(refusal()),
+        Manner::RefusesTheFirstTen if state.puts <= 10 => return Ok(refusal()),
         Manner::UnsureOfEveryTenth if tenth => {
             let body = br#"{"error": {"name": "unknown_outcome", "definite": false}}"#;
             return Ok(page(504, body.as_ref()));
@@ -136,6 +134,10 @@ async fn answer(
         answer.headers_mut().insert("connection", "close".parse().expect("a value"));
     }
     Ok(answer)
+}
+
+fn refusal() -> Response<Full<Bytes>> {
+    page(503, br#"{"error": {"name": "no_leader", "definite": true}}"#.as_ref())
 }
 
 fn page(status: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -196,6 +198,22 @@ async fn a_fill_writes_every_key_once_and_then_every_read_finds_its_key() {
     let report = run_count(&server, Workload::Get, 200).await;
     assert_eq!((report.operations, report.not_found), (200, 0));
     assert_eq!(server.state().gets, 200);
+}
+
+#[tokio::test]
+async fn a_fill_leaves_no_key_out_or_fails() {
+    let put = |server: &Server| {
+        options(vec![server.address], Workload::Put, Until::Elapsed(Duration::from_secs(1)))
+    };
+    let server = Server::start(Manner::RefusesTheFirstTen).await;
+    let report = fill(&put(&server)).await.expect("the second attempt succeeds");
+    assert_eq!((report.operations, report.errors["no_leader"]), (50, 10));
+    assert_eq!(server.state().store.len(), 50);
+
+    let server = Server::start(Manner::RefusesEveryTenth).await;
+    let error = fill(&put(&server)).await.expect_err("some keys are never there").to_string();
+    assert!(error.contains("not every key could be written"), "{error}");
+    assert!(error.contains("no_leader × 15"), "the errors of three attempts: {error}");
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ const TESTS: &[(&str, fn())] = &[
     ("a_comparison_writes_a_report_and_cleans_up", comparison),
     ("a_block_that_does_not_fit_into_the_time_is_not_begun_and_listed", no_time_left),
     ("a_comparison_that_fails_keeps_the_logs_and_says_where", failed_comparison),
+    ("reads_that_miss_keys_make_a_block_invalid", forgetful_comparison),
+    ("a_report_that_can_not_be_written_is_refused_before_measuring", unwritable_report),
     ("an_interrupted_comparison_kills_its_processes", interrupted),
 ];
 
@@ -312,6 +314,42 @@ fn comparison() {
     assert_eq!(fs::read_dir(&out).expect("readable").count(), 2, "no logs are left");
     assert_eq!(fs::read_dir(&data).expect("readable").count(), 0, "no data is left");
     assert_eq!(processes_with(&data.display().to_string()), 0);
+}
+
+fn forgetful_comparison() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let here = directory.path().display().to_string();
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["compare", "--quick", "--blocks", "1", "--connections", "4"])
+        .args(["--out", &here, "--data-dir", &here])
+        .env("FAKE_NODE_FORGETS", "zab")
+        .output()
+        .expect("this program starts");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    assert!(table.contains("zab: error not_found × "), "{table}");
+    assert!(table.contains("reads found no key, though every key was written"), "{table}");
+    assert!(!table.contains("write throughput,"), "the only block is not valid: {table}");
+}
+
+fn unwritable_report() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("file"), "").expect("writable");
+    fs::create_dir_all(at("out/report.json")).expect("writable");
+    for (out, data, complaint) in [
+        (at("file/out"), at("data"), "create "),
+        (at("out"), at("data"), "write "),
+        (at("other"), at("file"), "create "),
+    ] {
+        let began = Instant::now();
+        let (out, data) = (out.display().to_string(), data.display().to_string());
+        let output = verb(&["compare", "--quick", "--out", &out, "--data-dir", &data]);
+        assert!(!output.status.success());
+        let error = text(&output.stderr);
+        assert!(error.contains(complaint) && error.contains("choose another with --"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(3), "it is found out before measuring");
+    }
 }
 
 fn no_time_left() {

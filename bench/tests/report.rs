@@ -117,6 +117,39 @@ fn half_a_block_does_not_count() {
 }
 
 #[test]
+fn a_block_whose_reads_missed_keys_does_not_count_and_is_warned_of() {
+    let mut comparison = sample::comparison(6, 1.0);
+    for run in comparison.runs.iter_mut().filter(|run| run.block == 2 && run.place == 1) {
+        // Reads that find nothing are faster.
+        run.read.per_second *= 100.0;
+        run.read.not_found = 7;
+    }
+    comparison.floors[0].null_read.not_found = 3;
+    comparison.floors[0].null_read.per_second *= 100.0;
+    let report = Report::new(comparison);
+    for finding in &report.analysis.findings {
+        let counted: Vec<usize> = finding.blocks.iter().map(|&(block, ..)| block).collect();
+        assert_eq!(counted, [0, 1, 3, 4, 5], "{:?}", finding.measure);
+    }
+    let null = report.analysis.finding(Measure::ReadThroughput).and_then(|finding| finding.null);
+    let untouched = report.comparison.floors[1].null_read.per_second;
+    assert_eq!(null.expect("the other floor").median, untouched);
+    let table = table_text(&report.comparison, &report.analysis);
+    for part in [
+        "not_found × 7",
+        "null: error not_found × 3",
+        "left out: block 3: 7 reads found no key",
+        "warning: 10 reads found no key",
+    ] {
+        assert!(table.contains(part), "no {part} in\n{table}");
+        let page = report.html();
+        let part = part.trim_start_matches("left out: ").trim_start_matches("warning: ");
+        let part = part.replace("null: error", "null:");
+        assert!(page.contains(&part), "no {part} on the page");
+    }
+}
+
+#[test]
 fn a_comparison_of_single_nodes_has_no_outages_and_still_a_report() {
     let mut comparison = sample::comparison(6, 1.0);
     comparison.settings.nodes = 1;

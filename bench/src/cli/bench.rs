@@ -15,7 +15,7 @@ use super::{
     keep_logs, new_directory, on_own_thread, print, protocol_parser, this_program, time_bar,
 };
 use crate::Error;
-use crate::cluster::Fault;
+use crate::cluster::{Fault, stop_with_parent};
 use crate::echo::{self, EchoProcess};
 use crate::failover::{self, Failover, FailoverOptions};
 use crate::load::{self, LoadOptions, LoadReport, Until, Workload};
@@ -50,6 +50,10 @@ enum BenchVerb {
         /// The address to listen on
         #[arg(long)]
         http: SocketAddr,
+
+        /// End when the process of this number ends, which started this one
+        #[arg(long, value_name = "PID")]
+        stop_with_parent: Option<u32>,
     },
 }
 
@@ -182,7 +186,15 @@ pub fn run_bench(args: BenchArgs) -> Result<ExitCode, Error> {
             let logs = new_directory(&std::env::temp_dir(), "duorum-logs-")?;
             keep_logs(on_own_thread(run_failover(args, logs.path().to_owned())), logs)
         }
-        BenchVerb::EchoServer { http } => match serve_echo(http)? {},
+        BenchVerb::EchoServer { http, stop_with_parent: parent } => {
+            if let Some(parent) = parent {
+                stop_with_parent(parent).map_err(|source| Error::Io {
+                    what: "--stop-with-parent".to_owned(),
+                    source,
+                })?;
+            }
+            match serve_echo(http)? {}
+        }
     }
 }
 
@@ -254,7 +266,7 @@ async fn load_verb(args: LoadArgs, workload: Workload, logs: PathBuf) -> Result<
     options.check()?;
     let reads = matches!(workload, Workload::Get | Workload::Mixed { .. });
     if args.fill || (fresh.is_some() && reads) {
-        fill(&options).await?;
+        load::fill(&options).await?;
     }
     let disk = match &args.fdatasync_in {
         Some(directory) => Some(BackgroundDiskProbe::start(directory)?),
@@ -272,20 +284,6 @@ async fn load_verb(args: LoadArgs, workload: Workload, logs: PathBuf) -> Result<
     }
     show(&options, &report, fdatasync, args.volume.json);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes every key once.
-async fn fill(options: &LoadOptions) -> Result<(), Error> {
-    let mut options = options.clone();
-    options.workload = Workload::Fill;
-    options.warmup = Duration::ZERO;
-    options.until = Until::Operations(options.keys);
-    let report = load::run(&options).await?;
-    if report.operations < options.keys {
-        let errors = errors_text(&report);
-        return Err(Error::node(format!("not every key could be written first: {errors}")));
-    }
-    Ok(())
 }
 
 async fn run_echo(args: EchoArgs) -> Result<ExitCode, Error> {
@@ -342,21 +340,14 @@ fn load_text(options: &LoadOptions, report: &LoadReport, fdatasync: Option<DiskP
     if report.not_found > 0 {
         line("not found", figure(report.not_found as f64));
     }
-    let _ = writeln!(text, "{:<14} {}", "errors", errors_text(report));
+    let errors = load::errors_text(&report.errors);
+    let errors = if errors.is_empty() { "none" } else { &errors };
+    let _ = writeln!(text, "{:<14} {errors:>12}", "errors");
     if report.unknown_outcomes > 0 {
         let count = report.unknown_outcomes;
         let _ = writeln!(text, "{count} of them are writes of unknown outcome");
     }
     text
-}
-
-fn errors_text(report: &LoadReport) -> String {
-    if report.errors.is_empty() {
-        return format!("{:>12}", "none");
-    }
-    let list: Vec<String> =
-        report.errors.iter().map(|(name, count)| format!("{name} × {count}")).collect();
-    list.join(", ")
 }
 
 async fn run_failover(args: FailoverArgs, logs: PathBuf) -> Result<ExitCode, Error> {
@@ -401,7 +392,9 @@ async fn run_failover(args: FailoverArgs, logs: PathBuf) -> Result<ExitCode, Err
 }
 
 fn failover_text(protocol: Protocol, options: &FailoverOptions, failovers: &[Failover]) -> String {
-    let outages: Vec<f64> = failovers.iter().filter_map(|failover| failover.outage_ms).collect();
+    // Those that were given up count as long as the limit, which is the least that they took, so
+    // that the worst do not improve the median by being left out.
+    let outages: Vec<f64> = failovers.iter().map(|one| one.outage_at_least_ms(options)).collect();
     let fault = match options.fault {
         Fault::Kill => "SIGKILL",
         Fault::Stop => "SIGSTOP",
@@ -411,15 +404,49 @@ fn failover_text(protocol: Protocol, options: &FailoverOptions, failovers: &[Fai
         count_words(failovers.len(), "time")
     );
     if let (Some(median), Some((min, max))) = (median(&outages), extent(&outages)) {
-        let _ =
-            writeln!(text, "median {} ms, {} to {} ms", figure(median), figure(min), figure(max));
+        let [median, min, max] = [median, min, max].map(|ms| options.outage_text(ms, figure));
+        let _ = writeln!(text, "median {median} ms, {min} to {max} ms");
     }
-    let list: Vec<String> = outages.iter().map(|outage| format!("{outage:.0}")).collect();
+    let whole = |ms| format!("{ms:.0}");
+    let list: Vec<String> =
+        outages.iter().map(|&outage| options.outage_text(outage, whole)).collect();
     let _ = writeln!(text, "each, in ms: {}", list.join(" "));
-    let never = failovers.len() - outages.len();
+    let never = failovers.iter().filter(|failover| failover.outage_ms.is_none()).count();
     if never > 0 {
         let limit = seconds(options.limit);
-        let _ = writeln!(text, "{never} took longer than {limit}");
+        let _ = writeln!(text, "{never} took longer than {limit} and count as that long");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failover(outage_ms: Option<f64>) -> Failover {
+        Failover {
+            fault: Fault::Kill,
+            node: 1,
+            outage_ms,
+            probes: Vec::new(),
+            errors: std::collections::BTreeMap::new(),
+            unknown_outcomes: 0,
+            not_sent: 0,
+            unanswered: 0,
+        }
+    }
+
+    #[test]
+    fn an_outage_beyond_the_limit_counts_in_the_median_and_is_marked() {
+        let options = FailoverOptions::new(Fault::Kill);
+        let outages = [Some(20.0), Some(30.0), None, None, Some(40.0)].map(failover);
+        let text = failover_text(Protocol::Zab, &options, &outages);
+        assert!(text.contains("median 40.0 ms, 20.0 to > 15,000 ms"), "{text}");
+        assert!(text.contains("each, in ms: 20 30 > 15000 > 15000 40"), "{text}");
+        assert!(text.contains("2 took longer than 15 s"), "{text}");
+
+        let outages = [None, Some(20.0), None].map(failover);
+        let text = failover_text(Protocol::Zab, &options, &outages);
+        assert!(text.contains("median > 15,000 ms"), "{text}");
+    }
 }

@@ -61,11 +61,12 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
         settings.budget = None;
     }
     settings.check()?;
-    std::fs::create_dir_all(&args.out)
-        .map_err(|source| Error::path("create", &args.out, source))?;
+    // Whatever the report needs is tried before the minutes that come before it.
+    let logs = new_directory(&args.out, "logs-").map_err(|error| error.or_choose("--out"))?;
+    Report::check_writable(&args.out).map_err(|error| error.or_choose("--out"))?;
     let base = args.data_dir.clone().unwrap_or_else(|| default_data_base(&args.out));
-    let data = new_directory(&base, "duorum-compare-")?;
-    let logs = new_directory(&args.out, "logs-")?;
+    let data =
+        new_directory(&base, "duorum-compare-").map_err(|error| error.or_choose("--data-dir"))?;
     warn_of_memory(data.path());
     print(&compare::plan_text(&settings, &Plan::toss(&settings)));
 

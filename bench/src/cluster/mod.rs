@@ -1,13 +1,15 @@
 //! Clusters of child processes: `duorum serve`, started from nothing and gone afterwards.
 //!
 //! A cluster lives in one directory of its own, on ports that were free a moment ago. Whatever
-//! becomes of the measurement, dropping the cluster kills its processes. The children have a process
+//! becomes of the measurement, dropping the cluster kills its processes, and the kernel ends them when
+//! the measurement itself is killed ([`stop_with_parent`]). The children have a process
 //! group of their own, so that Ctrl-C reaches the measurement first, which then ends them: a node
 //! that stops on its own in the middle of a run would look like a fault.
 
 mod control;
 mod counters;
 mod node;
+mod parent;
 mod ports;
 
 use std::net::SocketAddr;
@@ -23,6 +25,8 @@ pub(crate) use control::get;
 pub use counters::Counters;
 use node::Node;
 pub use node::ResourceUse;
+pub(crate) use parent::flag as stop_with_parent_flag;
+pub use parent::stop_with_parent;
 
 /// How often a cluster is begun anew with other ports when some were taken in the meantime.
 const PORT_ATTEMPTS: usize = 3;
@@ -147,7 +151,7 @@ impl Cluster {
         let mut statuses = Vec::new();
         for endpoint in self.endpoints() {
             let (_, body) = get(endpoint, "/v1/status", ASK_TIMEOUT).await.map_err(|error| {
-                self.complaint(&format!("http://{endpoint}/v1/status: {error}"), None)
+                self.complaint(&format!("http://{endpoint}/v1/status: {error}"), self.at(endpoint))
             })?;
             statuses.push(serde_json::from_slice(&body).map_err(|error| {
                 self.complaint(&format!("http://{endpoint}/v1/status is no JSON: {error}"), None)
@@ -247,7 +251,7 @@ impl Cluster {
         let mut counters = Counters::default();
         for endpoint in self.endpoints() {
             let (_, page) = get(endpoint, "/metrics", ASK_TIMEOUT).await.map_err(|error| {
-                self.complaint(&format!("http://{endpoint}/metrics: {error}"), None)
+                self.complaint(&format!("http://{endpoint}/metrics: {error}"), self.at(endpoint))
             })?;
             counters.add_page(&String::from_utf8_lossy(&page));
         }
@@ -285,6 +289,11 @@ impl Cluster {
             logs: Some(self.options.logs.clone()),
             tail: node.map(Node::last_words).unwrap_or_default(),
         }
+    }
+
+    /// The node that answers HTTP there.
+    fn at(&self, endpoint: SocketAddr) -> Option<NodeId> {
+        self.nodes.iter().find(|node| node.http == endpoint).map(|node| node.id)
     }
 
     fn node(&self, id: NodeId) -> &Node {

@@ -108,6 +108,7 @@ impl Node {
         let mut command = Command::new(&self.executable);
         command
             .args(&self.arguments)
+            .args(super::stop_with_parent_flag())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(log)

@@ -1,12 +1,13 @@
 //! From the runs to what may be concluded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::Protocol;
 use serde::{Deserialize, Serialize};
 
 use super::measures::{Better, Measure};
 use super::record::{Comparison, Exclusion, Run};
+use crate::load::LoadReport;
 use crate::stats::{BLOCKS_TO_CONCLUDE, RESAMPLES, RatioInterval, extent, median, paired_ratio};
 
 /// What the comparison found.
@@ -64,9 +65,21 @@ impl Analysis {
     #[must_use]
     pub fn of(comparison: &Comparison) -> Self {
         let mut exclusions = comparison.exclusions.clone();
+        let mut valid = BTreeSet::new();
+        for block in 0..comparison.plan.blocks.len() {
+            match comparison.reads_not_found(block) {
+                0 => {
+                    valid.insert(block);
+                }
+                count => exclusions.push(Exclusion {
+                    block,
+                    reason: format!("{count} reads found no key, though every key was written"),
+                }),
+            }
+        }
         let findings = Measure::ALL
             .into_iter()
-            .filter_map(|measure| finding(comparison, measure, &mut exclusions))
+            .filter_map(|measure| finding(comparison, measure, &valid, &mut exclusions))
             .collect();
         let mut errors: Vec<_> = [Protocol::Raft, Protocol::Zab]
             .into_iter()
@@ -74,8 +87,8 @@ impl Analysis {
             .collect();
         let mut null = BTreeMap::new();
         for floor in &comparison.floors {
-            add_errors(&mut null, &floor.null_write.errors);
-            add_errors(&mut null, &floor.null_read.errors);
+            add_errors(&mut null, &floor.null_write);
+            add_errors(&mut null, &floor.null_read);
         }
         errors.push((Protocol::Null.to_string(), null));
         Self {
@@ -99,25 +112,30 @@ fn errors_of<'a>(runs: impl Iterator<Item = &'a Run>) -> BTreeMap<String, u64> {
     let mut errors = BTreeMap::new();
     for run in runs {
         for report in [&run.fill, &run.write, &run.read] {
-            add_errors(&mut errors, &report.errors);
+            add_errors(&mut errors, report);
         }
     }
     errors
 }
 
-fn add_errors(sum: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
-    for (name, count) in more {
+/// Adds what failed, and reads that found no key: every key was written before, so that is a fault.
+fn add_errors(sum: &mut BTreeMap<String, u64>, report: &LoadReport) {
+    for (name, count) in &report.errors {
         *sum.entry(name.clone()).or_default() += count;
+    }
+    if report.not_found > 0 {
+        *sum.entry("not_found".to_owned()).or_default() += report.not_found;
     }
 }
 
 fn finding(
     comparison: &Comparison,
     measure: Measure,
+    valid: &BTreeSet<usize>,
     exclusions: &mut Vec<Exclusion>,
 ) -> Option<Finding> {
     let mut blocks = Vec::new();
-    for block in 0..comparison.plan.blocks.len() {
+    for &block in valid {
         let figure = |protocol| {
             let runs: Vec<&Run> = comparison.runs_of(protocol, block).collect();
             // Half a block is not balanced, so it does not count.

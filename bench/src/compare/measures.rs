@@ -33,7 +33,7 @@ pub enum Measure {
     FramesPerWrite,
     /// Bytes between nodes for one write.
     NetworkPerWrite,
-    /// Calls of fdatasync on all logs together for one write.
+    /// Calls of fdatasync for records on all logs together for one write.
     FsyncsPerWrite,
     /// Bytes written to all logs together for one write.
     LogPerWrite,
@@ -73,7 +73,8 @@ impl Measure {
     }
 
     /// The counter at `/metrics` that says it, if that is where it comes from.
-    fn counter(self) -> Option<&'static str> {
+    #[must_use]
+    pub fn counter(self) -> Option<&'static str> {
         Some(match self {
             Self::MessagesPerWrite => "duorum_protocol_messages_sent_total",
             Self::FramesPerWrite => "duorum_peer_frames_sent_total",
@@ -154,12 +155,9 @@ impl Measure {
     /// single events, the median of all of them. `None` when the runs have no such figure.
     pub(super) fn of_block(self, runs: &[&Run], options: &FailoverOptions) -> Option<f64> {
         if self == Self::Failover {
-            // An outage beyond the limit is at least as long as the limit. Leaving it out would
-            // favour the protocol that did worst.
-            let limit_ms = options.limit.as_secs_f64() * 1e3;
-            let outages = runs.iter().flat_map(|run| &run.failovers);
+            let failovers = runs.iter().flat_map(|run| &run.failovers);
             let outages: Vec<f64> =
-                outages.map(|failover| failover.outage_ms.unwrap_or(limit_ms)).collect();
+                failovers.map(|failover| failover.outage_at_least_ms(options)).collect();
             return median(&outages);
         }
         let figures: Option<Vec<f64>> = runs.iter().map(|run| self.of_run(run)).collect();
@@ -173,6 +171,9 @@ impl Measure {
 
     /// The figure of the null protocol; `None` where one node has no such figure.
     pub(super) fn of_floor(self, floor: &Floor) -> Option<f64> {
+        if floor.null_read.not_found > 0 {
+            return None;
+        }
         let counters = &floor.null_write_counters;
         self.of_loads(&floor.null_write, &floor.null_read, floor.null_write_use, counters)
     }

@@ -106,6 +106,14 @@ impl Comparison {
         self.runs.iter().filter(move |run| run.protocol == protocol && run.block == block)
     }
 
+    /// Reads of one block that found no key. Every key was written before, and a read without a value
+    /// is a faster one, so a block with any is not valid.
+    #[must_use]
+    pub fn reads_not_found(&self, block: usize) -> u64 {
+        let runs = self.runs.iter().filter(|run| run.block == block);
+        runs.map(|run| run.read.not_found).sum()
+    }
+
     /// All runs of one protocol.
     pub fn all_runs_of(&self, protocol: Protocol) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(move |run| run.protocol == protocol)

@@ -269,19 +269,16 @@ pub(super) async fn write_and_read(
     let mut options = LoadOptions {
         endpoints: cluster.endpoints(),
         connections: settings.connections,
-        workload: Workload::Fill,
-        warmup: Duration::ZERO,
-        until: Until::Operations(settings.keys),
+        workload: Workload::Put,
+        warmup: phases.write_warmup,
+        until: Until::Elapsed(phases.write),
         value_bytes: settings.value_bytes,
         keys: settings.keys,
         seed,
     };
-    let fill = load::run(&options).await?;
+    let fill = load::fill(&options).await?;
     progress.phase("writes");
     let (used, counted) = (cluster.resource_use(), cluster.counters().await?);
-    options.workload = Workload::Put;
-    options.warmup = phases.write_warmup;
-    options.until = Until::Elapsed(phases.write);
     let write = load::run(&options).await?;
     let write_use = cluster.resource_use().since(used);
     let write_counters = cluster.counters().await?.since(&counted);

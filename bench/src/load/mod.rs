@@ -14,6 +14,7 @@ mod recorder;
 pub(crate) mod request;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub(crate) use worker::error_of_body;
 
 /// The most connections of one run.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// How often a fill is tried.
+const FILL_ATTEMPTS: usize = 3;
 
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +139,41 @@ pub async fn run(options: &LoadOptions) -> Result<LoadReport, Error> {
         merged.merge(&joined.expect("a client of the load generator does not panic"));
     }
     Ok(merged.report())
+}
+
+/// Writes every key once, so that a measurement after it finds each of them. Keys that could not be
+/// written, as when the leader changes just then, get another chance; the errors of all attempts are
+/// in the report.
+///
+/// # Errors
+/// As [`run`], and [`Error::Node`] when a key is still missing after several attempts.
+pub async fn fill(options: &LoadOptions) -> Result<LoadReport, Error> {
+    let mut options = options.clone();
+    options.workload = Workload::Fill;
+    options.warmup = Duration::ZERO;
+    options.until = Until::Operations(options.keys);
+    let mut errors = BTreeMap::new();
+    for _ in 0..FILL_ATTEMPTS {
+        let mut report = run(&options).await?;
+        for (name, count) in &report.errors {
+            *errors.entry(name.clone()).or_default() += count;
+        }
+        if report.operations_with_warmup == options.keys {
+            report.errors = errors;
+            return Ok(report);
+        }
+    }
+    Err(Error::node(format!(
+        "not every key could be written before the measurement, in {FILL_ATTEMPTS} attempts: {}",
+        errors_text(&errors)
+    )))
+}
+
+/// How often each error came: `no_leader × 3, overloaded × 1`.
+pub(crate) fn errors_text(errors: &BTreeMap<String, u64>) -> String {
+    let list: Vec<String> =
+        errors.iter().map(|(name, count)| format!("{name} × {count}")).collect();
+    list.join(", ")
 }
 
 /// Opens every connection before the clock starts.

@@ -16,6 +16,9 @@ use crate::Error;
 use crate::compare::{Analysis, Comparison};
 use crate::stats::BLOCKS_TO_CONCLUDE;
 
+/// The files of a report, JSON first.
+const FILES: [&str; 2] = ["report.json", "index.html"];
+
 /// What `report.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -38,13 +41,28 @@ impl Report {
         page::page(self)
     }
 
+    /// Refuses a directory into which the report could not be written, so that nobody waits for
+    /// minutes to learn it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one of the files is there and can not be written.
+    pub fn check_writable(directory: &Path) -> Result<(), Error> {
+        for name in FILES {
+            let path = directory.join(name);
+            if path.exists() {
+                let opened = fs::OpenOptions::new().append(true).open(&path);
+                opened.map_err(|source| Error::path("write", &path, source))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes both files into an existing directory and returns the paths, JSON first.
     ///
     /// # Errors
     /// [`Error::Io`] when a file can not be written.
     pub fn write(&self, directory: &Path) -> Result<(PathBuf, PathBuf), Error> {
-        let json = directory.join("report.json");
-        let html = directory.join("index.html");
+        let [json, html] = FILES.map(|name| directory.join(name));
         let mut text = serde_json::to_vec_pretty(self).expect("a report is made of plain data");
         text.push(b'\n');
         fs::write(&json, text).map_err(|source| Error::path("write", &json, source))?;
@@ -68,11 +86,21 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
     if !comparison.machine.optimized {
         warnings.push("the binary was built without optimisation".to_owned());
     }
+    let in_blocks =
+        (0..comparison.plan.blocks.len()).map(|block| comparison.reads_not_found(block));
+    let at_floors = comparison.floors.iter().map(|floor| floor.null_read.not_found);
+    let not_found: u64 = in_blocks.chain(at_floors).sum();
+    if not_found > 0 {
+        warnings.push(format!(
+            "{not_found} reads found no key, though every key was written before: acknowledged \
+             writes were lost or a read was stale; what they belong to is left out"
+        ));
+    }
     let blocks = comparison.plan.blocks.len();
     if blocks < BLOCKS_TO_CONCLUDE {
         warnings.push(format!(
-            "{blocks} blocks are too few for an interval that means what it says; \
-             {BLOCKS_TO_CONCLUDE} are the least"
+            "{} too few for an interval that means what it says; {BLOCKS_TO_CONCLUDE} are the least",
+            if blocks == 1 { "1 block is".to_owned() } else { format!("{blocks} blocks are") }
         ));
     }
     if let Some(stolen) = comparison.stolen_percent.filter(|&stolen| stolen >= 2.0) {

@@ -56,6 +56,8 @@ pub(super) fn ratios(report: &Report) -> Option<String> {
         &[1.0, 1.1, 1.2, 1.3, 1.5]
     } else if widest < 4.0 {
         &[1.0, 1.5, 2.0, 3.0]
+    } else if widest < 8.0 {
+        &[1.0, 2.0, 4.0]
     } else {
         &[1.0, 2.0, 5.0, 10.0, 20.0]
     };
@@ -145,8 +147,7 @@ pub(super) fn latencies(comparison: &Comparison) -> Option<String> {
     let last = points().map(|point| point.0).reduce(f64::max)?;
     let y = Scale::logarithmic(lowest * 0.9, highest * 1.1);
     let mut plot = Plot::new(Scale::linear(0.0, last), y);
-    let shares =
-        [(0.0, "fastest"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %")];
+    let shares = [(0.0, "best"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %")];
     let ticks: Vec<(f64, String)> = shares
         .into_iter()
         .chain([(0.9999, "99.99 %")])
@@ -177,11 +178,11 @@ pub(super) fn latencies(comparison: &Comparison) -> Option<String> {
 
 /// The outages of both protocols, sorted.
 pub(super) fn outages(comparison: &Comparison) -> Option<String> {
-    let limit_ms = comparison.failover_options.limit.as_secs_f64() * 1e3;
+    let options = &comparison.failover_options;
     let sorted = |protocol| {
         let failovers = comparison.all_runs_of(protocol).flat_map(|run| &run.failovers);
         let mut outages: Vec<f64> =
-            failovers.map(|failover| failover.outage_ms.unwrap_or(limit_ms)).collect();
+            failovers.map(|failover| failover.outage_at_least_ms(options)).collect();
         outages.sort_by(f64::total_cmp);
         outages
     };
@@ -209,7 +210,7 @@ pub(super) fn outages(comparison: &Comparison) -> Option<String> {
         }
         plot.line(&line, protocol.name());
         for (place, &outage) in outages.iter().enumerate() {
-            let text = format!("{protocol}: {} ms", figure(outage));
+            let text = format!("{protocol}: {} ms", options.outage_text(outage, figure));
             let y = (place as f64 + 0.5) * step;
             plot.mark((outage, y), mark_of(*protocol), protocol.name(), &text);
         }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub(crate) struct ServeArgs {
     peer: SocketAddr,
     #[arg(long)]
     cluster: String,
+    #[arg(long)]
+    stop_with_parent: u32,
 }
 
 struct Node {
@@ -50,7 +52,8 @@ struct Node {
     members: BTreeMap<u64, SocketAddr>,
     leader: Option<u64>,
     since: Instant,
-    store: BTreeMap<String, Bytes>,
+    /// Whether reads find nothing.
+    forgets: bool,
     writes: u64,
 }
 
@@ -58,6 +61,7 @@ type Shared = Arc<Mutex<Node>>;
 
 /// Serves until killed.
 pub(crate) fn run(args: ServeArgs) -> ExitCode {
+    bench::cluster::stop_with_parent(args.stop_with_parent).expect("the parent is there");
     let members: BTreeMap<u64, SocketAddr> = args
         .cluster
         .split(',')
@@ -88,7 +92,7 @@ async fn serve(args: ServeArgs, members: BTreeMap<u64, SocketAddr>) {
         members: members.clone(),
         leader: None,
         since: Instant::now(),
-        store: BTreeMap::new(),
+        forgets: std::env::var("FAKE_NODE_FORGETS").is_ok_and(|name| name == args.protocol),
         writes: 0,
     }));
     let peers = TcpListener::bind(args.peer).await.expect("the peer port");
@@ -173,19 +177,17 @@ async fn metrics(State(node): State<Shared>) -> String {
     format!("# TYPE duorum_wal_fsyncs counter\nduorum_wal_fsyncs_total {}\n", writes as f64 / 2.0)
 }
 
-async fn read(State(node): State<Shared>, Path(key): Path<String>) -> (StatusCode, Bytes) {
-    match node.lock().expect("not poisoned").store.get(&key) {
-        Some(value) => (StatusCode::OK, value.clone()),
-        None => (StatusCode::NOT_FOUND, Bytes::new()),
+/// Values are not kept, so every key is there with the same one, or none is if asked so.
+async fn read(State(node): State<Shared>) -> (StatusCode, &'static str) {
+    if node.lock().expect("not poisoned").forgets {
+        (StatusCode::NOT_FOUND, "")
+    } else {
+        (StatusCode::OK, "a value")
     }
 }
 
 /// A write is acknowledged only while the leader lives.
-async fn write(
-    State(node): State<Shared>,
-    Path(key): Path<String>,
-    value: Bytes,
-) -> (StatusCode, &'static str) {
+async fn write(State(node): State<Shared>, _value: Bytes) -> (StatusCode, &'static str) {
     const NO_LEADER: &str = r#"{"error": {"name": "no_leader", "definite": true}}"#;
     let leader = {
         let node = node.lock().expect("not poisoned");
@@ -197,8 +199,6 @@ async fn write(
     if !is_self && !is_alive(address).await {
         return (StatusCode::SERVICE_UNAVAILABLE, NO_LEADER);
     }
-    let mut node = node.lock().expect("not poisoned");
-    node.store.insert(key, value);
-    node.writes += 1;
+    node.lock().expect("not poisoned").writes += 1;
     (StatusCode::OK, "{}")
 }

@@ -30,11 +30,21 @@ const BLOCKING_THREADS_MAX: usize = 16;
 pub(super) struct Serve {
     #[command(flatten)]
     flags: ServeFlags,
+
+    /// Stop as by SIGTERM when the process of this number ends, which started this one. For programs
+    /// that start servers for a while: their end, however sudden, leaves none behind.
+    #[arg(long, value_name = "PID", hide = true)]
+    stop_with_parent: Option<u32>,
 }
 
 impl Serve {
     /// Runs the verb, until it is told to stop.
     pub(super) fn run(self) -> Result<(), Complaint> {
+        if let Some(parent) = self.stop_with_parent {
+            bench::cluster::stop_with_parent(parent).map_err(|error| {
+                Complaint::new(Exit::No, format!("--stop-with-parent {parent}: {error}"))
+            })?;
+        }
         let config = ServeConfig::from_flags(self.flags)
             .map_err(|error| Complaint::new(Exit::Usage, error.to_string()))?;
         let filter = EnvFilter::try_new(&config.log)

@@ -61,6 +61,7 @@ impl Processes {
         let child = Command::new(&words[0])
             .args(&words[1..])
             .args(self.serve_arguments(node))
+            .args(self.stop_with_tests())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -86,6 +87,16 @@ impl Processes {
             all.push(word);
             all
         })
+    }
+
+    /// Lets the server end with the tests, even if these are killed. Under a tracer it is not a child
+    /// of the tests, so it would take them for gone.
+    fn stop_with_tests(&self) -> Vec<String> {
+        if self.wrapper.is_empty() {
+            vec!["--stop-with-parent".to_owned(), std::process::id().to_string()]
+        } else {
+            Vec::new()
+        }
     }
 
     pub(crate) fn data_directory(&self, node: usize) -> PathBuf {

@@ -1,0 +1,213 @@
+//! `duorum compare` as the README tells a newcomer to run it, only shorter: real processes of Raft,
+//! ZAB and the null protocol, and every file and figure that comes of them. And what becomes of the
+//! processes when the measurement itself is killed.
+
+#![allow(clippy::disallowed_methods, reason = "these tests start processes and read files")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bench::compare::{Comparison, Measure};
+use bench::report::Report;
+use consensus::Protocol;
+use rustix::process::{Pid, Signal, kill_process};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_duorum");
+
+/// What the nodes count; every measure of cost must come from one of these.
+const COUNTERS: [&str; 5] = [
+    "duorum_protocol_messages_sent_total",
+    "duorum_peer_frames_sent_total",
+    "etcd_network_peer_sent_bytes_total",
+    "duorum_wal_fsyncs_total",
+    "etcd_disk_wal_write_bytes_total",
+];
+
+#[test]
+fn the_first_command_of_the_readme_compares_real_clusters_and_every_figure_is_there() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (out, data) = (directory.path().join("out"), directory.path().join("data"));
+    let output = Command::new(PROGRAM)
+        .args(["compare", "--quick", "--blocks", "1", "--connections", "8", "--seed", "7"])
+        .arg("--out")
+        .arg(&out)
+        .arg("--data-dir")
+        .arg(&data)
+        .output()
+        .expect("the program runs");
+    let errors = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.success(), "{errors}");
+    let table = String::from_utf8(output.stdout).expect("text");
+    for measure in Measure::ALL {
+        let heading = measure.heading();
+        let row = table.lines().find(|line| line.starts_with(&heading));
+        let row = row.unwrap_or_else(|| panic!("no row for {heading} in\n{table}"));
+        assert!(row.contains(" ("), "raft and zab with their spreads: {row}");
+    }
+    let json = fs::read(out.join("report.json")).expect("a report");
+    let report: Report = serde_json::from_slice(&json).expect("a report");
+    check_figures(&report);
+    check_counters(&report.comparison);
+    let page = fs::read_to_string(out.join("index.html")).expect("a page");
+    assert!(page.ends_with("</html>\n"));
+    for measure in Measure::ALL {
+        assert!(page.contains(measure.name()), "no {} on the page", measure.name());
+    }
+    assert_eq!(entries(&out), 2, "the logs are gone");
+    assert_eq!(entries(&data), 0, "the data is gone");
+    assert_eq!(servers_with(&data), 0);
+}
+
+/// Every measure has a figure of both protocols, and of the null protocol where one node can have it.
+fn check_figures(report: &Report) {
+    for measure in Measure::ALL {
+        let finding = report.analysis.finding(measure);
+        let finding = finding.unwrap_or_else(|| panic!("no figures for {}", measure.name()));
+        let between_nodes = matches!(
+            measure,
+            Measure::Failover
+                | Measure::MessagesPerWrite
+                | Measure::FramesPerWrite
+                | Measure::NetworkPerWrite
+        );
+        assert_eq!(finding.null.is_none(), between_nodes, "{}", measure.name());
+    }
+    assert_eq!(report.analysis.exclusions, []);
+    for run in &report.comparison.runs {
+        let keys = report.comparison.settings.keys;
+        assert_eq!((run.fill.operations, run.read.not_found), (keys, 0));
+        assert_eq!(run.failovers.len(), 1);
+        assert!(run.failovers[0].outage_ms.is_some_and(|outage| outage > 1.0));
+    }
+}
+
+/// Every counter that the comparison reads is one that the real server has, by that very name.
+fn check_counters(comparison: &Comparison) {
+    let read: Vec<&str> = Measure::ALL.into_iter().filter_map(Measure::counter).collect();
+    assert_eq!(read, COUNTERS);
+    for protocol in [Protocol::Raft, Protocol::Zab] {
+        assert_eq!(comparison.all_runs_of(protocol).count(), 2);
+        for run in comparison.all_runs_of(protocol) {
+            for counter in COUNTERS {
+                let count = run.write_counters.sum(counter);
+                assert!(count > Some(0.0), "{protocol} does not count {counter}");
+            }
+            let writes = run.write.operations_with_warmup as f64;
+            // Each of three nodes has every value in its log, and syncs several at once or each alone.
+            let bytes = run.write_counters.sum("etcd_disk_wal_write_bytes_total");
+            assert!(bytes.is_some_and(|bytes| bytes > 3.0 * 256.0 * writes), "{bytes:?}");
+            let fsyncs = run.write_counters.sum("duorum_wal_fsyncs_total");
+            assert!(fsyncs.is_some_and(|fsyncs| fsyncs < 4.0 * writes), "{fsyncs:?}");
+        }
+    }
+    for floor in &comparison.floors {
+        for counter in ["duorum_wal_fsyncs_total", "etcd_disk_wal_write_bytes_total"] {
+            let count = floor.null_write_counters.sum(counter);
+            assert!(count > Some(0.0), "null does not count {counter}");
+        }
+    }
+}
+
+#[test]
+fn no_server_outlives_a_measurement_that_is_killed() {
+    for measurement in [
+        &["compare", "--quick"][..],
+        &["bench", "put", "--protocol", "raft", "--duration", "60s"],
+        // Of three nodes one is stopped most of the time, and a stopped process takes no SIGTERM.
+        &["bench", "failover", "--protocol", "zab", "--fault", "stop", "--count", "1000"],
+    ] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut child = Command::new(PROGRAM)
+            .args(measurement)
+            .arg("--data-dir")
+            .arg(directory.path())
+            .current_dir(directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        eventually("three nodes run", || servers_with(directory.path()) == 3);
+        if measurement.contains(&"stop") {
+            eventually("one of them is stopped", || stopped_servers_with(directory.path()) == 1);
+        }
+        child.kill().expect("it runs");
+        child.wait().expect("it ended");
+        eventually("its nodes end as well", || servers_with(directory.path()) == 0);
+    }
+}
+
+#[test]
+fn a_server_whose_parent_is_gone_before_it_starts_ends_at_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    // A process that certainly did not start it: the server itself can not have had this number.
+    let output = Command::new(PROGRAM)
+        .args(["serve", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--data-dir"])
+        .arg(directory.path().join("data"))
+        .args(["--stop-with-parent", "4294967295"])
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).expect("text");
+    assert!(error.contains("process 4294967295, which started this one, is gone"), "{error}");
+    assert!(!directory.path().join("data").exists(), "it did not get as far as the data");
+}
+
+#[test]
+fn an_interrupted_comparison_leaves_no_server_and_no_file() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut child = Command::new(PROGRAM)
+        .args(["compare", "--quick", "--out"])
+        .arg(directory.path())
+        .arg("--data-dir")
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    eventually("nodes run", || servers_with(directory.path()) == 3);
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    assert_eq!(child.wait().expect("it ended").code(), Some(1));
+    assert_eq!(servers_with(directory.path()), 0);
+    assert_eq!(entries(directory.path()), 0, "neither data nor logs are left");
+}
+
+fn entries(directory: &Path) -> usize {
+    fs::read_dir(directory).expect("a directory").count()
+}
+
+/// The numbers of the servers whose command line names this directory.
+fn servers(directory: &Path) -> Vec<u32> {
+    let directory = directory.display().to_string();
+    let serves = |id: &u32| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains("\0serve\0") && line.contains(&directory)
+    };
+    let processes = fs::read_dir("/proc").expect("a /proc").filter_map(Result::ok);
+    processes
+        .filter_map(|entry| entry.file_name().to_string_lossy().parse().ok())
+        .filter(serves)
+        .collect()
+}
+
+fn servers_with(directory: &Path) -> usize {
+    servers(directory).len()
+}
+
+fn stopped_servers_with(directory: &Path) -> usize {
+    let is_stopped = |id: &u32| {
+        let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    servers(directory).into_iter().filter(|id| is_stopped(id)).count()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
