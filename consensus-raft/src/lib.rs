@@ -70,7 +70,8 @@
 //! - A leader that met a higher term campaigns again soon, if its followers let it: they would
 //!   otherwise hear nobody until their timeout.
 //! - Heartbeats are messages of their own, answered without waiting for a disk: a slow disk is not a
-//!   lost leader. They carry the commit index and the round of reads.
+//!   lost leader. They carry the commit index and the round of reads. Rounds begin anew in each term,
+//!   so that an answer names the term of the heartbeat that it answers.
 //! - Replies to AppendEntries are batched: one for all that arrived between two flushes. A message that
 //!   tells nothing but a new commit index is not answered, as ZAB's COMMIT is not.
 //! - A lower term's RequestVote and AppendEntries are answered with the current term at once, and

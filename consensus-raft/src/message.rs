@@ -11,9 +11,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 use consensus::{Entry, Index, Message, Position, Term, Time};
 
-/// No term or index of a cluster comes near this: ten thousand years at a billion a second are
-/// fewer. A message beyond it is absurd, and following it would only bring overflows nearer.
+/// No term or index of a cluster comes near this: a century at a billion a second is fewer. A message
+/// beyond it is absurd, and following it would only bring overflows nearer.
 const NUMBER_MAX: u64 = 1 << 62;
+
+/// How far the term of a message may be beyond the receiver's. A term is durable and can only grow,
+/// so that one damaged or hostile frame could use up all terms for ever. A node would have to be away
+/// for seven weeks of a thousand elections a second before a true term looked like that.
+const TERM_LEAP_MAX: u64 = 1 << 32;
 
 /// The number of a broadcast of heartbeats by one leader, dense from 1. A round that a quorum has
 /// answered confirms every read that arrived before the round began.
@@ -116,8 +121,12 @@ pub enum RaftMessage {
     },
     /// The answer to a [`RaftMessage::Heartbeat`]. It never waits for a disk.
     HeartbeatResponse {
-        /// The sender's own term; the answer confirms the leader only when it is the leader's.
+        /// The sender's own term. A higher one than the leader's deposes it.
         term: Term,
+        /// The term of the heartbeat that this answers. Rounds begin anew in each term, so that
+        /// an answer confirms a leader only when the heartbeat was one of its present term: the
+        /// answer to an earlier one may come when its sender leads again.
+        heartbeat: Term,
         /// The broadcast that this answers.
         round: Round,
         /// The leader's clock as the heartbeat brought it.
@@ -128,8 +137,14 @@ pub enum RaftMessage {
 /// What came of an AppendEntries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendOutcome {
-    /// The sender's log equals the leader's up to this index, durably.
-    Matched(Index),
+    /// The sender's log equals the leader's up to an index, durably.
+    Matched {
+        /// The first entry of the messages that this answers, one behind `up_to` if they had none:
+        /// the range is what this frame stands for, as in ZAB's ACK.
+        first: Index,
+        /// The last index that matches.
+        up_to: Index,
+    },
     /// The sender's log does not hold the previous entry.
     Conflict {
         /// The index of the previous entry in question, to tell an old answer from a current one.
@@ -143,9 +158,28 @@ pub enum AppendOutcome {
 }
 
 impl RaftMessage {
-    /// Whether a correct peer could have sent this in any history. What is not is dropped: acting
-    /// on it could only break this node.
-    pub(crate) fn is_plausible(&self) -> bool {
+    /// The sender's term; of a PreVote the one that it would campaign in.
+    fn term(&self) -> Term {
+        match *self {
+            Self::PreVote { term, .. }
+            | Self::PreVoteResponse { term, .. }
+            | Self::RequestVote { term, .. }
+            | Self::RequestVoteResponse { term, .. }
+            | Self::AppendEntries { term, .. }
+            | Self::AppendEntriesResponse { term, .. }
+            | Self::Heartbeat { term, .. }
+            | Self::HeartbeatResponse { term, .. } => term,
+        }
+    }
+
+    /// Whether a correct peer could have sent this in any history to a node in term `own`. What it
+    /// could not is dropped: acting on it could only break this node.
+    pub(crate) fn is_plausible(&self, own: Term) -> bool {
+        self.term().0 <= own.0.saturating_add(TERM_LEAP_MAX) && self.is_consistent()
+    }
+
+    /// Whether the parts of the message fit together.
+    fn is_consistent(&self) -> bool {
         let near = |number: u64| number < NUMBER_MAX;
         let stands = |position: Position| near(position.term.0) && near(position.index.0);
         match self {
@@ -176,7 +210,9 @@ impl RaftMessage {
             Self::AppendEntriesResponse { term, outcome } => {
                 near(term.0)
                     && match outcome {
-                        AppendOutcome::Matched(index) => near(index.0),
+                        AppendOutcome::Matched { first, up_to } => {
+                            near(up_to.0) && first.0 > 0 && *first <= up_to.next()
+                        }
                         AppendOutcome::Conflict { previous, hint } => {
                             near(previous.0) && stands(*hint) && hint.index < *previous
                         }
@@ -184,7 +220,9 @@ impl RaftMessage {
                     }
             }
             Self::Heartbeat { term, commit, .. } => near(term.0) && term.0 > 0 && near(commit.0),
-            Self::HeartbeatResponse { term, .. } => near(term.0),
+            Self::HeartbeatResponse { term, heartbeat, .. } => {
+                near(term.0) && heartbeat.0 > 0 && heartbeat <= term
+            }
         }
     }
 }
@@ -205,7 +243,12 @@ impl Message for RaftMessage {
 
     fn weight(&self) -> u64 {
         match self {
+            // Without entries it tells a commit index, or asks where the logs match.
             Self::AppendEntries { entries, .. } => entries.len().max(1) as u64,
+            Self::AppendEntriesResponse {
+                outcome: AppendOutcome::Matched { first, up_to },
+                ..
+            } => up_to.0.saturating_sub(first.0).saturating_add(1).max(1),
             _ => 1,
         }
     }
@@ -236,7 +279,7 @@ impl fmt::Display for RaftMessage {
                 write!(f, " commit={commit}{}", if *answer { "" } else { " no answer" })
             }
             Self::AppendEntriesResponse { term, outcome } => match outcome {
-                AppendOutcome::Matched(index) => write!(f, " term={term} matched={index}"),
+                AppendOutcome::Matched { up_to, .. } => write!(f, " term={term} matched={up_to}"),
                 AppendOutcome::Conflict { previous, hint } => {
                     write!(f, " term={term} conflict at {previous}, try {hint}")
                 }
@@ -245,8 +288,9 @@ impl fmt::Display for RaftMessage {
             Self::Heartbeat { term, commit, round, .. } => {
                 write!(f, " term={term} commit={commit} round={}", round.0)
             }
-            Self::HeartbeatResponse { term, round, .. } => {
-                write!(f, " term={term} round={}", round.0)
+            Self::HeartbeatResponse { term, heartbeat, round, .. } => {
+                write!(f, " term={term} round={}", round.0)?;
+                if heartbeat == term { Ok(()) } else { write!(f, " of {heartbeat}") }
             }
         }
     }
@@ -275,9 +319,10 @@ impl Wire for Attempt {
 impl Wire for AppendOutcome {
     fn encode(&self, out: &mut BytesMut) {
         match self {
-            Self::Matched(index) => {
+            Self::Matched { first, up_to } => {
                 out.put_u8(0);
-                index.encode(out);
+                first.encode(out);
+                up_to.encode(out);
             }
             Self::Conflict { previous, hint } => {
                 out.put_u8(1);
@@ -290,7 +335,7 @@ impl Wire for AppendOutcome {
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
         Ok(match codec::get_u8(input)? {
-            0 => Self::Matched(Index::decode(input)?),
+            0 => Self::Matched { first: Index::decode(input)?, up_to: Index::decode(input)? },
             1 => Self::Conflict { previous: Index::decode(input)?, hint: Position::decode(input)? },
             2 => Self::Stale,
             _ => return Err(CodecError::Invalid("outcome of AppendEntries")),
@@ -344,9 +389,10 @@ impl Wire for RaftMessage {
                 round.encode(out);
                 sent.encode(out);
             }
-            Self::HeartbeatResponse { term, round, sent } => {
+            Self::HeartbeatResponse { term, heartbeat, round, sent } => {
                 out.put_u8(8);
                 term.encode(out);
+                heartbeat.encode(out);
                 round.encode(out);
                 sent.encode(out);
             }
@@ -389,6 +435,7 @@ impl Wire for RaftMessage {
             },
             8 => Self::HeartbeatResponse {
                 term,
+                heartbeat: Term::decode(input)?,
                 round: Round::decode(input)?,
                 sent: Time::decode(input)?,
             },

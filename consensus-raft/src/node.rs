@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{
-    Consensus, Effects, FailureDetector, FetchPurpose, Generation, Index, Input, Leadership, Log,
-    NodeId, Now, Outbound, PeerStatus, PersistSequence, Position, ProgressState, Protocol, Quorum,
-    Random, Recovered, Settings, StartError, Status, Term, Timer, Timers, View, Wire,
+    CodecError, Consensus, Effects, FailureDetector, FetchPurpose, Generation, Index, Input,
+    Leadership, Log, NodeId, Now, Outbound, PeerStatus, PersistSequence, Pledge, Position,
+    ProgressState, Protocol, Quorum, Random, Recovered, Settings, StartError, Status, Term, Timer,
+    Timers, View, Wire,
 };
 
-use crate::message::{Attempt, RaftMessage};
-use crate::promise::Promise;
+use crate::message::{AppendOutcome, Attempt, RaftMessage};
+use crate::promise::{self, Promise};
 use crate::role::{Follower, Intent, Role};
 
 /// A Raft node. The crate's documentation tells the protocol.
@@ -57,7 +58,7 @@ impl Consensus for Raft {
         if !settings.voters.contains(&settings.id) {
             return Err(StartError(format!("{} is not one of the voters", settings.id)));
         }
-        let promise = recover_promise(&recovered)?;
+        let promise = promise::recover(&recovered)?;
         let detector = FailureDetector::new(now.time, settings.election_timeout);
         let mut timers = Timers::default();
         // Alone, there is nobody to wait for.
@@ -101,7 +102,7 @@ impl Consensus for Raft {
                     .connections
                     .get(&peer)
                     .is_some_and(|connection| connection.up && connection.generation == generation);
-                if current && message.is_plausible() {
+                if current && message.is_plausible(self.promise.term) {
                     self.received(now, peer, message, effects);
                 }
             }
@@ -148,9 +149,20 @@ impl Consensus for Raft {
         View {
             id: self.settings.id,
             promised: self.promise.term,
+            joined: None,
+            leading: matches!(self.role, Role::Leader(_)).then_some(self.promise.term),
             established: matches!(self.role, Role::Leader(_)).then_some(self.promise.term),
             log: &self.log,
         }
+    }
+
+    fn pledge(&self, to: NodeId, message: &RaftMessage) -> Pledge {
+        promise::pledge(self.settings.id, to, message, &self.log)
+    }
+
+    fn read_promise(promise: bytes::Bytes) -> Result<Pledge, CodecError> {
+        let Promise { term, vote } = Promise::from_bytes(promise)?;
+        Ok(Pledge { promised: term, vote, ..Pledge::default() })
     }
 }
 
@@ -256,20 +268,23 @@ impl Raft {
                 }
             }
             RaftMessage::AppendEntriesResponse { term, outcome } => {
-                if self.hear_follower(now, peer, term, effects) {
+                // Nobody refuses as stale what this node said in the term of both: that answers
+                // an earlier reign.
+                let answers_reign = outcome != AppendOutcome::Stale;
+                if self.hear_follower(now, peer, term, answers_reign, effects) {
                     self.append_entries_response(peer, outcome, effects);
                 }
             }
-            RaftMessage::Heartbeat { term, commit, round, sent } => {
-                if self.hear_leader(now, peer, term, effects) {
+            RaftMessage::Heartbeat { term: heartbeat, commit, round, sent } => {
+                if self.hear_leader(now, peer, heartbeat, effects) {
                     self.follow_commit(commit);
                 }
                 let term = self.promise.term;
-                let answer = RaftMessage::HeartbeatResponse { term, round, sent };
+                let answer = RaftMessage::HeartbeatResponse { term, heartbeat, round, sent };
                 self.send(peer, PersistSequence(0), answer, effects);
             }
-            RaftMessage::HeartbeatResponse { term, round, sent } => {
-                if self.hear_follower(now, peer, term, effects) {
+            RaftMessage::HeartbeatResponse { term, heartbeat, round, sent } => {
+                if self.hear_follower(now, peer, term, heartbeat == term, effects) {
                     self.heartbeat_response(now, peer, round, sent, effects);
                 }
             }
@@ -354,39 +369,4 @@ impl Raft {
             round_trip: peer.and_then(|peer| peer.round_trip),
         }
     }
-}
-
-/// The promise as recovered, after a look at whether all that was recovered fits together.
-fn recover_promise(recovered: &Recovered) -> Result<Promise, StartError> {
-    let promise = match recovered.promise.clone() {
-        Some(bytes) => Promise::from_bytes(bytes)
-            .map_err(|error| StartError(format!("the promise in the log: {error}")))?,
-        None => Promise::default(),
-    };
-    let terms = &recovered.terms;
-    let first_is_one = terms.keys().next().is_none_or(|&first| first == Index(1));
-    let ascending = terms.values().zip(terms.values().skip(1)).all(|(one, next)| one < next);
-    let within = terms.keys().next_back().is_none_or(|&last| last <= recovered.last);
-    let dated = terms.is_empty() == (recovered.last == Index(0));
-    if !(first_is_one && ascending && within && dated) {
-        return Err(StartError(format!(
-            "the terms of the log contradict themselves: {terms:?} with last index {}",
-            recovered.last
-        )));
-    }
-    if recovered.commit > recovered.last {
-        return Err(StartError(format!(
-            "index {} is committed but the log ends at {}",
-            recovered.commit, recovered.last
-        )));
-    }
-    let last_term = terms.values().next_back().copied().unwrap_or_default();
-    if last_term > promise.term {
-        return Err(StartError(format!(
-            "the log holds an entry of term {last_term}, but the last promise is term {}: \
-             promises and entries share one ordered log, so the promise must have been lost",
-            promise.term
-        )));
-    }
-    Ok(promise)
 }

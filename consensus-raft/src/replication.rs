@@ -27,20 +27,21 @@ impl Raft {
             effects.answers.push(Answer::Refused { token, reason: Refusal::NotLeader });
             return;
         };
-        let waiting = leader.uncommitted_bytes + leader.proposed_bytes;
-        if waiting >= self.settings.uncommitted_bytes_max {
+        if leader.backlog.bytes() >= self.settings.uncommitted_bytes_max {
             effects.answers.push(Answer::Refused { token, reason: Refusal::Overloaded });
             return;
         }
         let position = Position { term: self.promise.term, index: self.log.last().index.next() };
         let entry = Entry { position, wall: now.wall, payload: Payload::Command(command) };
-        leader.proposed_bytes += entry.size_bytes();
+        leader.backlog.proposed(&entry);
         self.log.append(entry);
     }
 
     pub(crate) fn flush_leader(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {
         self.advance_commit();
-        self.account_proposals();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.backlog.settle(&self.log);
+        }
         self.answer_syncs(effects);
         self.log.persist(effects);
         self.replicate(now, effects);
@@ -58,22 +59,6 @@ impl Raft {
         });
         if held >= leader.opening {
             self.log.commit_to(held);
-        }
-    }
-
-    /// Keeps the account of what waits for a quorum.
-    fn account_proposals(&mut self) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        if leader.proposed_bytes > 0 {
-            leader.uncommitted.push_back((self.log.last().index, leader.proposed_bytes));
-            leader.uncommitted_bytes += leader.proposed_bytes;
-            leader.proposed_bytes = 0;
-        }
-        while let Some(&(last, bytes)) = leader.uncommitted.front()
-            && last <= self.log.commit()
-        {
-            leader.uncommitted.pop_front();
-            leader.uncommitted_bytes -= bytes;
         }
     }
 
@@ -140,8 +125,8 @@ impl Raft {
         let Some(peer) = leader.peers.get_mut(&id) else { return };
         let state = peer.progress.state();
         match outcome {
-            AppendOutcome::Matched(index) if index <= self.log.last().index => {
-                peer.progress.acknowledged(index);
+            AppendOutcome::Matched { up_to, .. } if up_to <= self.log.last().index => {
+                peer.progress.acknowledged(up_to);
                 if state != ProgressState::Replicate {
                     effects
                         .events
@@ -164,8 +149,9 @@ impl Raft {
                     peer.told = Index(0);
                 }
             }
-            // Nobody of this term would say so.
-            AppendOutcome::Matched(_) | AppendOutcome::Stale => {}
+            // No correct peer matches beyond the leader's log, and none refuses what the leader
+            // said in the term that both are in.
+            AppendOutcome::Matched { .. } | AppendOutcome::Stale => {}
         }
     }
 }
@@ -224,7 +210,8 @@ impl Raft {
         let Role::Follower(follower) = &mut self.role else { return };
         follower.matched = follower.matched.max(matched);
         if answer {
-            follower.owed = follower.owed.max(Some(matched));
+            let (first, last) = follower.owed.unwrap_or((previous.index.next(), matched));
+            follower.owed = Some((first.min(previous.index.next()), last.max(matched)));
         }
         self.follow_commit(commit);
     }
@@ -304,10 +291,12 @@ impl Raft {
     pub(crate) fn flush_follower(&mut self, effects: &mut Effects<RaftMessage>) {
         let after = self.log.persist(effects);
         let Role::Follower(follower) = &mut self.role else { return };
-        let (Some(matched), Some(leader)) = (follower.owed.take(), self.leader) else { return };
+        let (Some((first, up_to)), Some(leader)) = (follower.owed.take(), self.leader) else {
+            return;
+        };
         let message = RaftMessage::AppendEntriesResponse {
             term: self.promise.term,
-            outcome: AppendOutcome::Matched(matched),
+            outcome: AppendOutcome::Matched { first, up_to },
         };
         self.send(leader, after, message, effects);
     }

@@ -17,8 +17,8 @@ use std::fmt;
 use std::time::Duration;
 
 use consensus::{
-    Answer, Effects, Entry, Event, FailureDetector, Index, NodeId, Now, Payload, PersistSequence,
-    Position, Progress, Refusal, Suspicion, Term, Time, Timer, Token, Wire,
+    Answer, Backlog, Effects, Entry, Event, FailureDetector, Index, NodeId, Now, Payload,
+    PersistSequence, Position, Progress, Refusal, Suspicion, Term, Time, Timer, Token, Wire,
 };
 
 use crate::message::{Attempt, RaftMessage, Round};
@@ -60,8 +60,9 @@ pub(crate) struct Follower {
     pub(crate) candidate: Option<NodeId>,
     /// The last index known to equal the log of this term's leader.
     pub(crate) matched: Index,
-    /// The index to acknowledge at the next flush, when an answer is owed.
-    pub(crate) owed: Option<Index>,
+    /// The range to acknowledge at the next flush, when an answer is owed: the first entry received
+    /// since the last flush, and the last index that matches.
+    pub(crate) owed: Option<(Index, Index)>,
 }
 
 /// Asks whether it would win, without disturbing anybody.
@@ -108,12 +109,8 @@ pub(crate) struct Leader {
     pub(crate) barriers: VecDeque<Barrier>,
     /// Syncs waiting for an index to be committed, in order of arrival.
     pub(crate) syncs: VecDeque<(Token, Index)>,
-    /// Bytes proposed since the last flush.
-    pub(crate) proposed_bytes: usize,
-    /// Bytes proposed before and not committed: the last index and the bytes of each flush.
-    pub(crate) uncommitted: VecDeque<(Index, usize)>,
-    /// Their sum.
-    pub(crate) uncommitted_bytes: usize,
+    /// What was proposed and still waits for a quorum or for this node's disk.
+    pub(crate) backlog: Backlog,
 }
 
 /// What a leader knows of another voter.
@@ -307,9 +304,7 @@ impl Raft {
             round: Round(0),
             barriers: VecDeque::new(),
             syncs: VecDeque::new(),
-            proposed_bytes: 0,
-            uncommitted: VecDeque::new(),
-            uncommitted_bytes: 0,
+            backlog: Backlog::default(),
         }));
         self.tell_role(cause, effects);
     }

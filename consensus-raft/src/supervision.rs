@@ -5,8 +5,8 @@
 //! AppendEntries waits for the disk, and a slow disk is not a lost leader.
 
 use consensus::{
-    Effects, Index, NodeId, Now, PersistSequence, Progress, ProgressState, Suspicion, Term, Time,
-    Timer, Verdict,
+    Effects, Index, NodeId, Now, PersistSequence, ProgressState, Suspicion, Term, Time, Timer,
+    Verdict,
 };
 
 use crate::message::{RaftMessage, Round};
@@ -14,15 +14,9 @@ use crate::node::Raft;
 use crate::role::{Peer, Role};
 
 impl Peer {
-    /// Nothing is known any more about what was under way on the last connection. A peer that never
-    /// answered is asked from the end of the log, so that it says where its own ends, rather than
-    /// sent everything from the beginning.
+    /// Nothing is known any more about what was under way on the last connection.
     pub(crate) fn forget_connection(&mut self, last: Index) {
-        if self.progress.matched() == Index(0) {
-            self.progress = Progress::probing(last.next());
-        } else {
-            self.progress.restart();
-        }
+        self.progress.restart(last);
         self.told = Index(0);
         // A read is confirmed only by answers on connections that still stand.
         self.round = Round(0);
@@ -70,12 +64,15 @@ impl Raft {
         true
     }
 
-    /// Takes an answer to this leader. Returns whether it belongs to its term.
+    /// Takes an answer to this leader. Returns whether it belongs to its reign: the answerer is in
+    /// its term, and so was this node when it said what is answered. Frames may be under way for
+    /// longer than a reign lasts, and the answer to an earlier one says nothing of this one.
     pub(crate) fn hear_follower(
         &mut self,
         now: Now,
         peer: NodeId,
         term: Term,
+        answers_reign: bool,
         effects: &mut Effects<RaftMessage>,
     ) -> bool {
         if term > self.promise.term {
@@ -84,11 +81,11 @@ impl Raft {
         }
         let Role::Leader(leader) = &mut self.role else { return false };
         let Some(peer) = leader.peers.get_mut(&peer) else { return false };
-        let current = term == self.promise.term;
-        if current {
+        let counts = term == self.promise.term && answers_reign;
+        if counts {
             peer.heard = now.time;
         }
-        current
+        counts
     }
 
     pub(crate) fn heartbeat_timer(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {

@@ -34,7 +34,10 @@ fn some_entries() -> impl Strategy<Value = Vec<consensus::Entry>> {
 
 fn message() -> impl Strategy<Value = RaftMessage> {
     let outcome = prop_oneof![
-        number().prop_map(|index| AppendOutcome::Matched(Index(index))),
+        (number(), number()).prop_map(|(first, up_to)| AppendOutcome::Matched {
+            first: Index(first),
+            up_to: Index(up_to)
+        }),
         (number(), position()).prop_map(|(previous, hint)| AppendOutcome::Conflict {
             previous: Index(previous),
             hint
@@ -80,9 +83,10 @@ fn message() -> impl Strategy<Value = RaftMessage> {
                 sent: Time(sent),
             }
         }),
-        (number(), number(), number()).prop_map(|(term, round, sent)| {
+        (number(), number(), number(), number()).prop_map(|(term, heartbeat, round, sent)| {
             RaftMessage::HeartbeatResponse {
                 term: Term(term),
+                heartbeat: Term(heartbeat),
                 round: Round(round),
                 sent: Time(sent),
             }
@@ -192,6 +196,34 @@ fn strangers_are_not_heard() {
         assert!(effects.messages.is_empty());
     }
     assert_eq!(node.term(), 0);
+}
+
+/// A term is durable and only grows: one frame must not be able to use all of them up.
+#[test]
+fn one_message_moves_the_term_no_further_than_is_plausible() {
+    let far = (1 << 32) + 1;
+    let messages = |term| {
+        [
+            heartbeat(term, 0),
+            append(term, (0, 0), vec![], 0),
+            request_vote(term, (0, 0)),
+            vote_response(term, false),
+            pre_vote_response(term, Attempt(1), false),
+            heartbeat_response(term, 1),
+            matched(term, 1),
+        ]
+    };
+    for message in messages(far) {
+        let mut node = Start::of(3).start();
+        let effects = node.receive(2, message);
+        assert_eq!(node.term(), 0);
+        assert!(effects.persists.is_empty() && effects.messages.is_empty());
+    }
+    for message in messages(far - 1) {
+        let mut node = Start::of(3).start();
+        node.receive(2, message);
+        assert_eq!(node.term(), far - 1);
+    }
 }
 
 #[test]

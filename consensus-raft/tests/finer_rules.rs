@@ -2,7 +2,7 @@
 
 mod node;
 
-use consensus::{Generation, Index, Input, Leadership, NodeId, Timer, Token};
+use consensus::{Generation, Index, Input, Leadership, Message, NodeId, Term, Timer, Token};
 use consensus_raft::{AppendOutcome, RaftMessage};
 use node::*;
 
@@ -215,5 +215,94 @@ fn what_one_flush_received_is_acknowledged_once() {
         received(2, append(1, (1, 2), entries(3, &[1]), 1)),
     ]);
     assert_eq!(effects.persists.len(), 1);
-    assert_eq!(outcome(&effects), AppendOutcome::Matched(Index(3)));
+    let range = AppendOutcome::Matched { first: Index(1), up_to: Index(3) };
+    assert_eq!(outcome(&effects), range, "the frame stands for all that it answers");
+}
+
+#[test]
+fn a_frame_counts_for_as_many_messages_as_its_range_holds() {
+    let weights = [
+        (append(1, (0, 0), vec![], 0), 1),
+        (append(1, (0, 0), vec![], 7), 1),
+        (append(1, (0, 0), entries(1, &[1, 1, 1]), 0), 3),
+        // The commit index rides with the entries, as in the paper.
+        (append(1, (0, 0), entries(1, &[1, 1, 1]), 7), 3),
+        (matched(1, 3), 3),
+        (acknowledgement(1, 3, 3), 1),
+        (acknowledgement(1, 4, 3), 1),
+        (conflict(1, 3, (1, 1)), 1),
+        (heartbeat(1, 7), 1),
+        (heartbeat_response(1, 1), 1),
+    ];
+    for (message, weight) in weights {
+        assert_eq!(message.weight(), weight, "{message}");
+    }
+}
+
+fn acknowledgement(term: u64, first: u64, up_to: u64) -> RaftMessage {
+    let outcome = AppendOutcome::Matched { first: Index(first), up_to: Index(up_to) };
+    RaftMessage::AppendEntriesResponse { term: Term(term), outcome }
+}
+
+/// A leads term 1, and a heartbeat to B stalls. A is deposed, leads again in term 3, and B is in term
+/// 3 too when it hears the old heartbeat. Its answer must confirm no read of term 3.
+#[test]
+fn the_answer_to_a_heartbeat_of_an_earlier_reign_confirms_no_read() {
+    let mut node = Start::of(3).term(2).start();
+    node.become_ready_leader();
+    assert_eq!(node.term(), 3);
+    node.step(Input::ReadBarrier { token: Token(1) });
+    let late = node.receive(2, late_heartbeat_response(3, 1, 1));
+    assert_eq!(late.answers, [], "it was asked in term 1");
+    assert_eq!(node.receive(2, heartbeat_response(3, 1)).answers.len(), 1);
+}
+
+/// Nor does it prove that the follower still hears this leader (CheckQuorum, thesis §6.2), and as
+/// little does the refusal of entries that were sent in an earlier reign.
+#[test]
+fn the_answer_to_an_earlier_reign_is_no_sign_of_a_quorum() {
+    let stale = AppendOutcome::Stale;
+    let refusal = RaftMessage::AppendEntriesResponse { term: Term(3), outcome: stale };
+    for late in [late_heartbeat_response(3, 1, 1), refusal] {
+        let mut node = Start::of(3).term(2).start();
+        node.become_ready_leader();
+        node.pass(200);
+        node.receive(2, late);
+        node.pass(100);
+        node.fire(Timer::Quorum);
+        assert_eq!(node.role(), "follower", "nobody answered for an election timeout");
+    }
+}
+
+#[test]
+fn a_heartbeat_of_an_earlier_term_is_answered_as_such() {
+    let mut node = Start::of(3).term(3).start();
+    let effects = node.receive(2, heartbeat(1, 0));
+    assert_eq!(only(&effects).message, late_heartbeat_response(3, 1, 1));
+}
+
+#[test]
+fn a_vote_for_an_earlier_candidacy_counts_for_nothing() {
+    let mut node = Start::of(3).start();
+    node.become_candidate();
+    let asked = node.fire(Timer::Election);
+    let attempt = attempt(&asked).expect("its campaign was not answered, so it asks again");
+    node.receive(3, pre_vote_response(1, attempt, true));
+    node.persist();
+    assert_eq!((node.role(), node.term()), ("candidate", 2));
+    node.receive(2, vote_response(1, true));
+    assert_eq!(node.role(), "candidate", "that vote was given in term 1");
+    node.receive(2, vote_response(2, true));
+    assert_eq!(node.role(), "leader");
+}
+
+#[test]
+fn a_vote_that_is_repeated_waits_for_the_same_write() {
+    let mut node = Start::of(3).start();
+    let first = node.receive(2, request_vote(1, (0, 0)));
+    assert_eq!(only(&first).after, first.persists[0].sequence);
+    // The candidate asks again on a new connection, say, and the disk is slow.
+    let again = node.receive(2, request_vote(1, (0, 0)));
+    assert!(granted(&again) && again.persists.is_empty());
+    assert_eq!(only(&again).after, first.persists[0].sequence);
 }

@@ -379,7 +379,7 @@ fn a_follower_refuses_entries_that_do_not_continue_its_log_section_5_3() {
         let mut node = Start::of(3).log(&[1, 2]).commit(1).start();
         let effects = node.receive(2, append(3, (term, index), vec![], 0));
         let expected = match hint {
-            None => AppendOutcome::Matched(Index(index)),
+            None => AppendOutcome::Matched { first: Index(index + 1), up_to: Index(index) },
             Some((term, hint)) => {
                 AppendOutcome::Conflict { previous: Index(index), hint: Position::new(term, hint) }
             }
@@ -410,7 +410,7 @@ fn a_conflicting_entry_and_all_after_it_are_replaced_section_5_3() {
             more => panic!("removing and appending are one write: {more:?}"),
         };
         assert_eq!((truncate_from, count), (truncated.map(Index), written));
-        assert_eq!(outcome(&effects), AppendOutcome::Matched(Index(index + terms.len() as u64)));
+        assert_eq!(acknowledged(&effects), index + terms.len() as u64);
     }
 }
 

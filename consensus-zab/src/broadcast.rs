@@ -16,12 +16,14 @@
 //! and one COMMIT stand for everything up to a zxid.
 
 use bytes::Bytes;
-use consensus::{Answer, Entry, Event, Index, NodeId, Payload, Position, Refusal, Token};
+use consensus::{
+    Answer, Entry, Event, Index, Log, NodeId, Payload, Position, Refusal, Term, Token,
+};
 
 use crate::message::{Reason, Session, ZabMessage};
 use crate::node::Context;
 use crate::role::{Flow, Following, Leading, LearnerStage, NewLeader, STAY, Stage, look};
-use crate::zxid::{LogPoint, Zxid};
+use crate::zxid::{Epoch, LogPoint, Zxid};
 
 impl Leading {
     /// A client's command: it gets the next zxid.
@@ -31,32 +33,27 @@ impl Leading {
             cx.effects.answers.push(Answer::Refused { token, reason });
             return STAY;
         };
-        if self.uncommitted_bytes >= cx.core.settings.uncommitted_bytes_max {
+        if self.backlog.bytes() >= cx.core.settings.uncommitted_bytes_max {
             let reason = Refusal::Overloaded;
             cx.effects.answers.push(Answer::Refused { token, reason });
             return STAY;
         }
         let index = cx.core.log.last().index.next();
         if Zxid::at(epoch, self.base, index).is_none() {
-            // A new epoch has a new counter (ZOOKEEPER-1277).
+            // A new epoch has a new counter (ZOOKEEPER-1277), and this one ends with the refusal.
             let reason = Refusal::NotLeader;
             cx.effects.answers.push(Answer::Refused { token, reason });
             return look(format!("the counter of epoch {epoch} is used up"));
         }
         let position = Position { term: epoch.term(), index };
         let entry = Entry { position, wall: cx.now.wall, payload: Payload::Command(command) };
-        self.round_bytes += entry.size_bytes();
-        self.uncommitted_bytes += entry.size_bytes();
+        self.backlog.proposed(&entry);
         cx.core.log.append(entry);
         STAY
     }
 
     /// What accumulated leaves: proposals, commits, barriers.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> Flow {
-        if self.round_bytes > 0 {
-            self.uncommitted.push_back((cx.core.log.last().index, self.round_bytes));
-            self.round_bytes = 0;
-        }
         let peers: Vec<NodeId> = self.learners.keys().copied().collect();
         for &peer in &peers {
             self.stream(cx, peer);
@@ -64,6 +61,7 @@ impl Leading {
         self.establish_when_joined(cx);
         if self.established().is_some() {
             self.commit(cx);
+            self.backlog.settle(&cx.core.log);
             for &peer in &peers {
                 self.bring_up_to_date(cx, peer);
                 self.send_commit(cx, peer);
@@ -89,8 +87,8 @@ impl Leading {
         if stream.new_leader != NewLeader::Acked {
             return self.new_leader_acknowledged(cx, peer, up_to);
         }
-        // What was never sent can not be there.
-        if up_to.index >= stream.progress.next() {
+        // What was never sent can not be there, nor anything else in its place.
+        if up_to.index >= stream.progress.next() || !up_to.is_in(&cx.core.log) {
             return self.dismiss(cx, peer, Reason::Broken);
         }
         stream.acknowledged(cx, up_to.index);
@@ -111,13 +109,6 @@ impl Leading {
             return;
         }
         cx.effects.events.push(Event::Committed { index });
-        while let Some(&(last, bytes)) = self.uncommitted.front() {
-            if last > index {
-                break;
-            }
-            self.uncommitted.pop_front();
-            self.uncommitted_bytes -= bytes;
-        }
         self.answer_syncs(cx);
     }
 
@@ -138,8 +129,14 @@ impl Leading {
 }
 
 impl Following {
-    /// Proposals arrived: of the initial history before NEWLEADER, live ones behind it.
-    pub(crate) fn proposed(&mut self, cx: &mut Context<'_>, entries: Vec<Entry>) -> Flow {
+    /// Proposals arrived: of the initial history before NEWLEADER, live ones behind it. Whatever does
+    /// not continue the log as a correct leader's stream would ends the session.
+    pub(crate) fn proposed(
+        &mut self,
+        cx: &mut Context<'_>,
+        base: Index,
+        entries: Vec<Entry>,
+    ) -> Flow {
         let leader = self.leader;
         let (epoch, live) = match self.stage {
             Stage::Receiving { epoch } => (epoch, false),
@@ -159,10 +156,9 @@ impl Following {
             if position.index <= last.index && cx.core.log.contains(position) {
                 continue;
             }
-            let continues = position.index == last.index.next() && position.term >= last.term;
             let of_epoch =
                 if live { position.term == epoch.term() } else { position.term <= epoch.term() };
-            if !continues || !of_epoch {
+            if !of_epoch || !continues(&cx.core.log, base, position) {
                 return look(format!("{leader} sent {position}, which does not continue {last}"));
             }
             cx.core.log.append(entry);
@@ -173,7 +169,7 @@ impl Following {
     /// COMMIT, or the commit position in UPTODATE, arrived. Before UPTODATE it is only noted
     /// (ZOOKEEPER-4394): nothing is delivered until the epoch is established.
     pub(crate) fn committed_to(&mut self, cx: &mut Context<'_>, up_to: LogPoint) -> Flow {
-        if up_to.index > cx.core.log.last().index {
+        if !up_to.is_in(&cx.core.log) {
             let leader = self.leader;
             return look(format!("{leader} committed {up_to}, which it has not sent"));
         }
@@ -212,5 +208,103 @@ impl Following {
         if let Some(round) = self.barrier.take() {
             cx.send(self.leader, ZabMessage::BarrierAck { session, round });
         }
+    }
+}
+
+/// Whether an entry is the next of a log, of an epoch whose base is this one: without a gap, not of
+/// an earlier epoch, and with a zxid.
+fn continues(log: &Log, base: Index, position: Position) -> bool {
+    let last = log.last();
+    let expected = if position.term == last.term {
+        log.first_of_term_at(last.index).previous()
+    } else {
+        last.index
+    };
+    let zxid =
+        Epoch::from_term(position.term).and_then(|epoch| Zxid::at(epoch, base, position.index));
+    position.index == last.index.next()
+        && position.term >= last.term
+        && position.term > Term(0)
+        && base == expected
+        && zxid.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{
+        Consensus, Effects, Generation, Input, Leadership, Now, Recovered, Settings, Timer,
+        WallTime, Wire,
+    };
+
+    use super::*;
+    use crate::node::Zab;
+    use crate::promise::Promise;
+
+    const EPOCH: Epoch = Epoch(1);
+
+    /// A server of three that leads epoch 1, whose counter has come to one before its end.
+    fn leader_near_the_end() -> Zab {
+        let settings = Settings::new(NodeId(1), (1..=3).map(NodeId));
+        let last = Index(u64::from(u32::MAX) - 1);
+        let position = Position { term: EPOCH.term(), index: last };
+        let recovered = Recovered {
+            promise: Some(Promise { accepted: EPOCH, current: EPOCH }.to_bytes()),
+            terms: [(Index(1), EPOCH.term())].into(),
+            last,
+            tail: vec![Entry { position, wall: WallTime(0), payload: Payload::Empty }],
+            commit: last,
+        };
+        let mut zab = Zab::start(Now::default(), settings, recovered).expect("a sound log");
+        let mut effects = Effects::default();
+        let peer = NodeId(2);
+        let generation = Generation(1);
+        zab.step(Now::default(), Input::PeerConnected { peer, generation }, &mut effects);
+        zab.step(Now::default(), Input::Timer(Timer::Election), &mut effects);
+        zab.continue_to_lead(Now::default(), EPOCH, Index(0), &mut effects);
+        zab
+    }
+
+    fn propose(zab: &mut Zab, token: u64) -> Effects<ZabMessage> {
+        let mut effects = Effects::default();
+        let command = Bytes::from_static(b"x");
+        let token = Token(token);
+        zab.step(Now::default(), Input::Propose { token, command }, &mut effects);
+        effects
+    }
+
+    /// Rule 11, the counter's half, at the boundary itself: the last zxid is given, the next proposal
+    /// is refused and ends the epoch. Its refusal comes before those of what waited.
+    #[test]
+    fn a_counter_that_is_used_up_ends_the_epoch() {
+        let mut zab = leader_near_the_end();
+        assert_eq!(zab.status().leadership, Leadership::Established { term: EPOCH.term() });
+        let reading = Input::ReadBarrier { token: Token(1) };
+        zab.step(Now::default(), reading, &mut Effects::default());
+        assert_eq!(propose(&mut zab, 2).answers, []);
+        assert_eq!(zab.describe(zab.status().last), "zxid=0x1ffffffff");
+        let effects = propose(&mut zab, 3);
+        let reason = Refusal::NotLeader;
+        let refused = [3, 1].map(|token| Answer::Refused { token: Token(token), reason });
+        assert_eq!(effects.answers, refused, "the proposal's refusal is the first");
+        assert_eq!((zab.status().role, zab.status().leadership), ("LOOKING", Leadership::None));
+        assert_eq!(zab.status().last.index, Index(u64::from(u32::MAX)), "nothing was appended");
+    }
+
+    /// The follower's half: what has no zxid is not taken, whoever sends it.
+    #[test]
+    fn an_entry_beyond_the_counter_does_not_continue_a_log() {
+        let zab = leader_near_the_end();
+        let log = zab.view().log;
+        let next = |term, index| Position { term: Term(term), index: Index(index) };
+        let end = u64::from(u32::MAX);
+        assert!(continues(log, Index(0), next(1, end)));
+        assert!(continues(log, Index(end - 1), next(2, end)), "a new epoch counts from its base");
+        assert!(!continues(log, Index(0), next(1, end + 1)), "a gap");
+        assert!(!continues(log, Index(0), next(2, end)), "another base");
+        let mut log = log.clone();
+        let payload = Payload::Empty;
+        log.append(Entry { position: next(1, end), wall: WallTime(0), payload });
+        assert!(!continues(&log, Index(0), next(1, end + 1)), "no zxid is left");
+        assert!(continues(&log, Index(end), next(2, end + 1)));
     }
 }

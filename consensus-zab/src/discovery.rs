@@ -46,6 +46,12 @@ impl Leading {
         session: Session,
         accepted: Epoch,
     ) -> Flow {
+        let known = cx.core.epoch_floor.max(cx.core.promise.accepted);
+        if !accepted.is_plausible_after(known) {
+            self.learners.remove(&peer);
+            cx.send(peer, ZabMessage::Resign { session, reason: Reason::Broken });
+            return STAY;
+        }
         cx.core.epoch_floor = cx.core.epoch_floor.max(accepted);
         let learner = Learner {
             session,
@@ -193,6 +199,9 @@ impl Following {
         }
         if epoch < accepted {
             return look(format!("{leader} proposes epoch {epoch}, earlier than {accepted}"));
+        }
+        if epoch == Epoch::default() || !epoch.is_plausible_after(accepted) {
+            return look(format!("{leader} proposes epoch {epoch}, far from {accepted}"));
         }
         // An epoch accepted before is not accepted twice: the acknowledgement does not count, but
         // the learner may still be synchronized.

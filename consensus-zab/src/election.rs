@@ -25,6 +25,9 @@ use crate::message::{Notification, ServerState, Vote, ZabMessage};
 use crate::node::Context;
 use crate::role::{Change, Flow, Looking, STAY, Voting};
 
+/// How far the round of a notification may be beyond this server's.
+const ROUND_LEAP_MAX: u64 = 1 << 32;
+
 impl Looking {
     /// Begins the election if nothing is waited for any more.
     pub(crate) fn begin_when_settled(&mut self, cx: &mut Context<'_>) -> Flow {
@@ -147,6 +150,10 @@ impl Voting {
     /// voter has changed its mind.
     fn notified(&mut self, cx: &mut Context<'_>, from: NodeId, theirs: Notification) -> Flow {
         if !cx.core.quorum.contains(from) || !cx.core.quorum.contains(theirs.vote.leader) {
+            return STAY;
+        }
+        // Rounds only grow: one absurd number would leave no later one to anybody.
+        if theirs.round > cx.core.round.saturating_add(ROUND_LEAP_MAX) {
             return STAY;
         }
         match theirs.state {

@@ -107,7 +107,7 @@
 //! - The log is kept whole: there is no SNAP.
 //! - There are no observers, no transfer of leadership, no change of membership.
 //! - When the counter of an epoch is used up, the leader gives up and a new epoch begins. When the
-//!   epochs are used up, nobody leads any more.
+//!   epochs are used up, nobody leads any more; no single message can bring that about.
 
 mod barrier;
 mod broadcast;

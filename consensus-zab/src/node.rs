@@ -6,13 +6,13 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use consensus::{
-    Answer, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Log, NodeId, Now,
-    Outbound, PeerStatus, PersistSequence, Position, Protocol, Quorum, Recovered, Refusal,
-    Settings, StartError, Status, Timer, Timers, View, Wire,
+    Answer, CodecError, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Log,
+    NodeId, Now, Outbound, PeerStatus, PersistSequence, Pledge, Position, Protocol, Quorum,
+    Recovered, Refusal, Settings, StartError, Status, Timer, Timers, View, Wire,
 };
 
 use crate::message::{Reason, Session, Vote, ZabMessage};
-use crate::promise::{Promise, check_recovered};
+use crate::promise::{self, Promise, check_recovered};
 use crate::role::{Change, Flow, LearnerStage, Looking, NewLeader, Role, STAY, Stage};
 use crate::zxid::{Epoch, LogPoint, Zxid};
 
@@ -228,12 +228,31 @@ impl Consensus for Zab {
         View {
             id: self.core.id(),
             promised: self.core.promise.accepted.term(),
+            joined: Some(self.core.promise.current.term()),
+            leading: match &self.role {
+                Role::Leading(leading) => leading.accepted().map(Epoch::term),
+                _ => None,
+            },
             established: match self.core.leadership {
                 Leadership::Established { term } => Some(term),
                 _ => None,
             },
             log: &self.core.log,
         }
+    }
+
+    fn pledge(&self, _to: NodeId, message: &ZabMessage) -> Pledge {
+        let session = match &self.role {
+            Role::Following(following) => following.epoch().map(|epoch| (following.session, epoch)),
+            _ => None,
+        };
+        promise::pledge(message, session, self.core.promise.current, &self.core.log)
+    }
+
+    fn read_promise(promise: bytes::Bytes) -> Result<Pledge, CodecError> {
+        let Promise { accepted, current } = Promise::from_bytes(promise)?;
+        let (promised, joined) = (accepted.term(), current.term());
+        Ok(Pledge { promised, joined, ..Pledge::default() })
     }
 }
 
@@ -467,4 +486,25 @@ impl Role {
 fn refuse(cx: &mut Context<'_>, token: consensus::Token) -> Flow {
     cx.effects.answers.push(Answer::Refused { token, reason: Refusal::NotLeader });
     STAY
+}
+
+#[cfg(test)]
+impl Zab {
+    /// Leads an established epoch, as if it had proposed all that its log holds of it: the end of a
+    /// counter is too far away to be proposed to.
+    pub(crate) fn continue_to_lead(
+        &mut self,
+        now: Now,
+        epoch: Epoch,
+        base: consensus::Index,
+        effects: &mut Effects<ZabMessage>,
+    ) {
+        let mut cx = Context { now, core: &mut self.core, effects };
+        let vote = cx.core.own_vote();
+        let looking = Looking::settling(PersistSequence(0), false);
+        let mut leading = looking.into_leading(&mut cx, vote);
+        (leading.base, leading.phase) = (base, crate::role::Phase::Broadcasting { epoch });
+        cx.lead(Leadership::Established { term: epoch.term() });
+        self.role = Role::Leading(leading);
+    }
 }

@@ -2,8 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use consensus::codec::{CodecError, Wire};
-use consensus::{Index, Recovered, StartError, Term};
+use consensus::{Index, Log, Pledge, Position, Recovered, StartError, Term};
 
+use crate::message::{ServerState, Session, ZabMessage};
 use crate::zxid::{Epoch, Zxid};
 
 /// What a server has promised. It is durable before anything that rests on it leaves.
@@ -30,6 +31,44 @@ impl Wire for Promise {
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
         Ok(Self { accepted: Epoch::decode(input)?, current: Epoch::decode(input)? })
     }
+}
+
+/// What a message promises. `session` is the one that this server follows in, with its epoch;
+/// `current` is its currentEpoch.
+pub(crate) fn pledge(
+    message: &ZabMessage,
+    session: Option<(Session, Epoch)>,
+    current: Epoch,
+    log: &Log,
+) -> Pledge {
+    let none = Epoch::default();
+    let (accepted, joined, last) = match message {
+        // A vote counts exactly what is durable.
+        ZabMessage::Notification(theirs) if theirs.state == ServerState::Looking => {
+            (none, current, log.last())
+        }
+        ZabMessage::LeaderInfo { epoch, .. } => (*epoch, none, Position::ZERO),
+        ZabMessage::AckEpoch { session: of, current_epoch, table, .. } => {
+            // The message does not name the epoch; a session that is over has none any more.
+            let epoch = session.filter(|(session, _)| session == of).map(|(_, epoch)| epoch);
+            (epoch.unwrap_or_default(), current_epoch.unwrap_or_default(), table.last().position())
+        }
+        // What precedes it may be live proposals that the leader is still writing.
+        ZabMessage::NewLeader { at, .. } => (at.zxid.epoch, at.zxid.epoch, Position::ZERO),
+        // The acknowledgement of NEWLEADER.
+        ZabMessage::Ack { up_to, .. } if up_to.zxid.counter == 0 => {
+            (up_to.zxid.epoch, up_to.zxid.epoch, at(log, up_to.index))
+        }
+        ZabMessage::Ack { up_to, .. } => (up_to.zxid.epoch, up_to.zxid.epoch, up_to.position()),
+        ZabMessage::Received { up_to, .. } => (none, none, at(log, *up_to)),
+        _ => return Pledge::default(),
+    };
+    Pledge { promised: accepted.term(), joined: joined.term(), last, vote: None }
+}
+
+/// The entry at an index; what is not in the log at all is not durable under any epoch.
+fn at(log: &Log, index: Index) -> Position {
+    Position { term: log.term(index).unwrap_or(Term(u64::MAX)), index }
 }
 
 /// Checks what was recovered against the laws of the protocol, and returns the promise in it.

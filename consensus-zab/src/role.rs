@@ -16,8 +16,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use consensus::{
-    Answer, Event, FailureDetector, Index, Leadership, NodeId, PersistSequence, Progress, Refusal,
-    Time, Timer, Token,
+    Answer, Backlog, Event, FailureDetector, Index, Leadership, NodeId, PersistSequence, Progress,
+    Refusal, Time, Timer, Token,
 };
 
 use crate::barrier::Barriers;
@@ -159,12 +159,8 @@ pub(crate) struct Leading {
     pub barriers: Barriers,
     /// The `sync` requests that wait for a commit.
     pub syncs: VecDeque<(Index, Token)>,
-    /// The bytes of proposals that wait for a quorum, by the last index of each flush.
-    pub uncommitted: VecDeque<(Index, usize)>,
-    /// The sum of those bytes and of the proposals since the last flush.
-    pub uncommitted_bytes: usize,
-    /// The bytes of proposals since the last flush.
-    pub round_bytes: usize,
+    /// What was proposed and still waits for a quorum or for this server's disk.
+    pub backlog: Backlog,
 }
 
 /// How far a leader has come.
@@ -333,9 +329,7 @@ impl Looking {
             detector: FailureDetector::new(cx.now.time, cx.core.settings.election_timeout),
             barriers: Barriers::default(),
             syncs: VecDeque::new(),
-            uncommitted: VecDeque::new(),
-            uncommitted_bytes: 0,
-            round_bytes: 0,
+            backlog: Backlog::default(),
         }
     }
 }
@@ -389,6 +383,18 @@ impl Leading {
             Phase::PersistingAccepted { epoch, .. }
             | Phase::AwaitingAcks { epoch }
             | Phase::PersistingCurrent { epoch, .. }
+            | Phase::Synchronizing { epoch }
+            | Phase::Broadcasting { epoch } => Some(epoch),
+        }
+    }
+
+    /// The epoch, once a quorum has accepted it from this leader.
+    pub(crate) fn accepted(&self) -> Option<Epoch> {
+        match self.phase {
+            Phase::Gathering | Phase::PersistingAccepted { .. } | Phase::AwaitingAcks { .. } => {
+                None
+            }
+            Phase::PersistingCurrent { epoch, .. }
             | Phase::Synchronizing { epoch }
             | Phase::Broadcasting { epoch } => Some(epoch),
         }

@@ -207,10 +207,15 @@ impl Following {
             ZabMessage::Trunc { to, .. } => self.synchronization_begun(cx, Some(to)),
             ZabMessage::NewLeader { at, .. } => self.new_leader(cx, at),
             ZabMessage::UpToDate { committed, .. } => self.up_to_date(cx, committed),
-            ZabMessage::Proposal { entries, .. } => self.proposed(cx, entries),
-            ZabMessage::Commit { up_to, .. } => match self.epoch() {
-                Some(_) => self.committed_to(cx, up_to),
-                None => look(format!("{leader} sent COMMIT out of turn")),
+            ZabMessage::Proposal { base, entries, .. } => self.proposed(cx, base, entries),
+            ZabMessage::Commit { up_to, .. } => match self.stage {
+                // The log is not equal to the leader's before it is synchronized.
+                Stage::Discovery | Stage::EpochAcked { .. } => {
+                    look(format!("{leader} sent COMMIT out of turn"))
+                }
+                Stage::Receiving { .. } | Stage::Joined { .. } | Stage::Broadcast { .. } => {
+                    self.committed_to(cx, up_to)
+                }
             },
             ZabMessage::Ping { sent, .. } => {
                 cx.send(leader, ZabMessage::Pong { session, sent });

@@ -249,7 +249,7 @@ impl Following {
         let means = match truncate_to {
             None => "DIFF",
             Some(to) => {
-                if !cx.core.log.contains(to.position()) {
+                if !to.is_in(&cx.core.log) {
                     return look(format!("{leader} asked to truncate to {to}, which is not here"));
                 }
                 assert!(

@@ -17,6 +17,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 use consensus::{Index, Log, Position, Term};
 
+/// How far an epoch may be beyond the latest that a server knows.
+const EPOCH_LEAP_MAX: u32 = 1 << 24;
+
 /// The number of a leader's reign: the upper half of a zxid. Zero is before the first leader.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u32);
@@ -26,6 +29,14 @@ impl Epoch {
     #[must_use]
     pub fn next(self) -> Option<Self> {
         self.0.checked_add(1).map(Self)
+    }
+
+    /// Whether this epoch may be the next that a server hears of whose latest is `known`. An
+    /// accepted epoch is durable and can only grow, so that one damaged or hostile frame could use
+    /// up all epochs for ever. A server would have to be away for nineteen days of ten elections a
+    /// second before a true epoch looked like that.
+    pub(crate) fn is_plausible_after(self, known: Self) -> bool {
+        self.0 <= known.0.saturating_add(EPOCH_LEAP_MAX)
     }
 
     /// The epoch as the shared contract names it.
@@ -141,6 +152,11 @@ impl LogPoint {
     #[must_use]
     pub fn position(self) -> Position {
         Position { term: self.zxid.epoch.term(), index: self.index }
+    }
+
+    /// Whether this is a point of the log.
+    pub(crate) fn is_in(self, log: &Log) -> bool {
+        self.index <= log.last().index && Self::of(log, self.index) == self
     }
 
     /// The point at `index` of this log.

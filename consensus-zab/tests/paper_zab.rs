@@ -420,6 +420,30 @@ fn a_barrier_is_answered_when_a_quorum_still_follows_after_it_was_asked_for() {
     assert_eq!(leader.answers, answers, "an answer to an earlier round confirms no later one");
 }
 
+/// Rule 16, the follower's side: it confirms only with acceptedEpoch and currentEpoch that are the
+/// leader's. One that is still being synchronized has promised less.
+#[test]
+fn a_barrier_is_confirmed_only_by_a_follower_that_has_joined_the_epoch() {
+    for synchronizing in [false, true] {
+        let mut follower = Lone::start(1, 3, disk(&[], 0, 0));
+        let session = follower.make_follower(3, &[2, 3]);
+        follower.say(3, ZabMessage::LeaderInfo { session, epoch: Epoch(2) });
+        follower.persist();
+        if synchronizing {
+            follower.say(3, ZabMessage::Diff { session, to: point(1, 0, 1) });
+        }
+        follower.sent.clear();
+        follower.say(3, ZabMessage::Barrier { session, round: 1 });
+        let told = follower.told(3);
+        assert!(!told.iter().any(|told| told.starts_with("BARRIERACK")), "{told:?}");
+        assert_eq!(follower.role(), "LOOKING");
+    }
+    let mut follower = Lone::start(1, 3, disk(&[], 0, 0));
+    let session = follower.join(2);
+    follower.say(3, ZabMessage::Barrier { session, round: 1 });
+    assert_eq!(follower.told(3), ["BARRIERACK round=1"]);
+}
+
 /// Rule 16.
 #[test]
 fn a_barrier_of_a_leader_that_gives_up_is_refused() {

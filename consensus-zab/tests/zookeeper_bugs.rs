@@ -305,6 +305,56 @@ fn zookeeper_3109_a_voter_that_left_does_not_count() {
     assert_eq!(leader.phase(), "synchronization");
 }
 
+/// ZOOKEEPER-4712, with nothing but currentEpoch under way: the vote names it, so it is waited for.
+#[test]
+fn a_vote_waits_for_a_promise_that_is_written_alone() {
+    let (mut follower, session) = accepted(&[1], 1, 1, 2);
+    follower.say(3, ZabMessage::Diff { session, to: point(1, 0, 1) });
+    let at = LogPoint { zxid: Zxid::new_leader(Epoch(2)), index: Index(1) };
+    follower.say(3, ZabMessage::NewLeader { session, at });
+    assert_eq!(follower.writes.len(), 1);
+    assert!(follower.writes[0].entries.is_empty() && follower.writes[0].promise.is_some());
+    follower.lose(3);
+    assert_eq!(follower.role(), "LOOKING");
+    let voted = |follower: &mut Lone| {
+        let sent = follower.sent_to(2);
+        sent.into_iter().any(|message| matches!(message, ZabMessage::Notification(_)))
+    };
+    assert!(!voted(&mut follower), "a crash now would take the epoch of that vote back");
+    follower.persist();
+    assert!(voted(&mut follower));
+    assert_eq!(follower.promise(), (2, 2));
+}
+
+/// One frame must not use up all epochs, or all rounds, for ever.
+#[test]
+fn one_message_moves_epochs_and_rounds_no_further_than_is_plausible() {
+    let far = Epoch((1 << 24) + 1);
+    let mut follower = Lone::start(1, 3, disk(&[], 0, 0));
+    let session = follower.make_follower(3, &[2, 3]);
+    follower.say(3, ZabMessage::LeaderInfo { session, epoch: far });
+    follower.persist();
+    assert_eq!((follower.role(), follower.promise()), ("LOOKING", (0, 0)));
+    let mut follower = Lone::start(1, 3, disk(&[], 0, 0));
+    let session = follower.make_follower(3, &[2, 3]);
+    follower.say(3, ZabMessage::LeaderInfo { session, epoch: Epoch(far.0 - 1) });
+    follower.persist();
+    assert_eq!(follower.promise(), (far.0 - 1, 0), "as far as that a cluster may have come");
+
+    let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
+    leader.make_leader(&[2]);
+    leader.say(2, ZabMessage::FollowerInfo { session: Session(7), accepted_epoch: far });
+    assert_eq!(leader.told(2), ["RESIGN session=7: the learner broke the protocol"]);
+    leader.say(2, ZabMessage::FollowerInfo { session: Session(8), accepted_epoch: Epoch(4) });
+    leader.persist();
+    assert_eq!(leader.promise(), (5, 0));
+
+    let mut voting = Lone::start(3, 3, disk(&[], 0, 0));
+    voting.sent.clear();
+    voting.say(2, looking((1 << 32) + 2, vote(2, 0, 0)));
+    assert_eq!((voting.told(1).len(), voting.told(2).len()), (0, 0), "it changes nothing");
+}
+
 /// Whatever a peer says that can be decoded: the session ends, the server goes on.
 #[test]
 fn nothing_that_a_peer_says_out_of_turn_stops_the_server() {

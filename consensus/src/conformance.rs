@@ -24,6 +24,7 @@
 
 pub mod cases;
 pub mod faults;
+pub mod reigns;
 mod walk;
 mod wire;
 
@@ -51,7 +52,7 @@ macro_rules! conformance {
         $crate::conformance!(@replicated $protocol, five_nodes, 5);
         mod five_nodes_only {
             use super::*;
-            $crate::conformance!(@tests $protocol, 5, faults:
+            $crate::conformance!(@tests $protocol, 5, reigns:
                 acknowledgements_of_an_earlier_reign_do_not_count,
             );
         }
@@ -72,12 +73,17 @@ macro_rules! conformance {
                 a_minority_makes_no_progress_and_its_leader_gives_up,
                 what_a_cut_off_leader_alone_appended_is_gone,
                 a_deposed_leader_never_answers_a_barrier,
-                late_confirmations_do_not_answer_later_barriers,
                 timers_that_fire_together_still_elect_a_leader,
                 a_majority_that_is_durable_commits_without_the_leaders_disk,
                 a_lagging_node_catches_up_from_disk,
                 frames_of_an_older_connection_are_ignored,
                 a_node_with_an_older_log_is_not_elected,
+                a_leader_whose_disk_hangs_takes_no_more_and_goes_on_when_it_does,
+                each_entry_counts_once_to_a_follower_and_once_back,
+            );
+            $crate::conformance!(@tests $protocol, $nodes, reigns:
+                late_confirmations_do_not_answer_later_barriers,
+                confirmations_of_an_earlier_reign_do_not_answer_barriers,
             );
             #[test]
             fn messages_survive_the_wire_and_garbage_does_not() {

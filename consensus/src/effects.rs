@@ -35,7 +35,10 @@ pub enum Input<M> {
         message: M,
     },
     /// Replicate a command. There is no answer on success: the command is delivered, and the layer
-    /// above knows its own by what it wrote into it. [`Answer::Refused`] when it was not appended.
+    /// above knows its own by what it wrote into it. [`Answer::Refused`] when it was not appended;
+    /// that is then the first answer of the step. Refusals of other tokens may follow it, because a
+    /// proposal may be what ends a reign: in ZAB the one that the counter of the epoch has no zxid
+    /// left for.
     Propose {
         /// The caller's name for the proposal.
         token: Token,

@@ -176,9 +176,12 @@ impl Progress {
         self.probe_from(next);
     }
 
-    /// Goes back to probing, from what is known to match: what was under way may be lost.
-    pub fn restart(&mut self) {
-        self.probe_from(self.matched.next());
+    /// Goes back to probing, because what was under way may be lost: from what is known to match,
+    /// or, of a peer that never acknowledged anything, from behind the last entry of the log, so
+    /// that it says where its own log ends rather than being sent everything from the beginning.
+    pub fn restart(&mut self, last: Index) {
+        let known = if self.matched == Index(0) { last } else { self.matched };
+        self.probe_from(known.next());
     }
 
     fn probe_from(&mut self, next: Index) {

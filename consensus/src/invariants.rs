@@ -8,11 +8,14 @@
 //! | equal positions are equal entries with equal entries before them | Raft Log Matching; ZAB total order, history consistency |
 //! | what is committed is the same everywhere and never changes | Raft State Machine Safety; ZAB agreement, prefix consistency |
 //! | an established leader holds all that earlier terms committed | Raft Leader Completeness; ZAB primary integrity, LeaderLogCompleteness |
+//! | at most one node is accepted as leader by a quorum in a term or epoch, ever, also before it is established | ZAB's discovery: a server accepts an epoch once |
+//! | whoever joins an epoch holds the initial history of its leader | ZAB phase 2: history, then currentEpoch |
 //! | promises and commit positions never go back while a node lives | Raft §5.1; ZAB CommittedLogMonotonicity |
+//! | promises never go back, not even across a restart | Raft §5.1; ZAB acceptedEpoch, currentEpoch |
 //! | what a node knew durable is there after its restart | both papers' stable storage |
 //! | `applied ≤ delivered ≤ commit ≤ last`, `durable ≤ last` | [`crate::Log`] |
 //! | deliveries are the committed entries, each once, in order | ZAB integrity, local primary order |
-//! | nothing leaves before what it promises is durable | [`crate::Outbound`] |
+//! | nothing leaves before what it promises is durable | [`crate::Outbound`], [`crate::Pledge`] |
 //!
 //! # Cost
 //! A node that did not change costs a few comparisons; one that did costs what it changed. Per entry
@@ -41,6 +44,12 @@ pub struct View<'a> {
     pub id: NodeId,
     /// The largest term promised, or ZAB's acceptedEpoch.
     pub promised: Term,
+    /// ZAB's currentEpoch, whose initial history this node holds; `None` where there is no such
+    /// promise apart from the term.
+    pub joined: Option<Term>,
+    /// The term or epoch in which a quorum has accepted this node as its leader, if one has. In ZAB
+    /// that is before synchronization.
+    pub leading: Option<Term>,
     /// The term or epoch in which this node is an established leader, if it is one.
     pub established: Option<Term>,
     /// Its log.
@@ -78,6 +87,8 @@ pub struct Invariants {
     nodes: BTreeMap<NodeId, Known>,
     /// Who was established in each term.
     leaders: BTreeMap<Term, NodeId>,
+    /// Who was accepted as leader in each term, and the end of its log then.
+    accepted: BTreeMap<Term, (NodeId, Position)>,
     history: History,
 }
 
@@ -87,6 +98,8 @@ struct Known {
     /// False after a crash, until the node is seen again.
     alive: bool,
     promised: Term,
+    joined: Option<Term>,
+    leading: Option<Term>,
     established: Option<Term>,
     last: Position,
     commit: Index,
@@ -108,6 +121,8 @@ impl Known {
             && self.applied == view.log.applied()
             && self.durable.index == view.log.durable()
             && self.promised == view.promised
+            && self.joined == view.joined
+            && self.leading == view.leading
             && self.established == view.established
     }
 
@@ -215,16 +230,21 @@ impl Invariants {
                 known.terms.clear();
             }
             known.commit = Index(0);
-            known.established = None;
+            (known.joined, known.leading, known.established) = (view.joined, None, None);
             known.alive = true;
-        } else if view.promised < known.promised || view.log.commit() < known.commit {
+        } else if view.promised < known.promised
+            || view.joined < known.joined
+            || view.log.commit() < known.commit
+        {
             return Err(Violation::new(
                 "promises and commit positions never go back while a node lives",
                 format!(
-                    "{}: promise {} after {}, commit {} after {}",
+                    "{}: promise {} after {}, joined {:?} after {:?}, commit {} after {}",
                     view.id,
                     view.promised,
                     known.promised,
+                    view.joined,
+                    known.joined,
                     view.log.commit(),
                     known.commit
                 ),
@@ -241,7 +261,15 @@ impl Invariants {
         let committing = view.established.unwrap_or(view.promised);
         self.history.commit(view, known.commit, committing)?;
         let newly_established = view.established != known.established;
+        let newly_leading = view.leading != known.leading;
+        let newly_joined = view.joined != known.joined;
         known.remember(view, common);
+        if newly_leading && let Some(term) = view.leading {
+            self.check_sole_accepted(view, term)?;
+        }
+        if newly_joined && let Some(epoch) = view.joined {
+            self.check_initial_history(view, epoch)?;
+        }
         if newly_established && let Some(term) = view.established {
             self.check_sole_leader(view.id, term)?;
             self.check_completeness(view)?;
@@ -260,6 +288,35 @@ impl Invariants {
         Err(Violation::new(
             "at most one leader is established in a term or epoch",
             format!("{leader} and {id} in {term}"),
+        ))
+    }
+
+    fn check_sole_accepted(&mut self, view: &View<'_>, term: Term) -> Result<(), Violation> {
+        let (leader, _) = *self.accepted.entry(term).or_insert((view.id, view.log.last()));
+        if leader == view.id {
+            return Ok(());
+        }
+        Err(Violation::new(
+            "at most one node is accepted as leader by a quorum in a term or epoch",
+            format!("{leader} and {} in {term}", view.id),
+        ))
+    }
+
+    /// The first to join an epoch is its leader, even if it gave up before anybody saw it lead, and
+    /// nothing is proposed before: its log is then the initial history.
+    fn check_initial_history(&mut self, view: &View<'_>, epoch: Term) -> Result<(), Violation> {
+        let own = (view.id, view.log.last());
+        let (leader, history) = *self.accepted.entry(epoch).or_insert(own);
+        if view.log.contains(history) {
+            return Ok(());
+        }
+        Err(Violation::new(
+            "whoever joins an epoch holds the initial history of its leader",
+            format!(
+                "{} joins {epoch} with {}; its leader {leader} had {history}",
+                view.id,
+                view.log.last()
+            ),
         ))
     }
 
@@ -284,6 +341,8 @@ impl Known {
         self.terms.split_off(&common.next());
         self.terms.extend(log.terms().range(common.next()..));
         self.promised = view.promised;
+        self.joined = view.joined;
+        self.leading = view.leading;
         self.established = view.established;
         self.last = log.last();
         self.commit = log.commit();

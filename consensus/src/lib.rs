@@ -6,12 +6,13 @@
 //! code, and the same inputs always give the same effects.
 //!
 //! Whatever is not the protocol itself exists once, here: quorum arithmetic ([`Quorum`]), the
-//! failure detector ([`FailureDetector`]), flow control ([`Progress`]), the in-memory view of the
-//! log ([`Log`]), the codec ([`codec`]), and the events ([`Event`]). That is what makes a comparison
-//! of the two protocols fair, and the dependency graph shows it.
+//! failure detector ([`FailureDetector`]), flow control ([`Progress`]), back-pressure ([`Backlog`]),
+//! the in-memory view of the log ([`Log`]), the codec ([`codec`]), and the events ([`Event`]). That is
+//! what makes a comparison of the two protocols fair, and the dependency graph shows it.
 //!
 //! [`Null`] commits at once without replication. It is the floor of every measurement.
 
+mod backlog;
 pub mod codec;
 #[cfg(feature = "script")]
 pub mod conformance;
@@ -24,6 +25,7 @@ mod id;
 pub mod invariants;
 mod log;
 mod null;
+mod pledge;
 mod protocol;
 mod quorum;
 mod random;
@@ -32,6 +34,7 @@ pub mod script;
 mod time;
 mod timers;
 
+pub use backlog::Backlog;
 pub use codec::{CodecError, Wire};
 pub use detector::{FailureDetector, Verdict};
 pub use effects::{
@@ -44,6 +47,7 @@ pub use id::{Generation, Index, NodeId, PersistSequence, Position, Term, Token};
 pub use invariants::{Invariants, View, Violation};
 pub use log::Log;
 pub use null::{Null, NullMessage};
+pub use pledge::Pledge;
 pub use protocol::{
     Consensus, Message, PeerStatus, Protocol, Recovered, Settings, StartError, Status,
 };

@@ -3,16 +3,15 @@
 //! It measures the stack below and above a protocol: whatever Raft or ZAB take longer than `Null`
 //! is the price of replication.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::{CodecError, Wire};
 use crate::{
-    Answer, Consensus, Effects, Entry, Event, Index, Input, Leadership, Log, Message, Now, Payload,
-    PersistSequence, Position, Protocol, Recovered, Refusal, Settings, StartError, Status, Term,
-    Timer, Timers, View,
+    Answer, Backlog, Consensus, Effects, Entry, Event, Input, Leadership, Log, Message, NodeId,
+    Now, Payload, PersistSequence, Pledge, Position, Protocol, Recovered, Refusal, Settings,
+    StartError, Status, Term, Timer, Timers, View,
 };
 
 /// A cluster of one node without any protocol.
@@ -23,9 +22,7 @@ pub struct Null {
     term: Term,
     phase: Phase,
     timers: Timers,
-    /// Bytes of proposals that are not durable yet, by the last index of each round.
-    uncommitted: BTreeMap<Index, usize>,
-    round_bytes: usize,
+    backlog: Backlog,
 }
 
 /// How far the start is.
@@ -95,8 +92,7 @@ impl Consensus for Null {
             term,
             phase: Phase::Starting,
             timers,
-            uncommitted: BTreeMap::new(),
-            round_bytes: 0,
+            backlog: Backlog::default(),
         })
     }
 
@@ -104,10 +100,9 @@ impl Consensus for Null {
         match input {
             Input::Timer(_) => self.promise(),
             Input::Propose { token, command } => {
-                let waiting = self.uncommitted.values().sum::<usize>() + self.round_bytes;
                 let refusal = if !self.established() {
                     Some(Refusal::NotLeader)
-                } else if waiting >= self.settings.uncommitted_bytes_max {
+                } else if self.backlog.bytes() >= self.settings.uncommitted_bytes_max {
                     Some(Refusal::Overloaded)
                 } else {
                     None
@@ -130,16 +125,12 @@ impl Consensus for Null {
                 if self.log.commit_to(self.log.durable()) {
                     effects.events.push(Event::Committed { index: self.log.commit() });
                 }
-                self.uncommitted = self.uncommitted.split_off(&self.log.commit().next());
                 self.log.deliver(effects);
             }
             Input::Applied(index) => self.log.applied_to(index, effects),
             Input::Fetched { entries, .. } => self.log.delivery_fetched(entries, effects),
             Input::Flush => {
-                if self.round_bytes > 0 {
-                    self.uncommitted.insert(self.log.last().index, self.round_bytes);
-                    self.round_bytes = 0;
-                }
+                self.backlog.settle(&self.log);
                 let sequence = self.log.persist(effects);
                 if self.phase == Phase::Promising(None) {
                     self.phase = Phase::Promising(Some(sequence));
@@ -175,9 +166,19 @@ impl Consensus for Null {
         View {
             id: self.settings.id,
             promised: self.term,
+            joined: None,
+            leading: self.established().then_some(self.term),
             established: self.established().then_some(self.term),
             log: &self.log,
         }
+    }
+
+    fn pledge(&self, _to: NodeId, message: &NullMessage) -> Pledge {
+        match *message {}
+    }
+
+    fn read_promise(promise: Bytes) -> Result<Pledge, CodecError> {
+        Ok(Pledge { promised: Term::from_bytes(promise)?, ..Pledge::default() })
     }
 }
 
@@ -220,7 +221,7 @@ impl Null {
     fn append(&mut self, now: Now, command: Bytes) {
         let position = Position { term: self.term, index: self.log.last().index.next() };
         let entry = Entry { position, wall: now.wall, payload: Payload::Command(command) };
-        self.round_bytes += entry.size_bytes();
+        self.backlog.proposed(&entry);
         self.log.append(entry);
     }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::Wire;
-use crate::{Effects, Entry, Index, Input, Leadership, NodeId, Now, Position, Term, Time};
+use crate::{
+    CodecError, Effects, Entry, Index, Input, Leadership, NodeId, Now, Pledge, Position, Term, Time,
+};
 
 /// The protocols that a cluster can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,7 +54,16 @@ pub trait Message:
     /// The message's name in the protocol's own words, for counters and traces.
     fn name(&self) -> &'static str;
 
-    /// How many protocol messages this frame stands for: a range of entries counts each of them.
+    /// How many protocol messages this frame stands for, at least one. A frame may carry a range;
+    /// counting frames would compare how the two protocols batch, not what they say. The rule is one
+    /// for both:
+    ///
+    /// - Entries on their way to a follower count one each (AppendEntries, PROPOSAL), and so does
+    ///   each entry of the range that an answer acknowledges (AppendEntriesResponse, ACK).
+    /// - Telling what is committed counts as the protocol tells it. ZAB has a COMMIT for each zxid, so
+    ///   a COMMIT counts its range. In Raft the commit index is a number in a message: one that
+    ///   rides with entries counts nothing, and an AppendEntries that carries nothing else counts one.
+    /// - Everything else counts one.
     fn weight(&self) -> u64;
 }
 
@@ -91,6 +102,16 @@ pub trait Consensus: Clone + Debug + Hash + Sized + Send + 'static {
 
     /// What [`crate::invariants`] compares between nodes.
     fn view(&self) -> crate::View<'_>;
+
+    /// What a message of the last round promises by what it says, whatever it was told to wait for:
+    /// so much must be durable here before it leaves. For the checks; drivers go by the tag.
+    fn pledge(&self, to: NodeId, message: &Self::Message) -> Pledge;
+
+    /// What a [`crate::Persist::promise`] says.
+    ///
+    /// # Errors
+    /// When it is none of this protocol's.
+    fn read_promise(promise: Bytes) -> Result<Pledge, CodecError>;
 }
 
 /// What a protocol is started with. The same for both protocols; what one does not need it ignores.
@@ -122,7 +143,8 @@ pub struct Settings {
     pub inflight_bytes_max: usize,
     /// The bytes of recent entries kept in memory, so that replication need not read the disk.
     pub memory_log_bytes_max: usize,
-    /// The bytes of proposals that may wait for a quorum before more are refused.
+    /// The bytes of proposals that may wait for a quorum, or for the leader's own disk, before more
+    /// are refused.
     pub uncommitted_bytes_max: usize,
     /// The bytes of entries that may be delivered ahead of what was applied.
     pub unapplied_bytes_max: usize,

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use consensus::{
-    Consensus, Fetch, Leadership, NodeId, PersistSequence, Time, View, Violation, Wire,
+    Consensus, Fetch, Leadership, NodeId, PersistSequence, Pledge, Time, View, Violation, Wire,
 };
 use kvcore::replica::{PeerMessage, ReplicaEffects, ReplicaInput};
 use kvcore::store::Store;
@@ -125,10 +125,11 @@ impl<C: Consensus> Cluster<C> {
         }
         for persist in effects.consensus.persists.drain(..) {
             self.invariants.written(life.node, &persist.entries)?;
+            let promise = read_promise::<C>(life.node, persist.promise.as_ref())?;
             let node = self.nodes.get_mut(&life.node).expect("every life has its node");
             node.shadow.asked(persist.clone());
             let process = node.process.as_mut().expect("the loop runs in a process");
-            process.log.law.asked(life.node, persist.sequence)?;
+            process.log.law.asked(life.node, &persist, promise)?;
             process.log.waiting.push_back(persist);
         }
         self.write_log(life);
@@ -181,7 +182,11 @@ impl<C: Consensus> Cluster<C> {
         let bug = self.options.bug;
         let process = self.process(life).expect("the loop runs in a process");
         let Some(connection) = process.connection(to) else { return Ok(()) };
-        let outgoing = Outgoing { to, connection, frame: message.to_bytes(), text };
+        let pledge = match message {
+            PeerMessage::Consensus(message) => process.replica.core().pledge(to, message),
+            PeerMessage::Replica(_) => Pledge::default(),
+        };
+        let outgoing = Outgoing { to, connection, frame: message.to_bytes(), pledge, text };
         match bug {
             Some(Bug::SendBeforeDurable) => self.transmit(life.node, outgoing),
             Some(Bug::SendBeforeDurableChecked) => self.leave(life, after, outgoing)?,
@@ -199,13 +204,13 @@ impl<C: Consensus> Cluster<C> {
         outgoing: Outgoing,
     ) -> Result<(), Violation> {
         let process = self.process(life).expect("messages leave a process");
-        process.log.law.leaves(life.node, after)?;
+        process.log.law.leaves(life.node, after, &outgoing.pledge)?;
         self.transmit(life.node, outgoing);
         Ok(())
     }
 
     fn transmit(&mut self, from: NodeId, outgoing: Outgoing) {
-        let Outgoing { to, connection, frame, text } = outgoing;
+        let Outgoing { to, connection, frame, text, .. } = outgoing;
         let now = self.agenda.now();
         self.counters.frames += 1;
         self.counters.frame_bytes += frame.len() as u64;
@@ -476,4 +481,14 @@ impl<C: Consensus> Cluster<C> {
         self.tell(life, ReplicaInput::Received { peer: from, generation, message });
         Ok(())
     }
+}
+
+/// What a promise says, as it was written or found.
+pub(crate) fn read_promise<C: Consensus>(
+    id: NodeId,
+    promise: Option<&Bytes>,
+) -> Result<Option<Pledge>, Violation> {
+    promise.cloned().map(C::read_promise).transpose().map_err(|error| {
+        Violation::new("a promise can be read", format!("{id}: {promise:?}: {error}"))
+    })
 }

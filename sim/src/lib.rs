@@ -20,7 +20,8 @@
 //!
 //! # What is checked
 //! - After every round of a node: [`consensus::invariants`], between all nodes.
-//! - At every message that leaves: what it depends on is durable.
+//! - At every message that leaves: the write that it waited for is durable, and so is what it
+//!   promises by what it says, whatever it waited for.
 //! - At every start: the log holds what it acknowledged and nothing that was not asked, the store
 //!   is the state at some applied entry and not ahead of the log.
 //! - At every applied entry: all nodes apply the same, with the outcome of a naive model, and have

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::invariants::Durability;
 use consensus::{
-    Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Random, Settings,
-    Time, Violation, WallTime,
+    Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Random,
+    Settings, Time, Violation, WallTime,
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
 use kvcore::store::{Store, StoreBatch};
@@ -17,6 +17,7 @@ use storage::{DirectoryId, Identity, Wal, WalOptions, WalReader};
 
 use crate::agenda::{Happening, Life};
 use crate::disk::NodeDisk;
+use crate::driver::read_promise;
 use crate::history::OperationId;
 use crate::network::ConnectionId;
 use crate::options::{Bug, SimOptions, Surroundings};
@@ -122,6 +123,8 @@ pub(crate) struct Outgoing {
     pub(crate) to: NodeId,
     pub(crate) connection: ConnectionId,
     pub(crate) frame: Bytes,
+    /// What it promises by what it says.
+    pub(crate) pledge: Pledge,
     /// The message in words, when a transcript is written.
     pub(crate) text: String,
 }
@@ -218,11 +221,15 @@ impl<C: Consensus> Node<C> {
         }
         // The store may know of more than the log's hint: what it holds was committed.
         recovered.commit = recovered.commit.max(machine.applied().index);
+        let durable = recovered.clone();
         if start.options.bug == Some(Bug::ForgetPromise) {
             recovered.promise = None;
         }
         let core = C::start(self.clock.now(start.time), self.settings(start), recovered)
             .map_err(|error| failed(error.to_string()))?;
+        let promise = read_promise::<C>(id, durable.promise.as_ref())?.unwrap_or_default();
+        let mut law = Durability::default();
+        law.started(&core.view(), &durable, promise)?;
         let settings = ReplicaSettings {
             id,
             incarnation: self.starts,
@@ -234,7 +241,7 @@ impl<C: Consensus> Node<C> {
         self.process = Some(Process::new(
             Life { node: id, number: self.starts },
             replica,
-            LogWriter::new(wal),
+            LogWriter::new(wal, law),
             reader,
             machine,
         ));
@@ -346,13 +353,13 @@ impl<C: Consensus> Process<C> {
 }
 
 impl LogWriter {
-    fn new(wal: Wal<NodeDisk>) -> Self {
+    fn new(wal: Wal<NodeDisk>, law: Durability) -> Self {
         Self {
             wal,
             waiting: VecDeque::new(),
             writing: Vec::new(),
             durable: PersistSequence(0),
-            law: Durability::default(),
+            law,
             held: BTreeMap::new(),
         }
     }

@@ -258,7 +258,7 @@ pub(crate) fn append(
 }
 
 pub(crate) fn matched(term: u64, index: u64) -> RaftMessage {
-    let outcome = AppendOutcome::Matched(Index(index));
+    let outcome = AppendOutcome::Matched { first: Index(1), up_to: Index(index) };
     RaftMessage::AppendEntriesResponse { term: Term(term), outcome }
 }
 
@@ -278,8 +278,13 @@ pub(crate) fn heartbeat(term: u64, commit: u64) -> RaftMessage {
 }
 
 pub(crate) fn heartbeat_response(term: u64, round: u64) -> RaftMessage {
-    let sent = consensus::Time(0);
-    RaftMessage::HeartbeatResponse { term: Term(term), round: Round(round), sent }
+    late_heartbeat_response(term, term, round)
+}
+
+/// The answer, by somebody in one term, to a heartbeat of another.
+pub(crate) fn late_heartbeat_response(term: u64, heartbeat: u64, round: u64) -> RaftMessage {
+    let (term, heartbeat, sent) = (Term(term), Term(heartbeat), consensus::Time(0));
+    RaftMessage::HeartbeatResponse { term, heartbeat, round: Round(round), sent }
 }
 
 pub(crate) fn request_vote(term: u64, last: (u64, u64)) -> RaftMessage {
@@ -343,6 +348,14 @@ pub(crate) fn outcome(effects: &Effects<RaftMessage>) -> AppendOutcome {
     match only(effects).message {
         RaftMessage::AppendEntriesResponse { outcome, .. } => outcome,
         ref other => panic!("an answer to AppendEntries expected: {other}"),
+    }
+}
+
+/// The last index acknowledged by the only message that was sent.
+pub(crate) fn acknowledged(effects: &Effects<RaftMessage>) -> u64 {
+    match outcome(effects) {
+        AppendOutcome::Matched { up_to, .. } => up_to.0,
+        other => panic!("an acknowledgement expected: {other:?}"),
     }
 }
 

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use super::cases::refuses;
 use super::{Outcome, agree, elect, elect_other, has_applied, put, run_until};
 use crate::script::Cluster;
-use crate::{Consensus, NodeId, Timer};
+use crate::{Consensus, NodeId, Refusal, Timer};
 
 /// All nodes but these.
-fn others<C: Consensus>(cluster: &Cluster<C>, these: &[NodeId]) -> Vec<NodeId> {
+pub(super) fn others<C: Consensus>(cluster: &Cluster<C>, these: &[NodeId]) -> Vec<NodeId> {
     cluster.ids().into_iter().filter(|id| !these.contains(id)).collect()
 }
 
@@ -294,98 +294,86 @@ pub fn a_node_with_an_older_log_is_not_elected<C: Consensus>(cluster: &mut Clust
     Ok(())
 }
 
-/// A leader is deposed and leads again, and only then hears what a follower acknowledged in its
-/// first reign. The entries at those indexes are others now: the old answers must not commit them.
-/// For clusters of five: of three, leader and follower would have been a quorum the first time.
-pub fn acknowledgements_of_an_earlier_reign_do_not_count<C: Consensus>(
+/// The followers commit without the leader's disk, but what is not durable there can leave neither
+/// its memory nor the queue of its disk: beyond the limit it refuses.
+pub fn a_leader_whose_disk_hangs_takes_no_more_and_goes_on_when_it_does<C: Consensus>(
     cluster: &mut Cluster<C>,
 ) -> Outcome {
-    let (leader, term) = elect(cluster)?;
+    let mut options = cluster.options().clone();
+    options.settings.uncommitted_bytes_max = 10_000;
+    options.settings.memory_log_bytes_max = 1_000;
+    *cluster = Cluster::new(options)?;
+    let (leader, _) = elect(cluster)?;
     put(cluster, leader, "before")?;
-    let late = others(cluster, &[leader])[0];
-    let rest = others(cluster, &[leader, late]);
-    cluster.hold(late, leader);
-    cluster.partition_unnoticed(&[vec![leader, late], rest.clone()]);
-    let strays = (0..10).map(|number| Bytes::from(format!("stray {number}")));
-    cluster.propose(leader, strays)?;
-    cluster.settle()?;
-    let (successor, _) = elect_other(cluster, term)?;
-    put(cluster, successor, "meanwhile")?;
-    cluster.heal()?;
-    run_until(cluster, "repair", |cluster| has_applied(cluster, leader, "meanwhile"))?;
-    lead_again(cluster, leader)?;
-    assert!(cluster.under_way(late, leader).count() > 0, "the old answers are still under way");
-    // Only one follower gets the new entries: with the leader that is no quorum.
-    let partner = *rest.iter().find(|&&id| cluster.is_running(id)).expect("a majority runs");
-    for id in others(cluster, &[leader, partner]) {
-        cluster.hold(leader, id);
+    agree(cluster)?;
+    let before = cluster.status(leader).last.index;
+    cluster.set_auto_persist(false);
+    for number in 0..300 {
+        cluster.propose(leader, [Bytes::from(format!("{number:0>100}"))])?;
+        for _ in 0..3 {
+            for id in others(cluster, &[leader]) {
+                cluster.complete_all(id)?;
+            }
+            for (from, to) in cluster.deliverable() {
+                cluster.deliver(from, to)?;
+            }
+        }
     }
-    let last = cluster.status(leader).last.index;
-    let news = (0..30).map(|number| Bytes::from(format!("news {number}")));
-    cluster.propose(leader, news)?;
-    cluster.settle()?;
-    cluster.release(late, leader);
-    cluster.settle()?;
-    assert!(cluster.status(leader).commit <= last, "two of five are no quorum");
-    for id in others(cluster, &[leader]) {
-        cluster.release(leader, id);
-    }
+    let status = cluster.status(leader);
+    let taken = status.last.index.0 - before.0;
+    assert!((50..=110).contains(&taken), "the limit holds, not {taken} entries");
+    assert_eq!(status.commit, status.last.index, "nothing waits for a quorum");
+    assert_eq!(status.durable, before, "everything waits for the leader's disk");
+    assert_eq!(cluster.refusals().last(), Some(&Refusal::Overloaded));
+    assert_eq!(taken + cluster.refused().len() as u64, 300, "each is taken or refused");
+    let memory = cluster.core(leader).view().log.memory_bytes();
+    assert!(memory < 12_000, "{memory} bytes of entries are in memory");
+    cluster.set_auto_persist(true);
+    cluster.rest(leader)?;
+    put(cluster, leader, "afterwards")?;
     agree(cluster)
 }
 
-/// Stops whoever else leads until this node is established.
-fn lead_again<C: Consensus>(cluster: &mut Cluster<C>, id: NodeId) -> Outcome {
-    for _ in 0..20 {
-        let stopped: Vec<NodeId> = cluster
-            .established()
-            .iter()
-            .map(|&(other, _)| other)
-            .filter(|&other| other != id)
-            .collect();
-        for &other in &stopped {
-            cluster.crash(other, 0)?;
-        }
-        cluster.fire(id, Timer::Election)?;
-        cluster.run(Duration::from_millis(400))?;
-        let leads = cluster.established().iter().any(|&(leader, _)| leader == id);
-        for other in stopped {
-            cluster.restart(other)?;
-        }
-        if leads {
-            return Ok(());
-        }
-        cluster.run(Duration::from_millis(400))?;
-    }
-    panic!("{id} does not come to lead again");
-}
-
-/// The confirmations of one barrier are under way for long. Meanwhile the leader is replaced, and is
-/// asked again: the old confirmations say nothing of the new barrier (etcd #20418).
-pub fn late_confirmations_do_not_answer_later_barriers<C: Consensus>(
+/// The one rule of counting: an entry counts one on its way to a follower, and one in the answer that
+/// acknowledges it, however they are batched. See [`crate::Message::weight`].
+pub fn each_entry_counts_once_to_a_follower_and_once_back<C: Consensus>(
     cluster: &mut Cluster<C>,
 ) -> Outcome {
-    let (leader, term) = elect(cluster)?;
+    const BATCHES: u64 = 10;
+    const BATCH: u64 = 3;
+    let (leader, _) = elect(cluster)?;
     put(cluster, leader, "before")?;
-    for id in others(cluster, &[leader]) {
-        cluster.hold(id, leader);
-    }
-    cluster.read(leader)?;
-    cluster.settle()?;
-    cluster.pause(leader);
-    let (successor, _) = elect_other(cluster, term)?;
-    put(cluster, successor, "meanwhile")?;
-    cluster.resume(leader);
-    let later = cluster.read(leader)?;
-    assert!(cluster.open_barriers().contains(&later), "it does not know better yet");
-    for id in others(cluster, &[leader]) {
-        assert!(cluster.under_way(id, leader).count() > 0, "the confirmations are under way");
-        cluster.release(id, leader);
-    }
-    // An answer to the later barrier would not include what was committed meanwhile.
-    cluster.settle()?;
     agree(cluster)?;
-    let answered = cluster.answered().iter().any(|&(token, _)| token == later);
-    assert!(!answered, "a deposed leader answered a barrier");
-    assert!(cluster.open_barriers().is_empty(), "what can not be answered is refused");
-    Ok(())
+    let followers = others(cluster, &[leader]);
+    let sent = |cluster: &Cluster<C>| -> Vec<(u64, u64)> {
+        let both =
+            |&id: &NodeId| (cluster.weight_sent(leader, id), cluster.weight_sent(id, leader));
+        followers.iter().map(both).collect()
+    };
+    // No time passes, so there are no heartbeats; and nothing is durable, so nothing commits.
+    cluster.set_auto_persist(false);
+    let before = sent(cluster);
+    for batch in 0..BATCHES {
+        cluster
+            .propose(leader, (0..BATCH).map(|number| Bytes::from(format!("{batch} {number}"))))?;
+        for &id in &followers {
+            while cluster.deliver(leader, id)? {}
+        }
+    }
+    let there = sent(cluster);
+    for (number, &id) in followers.iter().enumerate() {
+        // Some writes together, so that some acknowledgements are one.
+        while cluster.persist(id, number + 1)? {}
+    }
+    let back = sent(cluster);
+    for ((before, there), back) in before.into_iter().zip(there).zip(back) {
+        assert_eq!(there.0 - before.0, BATCHES * BATCH, "entries on their way");
+        assert_eq!(back.1 - there.1, BATCHES * BATCH, "acknowledgements on their way back");
+        assert_eq!((there.1 - before.1, back.0 - there.0), (0, 0), "and nothing else");
+    }
+    cluster.set_auto_persist(true);
+    for id in cluster.ids() {
+        cluster.rest(id)?;
+    }
+    agree(cluster)
 }

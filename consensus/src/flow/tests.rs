@@ -111,12 +111,19 @@ fn a_new_connection_probes_from_what_is_known_to_match() {
     let mut progress = Progress::replicating(Index(1));
     while send(&mut progress, &log, &settings).is_some() {}
     progress.acknowledged(Index(2));
-    progress.restart();
+    progress.restart(Index(20));
     assert_eq!((progress.state(), progress.next()), (PROBING, Index(3)));
     assert_eq!(progress.inflight_messages(), 0);
     // A hint at or before what matches is not followed: it is older than that.
     progress.rejected(Index(1));
     assert_eq!(progress.next(), Index(3));
+}
+
+#[test]
+fn a_peer_that_never_answered_is_probed_from_the_end_of_the_log() {
+    let mut progress = Progress::replicating(Index(1));
+    progress.restart(Index(20));
+    assert_eq!((progress.state(), progress.next()), (PROBING, Index(21)));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::{Durability, Invariants, View, Violation};
 use crate::{
-    Effects, Entry, Index, Log, NodeId, Payload, PersistSequence, Position, Recovered, Settings,
-    Term, WallTime,
+    Effects, Entry, Index, Log, NodeId, Payload, Persist, PersistSequence, Pledge, Position,
+    Recovered, Settings, Term, WallTime,
 };
 
 const N1: NodeId = NodeId(1);
@@ -33,7 +33,7 @@ fn committed(mut log: Log, index: u64) -> Log {
 }
 
 fn view(id: NodeId, log: &Log) -> View<'_> {
-    View { id, promised: Term(9), established: None, log }
+    View { id, promised: Term(9), joined: None, leading: None, established: None, log }
 }
 
 fn leading(id: NodeId, term: u64, log: &Log) -> View<'_> {
@@ -202,18 +202,125 @@ fn a_long_history_is_settled_and_still_guarded() {
     assert_eq!(law(result), "equal positions are equal entries");
 }
 
+const LEAVES: &str = "nothing leaves before what it promises is durable";
+
+fn persist(sequence: u64, truncate_from: Option<u64>, entries: &[(u64, u64)]) -> Persist {
+    Persist {
+        sequence: PersistSequence(sequence),
+        truncate_from: truncate_from.map(Index),
+        entries: entries.iter().map(|&(term, index)| entry(term, index, "x")).collect(),
+        ..Persist::default()
+    }
+}
+
+fn promise(promised: u64, vote: Option<NodeId>, joined: u64) -> Pledge {
+    let (promised, joined) = (Term(promised), Term(joined));
+    Pledge { promised, vote, joined, ..Pledge::default() }
+}
+
+fn holding(term: u64, index: u64) -> Pledge {
+    Pledge { last: Position::new(term, index), ..Pledge::default() }
+}
+
 #[test]
 fn a_driver_that_sends_too_early_is_noticed() {
     let mut durability = Durability::default();
-    durability.leaves(N1, PersistSequence(0)).unwrap();
-    durability.asked(N1, PersistSequence(1)).unwrap();
-    durability.asked(N1, PersistSequence(2)).unwrap();
-    assert_eq!(law(durability.asked(N1, PersistSequence(4))), "writes are numbered densely");
-    let early = durability.leaves(N1, PersistSequence(1));
-    assert_eq!(law(early), "nothing leaves before what it promises is durable");
+    let nothing = Pledge::default();
+    durability.leaves(N1, PersistSequence(0), &nothing).unwrap();
+    durability.asked(N1, &persist(1, None, &[]), None).unwrap();
+    durability.asked(N1, &persist(2, None, &[]), None).unwrap();
+    let gap = durability.asked(N1, &persist(4, None, &[]), None);
+    assert_eq!(law(gap), "writes are numbered densely");
+    assert_eq!(law(durability.leaves(N1, PersistSequence(1), &nothing)), LEAVES);
     durability.completed(N1, PersistSequence(2)).unwrap();
-    durability.leaves(N1, PersistSequence(1)).unwrap();
+    durability.leaves(N1, PersistSequence(1), &nothing).unwrap();
     let expected = "writes become durable once, in order";
     assert_eq!(law(durability.completed(N1, PersistSequence(1))), expected);
     assert_eq!(law(durability.completed(N1, PersistSequence(3))), expected);
+}
+
+#[test]
+fn a_message_with_a_wrong_tag_is_noticed_by_what_it_says() {
+    let mut durability = Durability::default();
+    let untagged = PersistSequence(0);
+    let write = persist(1, None, &[(1, 1), (1, 2), (2, 3)]);
+    durability.asked(N1, &write, Some(promise(2, Some(N2), 1))).unwrap();
+    let pledges =
+        [promise(2, None, 0), promise(2, Some(N2), 0), promise(0, None, 1), holding(2, 3)];
+    for pledge in pledges {
+        assert_eq!(law(durability.leaves(N1, untagged, &pledge)), LEAVES, "{pledge:?}");
+    }
+    durability.completed(N1, PersistSequence(1)).unwrap();
+    for pledge in pledges {
+        durability.leaves(N1, untagged, &pledge).unwrap();
+    }
+    for pledge in [promise(2, Some(N1), 0), holding(1, 3), holding(2, 4), promise(3, None, 0)] {
+        assert_eq!(law(durability.leaves(N1, untagged, &pledge)), LEAVES, "{pledge:?}");
+    }
+    // A vote of an earlier term, and what was removed since, were true once.
+    let write = persist(2, Some(2), &[(3, 2)]);
+    durability.asked(N1, &write, Some(promise(3, None, 1))).unwrap();
+    durability.completed(N1, PersistSequence(2)).unwrap();
+    for pledge in [promise(2, Some(N2), 0), holding(2, 3), holding(3, 2)] {
+        durability.leaves(N1, untagged, &pledge).unwrap();
+    }
+}
+
+#[test]
+fn a_durable_promise_that_goes_back_is_noticed() {
+    let expected = "promises never go back, not even across a restart";
+    let made = promise(4, Some(N2), 3);
+    let forgotten = [promise(3, Some(N2), 3), promise(4, Some(N1), 3), promise(4, Some(N2), 2)];
+    for other in forgotten {
+        let mut durability = Durability::default();
+        durability.asked(N1, &persist(1, None, &[]), Some(made)).unwrap();
+        durability.asked(N1, &persist(2, None, &[]), Some(other)).unwrap();
+        assert_eq!(law(durability.completed(N1, PersistSequence(2))), expected, "{other:?}");
+    }
+    let log = log(&[]);
+    let starts = |found: Pledge, promised: u64, joined: u64| {
+        let mut durability = Durability::default();
+        durability.asked(N1, &persist(1, None, &[]), Some(made)).unwrap();
+        durability.completed(N1, PersistSequence(1)).unwrap();
+        let (promised, joined) = (Term(promised), Some(Term(joined)));
+        let view = View { promised, joined, ..view(N1, &log) };
+        durability.started(&view, &Recovered::default(), found)
+    };
+    starts(made, 4, 3).unwrap();
+    for other in forgotten {
+        assert_eq!(law(starts(other, 4, 3)), expected, "{other:?}");
+    }
+    assert_eq!(law(starts(made, 3, 3)), expected, "it starts in an earlier term than it found");
+    assert_eq!(law(starts(made, 4, 2)), expected);
+}
+
+#[test]
+fn two_that_a_quorum_accepted_in_one_epoch_are_noticed() {
+    let log = log(&[]);
+    let mut laws = Invariants::new();
+    let accepted = |id| View { leading: Some(Term(3)), ..view(id, &log) };
+    laws.check(&[accepted(N1)]).unwrap();
+    laws.check(&[view(N1, &log)]).unwrap();
+    let expected = "at most one node is accepted as leader by a quorum in a term or epoch";
+    assert_eq!(law(laws.check(&[accepted(N2)])), expected);
+}
+
+#[test]
+fn an_epoch_joined_without_its_history_is_noticed() {
+    let expected = "whoever joins an epoch holds the initial history of its leader";
+    let (whole, part) = (log(&[(1, "a"), (1, "b")]), log(&[(1, "a")]));
+    let joined = |id, epoch, log| View { joined: Some(Term(epoch)), ..view(id, log) };
+    let mut laws = Invariants::new();
+    laws.check(&[joined(N1, 1, &whole), joined(N2, 1, &part)]).unwrap();
+    let leader = View { leading: Some(Term(2)), ..joined(N1, 2, &whole) };
+    laws.check(&[leader]).unwrap();
+    let mut others = laws.clone();
+    others.check(&[joined(N2, 2, &whole)]).unwrap();
+    assert_eq!(law(laws.clone().check(&[joined(N2, 2, &part)])), expected);
+    // A leader that gave up at once was seen by nobody to lead, but was the first to join.
+    let mut unseen = laws.clone();
+    unseen.check(&[joined(N1, 3, &whole)]).unwrap();
+    assert_eq!(law(unseen.check(&[joined(N2, 3, &part)])), expected);
+    let back = laws.check(&[joined(N1, 1, &whole)]);
+    assert_eq!(law(back), "promises and commit positions never go back while a node lives");
 }

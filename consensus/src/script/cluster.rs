@@ -11,7 +11,8 @@ use super::transcript::{Detail, Transcript};
 use crate::invariants::Durability;
 use crate::{
     Consensus, Effects, Entry, Fetch, Generation, Index, Invariants, Leadership, NodeId, Now,
-    PersistSequence, Refusal, Settings, Status, Time, Timer, Token, View, Violation, WallTime,
+    PersistSequence, Pledge, Refusal, Settings, Status, Time, Timer, Token, View, Violation,
+    WallTime,
 };
 
 /// How a cluster is set up.
@@ -65,6 +66,7 @@ pub(super) struct Held<M> {
     pub(super) to: NodeId,
     pub(super) generation: Generation,
     pub(super) after: PersistSequence,
+    pub(super) pledge: Pledge,
     pub(super) message: M,
 }
 
@@ -113,6 +115,8 @@ pub struct Cluster<C: Consensus> {
     /// Barriers answered: token and index.
     pub(super) answered: Vec<(Token, Index)>,
     pub(super) samples: BTreeMap<&'static str, Vec<C::Message>>,
+    /// The weights of all messages that left, by direction.
+    pub(super) weights: BTreeMap<(NodeId, NodeId), u64>,
 }
 
 impl<C: Consensus> Cluster<C> {
@@ -135,6 +139,7 @@ impl<C: Consensus> Cluster<C> {
             refusals: Vec::new(),
             answered: Vec::new(),
             samples: BTreeMap::new(),
+            weights: BTreeMap::new(),
             options,
         };
         for &id in &ids {
@@ -278,6 +283,12 @@ impl<C: Consensus> Cluster<C> {
         &self.samples
     }
 
+    /// How many protocol messages have left in a direction; see [`crate::Message::weight`].
+    #[must_use]
+    pub fn weight_sent(&self, from: NodeId, to: NodeId) -> u64 {
+        self.weights.get(&(from, to)).copied().unwrap_or(0)
+    }
+
     /// The settings of all nodes.
     #[must_use]
     pub fn options(&self) -> &Options {
@@ -412,9 +423,14 @@ impl<C: Consensus> Cluster<C> {
         let settings =
             Settings { id, seed: seed.wrapping_add(id.0 + 1_000 * (node.starts - 1)), ..settings };
         let start = || C::start(now, settings.clone(), node.disk.recovered(tail_max));
-        let core = start().map_err(|error| {
+        let failed = |error: &dyn std::fmt::Display| {
             Violation::new("a node starts from what it wrote", format!("{id}: {error}"))
-        })?;
+        };
+        let core = start().map_err(|error| failed(&error))?;
+        let recovered = node.disk.recovered(0);
+        let promise = recovered.promise.clone().map(C::read_promise).transpose();
+        let promise = promise.map_err(|error| failed(&error))?.unwrap_or_default();
+        node.durability.started(&core.view(), &recovered, promise)?;
         node.twin = if twins { start().ok() } else { None };
         node.core = Some(core);
         node.applied = node.disk.committed().to_vec();
@@ -451,10 +467,11 @@ impl<C: Consensus> Node<C> {
         }
     }
 
-    /// Forgets all but the disk.
+    /// Forgets all but the disk, and what the laws know of it.
     fn stop(&mut self) {
         let former = std::mem::replace(self, Self::new());
         self.disk = former.disk;
+        self.durability = former.durability;
         self.starts = former.starts;
     }
 }

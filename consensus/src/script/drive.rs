@@ -101,7 +101,17 @@ impl<C: Consensus> Cluster<C> {
                 format!("{id} propose {token} {}", text::command(&command))
             });
             self.proposals.insert(token, (id, command.clone()));
+            let answers = self.nodes[&id].effects.answers.len();
             self.step(id, Input::Propose { token, command })?;
+            let place = |answer: &Answer| matches!(answer, Answer::Refused { token: refused, .. } if *refused == token);
+            let place = self.nodes[&id].effects.answers.iter().position(place);
+            if place.is_some_and(|place| place != answers) {
+                let details = format!("{id} refuses {token}");
+                return Err(Violation::new(
+                    "a proposal's refusal is the first answer of its step",
+                    details,
+                ));
+            }
             tokens.push(token);
         }
         self.flush(id)?;
@@ -297,8 +307,12 @@ impl<C: Consensus> Cluster<C> {
     fn write(&mut self, id: NodeId, persist: Persist) -> Result<(), Violation> {
         self.line(Detail::Everything, || format!("{id} writes {}", text::persist(&persist)));
         self.invariants.written(id, &persist.entries)?;
+        let promise =
+            persist.promise.clone().map(C::read_promise).transpose().map_err(|error| {
+                Violation::new("a promise can be read", format!("{id} writes {persist:?}: {error}"))
+            })?;
         let node = self.node(id);
-        node.durability.asked(id, persist.sequence)?;
+        node.durability.asked(id, &persist, promise)?;
         node.disk.write(persist);
         Ok(())
     }
@@ -324,7 +338,8 @@ impl<C: Consensus> Cluster<C> {
             }
             match self.connection(id, to) {
                 Some(generation) => {
-                    self.node(id).held.push_back(Held { to, generation, after, message });
+                    let pledge = self.core(id).pledge(to, &message);
+                    self.node(id).held.push_back(Held { to, generation, after, pledge, message });
                 }
                 None => self.line(Detail::Steps, || format!("{id} ↛ {to} {message}")),
             }
@@ -357,13 +372,14 @@ impl<C: Consensus> Cluster<C> {
     }
 
     fn send(&mut self, id: NodeId, held: Held<C::Message>) -> Result<(), Violation> {
-        let Held { to, generation, after, message } = held;
-        self.nodes[&id].durability.leaves(id, after)?;
+        let Held { to, generation, after, pledge, message } = held;
+        self.nodes[&id].durability.leaves(id, after, &pledge)?;
         if self.connection(id, to) != Some(generation) {
             self.line(Detail::Everything, || format!("{id} ↛ {to} {message}"));
             return Ok(());
         }
         self.line(Detail::Everything, || format!("{id} → {to} {message}"));
+        *self.weights.entry((id, to)).or_default() += message.weight();
         let frame = Frame { generation, message };
         if !self.network.send(id, to, frame) {
             self.line(Detail::Everything, || format!("{id} ↛ {to}: the connection is broken"));

@@ -2,9 +2,10 @@
 //! or into the protocol, and wants a broken law within some seeds.
 
 use crate::support::options;
+use bytes::Bytes;
 use consensus::{
-    Consensus, Effects, Input, Now, Position, Protocol, Recovered, Settings, StartError, Status,
-    View,
+    CodecError, Consensus, Effects, Input, NodeId, Now, PersistSequence, Pledge, Position,
+    Protocol, Recovered, Settings, StartError, Status, View,
 };
 use consensus_raft::Raft;
 use consensus_zab::Zab;
@@ -92,8 +93,12 @@ fn a_watch_that_loses_a_revision_is_noticed() {
 }
 
 /// How a protocol is spoilt.
-trait Fault: Clone + std::fmt::Debug + std::hash::Hash + Default + Send + 'static {
-    fn spoil<M>(&mut self, input: Input<M>) -> Input<M>;
+trait Fault<M>: Clone + std::fmt::Debug + std::hash::Hash + Default + Send + 'static {
+    fn spoil(&mut self, input: Input<M>) -> Input<M> {
+        input
+    }
+
+    fn spoil_effects(&mut self, _effects: &mut Effects<M>) {}
 }
 
 /// A protocol with a fault in front of it.
@@ -103,7 +108,7 @@ struct Mutant<C, F> {
     fault: F,
 }
 
-impl<C: Consensus, F: Fault> Consensus for Mutant<C, F> {
+impl<C: Consensus, F: Fault<C::Message>> Consensus for Mutant<C, F> {
     const PROTOCOL: Protocol = C::PROTOCOL;
 
     type Message = C::Message;
@@ -115,6 +120,7 @@ impl<C: Consensus, F: Fault> Consensus for Mutant<C, F> {
     fn step(&mut self, now: Now, input: Input<C::Message>, effects: &mut Effects<C::Message>) {
         let input = self.fault.spoil(input);
         self.core.step(now, input, effects);
+        self.fault.spoil_effects(effects);
     }
 
     fn status(&self) -> Status {
@@ -128,14 +134,22 @@ impl<C: Consensus, F: Fault> Consensus for Mutant<C, F> {
     fn view(&self) -> View<'_> {
         self.core.view()
     }
+
+    fn pledge(&self, to: NodeId, message: &C::Message) -> Pledge {
+        self.core.pledge(to, message)
+    }
+
+    fn read_promise(promise: Bytes) -> Result<Pledge, CodecError> {
+        C::read_promise(promise)
+    }
 }
 
 /// The leader answers read barriers on its own word: ZooKeeper's `sync` sold as a linearizable read.
 #[derive(Clone, Debug, Default, Hash)]
 struct UnconfirmedBarrier;
 
-impl Fault for UnconfirmedBarrier {
-    fn spoil<M>(&mut self, input: Input<M>) -> Input<M> {
+impl<M> Fault<M> for UnconfirmedBarrier {
+    fn spoil(&mut self, input: Input<M>) -> Input<M> {
         match input {
             Input::ReadBarrier { token } => Input::Sync { token },
             other => other,
@@ -150,4 +164,23 @@ fn a_barrier_without_a_quorum_is_noticed() {
     let partitions = Profile::Partitions;
     assert_eq!(first_violation::<Mutant<Raft, UnconfirmedBarrier>>(None, partitions, seeds), law);
     assert_eq!(first_violation::<Mutant<Zab, UnconfirmedBarrier>>(None, partitions, seeds), law);
+}
+
+/// The protocol forgets to say what its messages wait for.
+#[derive(Clone, Debug, Default, Hash)]
+struct Untagged;
+
+impl<M> Fault<M> for Untagged {
+    fn spoil_effects(&mut self, effects: &mut Effects<M>) {
+        for outbound in &mut effects.messages {
+            outbound.after = PersistSequence(0);
+        }
+    }
+}
+
+#[test]
+fn messages_with_wrong_tags_are_noticed_by_what_they_say() {
+    let law = "nothing leaves before what it promises is durable";
+    assert_eq!(first_violation::<Mutant<Raft, Untagged>>(None, Profile::Calm, 3), law);
+    assert_eq!(first_violation::<Mutant<Zab, Untagged>>(None, Profile::Calm, 3), law);
 }
