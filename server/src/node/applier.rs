@@ -5,8 +5,10 @@
 //! write would pay for that. So the loop applies a few simple writes itself, as long as the applier
 //! has nothing to do and the state machine is free: neither can make it wait.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, TryLockError};
+use std::time::Duration;
 
 use consensus::{Entry, Index};
 use kvcore::{Envelope, Machine, Outcome, RequestId, Revision};
@@ -19,6 +21,8 @@ use super::shared::{Ended, Shared};
 
 /// Entries applied under one hold of the lock, so that readers come in between.
 const APPLY_ENTRIES_MAX: usize = 256;
+/// How often the applier looks whether the store has caught up.
+const STORE_WAIT: Duration = Duration::from_millis(5);
 /// Entries that the loop applies itself.
 const AT_ONCE_ENTRIES_MAX: usize = 8;
 
@@ -53,6 +57,7 @@ impl Applier {
                 entries.extend(more);
             }
             for portion in entries.chunks(APPLY_ENTRIES_MAX) {
+                self.wait_for_the_store();
                 let shared = Arc::clone(&self.shared);
                 let mut machine = shared.machine.write().expect("no holder of this lock panics");
                 let applied = self.apply(&mut machine, portion)?;
@@ -66,8 +71,22 @@ impl Applier {
         Ok(())
     }
 
+    /// Lets the flusher catch up when too much waits for the store, so that memory stays bounded; the
+    /// protocol delivers only so much ahead of what is applied. A node that stops does not wait: its
+    /// flusher may be gone.
+    fn wait_for_the_store(&self) {
+        let is_behind = || {
+            let machine = self.shared.machine.read().expect("no holder of this lock panics");
+            machine.is_behind()
+        };
+        while is_behind() && !self.shared.stopping.load(Ordering::Relaxed) {
+            std::thread::sleep(STORE_WAIT);
+        }
+    }
+
     /// Applies the entries if that can be done at once: if they are few, each takes constant time
-    /// and no look at the store, and nobody uses the state machine just now.
+    /// and no look at the store, nothing waits for the store to catch up, and nobody uses the state
+    /// machine just now.
     pub(super) fn try_apply(&mut self, entries: &[Entry]) -> Result<Option<AppliedUpTo>, String> {
         if entries.len() > AT_ONCE_ENTRIES_MAX || !entries.iter().all(takes_constant_time) {
             return Ok(None);
@@ -78,6 +97,9 @@ impl Applier {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Poisoned(_)) => panic!("no holder of this lock panics"),
         };
+        if machine.is_behind() {
+            return Ok(None);
+        }
         let applied = self.apply(&mut machine, entries)?;
         drop(machine);
         self.tell(applied.revision);
