@@ -102,7 +102,9 @@ impl<C: Consensus> Cluster<C> {
             }
             Fault::StallDirection => {
                 let other = NodeId(1 + self.random.below(self.options.nodes));
-                let until = self.agenda.now() + Span::millis(50, 1_500).draw(&mut self.random);
+                // Some stalls outlive several reigns, so that what was said in one comes in another.
+                let most = if self.random.one_in(4) { 5_000 } else { 1_500 };
+                let until = self.agenda.now() + Span::millis(50, most).draw(&mut self.random);
                 self.network.stall(any, other, until);
                 self.trace
                     .line(self.agenda.now(), || format!("{any} → {other} stalls until {until}"));
