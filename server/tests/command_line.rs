@@ -2,78 +2,26 @@
 
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+mod processes;
 
-use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_duorum");
+use processes::{PROGRAM, Served};
+use rustix::process::Signal;
 
-/// A `duorum serve`, killed when the test is over.
-struct Served {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    address: String,
-}
-
-impl Served {
-    /// Starts a server on any free ports and waits until it says that it is ready.
-    fn start(data: &Path, flags: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["serve", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--data-dir"])
-            .arg(data)
-            .args(flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
-        stdout.read_line(&mut line).expect("a line");
-        let address = line.split("http ").nth(1).and_then(|rest| rest.split(',').next());
-        let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).to_owned();
-        line.clear();
-        stdout.read_line(&mut line).expect("a line");
-        assert_eq!(line, "ready\n");
-        Self { child, stdout, address }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
-    }
-
-    /// Waits for the end; the exit code and everything on stderr.
-    fn wait(&mut self) -> (Option<i32>, String) {
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a status") {
-                break status;
-            }
-            assert!(began.elapsed() < Duration::from_secs(20), "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let mut log = String::new();
-        self.child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
-        (status.code(), log)
-    }
-
-    /// Runs a client verb against this server.
+/// Runs client verbs against a server.
+trait Run {
     fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, b"")
     }
 
-    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
-        run_with(&[arguments, &["--endpoint", &self.address]].concat(), input)
-    }
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran;
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Run for Served {
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        run_with(&[arguments, &["--endpoint", &self.address.to_string()]].concat(), input)
     }
 }
 
@@ -155,7 +103,7 @@ fn the_client_verbs_do_what_they_say() {
     let status = served.run(&["status"]);
     assert_eq!(status.code, Some(0), "{status:?}");
     assert!(status.out.starts_with("node  endpoint"), "{status:?}");
-    assert!(status.out.contains(&served.address), "{status:?}");
+    assert!(status.out.contains(&served.address.to_string()), "{status:?}");
 }
 
 #[test]
@@ -211,11 +159,9 @@ fn a_signal_stops_the_server_cleanly_and_nothing_is_lost() {
         let mut served = Served::start(data.path(), &["--protocol", "raft"]);
         assert_eq!(served.run(&["put", name, "v"]).code, Some(0));
         served.signal(signal);
-        let (code, log) = served.wait();
+        let (code, rest, log) = served.wait();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains(&format!("stopping: {name}")) && log.contains("stopped"), "{log}");
-        let mut rest = String::new();
-        served.stdout.read_to_string(&mut rest).expect("text");
         assert_eq!(rest, "");
     }
     let served = Served::start(data.path(), &["--protocol", "raft"]);
@@ -232,8 +178,8 @@ fn a_second_server_on_the_same_directory_or_address_is_refused() {
     second.assert_complains(1, directory);
     let elsewhere = tempfile::tempdir().expect("a directory");
     let other = elsewhere.path().to_str().expect("text");
-    let second =
-        run(&["serve", "--http", &served.address, "--peer", "127.0.0.1:0", "--data-dir", other]);
+    let taken = served.address.to_string();
+    let second = run(&["serve", "--http", &taken, "--peer", "127.0.0.1:0", "--data-dir", other]);
     second.assert_complains(1, "--http");
     assert!(second.err.contains("in use"), "{second:?}");
     assert_eq!(std::fs::read_dir(other).expect("readable").count(), 0, "nothing was written");

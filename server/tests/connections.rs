@@ -6,11 +6,11 @@
 #![allow(clippy::disallowed_methods, reason = "this test runs in real time")]
 #![allow(clippy::print_stdout, reason = "what was measured, for whoever asks with --nocapture")]
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+mod processes;
+
 use std::time::{Duration, Instant};
 
+use processes::Served;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -19,57 +19,20 @@ const CONNECTIONS: usize = 10_000;
 /// Descriptors of this process and of the server that are not connections.
 const RESERVE: usize = 300;
 
-/// A `duorum serve`, killed when the test is over.
-struct Served {
-    child: Child,
-    address: SocketAddr,
-    _data: tempfile::TempDir,
+async fn connect(served: &Served) -> TcpStream {
+    TcpStream::connect(served.address).await.expect("a connection")
 }
 
-impl Served {
-    fn start() -> Self {
-        let data = tempfile::tempdir().expect("a directory");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_duorum"))
-            .args(["serve", "--protocol", "null", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
-        stdout.read_line(&mut line).expect("a line");
-        let address = line.split("http ").nth(1).and_then(|rest| rest.split(',').next());
-        let address = address.and_then(|address| address.parse().ok()).expect("an address");
-        line.clear();
-        stdout.read_line(&mut line).expect("a line");
-        assert_eq!(line, "ready\n");
-        Self { child, address, _data: data }
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.expect("a connection")
-    }
-
-    /// The value of a metric.
-    async fn metric(&self, name: &str) -> u64 {
-        let mut stream = self.connect().await;
-        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        stream.write_all(request).await.expect("sent");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.expect("an answer");
-        let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
-        let number = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-        number.unwrap_or_else(|| panic!("{name} is not in {text}"))
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The value of a metric.
+async fn metric(served: &Served, name: &str) -> u64 {
+    let mut stream = connect(served).await;
+    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("an answer");
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+    let number = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("{name} is not in {text}"))
 }
 
 /// Asks for enough descriptors, and says how many connections those that there are allow.
@@ -96,19 +59,20 @@ async fn ten_thousand_idle_connections_cost_little_and_leave_nothing_behind() {
     if count < CONNECTIONS {
         println!("the system allows only {count} connections of one process; these are tested");
     }
-    let served = Served::start();
-    let files_before = served.metric("process_open_fds").await;
-    let memory_before = served.metric("process_resident_memory_bytes").await;
+    let data = tempfile::tempdir().expect("a directory");
+    let served = Served::start(data.path(), &["--protocol", "null"]);
+    let files_before = metric(&served, "process_open_fds").await;
+    let memory_before = metric(&served, "process_resident_memory_bytes").await;
     let mut idle = Vec::with_capacity(count);
     for number in 0..count {
-        let mut stream = served.connect().await;
+        let mut stream = connect(&served).await;
         // A part of them have sent half a request, as slow or hostile clients do.
         if number % 10 == 0 {
             stream.write_all(b"PUT /v1/kv/k HTTP/1.1\r\nhost").await.expect("sent");
         }
         idle.push(stream);
     }
-    let mut active = served.connect().await;
+    let mut active = connect(&served).await;
     let mut slowest = Duration::ZERO;
     for number in 0..200 {
         let began = Instant::now();
@@ -119,8 +83,8 @@ async fn ten_thousand_idle_connections_cost_little_and_leave_nothing_behind() {
     }
     assert!(slowest < Duration::from_secs(2), "a write took {slowest:?}");
     // These, the active one, and the one that asks.
-    assert_eq!(served.metric("duorum_http_connections_open").await, count as u64 + 2);
-    let memory = served.metric("process_resident_memory_bytes").await - memory_before;
+    assert_eq!(metric(&served, "duorum_http_connections_open").await, count as u64 + 2);
+    let memory = metric(&served, "process_resident_memory_bytes").await - memory_before;
     let each = memory / count as u64;
     assert!(each < 40_000, "{each} bytes of memory for each idle connection");
     // Those that are idle are served when they ask.
@@ -131,11 +95,11 @@ async fn ten_thousand_idle_connections_cost_little_and_leave_nothing_behind() {
     }
     drop(idle);
     let began = Instant::now();
-    while served.metric("duorum_http_connections_open").await > 2 {
+    while metric(&served, "duorum_http_connections_open").await > 2 {
         assert!(began.elapsed() < Duration::from_secs(10), "connections are left");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let files = served.metric("process_open_fds").await;
+    let files = metric(&served, "process_open_fds").await;
     assert!(files <= files_before + 4, "{files} files are open, {files_before} were");
     let answer = request(&mut active, read).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

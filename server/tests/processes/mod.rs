@@ -1,9 +1,12 @@
 //! Real servers as child processes, and a client of a few lines, for tests that need real signals.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 #![allow(clippy::print_stderr, reason = "a test that failed shows what the servers logged")]
 
-use std::io::{Read, Write};
+mod served;
+mod trace;
+
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +14,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub(crate) use served::Served;
+pub(crate) use trace::{complete_calls, is_sync};
+
+/// The program.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_duorum");
 
 /// How long anything may take that has to happen. Generous: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,18 +31,25 @@ pub(crate) struct Processes {
     http: Vec<SocketAddr>,
     peers: Vec<SocketAddr>,
     children: Vec<Option<Child>>,
-    /// What stands before the server on its command line, such as a tracer.
+    /// What stands before the server on its command line, such as a tracer; `{node}` is its number.
     wrapper: Vec<String>,
+    /// What stands behind the rest of its command line.
+    flags: Vec<String>,
 }
 
 impl Processes {
     /// Starts a cluster, and waits until every node is ready.
     pub(crate) fn start(protocol: &'static str, nodes: usize) -> Self {
-        Self::start_under(protocol, nodes, &[])
+        Self::start_under(protocol, nodes, &[], &[])
     }
 
-    /// As [`Processes::start`], with each server under another program.
-    pub(crate) fn start_under(protocol: &'static str, nodes: usize, wrapper: &[&str]) -> Self {
+    /// As [`Processes::start`], with each server under another program and with more flags.
+    pub(crate) fn start_under(
+        protocol: &'static str,
+        nodes: usize,
+        wrapper: &[&str],
+        flags: &[&str],
+    ) -> Self {
         let addresses = free_addresses(2 * nodes);
         let mut processes = Self {
             protocol,
@@ -42,6 +58,7 @@ impl Processes {
             peers: addresses[nodes..].to_vec(),
             children: (0..nodes).map(|_| None).collect(),
             wrapper: wrapper.iter().map(ToString::to_string).collect(),
+            flags: flags.iter().map(ToString::to_string).collect(),
         };
         for node in 0..nodes {
             processes.start_node(node);
@@ -51,8 +68,10 @@ impl Processes {
     }
 
     pub(crate) fn start_node(&mut self, node: usize) {
-        let mut words = self.wrapper.clone();
-        words.push(env!("CARGO_BIN_EXE_duorum").to_owned());
+        let id = (node + 1).to_string();
+        let mut words: Vec<String> =
+            self.wrapper.iter().map(|word| word.replace("{node}", &id)).collect();
+        words.push(PROGRAM.to_owned());
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -61,6 +80,7 @@ impl Processes {
         let child = Command::new(&words[0])
             .args(&words[1..])
             .args(self.serve_arguments(node))
+            .args(&self.flags)
             .args(self.stop_with_tests())
             .stdout(Stdio::null())
             .stderr(log)
@@ -111,6 +131,10 @@ impl Processes {
         &self.http
     }
 
+    pub(crate) fn peer_addresses(&self) -> &[SocketAddr] {
+        &self.peers
+    }
+
     /// SIGKILL: the process gets no chance to do anything more.
     pub(crate) fn kill(&mut self, node: usize) {
         let mut child = self.children[node].take().expect("a running node");
@@ -125,6 +149,13 @@ impl Processes {
         rustix::process::kill_process(server, rustix::process::Signal::TERM)
             .expect("a running process");
         child.wait().expect("an ended process")
+    }
+
+    /// Sends a signal to a running node, as SIGSTOP and SIGCONT.
+    pub(crate) fn signal(&self, node: usize, signal: rustix::process::Signal) {
+        let child = self.children[node].as_ref().expect("a running node");
+        rustix::process::kill_process(self.server_process(child), signal)
+            .expect("a running process");
     }
 
     /// The server itself: a tracer around it would keep the signal to itself.
@@ -199,6 +230,11 @@ impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("an answer in JSON")
     }
+
+    /// The name of the error, if it is one.
+    pub(crate) fn error_name(&self) -> Option<String> {
+        self.json()["error"]["name"].as_str().map(str::to_owned)
+    }
 }
 
 /// One request on a connection of its own.
@@ -223,6 +259,31 @@ pub(crate) fn request(
     let status = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
     let status = status.and_then(|digits| digits.parse().ok()).ok_or_else(incomplete)?;
     Ok(Answer { status, body: bytes[end + 4..].to_vec() })
+}
+
+/// Everything that ever happened on a node, as a watch from the first revision up to this one tells
+/// it: one line a revision.
+pub(crate) fn history(address: SocketAddr, up_to: u64) -> Vec<String> {
+    let mut stream =
+        TcpStream::connect_timeout(&address, Duration::from_secs(2)).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    // HTTP/1.0, so that the lines come as they are.
+    stream.write_all(b"GET /v1/watch?from_revision=1 HTTP/1.0\r\n\r\n").expect("sent");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+    // The head, and the line that says that the watch has started.
+    let started = lines.by_ref().skip_while(|line| !line.is_empty()).nth(1).expect("a first line");
+    assert!(started.contains("\"started\":true"), "{started}");
+    let mut history = Vec::new();
+    for line in lines {
+        let json: Value = serde_json::from_str(&line).expect("a line of JSON");
+        let revision = json["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {line}"));
+        assert!(json["events"].is_array(), "{line}");
+        history.push(line);
+        if revision >= up_to {
+            return history;
+        }
+    }
+    panic!("the history of {address} ends before revision {up_to}");
 }
 
 /// Waits until something holds.

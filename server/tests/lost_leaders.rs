@@ -1,0 +1,114 @@
+//! Writes whose leader is lost before it can answer: what is certain is said, and what is not, too.
+//!
+//! A node that is stopped with SIGSTOP keeps its connections but takes nothing from them, which is
+//! the only way to have a write under way when its leader is lost.
+
+#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
+
+mod processes;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use processes::{Answer, PATIENCE, Processes, eventually, request};
+use rustix::process::Signal;
+
+/// Slow enough that a busy machine does not depose anybody by itself.
+const TIMERS: [&str; 4] = ["--heartbeat", "100ms", "--election-timeout", "1s"];
+
+fn put(address: SocketAddr, path: &str, value: &str) -> Answer {
+    request(address, "PUT", path, value.as_bytes()).expect("an answer")
+}
+
+fn assert_indefinite(answer: &Answer) {
+    let json = answer.json();
+    assert_eq!((answer.status, answer.error_name().as_deref()), (504, Some("unknown_outcome")));
+    assert_eq!(
+        (&json["error"]["definite"], &json["error"]["retryable"]),
+        (&false.into(), &false.into())
+    );
+}
+
+/// The leader has the write but nobody to commit it with.
+fn a_write_that_a_leader_can_not_commit_in_time_may_still_happen(protocol: &'static str) {
+    let cluster = Processes::start_under(protocol, 3, &[], &TIMERS);
+    let leader = cluster.leader();
+    let followers: Vec<_> = (0..3).filter(|node| *node != leader).collect();
+    let address = cluster.addresses()[leader];
+    assert_eq!(put(address, "/v1/kv/before", "v").status, 201);
+    for follower in &followers {
+        cluster.signal(*follower, Signal::STOP);
+    }
+    assert_indefinite(&put(address, "/v1/kv/k?timeout=300ms", "perhaps"));
+    for follower in &followers {
+        cluster.signal(*follower, Signal::CONT);
+    }
+    // It is decided in the end, and the same on all nodes.
+    eventually("the cluster goes on", || put(address, "/v1/kv/after?timeout=1s", "v").status < 300);
+    eventually("all agree", || {
+        let agreed = request(address, "GET", "/v1/agree?key=k", b"").expect("an answer").json();
+        agreed["agree"] == true && agreed["answered"] == 3
+    });
+    for address in cluster.addresses() {
+        let found = request(*address, "GET", "/v1/kv/k", b"").expect("an answer");
+        assert!(found.status == 404 || found.json()["value"] == "perhaps", "{}", found.json());
+    }
+}
+
+/// The write was sent to a leader that never reads it: after the election it is certain that it will
+/// not happen.
+fn a_write_that_was_lost_with_its_leader_is_told_to_be_lost(protocol: &'static str) {
+    let mut cluster = Processes::start_under(protocol, 3, &[], &TIMERS);
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    let address = cluster.addresses()[follower];
+    assert_eq!(put(address, "/v1/kv/before", "v").status, 201);
+    cluster.signal(leader, Signal::STOP);
+    let lost = std::thread::spawn(move || put(address, "/v1/kv/k?timeout=20s", "lost"));
+    // Others write as soon as they can: by what they write in the new term the fate is known.
+    let began = Instant::now();
+    let third = cluster.addresses()[3 - leader - follower];
+    while put(third, "/v1/kv/other?timeout=500ms", "v").status >= 300 {
+        assert!(began.elapsed() < PATIENCE, "the other two elect a leader");
+    }
+    let answer = lost.join().expect("an answer");
+    match answer.error_name().as_deref() {
+        Some("leader_changed") => assert_eq!(answer.status, 503),
+        // The follower had already noticed, kept the write, and handed it to the next leader.
+        None => assert_eq!(answer.status, 201),
+        Some(_) => panic!("{}", answer.json()),
+    }
+    // The old leader can not bring it back.
+    cluster.signal(leader, Signal::CONT);
+    let done = answer.status == 201;
+    if !done {
+        assert_eq!(answer.json()["error"]["definite"], true);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    cluster.wait_until_ready();
+    for address in cluster.addresses() {
+        let status = request(*address, "GET", "/v1/kv/k", b"").expect("an answer").status;
+        assert_eq!(status, if done { 200 } else { 404 });
+    }
+    assert!(cluster.terminate(leader).success());
+}
+
+#[test]
+fn a_write_that_a_leader_of_raft_can_not_commit_in_time_may_still_happen() {
+    a_write_that_a_leader_can_not_commit_in_time_may_still_happen("raft");
+}
+
+#[test]
+fn a_write_that_a_leader_of_zab_can_not_commit_in_time_may_still_happen() {
+    a_write_that_a_leader_can_not_commit_in_time_may_still_happen("zab");
+}
+
+#[test]
+fn a_write_that_was_lost_with_its_leader_of_raft_is_told_to_be_lost() {
+    a_write_that_was_lost_with_its_leader_is_told_to_be_lost("raft");
+}
+
+#[test]
+fn a_write_that_was_lost_with_its_leader_of_zab_is_told_to_be_lost() {
+    a_write_that_was_lost_with_its_leader_is_told_to_be_lost("zab");
+}
