@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use consensus::{Consensus, Index};
-use kvcore::{Machine, Store};
 use kvcore::replica::{Failure, Replica, ReplicaSettings};
+use kvcore::{Machine, Store};
 use storage::redb_store::STORE_FILE;
 use storage::{
     DAMAGE_ADVICE, DirectoryId, Identity, RealDisk, RedbStore, RedbStoreOptions, Wal, WalOptions,

@@ -72,6 +72,7 @@ async fn pages_together_are_the_keys_of_one_moment(fixture: Fixture) {
         let mut cursor = String::new();
         loop {
             let json = range(http, &format!("?prefix=k&limit=3&order={order}{cursor}")).await;
+            assert_eq!(json["count"], 10 - seen.len(), "what is left, from the cursor on");
             seen.extend(keys(&json).into_iter().map(str::to_owned));
             // Writes between the pages change nothing.
             http.put(&format!("/v1/kv/k{}x", seen.len()), "new").await;
@@ -175,3 +176,25 @@ super::on_every_protocol!(
     the_past_can_be_listed_and_a_page_of_a_compacted_moment_says_so,
     values_can_be_left_out_and_so_can_keys,
 );
+
+#[tokio::test]
+async fn a_range_of_too_many_keys_is_deleted_in_smaller_ones() {
+    let fixture = Fixture::start().await;
+    let http = fixture.http;
+    for chunk in 0..101 {
+        let writes = (0..100).map(|number| {
+            tokio::spawn(async move {
+                http.put(&format!("/v1/kv/k{:05}", chunk * 100 + number), "v").await.status
+            })
+        });
+        for write in writes.collect::<Vec<_>>() {
+            assert_eq!(write.await.expect("a task"), 201);
+        }
+    }
+    let refused = http.delete("/v1/kv?prefix=k").await;
+    refused.assert_error(413, "deletion_too_large", "more than 10000 keys");
+    assert_eq!(range(&http, "?count_only").await["count"], 10_100, "nothing was deleted");
+    let deleted = http.delete("/v1/kv?from=k00100&to=l").await;
+    assert_eq!(deleted.json()["deleted"], 10_000);
+    fixture.stop().await;
+}
