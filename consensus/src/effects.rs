@@ -1,9 +1,13 @@
 //! What goes into a protocol and what comes out of it: the boundary between the pure core and the
 //! world.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
-use crate::{Entry, Event, Generation, Index, NodeId, PersistSequence, Term, Time, Token};
+use crate::{
+    Entry, Event, Generation, Index, NodeId, PersistSequence, Position, Term, Time, Token,
+};
 
 /// One thing that happened, told to the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -163,6 +167,18 @@ impl<M> Effects<M> {
     }
 }
 
+/// The state at one position, instead of the log that led there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// The last entry whose effects it holds.
+    pub position: Position,
+    /// The index of the first entry of each term or epoch up to the position, in order: histories
+    /// that part are told apart by it (`zab.md` §9, rule 17).
+    pub terms: BTreeMap<Index, Term>,
+    /// The driver's own number of the received state; opaque to the protocols.
+    pub handle: u64,
+}
+
 /// One atomic write to the log: after a crash either all of it is there or none.
 ///
 /// Promises and entries share one ordered stream (openraft's `io_ordering`: reordering them loses
@@ -171,6 +187,11 @@ impl<M> Effects<M> {
 pub struct Persist {
     /// The number of the write; dense, in order.
     pub sequence: PersistSequence,
+    /// Replace the whole log by this snapshot.
+    pub install: Option<Snapshot>,
+    /// Forget the entries up to here: their effects are durable elsewhere. Never beyond the commit
+    /// position.
+    pub compact_to: Option<Index>,
     /// Remove the entry with this index and all after it.
     pub truncate_from: Option<Index>,
     /// Entries to append, continuing the log without a gap.

@@ -38,7 +38,8 @@ pub use backlog::Backlog;
 pub use codec::{CodecError, Wire};
 pub use detector::{FailureDetector, Verdict};
 pub use effects::{
-    Answer, Effects, Fetch, FetchPurpose, Input, Leadership, Outbound, Persist, Refusal, Timer,
+    Answer, Effects, Fetch, FetchPurpose, Input, Leadership, Outbound, Persist, Refusal, Snapshot,
+    Timer,
 };
 pub use entry::{Entry, Payload};
 pub use event::{Event, Suspicion};

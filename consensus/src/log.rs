@@ -61,7 +61,7 @@ impl Log {
     /// If what was recovered contradicts itself: the log's recovery promises that it does not.
     #[must_use]
     pub fn new(settings: &Settings, recovered: Recovered) -> Self {
-        let Recovered { terms, last, tail, commit, promise: _ } = recovered;
+        let Recovered { terms, last, tail, commit, promise: _, compacted: _ } = recovered;
         assert!(commit <= last, "the commit position is within the log");
         assert_eq!(terms.is_empty(), last == Index(0), "every entry has a term");
         if let Some(entry) = tail.last() {
@@ -286,6 +286,8 @@ impl Log {
         self.written_commit = self.commit;
         effects.persists.push(Persist {
             sequence: self.sequence,
+            install: None,
+            compact_to: None,
             truncate_from: self.truncate_from.take(),
             entries,
             promise: self.promise.take(),

@@ -178,8 +178,11 @@ impl Settings {
 pub struct Recovered {
     /// The last promise, if one was ever made.
     pub promise: Option<Bytes>,
-    /// The index of the first entry of each term or epoch in the log, in order.
+    /// The index of the first entry of each term or epoch, in order, of the entries that were
+    /// forgotten too.
     pub terms: BTreeMap<Index, Term>,
+    /// The last entry that was forgotten; zero when the log is whole.
+    pub compacted: Index,
     /// The index of the last entry, zero when the log is empty.
     pub last: Index,
     /// The most recent entries up to `last`; as many as the caller likes to keep in memory.

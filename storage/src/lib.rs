@@ -44,5 +44,5 @@ pub use redb_store::{RedbStore, RedbStoreOptions};
 pub use simulated_disk::{DiskStatistics, SimulatedDisk, SimulatedFile};
 pub use wal::{
     DAMAGE_ADVICE, Recovery, SpareRequest, SpareSegment, TornTail, Wal, WalError, WalOptions,
-    WalReader, WalStatistics,
+    WalReader, WalStatistics, remove_obsolete,
 };

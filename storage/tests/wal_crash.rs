@@ -24,6 +24,7 @@ impl History {
 
 /// Works with the log until the number of rounds is over or the disk fails.
 fn work(
+    disk: &SimulatedDisk,
     wal: &mut Wal<SimulatedDisk>,
     history: &mut History,
     random: &mut Random,
@@ -43,6 +44,9 @@ fn work(
             return false;
         }
         history.acknowledge();
+        if random.one_in(3) && storage::remove_obsolete(disk, &wal.take_obsolete()).is_err() {
+            return false;
+        }
         if wal.needs_spare() && random.one_in(2) {
             let Ok(spare) = wal.request_spare().create() else { return false };
             wal.offer_spare(spare).expect("no other spare is there");
@@ -76,7 +80,7 @@ fn lives(seed: u64) -> u64 {
             // Whatever an opened log says is durable, so it counts as acknowledged from here on.
             history.states = vec![history.states[found].clone()];
             let rounds = random.below(25);
-            let fine = work(&mut wal, &mut history, &mut random, rounds);
+            let fine = work(&disk, &mut wal, &mut history, &mut random, rounds);
             if fine && random.one_in(4) {
                 // A clean stop, if it succeeds, leaves nothing to be cut.
                 let _ = wal.close();
@@ -113,7 +117,7 @@ fn the_same_seed_gives_the_same_disk() {
         let (mut wal, _) = open(&disk, tiny()).expect("a new disk");
         let mut history = History { states: vec![Model::default()] };
         disk.halt_after(60);
-        work(&mut wal, &mut history, &mut random, 100);
+        work(&disk, &mut wal, &mut history, &mut random, 100);
         disk.crash(random.next_u64());
         let names = storage::Disk::list(&disk).expect("the disk is alive");
         let contents: Vec<_> = names.iter().map(|name| disk.content(name)).collect();

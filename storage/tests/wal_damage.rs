@@ -4,7 +4,9 @@ mod common;
 
 use bytes::Bytes;
 use common::{Model, entry, open, tiny};
-use consensus::{Index, NodeId, Payload, Persist, Protocol, Random};
+use consensus::{
+    Index, NodeId, Payload, Persist, Position, Protocol, Random, Recovered, Snapshot, Term,
+};
 use storage::{DirectoryId, Disk, Identity, SimulatedDisk, Wal, WalError, WalOptions};
 
 const RECORD_HEADER_BYTES: usize = 24;
@@ -46,7 +48,9 @@ fn sample(options: WalOptions, writes: u64) -> (SimulatedDisk, Vec<Model>) {
     let mut states = vec![Model::default()];
     for _ in 0..writes {
         let mut state = states[states.len() - 1].clone();
+        // All segments are needed, so that the loss of any is damage.
         let persist = state.random_persist(&mut random);
+        let persist = Persist { install: None, compact_to: None, ..persist };
         state.apply(&persist);
         wal.append(&[persist]).expect("the disk works");
         states.push(state);
@@ -105,9 +109,9 @@ fn damage_to_the_last_batch_is_refused_after_a_clean_stop() {
     wal.append(&[Persist { entries: vec![entry(1, 1, 50)], ..Persist::default() }]).expect("works");
     wal.close().expect("works");
     let places = records(&disk.content(&segment(1)).expect("it exists"));
-    assert_eq!(places.len(), 3, "a mark, the batch, a mark");
-    disk.flip(&segment(1), places[1].0 + 30, 4);
-    assert_eq!(refusal(&disk).1, places[1].0 as u64);
+    assert_eq!(places.len(), 4, "the state, a mark, the batch, a mark");
+    disk.flip(&segment(1), places[2].0 + 30, 4);
+    assert_eq!(refusal(&disk).1, places[2].0 as u64);
 }
 
 #[test]
@@ -163,7 +167,7 @@ fn a_record_inside_a_torn_value_is_not_taken_for_one() {
     wal.append(&[Persist { entries: vec![item], ..Persist::default() }]).expect("works");
     drop(wal);
     let places = records(&disk.content(&segment(1)).expect("it exists"));
-    disk.flip(&segment(1), places[1].0, 1);
+    disk.flip(&segment(1), places[2].0, 1);
     let (_, recovery) = open(&disk, WalOptions::small()).expect("a torn tail is cut");
     assert_eq!(recovery.recovered.last, Index(0));
 }
@@ -232,7 +236,78 @@ fn segments_that_are_missing_or_not_what_they_were_are_refused() {
     for number in (1..).take_while(|number| disk.exists(&segment(*number)).unwrap()) {
         emptied.take(&segment(number));
     }
-    assert!(refusal(&emptied).2.contains("the first segment is missing"));
+    assert!(refusal(&emptied).2.contains("every segment is missing"));
+}
+
+#[test]
+fn the_state_that_a_segment_begins_with_must_be_what_the_records_amount_to() {
+    let (disk, _) = sample(tiny(), 60);
+    for number in 1..=3 {
+        let damaged = copy(&disk);
+        damaged.flip(&segment(number), SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + 3, 1);
+        let (location, offset, text) = refusal(&damaged);
+        assert_eq!((location, offset), (segment(number), SEGMENT_HEADER_BYTES as u64), "{text}");
+    }
+}
+
+#[test]
+fn what_was_forgotten_may_be_gone_and_nothing_else() {
+    let disk = SimulatedDisk::new();
+    let (mut wal, _) = open(&disk, tiny()).expect("a new disk");
+    for index in 1..=100 {
+        let entries = vec![entry(1, index, 50)];
+        wal.append(&[Persist { entries, commit: Index(index), ..Persist::default() }])
+            .expect("works");
+    }
+    wal.append(&[Persist { compact_to: Some(Index(60)), ..Persist::default() }]).expect("works");
+    let obsolete = wal.take_obsolete();
+    assert_eq!(obsolete[0], segment(1));
+    drop(wal);
+    // Removed at once, or by a later start, or not at all: it makes no difference.
+    for removed in 0..=obsolete.len() {
+        let copy = copy(&disk);
+        storage::remove_obsolete(&copy, &obsolete[..removed]).expect("works");
+        let (mut wal, recovery) = open(&copy, tiny()).expect("what is needed is there");
+        let Recovered { compacted, last, commit, .. } = recovery.recovered;
+        assert_eq!((compacted, last, commit), (Index(60), Index(100), Index(100)));
+        assert_eq!(wal.take_obsolete(), obsolete[removed..]);
+        let entries = wal.reader().entries(Index(61), Index(100), usize::MAX).expect("all there");
+        assert_eq!(entries.len(), 40);
+    }
+    let next = copy(&disk);
+    storage::remove_obsolete(&next, &obsolete).expect("works");
+    next.take(&segment(obsolete.len() as u64 + 1));
+    let (location, _, text) = refusal(&next);
+    assert_eq!(location, segment(obsolete.len() as u64 + 2), "{text}");
+    assert!(text.contains("the segments before it are missing"), "{text}");
+}
+
+#[test]
+fn a_snapshot_replaces_the_whole_log() {
+    let disk = SimulatedDisk::new();
+    let (mut wal, _) = open(&disk, tiny()).expect("a new disk");
+    for index in 1..=100 {
+        wal.append(&[Persist { entries: vec![entry(1, index, 50)], ..Persist::default() }])
+            .expect("works");
+    }
+    let terms = [(Index(1), Term(1)), (Index(7), Term(4))].into();
+    let snapshot = Snapshot { position: Position::new(4, 50), terms, handle: 3 };
+    wal.append(&[
+        Persist { install: Some(snapshot.clone()), ..Persist::default() },
+        Persist { entries: vec![entry(4, 51, 9)], ..Persist::default() },
+    ])
+    .expect("works");
+    assert!(wal.reader().entries(Index(50), Index(51), 9).is_err(), "the log that was is gone");
+    storage::remove_obsolete(&disk, &wal.take_obsolete()).expect("works");
+    drop(wal);
+    let (mut wal, recovery) = open(&disk, tiny()).expect("the log is whole");
+    assert_eq!(recovery.installed, 3);
+    assert_eq!(recovery.recovered.terms, snapshot.terms);
+    let Recovered { compacted, last, commit, .. } = recovery.recovered;
+    assert_eq!((compacted, last, commit), (Index(50), Index(51), Index(50)));
+    let entries = wal.reader().entries(Index(51), Index(51), 9).expect("it is there");
+    assert_eq!(entries, [entry(4, 51, 9)]);
+    wal.append(&[Persist { entries: vec![entry(4, 52, 9)], ..Persist::default() }]).expect("works");
 }
 
 #[test]

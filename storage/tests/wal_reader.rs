@@ -46,7 +46,8 @@ proptest! {
                 persist
             }).collect();
             wal.append(&persists).unwrap();
-            let first = 1 + random.below(model.last() + 2);
+            // What was forgotten may still be there, and need not be.
+            let first = model.compacted.0 + 1 + random.below(model.last() - model.compacted.0 + 2);
             let last = first + random.below(20);
             let bytes_max = usize::try_from(random.below(400)).unwrap();
             let wanted = expected(&model, first, last, bytes_max);
@@ -56,7 +57,7 @@ proptest! {
                 Err(other) => panic!("{other}"),
             }
         }
-        prop_assert_eq!(&read_all(&mut reader), &model.entries);
+        prop_assert!(model.entries.ends_with(&read_all(&mut reader)));
         drop(wal);
         // The index that recovery builds must be as good as the one that the writer built.
         let (wal, recovery) = open(&disk, options).unwrap();

@@ -45,6 +45,8 @@ pub(super) struct Piece {
 #[derive(Debug)]
 pub(super) struct LogIndex {
     stretches: Vec<Stretch>,
+    /// The last entry before the stretches: forgotten, or replaced by a snapshot.
+    base: Index,
     interval_bytes: u64,
     /// Whether entries were cut since the last were added: the next begin a new stretch, because
     /// the records of the last one go on with entries that no longer count.
@@ -52,22 +54,27 @@ pub(super) struct LogIndex {
 }
 
 impl LogIndex {
-    pub(super) fn new(interval_bytes: u64) -> Self {
-        Self { stretches: Vec::new(), interval_bytes, cut: false }
+    pub(super) fn new(interval_bytes: u64, base: Index) -> Self {
+        Self { stretches: Vec::new(), base, interval_bytes, cut: false }
     }
 
-    /// The last entry, zero when there is none.
+    /// The last entry; the last one before the log when it is empty.
     pub(super) fn last(&self) -> Index {
-        self.stretches.last().map_or(Index(0), |stretch| stretch.last)
+        self.stretches.last().map_or(self.base, |stretch| stretch.last)
     }
 
-    /// The first entry, zero when there is none.
+    /// The first entry that can be read; the one after the last when the log is empty.
     pub(super) fn first(&self) -> Index {
-        self.stretches.first().map_or(Index(0), |stretch| stretch.first)
+        self.stretches.first().map_or(self.base.next(), |stretch| stretch.first)
     }
 
     /// Takes in a record of that many bytes with that effect.
     pub(super) fn add(&mut self, span: Span, place: RecordPlace, bytes: u64) {
+        if let Some(base) = span.installed {
+            self.stretches.clear();
+            self.base = base;
+            self.cut = true;
+        }
         if span.first <= self.last() {
             self.cut(span.first);
         }
@@ -106,6 +113,25 @@ impl LogIndex {
             stretch.last = from.previous();
             stretch.marks.truncate(stretch.marks.partition_point(|mark| mark.index < from));
         }
+        self.base = self.base.min(from.previous());
+    }
+
+    /// Forgets entries up to `index`, as far as no later one needs their marks. Returns the segment
+    /// of the first record that is still needed; `None` when none is.
+    pub(super) fn forget_to(&mut self, index: Index) -> Option<u64> {
+        let gone = self.stretches.partition_point(|stretch| stretch.last <= index);
+        if let Some(last) = self.stretches.drain(..gone).next_back() {
+            self.base = last.last;
+        }
+        let stretch = self.stretches.first_mut()?;
+        let needed = stretch.marks.partition_point(|mark| mark.index <= index.next());
+        stretch.marks.drain(..needed.saturating_sub(1));
+        let mark = stretch.marks[0];
+        if mark.index > stretch.first {
+            stretch.first = mark.index;
+            self.base = mark.index.previous();
+        }
+        Some(mark.place.segment)
     }
 
     /// Where to read the entries from `first` to `last`, as far as they exist, in order.
@@ -135,7 +161,7 @@ mod tests {
     use super::*;
 
     fn span(first: u64, last: u64) -> Span {
-        Span { first: Index(first), last: Index(last) }
+        Span { installed: None, first: Index(first), last: Index(last) }
     }
 
     fn place(offset: u64) -> RecordPlace {
@@ -144,7 +170,7 @@ mod tests {
 
     #[test]
     fn marks_are_sparse() {
-        let mut index = LogIndex::new(1000);
+        let mut index = LogIndex::new(1000, Index(0));
         for entry in 1..=10_000 {
             index.add(span(entry, entry), place(entry * 100), 100);
         }
@@ -157,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_cut_begins_a_new_stretch() {
-        let mut index = LogIndex::new(1000);
+        let mut index = LogIndex::new(1000, Index(0));
         index.add(span(1, 10), place(0), 100);
         index.add(span(11, 20), place(100), 100);
         index.add(span(5, 6), place(200), 100);

@@ -14,7 +14,7 @@
 //! ```text
 //! offset bytes  segment header
 //!      0     8  magic "DUORUMWL"
-//!      8     4  format, 1
+//!      8     4  format, 2
 //!     12     4  zero
 //!     16    16  number of the data directory: a segment of another directory is refused
 //!     32     8  number of the segment: a copy under another name is refused
@@ -25,11 +25,11 @@
 //!     72     4  checksum of the last record before this segment: the chain goes on across files
 //!     76     4  CRC-32 of the 76 bytes above
 //!     80    48  zero
-//!    128        records, each at a multiple of 8, and zeros after the last
+//!    128        records, each at a multiple of 8, the first a state; zeros after the last
 //!
 //! offset bytes  record
 //!      0     4  length of the payload; never zero, so that zeros are no record
-//!      4     1  kind, 1: a batch
+//!      4     1  kind: 1 a batch, 2 a state
 //!      5     3  zero
 //!      8     8  sequence, dense from 1 over the whole log
 //!     16     4  checksum of the previous record
@@ -40,11 +40,24 @@
 //! bytes  payload: a batch
 //!     4  how many persists; zero in a mark
 //!        for each persist:
-//!     1  flags: 1 truncates, 2 promises
+//!     1  flags: 1 truncates, 2 promises, 4 compacts, 8 installs a snapshot
+//!    16  position of the snapshot: term 8, index 8         (if it installs one)
+//!        how many terms 4, then of each the first index 8 and the term 8
+//!     8  handle of the snapshot
+//!     8  last index forgotten                              (if it compacts)
 //!     8  first index removed                               (if it truncates)
 //!     4  how many entries, then the entries: term 8, index 8, wall time 8, kind 1, length 4, command
 //!     4  length of the promise, then the promise           (if it promises)
 //!     8  the known commit index
+//!
+//! bytes  payload: a state, what all records before it amount to
+//!     1  whether there is a promise
+//!     4  its length, then the promise
+//!     4  how many terms, then of each the first index 8 and the term 8
+//!     8  index of the last entry
+//!     8  the known commit index
+//!     8  index of the last entry that was forgotten
+//!     8  handle of the last snapshot that was installed
 //! ```
 //!
 //! # Why so
@@ -63,6 +76,8 @@
 //!   file grew.
 //! - **A segment gets its name last**: zeros, then its header, each synced, then the rename, then
 //!   the sync of the directory. A file with a segment's name is whole, or was damaged.
+//! - **Each segment begins with a state**, so that any number of segments can be removed from the
+//!   front: what they amounted to is said again. Recovery compares it with what it found itself.
 //! - **A torn tail is overwritten with zeros and synced** before the log goes on, so that no part
 //!   of it is ever looked at again.
 //! - **At the end of recovery the last record is written once more, then a mark, then synced.** The
@@ -87,7 +102,7 @@ pub use error::{DAMAGE_ADVICE, WalError};
 pub use reader::WalReader;
 pub use recovery::{Recovery, TornTail};
 pub use segment::{SpareRequest, SpareSegment};
-pub use writer::{Wal, WalStatistics};
+pub use writer::{Wal, WalStatistics, remove_obsolete};
 
 /// The sizes of a log. Every one may be another at the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

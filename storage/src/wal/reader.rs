@@ -1,5 +1,6 @@
 //! Reads entries back from the log, beside the writer.
 
+use std::io;
 use std::sync::{Arc, RwLock};
 
 use consensus::{Entry, Index};
@@ -7,6 +8,7 @@ use consensus::{Entry, Index};
 use super::batch;
 use super::error::WalError;
 use super::index::{LogIndex, Piece, RecordPlace};
+use super::record::RecordKind;
 use super::scan::{Found, SegmentScanner};
 use super::segment::{self, SEGMENT_HEADER_BYTES};
 use crate::disk::Disk;
@@ -44,7 +46,7 @@ impl<D: Disk> WalReader<D> {
     #[must_use]
     pub fn range(&self) -> Option<(Index, Index)> {
         let index = self.index.read().expect("no holder of the index panics");
-        (index.last() > Index(0)).then(|| (index.first(), index.last()))
+        (index.first() <= index.last()).then(|| (index.first(), index.last()))
     }
 
     /// The entries from `first` to `last`, without gaps; fewer when the log ends earlier or they
@@ -80,6 +82,9 @@ impl<D: Disk> WalReader<D> {
         let mut scanner = self.scanner(segment)?;
         while next <= piece.last {
             match scanner.record(offset)? {
+                Found::Record { header, end, .. } if header.kind == RecordKind::State => {
+                    offset = end;
+                }
                 Found::Record { payload, end, .. } => {
                     let batch = batch::decode(payload).map_err(|error| {
                         self.damaged(
@@ -125,7 +130,14 @@ impl<D: Disk> WalReader<D> {
         let file = match &self.open {
             Some((open, file)) if *open == number => Arc::clone(file),
             _ => {
-                let file = Arc::new(self.disk.open(&segment::name(number))?);
+                let name = segment::name(number);
+                let file = match self.disk.open(&name) {
+                    Ok(file) => Arc::new(file),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err(WalError::Missing(format!("{name} was forgotten meanwhile")));
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 self.open = Some((number, Arc::clone(&file)));
                 file
             }

@@ -14,8 +14,20 @@ const CHECKED_BYTES: usize = 20;
 /// Every record begins at a multiple of this.
 pub(super) const ALIGNMENT: u64 = 8;
 
-/// The only kind of record there is.
-const KIND_BATCH: u8 = 1;
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecordKind {
+    /// A batch of persists.
+    Batch = 1,
+    /// What all records before this one amount to; each segment begins with one.
+    State = 2,
+}
+
+impl RecordKind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Batch, Self::State].into_iter().find(|&kind| kind as u8 == byte)
+    }
+}
 
 /// No payload is shorter: it begins with a count.
 const PAYLOAD_BYTES_MIN: u32 = 4;
@@ -41,6 +53,7 @@ pub(super) struct Link {
 /// What the first bytes of a record say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordHeader {
+    pub(super) kind: RecordKind,
     /// Bytes of the payload.
     pub(super) length: u32,
     pub(super) sequence: u64,
@@ -61,13 +74,12 @@ impl RecordHeader {
         if length < PAYLOAD_BYTES_MIN {
             return Err(format!("a record can not have a payload of {length} bytes"));
         }
-        if kind != KIND_BATCH {
-            return Err(format!("{kind} is no kind of record"));
-        }
+        let kind =
+            RecordKind::from_byte(kind).ok_or_else(|| format!("{kind} is no kind of record"))?;
         if zero != 0 {
             return Err(format!("bytes that must be zero are {zero:#08x}"));
         }
-        Ok(Self { length, sequence, previous, checksum })
+        Ok(Self { kind, length, sequence, previous, checksum })
     }
 
     /// The length of the whole record with its padding, in bytes.
@@ -109,13 +121,18 @@ pub(super) fn begin(buffer: &mut BytesMut) {
 }
 
 /// Completes the record in the buffer: writes its header, and pads it.
-pub(super) fn finish(buffer: &mut BytesMut, place: Place, previous: Link) -> Link {
+pub(super) fn finish(
+    buffer: &mut BytesMut,
+    kind: RecordKind,
+    place: Place,
+    previous: Link,
+) -> Link {
     let length = u32::try_from(buffer.len() - RECORD_HEADER_BYTES)
         .expect("a batch is shorter than 4 GiB, as its size was limited when it was made");
     let sequence = previous.sequence + 1;
     let mut header = &mut buffer[..CHECKED_BYTES];
     header.put_u32_le(length);
-    header.put_u8(KIND_BATCH);
+    header.put_u8(kind as u8);
     header.put_uint_le(0, 3);
     header.put_u64_le(sequence);
     header.put_u32_le(previous.checksum);

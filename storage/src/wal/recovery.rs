@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, RwLock};
 
 use bytes::{Bytes, BytesMut};
+use consensus::codec::Wire as _;
 use consensus::{Entry, Index, Recovered};
 
 use super::WalOptions;
 use super::batch::{self, Span};
 use super::error::WalError;
 use super::index::{LogIndex, RecordPlace};
-use super::record::{ALIGNMENT, Link, RecordHeader};
+use super::record::{ALIGNMENT, Link, Place, RecordHeader, RecordKind};
 use super::scan::{self, Found, SegmentScanner};
 use super::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader, SpareRequest};
 use super::state::LogState;
-use super::writer::{Active, Spare, Wal, WalStatistics};
+use super::writer::{Active, Spare, Wal, WalStatistics, state_record};
 use crate::disk::{Disk, DiskFile};
 use crate::identity::{self, DirectoryId, IDENTITY_FILE, Identity, IdentityError};
 
@@ -30,6 +31,8 @@ pub struct Recovery {
     pub created: bool,
     /// What was cut, if a write was torn.
     pub torn_tail: Option<TornTail>,
+    /// The handle of the snapshot that was installed last; zero when there was none.
+    pub installed: u64,
     /// How many segments there are.
     pub segments: u64,
 }
@@ -73,7 +76,8 @@ impl<D: Disk> Wal<D> {
             }
         };
         let segments = segments(&disk, directory)?;
-        Replay::new(disk, options, directory).run(&segments, created)
+        let (_, oldest) = segments.first_key_value().expect("there is a segment");
+        Replay::new(disk, options, directory, oldest).run(&segments, created)
     }
 }
 
@@ -132,12 +136,14 @@ fn create<D: Disk>(
         previous_end: 0,
         last: Index(0),
     };
-    SpareRequest::new(disk.clone(), 0, length).create()?.name_it(disk, &header)?;
+    let place = Place { directory, segment: 1, offset: SEGMENT_HEADER_BYTES };
+    let (state, _) = state_record(&LogState::default(), place, Link::default());
+    SpareRequest::new(disk.clone(), 0, length).create()?.name_it(disk, &header, &state)?;
     identity::write(disk, identity, directory)?;
     Ok(())
 }
 
-/// Removes what an interrupted setup left behind: a first segment without a record. Anything else
+/// Removes what an interrupted setup left behind: a first segment without a batch. Anything else
 /// is a log whose identity was lost.
 fn remove_unused<D: Disk>(disk: &D, name: &str) -> Result<(), WalError> {
     let file = Arc::new(disk.open(name)?);
@@ -145,7 +151,12 @@ fn remove_unused<D: Disk>(disk: &D, name: &str) -> Result<(), WalError> {
     let unused = match &header {
         Ok(header) => {
             let mut scanner = SegmentScanner::new(file, header.directory, header.segment)?;
-            let empty = scanner.used_end(SEGMENT_HEADER_BYTES)? == SEGMENT_HEADER_BYTES;
+            let empty = match scanner.record(SEGMENT_HEADER_BYTES)? {
+                Found::Record { header, end, .. } => {
+                    header.kind == RecordKind::State && scanner.used_end(end)? == end
+                }
+                Found::Nothing | Found::Bad(_) => false,
+            };
             empty && header.segment == 1 && segment::number(name) == Some(1)
         }
         Err(_) => false,
@@ -181,7 +192,8 @@ fn segments<D: Disk>(
             let found = header.segment;
             return Err(damaged(format!("the file holds segment {found} under another's name")));
         }
-        let expected = headers.last_key_value().map_or(1, |(last, _)| last + 1);
+        // Segments are removed from the front, so the first may have any number.
+        let expected = headers.last_key_value().map_or(number, |(last, _)| last + 1);
         if number != expected {
             let missing = disk.location(&segment::name(expected));
             return Err(damaged(format!("the segment before it, {missing}, is missing")));
@@ -192,7 +204,7 @@ fn segments<D: Disk>(
         return Err(WalError::Damaged {
             location: disk.location(&segment::name(1)),
             offset: 0,
-            what: "the first segment is missing, and so is every other".to_string(),
+            what: "every segment is missing".to_string(),
         });
     }
     Ok(headers)
@@ -212,21 +224,24 @@ struct Replay<D: Disk> {
     last_record: Option<u64>,
     /// Where the next record would begin.
     offset: u64,
+    /// Whether the state is known: the oldest segment says what those before it amounted to.
+    known: bool,
 }
 
 impl<D: Disk> Replay<D> {
-    fn new(disk: D, options: WalOptions, directory: DirectoryId) -> Self {
+    fn new(disk: D, options: WalOptions, directory: DirectoryId, oldest: &SegmentHeader) -> Self {
         Self {
             disk,
             options,
             directory,
-            link: Link::default(),
+            link: oldest.link,
             state: LogState::default(),
-            index: LogIndex::new(options.index_interval_bytes),
+            index: LogIndex::new(options.index_interval_bytes, oldest.last),
             tail: VecDeque::new(),
             tail_bytes: 0,
             last_record: None,
-            offset: 0,
+            offset: oldest.previous_end,
+            known: false,
         }
     }
 
@@ -236,14 +251,17 @@ impl<D: Disk> Replay<D> {
         created: bool,
     ) -> Result<(Wal<D>, Recovery), WalError> {
         let (last, header) = segments.last_key_value().expect("there is a segment");
+        let oldest = *segments.keys().next().expect("there is a segment");
         for (number, header) in segments {
             self.check_header(*number, header)?;
-            let Some(next) = segments.get(&(number + 1)) else { break };
             let mut scanner = self.scanner(*number)?;
+            self.read_state(&mut scanner, *number, header)?;
+            let Some(next) = segments.get(&(number + 1)) else { break };
             self.read_full(&mut scanner, *number, next.previous_end)?;
         }
         let mut scanner = self.scanner(*last)?;
         let torn_tail = self.read_last(&mut scanner, *last)?;
+        self.check_whole(oldest)?;
         self.rewrite_last_record(&mut scanner)?;
         drop(scanner);
 
@@ -254,7 +272,9 @@ impl<D: Disk> Replay<D> {
                 last: self.state.last,
                 tail: self.tail.into(),
                 commit: self.state.commit,
+                compacted: self.state.compacted,
             },
+            installed: self.state.installed,
             directory: self.directory,
             created,
             torn_tail,
@@ -273,14 +293,17 @@ impl<D: Disk> Replay<D> {
             buffer: BytesMut::new(),
             spare: Spare::None,
             spares_requested: 0,
+            oldest,
+            obsolete: Vec::new(),
             failed: None,
             statistics: WalStatistics::default(),
         };
         // The names of the segments may be no more durable than their last records were.
         wal.disk.sync_directory()?;
         wal.mark()?;
+        wal.forget_compacted();
         let recovered = &mut recovery.recovered;
-        if recovered.tail.is_empty() && recovered.last > Index(0) {
+        if recovered.tail.is_empty() && recovered.last > recovered.compacted {
             // A truncation reached below everything that was kept.
             recovered.tail = wal.reader().entries(recovered.last, recovered.last, 0)?;
         }
@@ -299,10 +322,8 @@ impl<D: Disk> Replay<D> {
 
     /// A segment must go on where the one before it ended.
     fn check_header(&mut self, number: u64, header: &SegmentHeader) -> Result<(), WalError> {
-        if header.link != self.link
-            || header.last != self.state.last
-            || header.previous_end != self.offset
-        {
+        let last = if self.known { self.state.last } else { header.last };
+        if header.link != self.link || header.last != last || header.previous_end != self.offset {
             return Err(self.damaged(
                 number,
                 0,
@@ -320,6 +341,54 @@ impl<D: Disk> Replay<D> {
         }
         self.offset = SEGMENT_HEADER_BYTES;
         self.last_record = None;
+        Ok(())
+    }
+
+    /// Reads the state that a segment begins with. It was durable before the segment had a name.
+    fn read_state(
+        &mut self,
+        scanner: &mut SegmentScanner<D::File>,
+        number: u64,
+        segment: &SegmentHeader,
+    ) -> Result<(), WalError> {
+        let at = self.offset;
+        let (header, payload, end) = match scanner.record(at)? {
+            Found::Record { header, payload, end } => (header, payload, end),
+            Found::Bad(what) => return Err(self.damaged(number, at, what)),
+            Found::Nothing => return Err(self.damaged(number, at, "the first record is missing")),
+        };
+        if header.kind != RecordKind::State || !header.follows(self.link) {
+            return Err(self.damaged(number, at, "the segment does not begin with a state"));
+        }
+        let state = LogState::from_bytes(payload)
+            .map_err(|error| self.damaged(number, at, format!("the state: {error}")))?;
+        if (self.known && state != self.state) || state.last != segment.last {
+            return Err(self.damaged(
+                number,
+                at,
+                "the state that the segment begins with is not what the records before it amount to",
+            ));
+        }
+        (self.state, self.known) = (state, true);
+        self.link = header.link();
+        self.last_record = Some(at);
+        self.offset = end;
+        Ok(())
+    }
+
+    /// Every entry that was not forgotten must be there.
+    fn check_whole(&self, oldest: u64) -> Result<(), WalError> {
+        let (first, compacted) = (self.index.first(), self.state.compacted);
+        if self.state.last > compacted && first > compacted.next() {
+            return Err(self.damaged(
+                oldest,
+                0,
+                format!(
+                    "the segments before it are missing: entries {}..{first}",
+                    compacted.next()
+                ),
+            ));
+        }
         Ok(())
     }
 
@@ -399,6 +468,9 @@ impl<D: Disk> Replay<D> {
                 ),
             ));
         }
+        if header.kind != RecordKind::Batch {
+            return Err(self.damaged(number, self.offset, "only a segment begins with a state"));
+        }
         let refused =
             |what: String| format!("the record is whole but can not be what was written: {what}");
         let batch = batch::decode(payload)
@@ -422,6 +494,10 @@ impl<D: Disk> Replay<D> {
 
     /// Keeps the most recent entries.
     fn keep_tail(&mut self, span: Span, entries: Vec<Entry>) {
+        if span.installed.is_some() {
+            self.tail.clear();
+            self.tail_bytes = 0;
+        }
         while self.tail.back().is_some_and(|entry| entry.index() >= span.first) {
             self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.size_bytes());
         }

@@ -13,7 +13,7 @@ use crate::identity::DirectoryId;
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 128;
 
 const MAGIC: &[u8; 8] = b"DUORUMWL";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Bytes of the header that its checksum covers.
 const CHECKED_BYTES: usize = 76;
@@ -186,11 +186,17 @@ impl<D: Disk> SpareSegment<D> {
         self.length
     }
 
-    /// Puts the segment to use. Its header is durable before it gets its name, and its name before
-    /// this returns: whatever has a segment's name has a whole header.
-    pub(super) fn name_it(self, disk: &D, header: &SegmentHeader) -> io::Result<D::File> {
+    /// Puts the segment to use. Its header and its first record are durable before it gets its
+    /// name, and its name before this returns: whatever has a segment's name has both.
+    pub(super) fn name_it(
+        self,
+        disk: &D,
+        header: &SegmentHeader,
+        first_record: &[u8],
+    ) -> io::Result<D::File> {
         assert_eq!(self.length, header.length, "a segment's header says its length");
         self.file.write_at(0, &header.encode())?;
+        self.file.write_at(SEGMENT_HEADER_BYTES, first_record)?;
         self.file.sync_data()?;
         disk.rename(&self.name, &name(header.segment))?;
         disk.sync_directory()?;

@@ -2,22 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use consensus::{Index, Persist, Term};
+use bytes::{BufMut, Bytes, BytesMut};
+use consensus::codec::{self, CodecError, Wire};
+use consensus::{Index, Persist, Snapshot, Term};
 
 /// What all persists so far amount to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogState {
     pub(super) promise: Option<Bytes>,
-    /// The index of the first entry of each term.
+    /// The index of the first entry of each term, of the entries that were forgotten too.
     pub(super) terms: BTreeMap<Index, Term>,
     pub(super) last: Index,
     pub(super) commit: Index,
+    /// The last entry that was forgotten.
+    pub(super) compacted: Index,
+    /// The handle of the snapshot that was installed last; zero when there was none.
+    pub(super) installed: u64,
 }
 
 impl LogState {
     /// Takes a persist into account, or says which law it breaks.
     pub(super) fn apply(&mut self, persist: &Persist) -> Result<(), String> {
+        if let Some(snapshot) = &persist.install {
+            self.install(snapshot)?;
+        }
         if let Some(index) = persist.truncate_from {
             self.truncate(index)?;
         }
@@ -35,6 +43,34 @@ impl LogState {
             ));
         }
         self.commit = self.commit.max(persist.commit);
+        if let Some(index) = persist.compact_to {
+            self.compact(index)?;
+        }
+        Ok(())
+    }
+
+    fn install(&mut self, snapshot: &Snapshot) -> Result<(), String> {
+        let index = snapshot.position.index;
+        if index <= self.commit {
+            let commit = self.commit;
+            return Err(format!(
+                "a snapshot at entry {index} replaces nothing that is committed (up to {commit})"
+            ));
+        }
+        self.terms.clone_from(&snapshot.terms);
+        (self.last, self.commit, self.compacted) = (index, index, index);
+        self.installed = snapshot.handle;
+        Ok(())
+    }
+
+    fn compact(&mut self, index: Index) -> Result<(), String> {
+        if index > self.commit {
+            let commit = self.commit;
+            return Err(format!(
+                "entry {index} is not committed (up to {commit}) and not forgotten"
+            ));
+        }
+        self.compacted = self.compacted.max(index);
         Ok(())
     }
 
@@ -68,4 +104,53 @@ impl LogState {
         self.last = index;
         Ok(())
     }
+}
+
+impl Wire for LogState {
+    fn encode(&self, out: &mut BytesMut) {
+        self.promise.is_some().encode(out);
+        codec::put_bytes(out, self.promise.as_deref().unwrap_or_default());
+        encode_terms(&self.terms, out);
+        self.last.encode(out);
+        self.commit.encode(out);
+        self.compacted.encode(out);
+        out.put_u64_le(self.installed);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
+        let promised = bool::decode(input)?;
+        let promise = Bytes::copy_from_slice(&codec::get_bytes(input)?);
+        Ok(Self {
+            promise: promised.then_some(promise),
+            terms: decode_terms(input)?,
+            last: Index::decode(input)?,
+            commit: Index::decode(input)?,
+            compacted: Index::decode(input)?,
+            installed: codec::get_u64(input)?,
+        })
+    }
+}
+
+/// Bytes of encoded terms.
+pub(super) fn terms_bytes(terms: &BTreeMap<Index, Term>) -> usize {
+    4 + terms.len() * 16
+}
+
+pub(super) fn encode_terms(terms: &BTreeMap<Index, Term>, out: &mut BytesMut) {
+    out.put_u32_le(u32::try_from(terms.len()).expect("a log has fewer terms than that"));
+    for (first, term) in terms {
+        first.encode(out);
+        term.encode(out);
+    }
+}
+
+pub(super) fn decode_terms(input: &mut Bytes) -> Result<BTreeMap<Index, Term>, CodecError> {
+    let count = codec::get_u32(input)?;
+    let mut terms = BTreeMap::new();
+    for _ in 0..count {
+        let first = Index::decode(input)?;
+        let term = Term::decode(input)?;
+        terms.insert(first, term);
+    }
+    Ok(terms)
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use consensus::codec::Wire as _;
 use consensus::{Index, Persist};
 
 use super::WalOptions;
@@ -12,8 +13,8 @@ use super::batch::{self, BATCH_OVERHEAD_BYTES, Span};
 use super::error::WalError;
 use super::index::{LogIndex, RecordPlace};
 use super::reader::WalReader;
-use super::record::{self, Link, Place};
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SpareRequest, SpareSegment};
+use super::record::{self, Link, Place, RecordKind};
+use super::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader, SpareRequest, SpareSegment};
 use super::state::LogState;
 use crate::disk::{Disk, DiskFile};
 use crate::identity::DirectoryId;
@@ -37,6 +38,10 @@ pub struct Wal<D: Disk> {
     pub(super) buffer: BytesMut,
     pub(super) spare: Spare<D>,
     pub(super) spares_requested: u64,
+    /// The first segment whose file is not to be removed.
+    pub(super) oldest: u64,
+    /// Segments that nothing needs any more.
+    pub(super) obsolete: Vec<String>,
     /// The first failure, after which nothing more is written.
     pub(super) failed: Option<String>,
     pub(super) statistics: WalStatistics,
@@ -194,11 +199,6 @@ impl<D: Disk> Wal<D> {
             return Err(WalError::Failed(first.clone()));
         }
         let span = Span::of(batch, self.state.last);
-        for persist in batch {
-            if let Err(law) = self.state.apply(persist) {
-                panic!("a write to the log breaks a law: {law}");
-            }
-        }
         let place = match self.write(batch, payload_bytes) {
             Ok(place) => place,
             Err(error) => {
@@ -212,7 +212,26 @@ impl<D: Disk> Wal<D> {
             let bytes = record::record_bytes(payload_bytes);
             self.index.write().expect("no reader panics").add(span, place, bytes);
         }
+        if batch.iter().any(|persist| persist.install.is_some() || persist.compact_to.is_some()) {
+            self.forget_compacted();
+        }
         Ok(())
+    }
+
+    /// Finds the segments that nothing needs any more.
+    pub(super) fn forget_compacted(&mut self) {
+        let mut index = self.index.write().expect("no reader panics");
+        let needed = index.forget_to(self.state.compacted).unwrap_or(self.active.segment);
+        drop(index);
+        self.obsolete.extend((self.oldest..needed).map(segment::name));
+        self.oldest = self.oldest.max(needed);
+    }
+
+    /// The files that nothing needs any more since this was asked last. They are to be removed in
+    /// order with [`remove_obsolete`], by whoever has the time.
+    #[must_use]
+    pub fn take_obsolete(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.obsolete)
     }
 
     /// Writes one record and syncs it.
@@ -221,11 +240,17 @@ impl<D: Disk> Wal<D> {
         if self.active.offset + bytes > self.active.length {
             self.next_segment(bytes)?;
         }
+        // After the change of segments: the next one begins with the state before this batch.
+        for persist in batch {
+            if let Err(law) = self.state.apply(persist) {
+                panic!("a write to the log breaks a law: {law}");
+            }
+        }
         let Active { segment, offset, .. } = self.active;
         record::begin(&mut self.buffer);
         batch::encode(batch, &mut self.buffer);
         let place = Place { directory: self.directory, segment, offset };
-        let link = record::finish(&mut self.buffer, place, self.link);
+        let link = record::finish(&mut self.buffer, RecordKind::Batch, place, self.link);
         assert_eq!(self.buffer.len() as u64, bytes, "a batch has the length that was computed");
         self.active.file.write_at(offset, &self.buffer)?;
         self.statistics.sync_time += self.active.file.sync_data_timed()?;
@@ -242,7 +267,14 @@ impl<D: Disk> Wal<D> {
 
     /// Goes on in a new segment that has room for a record of that many bytes.
     fn next_segment(&mut self, bytes: u64) -> io::Result<()> {
-        let needed = SEGMENT_HEADER_BYTES + bytes;
+        let place = Place {
+            directory: self.directory,
+            segment: self.active.segment + 1,
+            offset: SEGMENT_HEADER_BYTES,
+        };
+        let (state, link) = state_record(&self.state, place, self.link);
+        let first = SEGMENT_HEADER_BYTES + state.len() as u64;
+        let needed = first + bytes;
         let length = if needed <= self.options.segment_bytes {
             self.options.segment_bytes
         } else {
@@ -266,15 +298,15 @@ impl<D: Disk> Wal<D> {
             length: spare.length(),
             link: self.link,
             previous_end: self.active.offset,
-            // The persists of the record to come are already in the state, and not in the log.
-            last: self.index.read().expect("no reader panics").last(),
+            last: self.state.last,
         };
-        let file = spare.name_it(&self.disk, &header)?;
+        let file = spare.name_it(&self.disk, &header, &state)?;
+        self.link = link;
         self.active = Active {
             segment: header.segment,
             file: Arc::new(file),
             length: header.length,
-            offset: SEGMENT_HEADER_BYTES,
+            offset: first,
         };
         self.statistics.segments += 1;
         Ok(())
@@ -284,4 +316,26 @@ impl<D: Disk> Wal<D> {
         self.spares_requested += 1;
         SpareRequest::new(self.disk.clone(), self.spares_requested, length)
     }
+}
+
+/// The record that a segment begins with, and the link for the one after it.
+pub(super) fn state_record(state: &LogState, place: Place, previous: Link) -> (BytesMut, Link) {
+    let mut buffer = BytesMut::new();
+    record::begin(&mut buffer);
+    state.encode(&mut buffer);
+    let link = record::finish(&mut buffer, RecordKind::State, place, previous);
+    (buffer, link)
+}
+
+/// Removes the files of [`Wal::take_obsolete`], each durably before the next: a crash leaves no gap
+/// among the segments.
+///
+/// # Errors
+/// When the disk fails. Recovery finds what is left.
+pub fn remove_obsolete<D: Disk>(disk: &D, names: &[String]) -> io::Result<()> {
+    for name in names {
+        disk.remove(name)?;
+        disk.sync_directory()?;
+    }
+    Ok(())
 }
