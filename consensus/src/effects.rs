@@ -65,6 +65,28 @@ pub enum Input<M> {
     Persisted(PersistSequence),
     /// The layer above has applied everything up to this index.
     Applied(Index),
+    /// The layer above holds the effects of all entries up to here durably, and they are far enough
+    /// behind: the log may forget them.
+    Compact(Index),
+    /// A snapshot came from a peer as a whole and is durable, beside what this node holds. Whether it
+    /// takes effect is for the protocol to say.
+    SnapshotReceived {
+        /// The peer.
+        peer: NodeId,
+        /// The connection that it came with.
+        generation: Generation,
+        /// The snapshot.
+        snapshot: Snapshot,
+        /// What the peer's protocol said with it.
+        message: M,
+    },
+    /// A snapshot to a peer has ended: the peer has dealt with it, or it broke off, some time ago.
+    SnapshotEnded {
+        /// The peer.
+        peer: NodeId,
+        /// The connection that it went with.
+        generation: Generation,
+    },
     /// The entries that a [`Fetch`] asked for; at least the first of them, in order, without gaps.
     Fetched {
         /// Why they were fetched.
@@ -125,8 +147,13 @@ pub struct Effects<M> {
     /// Messages, each to be sent once its `after` is durable. Messages with equal tags leave in the
     /// order given; a message may overtake one that waits for a larger tag.
     pub messages: Vec<Outbound<M>>,
-    /// Committed entries, each once, in order, without gaps.
+    /// A snapshot that is durable and takes the place of what the layer above holds, before any of
+    /// the deliveries.
+    pub install: Option<Snapshot>,
+    /// Committed entries, each once, in order, without gaps but for what an install replaced.
     pub deliveries: Vec<Entry>,
+    /// Peers that need a snapshot, because entries that they lack were forgotten.
+    pub snapshots: Vec<SnapshotOffer<M>>,
     /// Entries wanted from the log on disk because they left the memory tail.
     pub fetches: Vec<Fetch>,
     /// Changes of leadership, in order.
@@ -144,7 +171,9 @@ impl<M> Default for Effects<M> {
         Self {
             persists: Vec::new(),
             messages: Vec::new(),
+            install: None,
             deliveries: Vec::new(),
+            snapshots: Vec::new(),
             fetches: Vec::new(),
             leadership: Vec::new(),
             answers: Vec::new(),
@@ -159,12 +188,25 @@ impl<M> Effects<M> {
     pub fn clear(&mut self) {
         self.persists.clear();
         self.messages.clear();
+        self.install = None;
         self.deliveries.clear();
+        self.snapshots.clear();
         self.fetches.clear();
         self.leadership.clear();
         self.answers.clear();
         self.events.clear();
     }
+}
+
+/// A peer needs a snapshot. The driver streams what the layer above holds, on a connection of its
+/// own, so that signs of life never wait behind it, and reports its end with
+/// [`Input::SnapshotEnded`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotOffer<M> {
+    /// The peer.
+    pub to: NodeId,
+    /// What the protocol says with it; the receiving protocol gets it with the snapshot.
+    pub message: M,
 }
 
 /// The state at one position, instead of the log that led there.

@@ -4,8 +4,9 @@
 //!            acknowledged                      A probing peer has at most one message under way:
 //!   Probe ───────────────────▶ Replicate       where its log matches is not known yet. Once it is,
 //!     ▲                            │           messages follow one another without waiting, within
-//!     └────────────────────────────┘           a window of messages and bytes.
-//!       rejected, connection lost
+//!     │ └────────────────────────────┘         a window of messages and bytes.
+//!     │   rejected, connection lost
+//!     └───── Snapshot                          What it needs was forgotten: a snapshot is under way.
 //! ```
 
 #[cfg(test)]
@@ -37,6 +38,11 @@ pub enum ProgressState {
     },
     /// The peer's log matches: messages are pipelined.
     Replicate,
+    /// The peer needs entries that were forgotten: nothing else is sent until the snapshot ended.
+    Snapshot {
+        /// Whether one is under way.
+        under_way: bool,
+    },
 }
 
 impl Progress {
@@ -93,6 +99,7 @@ impl Progress {
                 self.inflight.len() < settings.inflight_messages_max
                     && self.inflight_bytes < settings.inflight_bytes_max
             }
+            ProgressState::Snapshot { .. } => false,
         }
     }
 
@@ -106,6 +113,12 @@ impl Progress {
         effects: &mut Effects<M>,
     ) -> Option<Vec<Entry>> {
         if self.next > log.last().index || self.fetch_under_way || !self.may_send(settings) {
+            return None;
+        }
+        if self.next < log.first() {
+            self.state = ProgressState::Snapshot { under_way: false };
+            self.inflight.clear();
+            self.inflight_bytes = 0;
             return None;
         }
         let entries = log.entries(self.next, settings.message_bytes_max);
@@ -137,6 +150,24 @@ impl Progress {
                 self.inflight.push_back((last, bytes));
                 self.inflight_bytes += bytes;
             }
+            ProgressState::Snapshot { .. } => {
+                unreachable!("no entries are sent beside a snapshot")
+            }
+        }
+    }
+
+    /// Whether the peer needs a snapshot that is not under way yet. From now on it is.
+    pub fn offer_snapshot(&mut self) -> bool {
+        match &mut self.state {
+            ProgressState::Snapshot { under_way } => !std::mem::replace(under_way, true),
+            ProgressState::Probe { .. } | ProgressState::Replicate => false,
+        }
+    }
+
+    /// The snapshot ended, in one way or another: a probe finds out where the peer is now.
+    pub fn snapshot_ended(&mut self, last: Index) {
+        if let ProgressState::Snapshot { .. } = self.state {
+            self.restart(last);
         }
     }
 
@@ -160,7 +191,14 @@ impl Progress {
             let (_, bytes) = self.inflight.pop_front().expect("looked at just now");
             self.inflight_bytes -= bytes;
         }
-        if let ProgressState::Probe { .. } = self.state {
+        let known = match self.state {
+            ProgressState::Probe { .. } => true,
+            ProgressState::Replicate => false,
+            // Unless the peer has what was forgotten here, the answer is an old one.
+            ProgressState::Snapshot { .. } if index < self.next => return false,
+            ProgressState::Snapshot { .. } => true,
+        };
+        if known {
             self.state = ProgressState::Replicate;
             self.next = index.next();
         }

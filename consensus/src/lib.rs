@@ -39,7 +39,7 @@ pub use codec::{CodecError, Wire};
 pub use detector::{FailureDetector, Verdict};
 pub use effects::{
     Answer, Effects, Fetch, FetchPurpose, Input, Leadership, Outbound, Persist, Refusal, Snapshot,
-    Timer,
+    SnapshotOffer, Timer,
 };
 pub use entry::{Entry, Payload};
 pub use event::{Event, Suspicion};

@@ -1,7 +1,8 @@
 //! The in-memory view of one node's log: what is where, what is durable, committed, delivered.
 //!
 //! # Invariants
-//! - Indexes are dense from 1; terms never decrease along the log.
+//! - Indexes are dense from `first`; terms never decrease along the log, nor from what was before it.
+//! - `compacted < first`, `compacted ≤ applied`: only what the layer above holds is forgotten.
 //! - `delivered ≤ commit ≤ last`, `applied ≤ delivered`, `durable ≤ last`.
 //! - Nothing committed is ever truncated.
 //! - Only durable entries leave the memory tail; the disk then has them.
@@ -20,14 +21,16 @@ use bytes::Bytes;
 
 use crate::{
     Effects, Entry, Fetch, FetchPurpose, Index, Persist, PersistSequence, Position, Recovered,
-    Settings, Term,
+    Settings, Snapshot, Term,
 };
 
 /// The in-memory view of a node's log. Both protocols use it; neither keeps entries elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Log {
-    /// The first index of every run of equal terms.
+    /// The first index of every run of equal terms, of the entries that were forgotten too.
     terms: BTreeMap<Index, Term>,
+    /// The last entry that was forgotten.
+    compacted: Index,
     /// The most recent entries, without gaps, ending at `last`.
     tail: VecDeque<Entry>,
     tail_bytes: usize,
@@ -40,7 +43,7 @@ pub struct Log {
     unapplied: VecDeque<(Index, usize)>,
     unapplied_bytes: usize,
     unapplied_bytes_max: usize,
-    delivery_fetch: bool,
+    delivery_fetch: Option<DeliveryFetch>,
     durable: Index,
     durable_sequence: PersistSequence,
     sequence: PersistSequence,
@@ -48,9 +51,22 @@ pub struct Log {
     writes: VecDeque<(PersistSequence, Index)>,
     /// What the next write takes along.
     unwritten: Index,
+    install: Option<Snapshot>,
+    compact_to: Option<Index>,
     truncate_from: Option<Index>,
     promise: Option<Bytes>,
     written_commit: Index,
+    /// A snapshot that replaced the log, and the write that makes it durable: the layer above is
+    /// told then, and of nothing later before.
+    installing: Option<(PersistSequence, Snapshot)>,
+}
+
+/// Whether the fetch for delivery that is under way still brings what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum DeliveryFetch {
+    Wanted,
+    /// A snapshot replaced the log meanwhile.
+    Void,
 }
 
 impl Log {
@@ -61,8 +77,9 @@ impl Log {
     /// If what was recovered contradicts itself: the log's recovery promises that it does not.
     #[must_use]
     pub fn new(settings: &Settings, recovered: Recovered) -> Self {
-        let Recovered { terms, last, tail, commit, promise: _, compacted: _ } = recovered;
+        let Recovered { terms, last, tail, commit, promise: _, compacted } = recovered;
         assert!(commit <= last, "the commit position is within the log");
+        assert!(compacted <= commit, "only what is committed is forgotten");
         assert_eq!(terms.is_empty(), last == Index(0), "every entry has a term");
         if let Some(entry) = tail.last() {
             assert_eq!(entry.index(), last, "the tail ends where the log does");
@@ -70,6 +87,7 @@ impl Log {
         let tail_bytes = tail.iter().map(Entry::size_bytes).sum();
         Self {
             terms,
+            compacted,
             tail: tail.into(),
             tail_bytes,
             tail_bytes_max: settings.memory_log_bytes_max,
@@ -80,15 +98,18 @@ impl Log {
             unapplied: VecDeque::new(),
             unapplied_bytes: 0,
             unapplied_bytes_max: settings.unapplied_bytes_max,
-            delivery_fetch: false,
+            delivery_fetch: None,
             durable: last,
             durable_sequence: PersistSequence(0),
             sequence: PersistSequence(0),
             writes: VecDeque::new(),
             unwritten: last.next(),
+            install: None,
+            compact_to: None,
             truncate_from: None,
             promise: None,
             written_commit: commit,
+            installing: None,
         }
     }
 
@@ -99,6 +120,12 @@ impl Log {
             term: self.term(self.last).expect("the last entry has a term"),
             index: self.last,
         }
+    }
+
+    /// The first index that was not forgotten.
+    #[must_use]
+    pub fn first(&self) -> Index {
+        self.compacted.next()
     }
 
     /// The last committed index known here.
@@ -262,6 +289,64 @@ impl Log {
         former
     }
 
+    /// Forgets the entries up to here: the layer above holds their effects durably, and nobody is
+    /// expected to need them.
+    ///
+    /// # Panics
+    /// If the layer above has not applied them.
+    pub fn compact_to(&mut self, index: Index) {
+        assert!(
+            index <= self.applied && index <= self.durable,
+            "only what is applied and durable is forgotten: {index}, applied {}, durable {}",
+            self.applied,
+            self.durable
+        );
+        if index <= self.compacted {
+            return;
+        }
+        self.compacted = index;
+        self.compact_to = Some(index);
+        while self.tail.len() > 1 && self.tail[0].index() <= index {
+            let entry = self.tail.pop_front().expect("looked at just now");
+            self.tail_bytes -= entry.size_bytes();
+        }
+    }
+
+    /// Replaces everything by a snapshot. The layer above is told when that is durable.
+    ///
+    /// # Panics
+    /// If the snapshot is not newer than what is committed here, or contradicts itself.
+    pub fn install(&mut self, snapshot: Snapshot) {
+        let position = snapshot.position;
+        assert!(position.index > self.commit, "a snapshot only ever replaces what is older");
+        let (&first, &term) = snapshot.terms.last_key_value().expect("every entry has a term");
+        assert!(
+            first <= position.index && term == position.term,
+            "a snapshot's terms end with that of its position"
+        );
+        // What was committed is in the snapshot; whatever else was here never counted.
+        let kept = self.commit;
+        self.durable = self.durable.min(kept);
+        for (_, last) in &mut self.writes {
+            *last = (*last).min(kept);
+        }
+        self.terms.clone_from(&snapshot.terms);
+        self.tail.clear();
+        self.tail_bytes = 0;
+        self.unapplied.clear();
+        self.unapplied_bytes = 0;
+        self.delivery_fetch = self.delivery_fetch.map(|_| DeliveryFetch::Void);
+        self.last = position.index;
+        self.commit = position.index;
+        self.delivered = position.index;
+        self.compacted = position.index;
+        self.unwritten = position.index.next();
+        self.compact_to = None;
+        self.truncate_from = None;
+        self.installing = Some((self.sequence.next(), snapshot.clone()));
+        self.install = Some(snapshot);
+    }
+
     /// Notes a new promise for the next write.
     pub fn set_promise(&mut self, promise: Bytes) {
         self.promise = Some(promise);
@@ -277,7 +362,11 @@ impl Log {
         } else {
             Vec::new()
         };
-        if entries.is_empty() && self.truncate_from.is_none() && self.promise.is_none() {
+        let changes = self.install.is_some()
+            || self.compact_to.is_some()
+            || self.truncate_from.is_some()
+            || self.promise.is_some();
+        if entries.is_empty() && !changes {
             return self.sequence;
         }
         self.sequence = self.sequence.next();
@@ -286,8 +375,8 @@ impl Log {
         self.written_commit = self.commit;
         effects.persists.push(Persist {
             sequence: self.sequence,
-            install: None,
-            compact_to: None,
+            install: self.install.take(),
+            compact_to: self.compact_to.take(),
             truncate_from: self.truncate_from.take(),
             entries,
             promise: self.promise.take(),
@@ -324,7 +413,13 @@ impl Log {
     /// Hands committed entries to the layer above, as far as its backlog allows, and asks for those
     /// that have left the memory tail.
     pub fn deliver<M>(&mut self, effects: &mut Effects<M>) {
-        while self.delivered < self.commit && !self.delivery_fetch {
+        if let Some((sequence, _)) = self.installing {
+            if self.durable_sequence < sequence {
+                return;
+            }
+            effects.install = self.installing.take().map(|(_, snapshot)| snapshot);
+        }
+        while self.delivered < self.commit && self.delivery_fetch.is_none() {
             let room = self.unapplied_bytes_max.saturating_sub(self.unapplied_bytes);
             if room == 0 {
                 return;
@@ -337,7 +432,7 @@ impl Log {
                     self.hand_over(entries, effects);
                 }
                 None => {
-                    self.delivery_fetch = true;
+                    self.delivery_fetch = Some(DeliveryFetch::Wanted);
                     effects.fetches.push(Fetch {
                         purpose: FetchPurpose::Deliver,
                         first,
@@ -355,8 +450,11 @@ impl Log {
     /// # Panics
     /// If they are not what was asked for: what is committed is on disk as it is here.
     pub fn delivery_fetched<M>(&mut self, entries: Vec<Entry>, effects: &mut Effects<M>) {
-        assert!(self.delivery_fetch, "a fetch was under way");
-        self.delivery_fetch = false;
+        let fetch = self.delivery_fetch.take().expect("a fetch was under way");
+        if fetch == DeliveryFetch::Void {
+            self.deliver(effects);
+            return;
+        }
         assert!(!entries.is_empty(), "a fetch brings at least one entry");
         assert!(self.contains_all(&entries), "the log on disk holds what was committed");
         self.hand_over(entries, effects);
@@ -369,6 +467,10 @@ impl Log {
     /// If that was never delivered.
     pub fn applied_to<M>(&mut self, index: Index, effects: &mut Effects<M>) {
         assert!(index <= self.delivered, "only what was delivered can be applied");
+        if index < self.compacted {
+            // Applied before a snapshot went beyond it.
+            return;
+        }
         self.applied = self.applied.max(index);
         while self.unapplied.front().is_some_and(|&(last, _)| last <= index) {
             let (_, bytes) = self.unapplied.pop_front().expect("looked at just now");
