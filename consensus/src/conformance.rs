@@ -14,7 +14,8 @@
 //! # Walks
 //! A walk does thousands of random steps: frames delivered in any order that TCP allows, writes
 //! completed late, entries applied late, timers due and not due, connections broken and noticed at
-//! different times, crashes that lose what was not durable, pauses. Every step is checked against
+//! different times, crashes that lose what was not durable, pauses, logs that forget, snapshots that
+//! arrive, break off, or come too late. Every step is checked against
 //! [`crate::Invariants`]. Then all faults end, and within a bounded virtual time there must be a
 //! leader, agreement and progress. A failure names its seed and shows the last steps. The
 //! environment chooses seeds:
@@ -25,6 +26,7 @@
 pub mod cases;
 pub mod faults;
 pub mod reigns;
+pub mod snapshots;
 mod walk;
 mod wire;
 
@@ -85,6 +87,19 @@ macro_rules! conformance {
                 late_confirmations_do_not_answer_later_barriers,
                 confirmations_of_an_earlier_reign_do_not_answer_barriers,
             );
+            $crate::conformance!(@tests $protocol, $nodes, snapshots:
+                a_follower_beyond_the_log_gets_a_snapshot,
+                a_leader_without_any_entry_left_brings_others_up,
+                entries_follow_the_snapshot_without_a_gap,
+                a_snapshot_that_is_too_old_when_it_arrives_is_followed_by_another,
+                a_snapshot_of_an_older_leader_is_refused,
+                a_snapshot_of_an_older_connection_is_ignored,
+                a_snapshot_that_breaks_off_is_offered_again,
+                a_crash_between_receiving_and_installing_loses_nothing,
+                a_long_snapshot_costs_nobody_the_leader,
+                a_leader_waits_for_a_majority_that_needs_a_snapshot,
+                a_follower_whose_next_entries_are_forgotten_gets_a_snapshot,
+            );
             #[test]
             fn messages_survive_the_wire_and_garbage_does_not() {
                 $crate::conformance::messages_survive_the_wire_and_garbage_does_not::<$protocol>($nodes);
@@ -100,6 +115,7 @@ macro_rules! conformance {
             a_barrier_includes_what_was_committed_before,
             proposals_beyond_the_limit_are_refused_and_leave_no_trace,
             delivery_waits_for_a_slow_applier,
+            a_log_that_forgot_its_beginning_starts_again,
             a_clone_goes_on_like_the_original,
         );
         #[test]

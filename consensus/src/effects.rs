@@ -69,7 +69,8 @@ pub enum Input<M> {
     /// behind: the log may forget them.
     Compact(Index),
     /// A snapshot came from a peer as a whole and is durable, beside what this node holds. Whether it
-    /// takes effect is for the protocol to say.
+    /// takes effect is for the protocol to say: it does if a [`Persist`] of the same round has it to
+    /// install, and is of no use otherwise.
     SnapshotReceived {
         /// The peer.
         peer: NodeId,
@@ -166,6 +167,26 @@ pub struct Effects<M> {
     pub deadline: Option<(Time, Timer)>,
 }
 
+impl Snapshot {
+    /// Whether the terms are those of a log that ends at the position.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        let first = self.terms.keys().next() == Some(&Index(1));
+        let last = self.terms.last_key_value();
+        let mut before = Term(0);
+        let ascending = self.terms.values().all(|&term| {
+            let ascends = term > before;
+            before = term;
+            ascends
+        });
+        first
+            && ascending
+            && last.is_some_and(|(&first, &term)| {
+                first <= self.position.index && term == self.position.term
+            })
+    }
+}
+
 impl<M> Default for Effects<M> {
     fn default() -> Self {
         Self {
@@ -200,7 +221,12 @@ impl<M> Effects<M> {
 
 /// A peer needs a snapshot. The driver streams what the layer above holds, on a connection of its
 /// own, so that signs of life never wait behind it, and reports its end with
-/// [`Input::SnapshotEnded`].
+/// [`Input::SnapshotEnded`]: when the peer has dealt with it, or, if it failed, after a pause, because
+/// it may be offered again at once.
+///
+/// What is streamed must hold everything that the log has forgotten, so it waits for a snapshot
+/// that is being installed here. A newer offer to the same peer takes the place of an older one, whose
+/// end is not reported any more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotOffer<M> {
     /// The peer.

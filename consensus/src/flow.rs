@@ -3,10 +3,13 @@
 //! ```text
 //!            acknowledged                      A probing peer has at most one message under way:
 //!   Probe ───────────────────▶ Replicate       where its log matches is not known yet. Once it is,
-//!     ▲                            │           messages follow one another without waiting, within
-//!     │ └────────────────────────────┘         a window of messages and bytes.
-//!     │   rejected, connection lost
-//!     └───── Snapshot                          What it needs was forgotten: a snapshot is under way.
+//!    │ ▲                        │  │  ▲        messages follow one another without waiting, within
+//!    │ └────────────────────────┘  │  │        a window of messages and bytes.
+//!    │   rejected, connection lost │  │
+//!    │                             │  │
+//!    └──────────▶ Snapshot ◀───────┘  │        What the peer needs next was forgotten: nothing but a
+//!                  │    └─────────────┘        snapshot helps. Its end without an acknowledgement
+//!                  ▼      acknowledged         leads back to Probe, or to another snapshot.
 //! ```
 
 #[cfg(test)]
@@ -66,6 +69,12 @@ impl Progress {
         Self { state: ProgressState::Replicate, ..Self::probing(next) }
     }
 
+    /// A peer that needs a snapshot, because what it needs from `next` on was forgotten.
+    #[must_use]
+    pub fn needing_snapshot(next: Index) -> Self {
+        Self { state: ProgressState::Snapshot { under_way: false }, ..Self::probing(next) }
+    }
+
     /// The mode of sending.
     #[must_use]
     pub fn state(&self) -> ProgressState {
@@ -104,7 +113,8 @@ impl Progress {
     }
 
     /// The next entries for the peer, if there are any and the window allows them. When they have
-    /// left the memory tail, a fetch is asked for and `None` returned.
+    /// left the memory tail, a fetch is asked for and `None` returned. When they were forgotten, the
+    /// peer needs a snapshot from now on.
     pub fn entries<M>(
         &mut self,
         peer: NodeId,
@@ -164,10 +174,17 @@ impl Progress {
         }
     }
 
+    /// The snapshot ended without an acknowledgement so far: it may be offered once more.
+    pub fn offer_again(&mut self) {
+        if let ProgressState::Snapshot { under_way } = &mut self.state {
+            *under_way = false;
+        }
+    }
+
     /// The snapshot ended, in one way or another: a probe finds out where the peer is now.
-    pub fn snapshot_ended(&mut self, last: Index) {
+    pub fn snapshot_ended(&mut self, log: &Log) {
         if let ProgressState::Snapshot { .. } = self.state {
-            self.restart(last);
+            self.restart(log);
         }
     }
 
@@ -194,9 +211,8 @@ impl Progress {
         let known = match self.state {
             ProgressState::Probe { .. } => true,
             ProgressState::Replicate => false,
-            // Unless the peer has what was forgotten here, the answer is an old one.
-            ProgressState::Snapshot { .. } if index < self.next => return false,
-            ProgressState::Snapshot { .. } => true,
+            // An answer that does not reach what was forgotten here is one to earlier entries.
+            ProgressState::Snapshot { .. } => index >= self.next,
         };
         if known {
             self.state = ProgressState::Replicate;
@@ -217,9 +233,12 @@ impl Progress {
     /// Goes back to probing, because what was under way may be lost: from what is known to match,
     /// or, of a peer that never acknowledged anything, from behind the last entry of the log, so
     /// that it says where its own log ends rather than being sent everything from the beginning.
-    pub fn restart(&mut self, last: Index) {
-        let known = if self.matched == Index(0) { last } else { self.matched };
-        self.probe_from(known.next());
+    /// Likewise when what comes behind was forgotten: the peer may have more than it acknowledged,
+    /// and a snapshot is dear.
+    pub fn restart(&mut self, log: &Log) {
+        let behind = self.matched.next();
+        let useful = self.matched > Index(0) && behind >= log.first();
+        self.probe_from(if useful { behind } else { log.last().index.next() });
     }
 
     fn probe_from(&mut self, next: Index) {

@@ -10,18 +10,21 @@
 //! | an established leader holds all that earlier terms committed | Raft Leader Completeness; ZAB primary integrity, LeaderLogCompleteness |
 //! | at most one node is accepted as leader by a quorum in a term or epoch, ever, also before it is established | ZAB's discovery: a server accepts an epoch once |
 //! | whoever joins an epoch holds the initial history of its leader | ZAB phase 2: history, then currentEpoch |
-//! | promises and commit positions never go back while a node lives | Raft §5.1; ZAB CommittedLogMonotonicity |
+//! | promises, commit positions and what was forgotten never go back while a node lives | Raft §5.1; ZAB CommittedLogMonotonicity |
 //! | promises never go back, not even across a restart | Raft §5.1; ZAB acceptedEpoch, currentEpoch |
 //! | what a node knew durable is there after its restart | both papers' stable storage |
-//! | `applied ≤ delivered ≤ commit ≤ last`, `durable ≤ last` | [`crate::Log`] |
+//! | `applied ≤ delivered ≤ commit ≤ last`, `durable ≤ last`, `first ≤ delivered + 1` | [`crate::Log`] |
 //! | deliveries are the committed entries, each once, in order | ZAB integrity, local primary order |
+//! | a snapshot holds what was committed up to its position, and never goes back | Raft §7; `zab.md` §9, rules 8, 10 |
+//! | the terms of what was forgotten are kept | `zab.md` §9, rule 17 |
 //! | nothing leaves before what it promises is durable | [`crate::Outbound`], [`crate::Pledge`] |
 //!
 //! # Cost
 //! A node that did not change costs a few comparisons; one that did costs what it changed. Per entry
 //! that is not yet committed on every known node some 60 bytes are kept, and 16 bytes for every
 //! committed entry for as long as the checker lives: that is how it would notice that history
-//! changed. A simulation of ten million entries needs 160 MB.
+//! changed. A simulation of ten million entries needs 160 MB. Logs that have forgotten their beginning
+//! are compared by their terms, which they keep, and by what is remembered here.
 
 mod durability;
 mod history;
@@ -35,7 +38,7 @@ use std::fmt;
 pub use durability::Durability;
 use history::History;
 
-use crate::{Entry, Index, Log, NodeId, Position, Term};
+use crate::{Entry, Index, Log, NodeId, Position, Snapshot, Term};
 
 /// What the laws look at in one node.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +104,7 @@ struct Known {
     joined: Option<Term>,
     leading: Option<Term>,
     established: Option<Term>,
+    first: Index,
     last: Position,
     commit: Index,
     delivered: Index,
@@ -115,6 +119,7 @@ struct Known {
 impl Known {
     fn unchanged(&self, view: &View<'_>) -> bool {
         self.alive
+            && self.first == view.log.first()
             && self.last == view.log.last()
             && self.commit == view.log.commit()
             && self.delivered == view.log.delivered()
@@ -214,6 +219,24 @@ impl Invariants {
         self.history.is_committed(id, entry)
     }
 
+    /// A snapshot took the place of what the layer above had. The node was checked after the event
+    /// that did so.
+    ///
+    /// # Errors
+    /// When its history is not the committed one, or it goes back.
+    pub fn installed(&mut self, id: NodeId, snapshot: &Snapshot) -> Result<(), Violation> {
+        let known = self.nodes.entry(id).or_default();
+        let index = snapshot.position.index;
+        if !snapshot.is_consistent() || index <= known.handed_over {
+            return Err(Violation::new(
+                "a snapshot replaces only what is older",
+                format!("{id} installs {snapshot:?} after index {}", known.handed_over),
+            ));
+        }
+        known.handed_over = index;
+        self.history.is_committed_up_to(id, snapshot)
+    }
+
     /// Checks one node by itself and against all that was seen before.
     fn check_node(&mut self, view: &View<'_>) -> Result<(), Violation> {
         if self.nodes.get(&view.id).is_some_and(|known| known.unchanged(view)) {
@@ -225,6 +248,7 @@ impl Invariants {
             check_restart(known, view)?;
             // Everything up to its commit position was applied before the start.
             known.handed_over = view.log.delivered();
+            known.first = Index(0);
             if !view.log.contains(known.last) {
                 known.last = Position::ZERO;
                 known.terms.clear();
@@ -235,18 +259,22 @@ impl Invariants {
         } else if view.promised < known.promised
             || view.joined < known.joined
             || view.log.commit() < known.commit
+            || view.log.first() < known.first
         {
             return Err(Violation::new(
-                "promises and commit positions never go back while a node lives",
+                "promises, commit positions and what was forgotten never go back while a node lives",
                 format!(
-                    "{}: promise {} after {}, joined {:?} after {:?}, commit {} after {}",
+                    "{}: promise {} after {}, joined {:?} after {:?}, commit {} after {}, first {} \
+                     after {}",
                     view.id,
                     view.promised,
                     known.promised,
                     view.joined,
                     known.joined,
                     view.log.commit(),
-                    known.commit
+                    known.commit,
+                    view.log.first(),
+                    known.first
                 ),
             ));
         }
@@ -344,6 +372,7 @@ impl Known {
         self.joined = view.joined;
         self.leading = view.leading;
         self.established = view.established;
+        self.first = log.first();
         self.last = log.last();
         self.commit = log.commit();
         self.delivered = log.delivered();
@@ -358,15 +387,18 @@ fn check_order(view: &View<'_>) -> Result<(), Violation> {
     let ordered = log.applied() <= log.delivered()
         && log.delivered() <= log.commit()
         && log.commit() <= log.last().index
-        && log.durable() <= log.last().index;
+        && log.durable() <= log.last().index
+        && log.first().previous() <= log.delivered()
+        && log.terms().keys().next().is_none_or(|&first| first == Index(1));
     if ordered {
         return Ok(());
     }
     Err(Violation::new(
-        "applied ≤ delivered ≤ commit ≤ last and durable ≤ last",
+        "applied ≤ delivered ≤ commit ≤ last, durable ≤ last, first ≤ delivered + 1",
         format!(
-            "{}: applied {}, delivered {}, commit {}, durable {}, last {}",
+            "{}: first {}, applied {}, delivered {}, commit {}, durable {}, last {}",
             view.id,
+            log.first(),
             log.applied(),
             log.delivered(),
             log.commit(),

@@ -2,7 +2,9 @@
 //!
 //! # Invariants
 //! - Indexes are dense from `first`; terms never decrease along the log, nor from what was before it.
-//! - `compacted < first`, `compacted ≤ applied`: only what the layer above holds is forgotten.
+//! - What is before `first` was forgotten: the layer above holds its effects, or the snapshot that is
+//!   being installed does. Its terms are kept all the same, for as long as the log lives: by them
+//!   histories that part are told apart, however much of them is gone (`zab.md` §9, rule 17).
 //! - `delivered ≤ commit ≤ last`, `applied ≤ delivered`, `durable ≤ last`.
 //! - Nothing committed is ever truncated.
 //! - Only durable entries leave the memory tail; the disk then has them.
@@ -295,18 +297,18 @@ impl Log {
     /// # Panics
     /// If the layer above has not applied them.
     pub fn compact_to(&mut self, index: Index) {
+        if index <= self.compacted {
+            return;
+        }
         assert!(
             index <= self.applied && index <= self.durable,
             "only what is applied and durable is forgotten: {index}, applied {}, durable {}",
             self.applied,
             self.durable
         );
-        if index <= self.compacted {
-            return;
-        }
         self.compacted = index;
         self.compact_to = Some(index);
-        while self.tail.len() > 1 && self.tail[0].index() <= index {
+        while self.tail.front().is_some_and(|entry| entry.index() <= index) {
             let entry = self.tail.pop_front().expect("looked at just now");
             self.tail_bytes -= entry.size_bytes();
         }
@@ -315,14 +317,16 @@ impl Log {
     /// Replaces everything by a snapshot. The layer above is told when that is durable.
     ///
     /// # Panics
-    /// If the snapshot is not newer than what is committed here, or contradicts itself.
+    /// If the snapshot is not newer than what is committed here, contradicts that, or itself.
     pub fn install(&mut self, snapshot: Snapshot) {
         let position = snapshot.position;
+        assert!(snapshot.is_consistent(), "a snapshot's terms end with that of its position");
         assert!(position.index > self.commit, "a snapshot only ever replaces what is older");
-        let (&first, &term) = snapshot.terms.last_key_value().expect("every entry has a term");
+        let common = self.terms.range(..=self.commit);
         assert!(
-            first <= position.index && term == position.term,
-            "a snapshot's terms end with that of its position"
+            common.eq(snapshot.terms.range(..=self.commit)),
+            "a snapshot continues what is committed here: {snapshot:?} behind {}",
+            self.commit
         );
         // What was committed is in the snapshot; whatever else was here never counted.
         let kept = self.commit;

@@ -138,8 +138,11 @@ impl Consensus for Null {
                 // What was known committed at the start but not yet handed over.
                 self.log.deliver(effects);
             }
-            Input::PeerConnected { .. } | Input::PeerLost { .. } => {}
-            Input::Received { message, .. } => match message {},
+            Input::Compact(index) => self.log.compact_to(index),
+            Input::PeerConnected { .. } | Input::PeerLost { .. } | Input::SnapshotEnded { .. } => {}
+            Input::Received { message, .. } | Input::SnapshotReceived { message, .. } => {
+                match message {}
+            }
         }
         effects.deadline = self.timers.earliest();
     }

@@ -32,12 +32,15 @@
 //! | `stabilize [heartbeat=true]` | completes writes, delivers, applies until all is quiet; then fires the established leaders' heartbeat timers and does it once more |
 //! | `deliver [from=n1] [to=n2] [max=1]` | delivers frames that are there now, in order |
 //! | `messages` | shows the frames under way and the messages that wait for a write |
-//! | `late [from=n1] [to=n2]` | delivers frames of broken connections; any effect fails the script |
+//! | `late [from=n1] [to=n2]` | delivers frames and snapshots of broken connections; any effect fails the script |
 //! | `hold n1 n2`, `release n1 n2` | frames from the first to the second wait, without loss (both ways with `both=true`); `deliver` with `from` and `to` passes all the same |
 //! | `auto-persist off`, `on` | whether writes are durable at once (at first: on) |
 //! | `persist [n1] [max=1]` | completes writes under way |
 //! | `auto-apply off`, `on`; `apply [n1] [max=1]` | the same for applying what was delivered |
 //! | `auto-fetch off`, `on`; `fetch [n1]` | the same for entries wanted from the disk |
+//! | `compact n1 5` | lets a node's log forget the entries up to there |
+//! | `auto-snapshot off`, `on` | whether `stabilize` and `run` let snapshots arrive |
+//! | `snapshot n1 n2 [fail]` | lets the snapshot that the first node offered arrive at the second, or break off, and tells the first; `told=false` leaves that to `snapshot n1 n2 end` |
 //! | `partition n1 vs n2 n3`, `isolate n1` | breaks the connections between groups, both ends notice; `noticed=false` leaves that to `notice` |
 //! | `heal` | ends partitions and connects every pair |
 //! | `disconnect n1 n2`, `drop from=n1 to=n2` | breaks a connection: frames under way are lost. TCP loses no other way |
@@ -68,6 +71,9 @@
 //! t=300 n1 applies 2@1 "a"           the layer above applies an entry
 //! t=300 n1 answers t3: read at 2     an answer to a token
 //! t=300 n1 ⇹ n2 n3                   a partition
+//! t=300 n1 ⇒ n2 offers …             a snapshot is offered
+//! t=300 n2 ⇐ n1 … up to 5@1          a snapshot arrives, durable beside what the node holds
+//! t=300 n2 installs the state at 5   and takes its place
 //! t=300 n2 ⇠ n1 … late               a frame of an older connection, and it had no effect
 //! ```
 //!
@@ -85,6 +91,7 @@ mod links;
 mod network;
 mod runner;
 mod show;
+mod snapshots;
 mod text;
 mod time;
 mod transcript;

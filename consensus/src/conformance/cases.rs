@@ -187,6 +187,39 @@ pub fn delivery_waits_for_a_slow_applier<C: Consensus>(cluster: &mut Cluster<C>)
     agree(cluster)
 }
 
+/// All nodes forget at every stage of what they wrote, and start again from the rest.
+pub fn a_log_that_forgot_its_beginning_starts_again<C: Consensus>(
+    cluster: &mut Cluster<C>,
+) -> Outcome {
+    let mut options = cluster.options().clone();
+    options.tail_max = 3;
+    options.settings.memory_log_bytes_max = 200;
+    *cluster = Cluster::new(options)?;
+    let mut former = elect(cluster)?;
+    for round in 0..6 {
+        for number in 0..5 {
+            put(cluster, former.0, &format!("{round} {number}"))?;
+        }
+        agree(cluster)?;
+        for id in cluster.ids() {
+            let index = cluster.compactable(id);
+            cluster.compact(id, Index(index.0 - [0, 0, 2][round % 3]))?;
+        }
+        let last = cluster.status(former.0).last;
+        for id in cluster.ids() {
+            cluster.crash(id, usize::MAX)?;
+        }
+        for id in cluster.ids() {
+            cluster.restart(id)?;
+            assert!(cluster.core(id).view().log.first() > Index(1), "{id} forgot");
+            assert!(cluster.status(id).last >= last, "{id} knows where its log ends");
+        }
+        former = elect_other(cluster, former.1)?;
+    }
+    put(cluster, former.0, "after all")?;
+    agree(cluster)
+}
+
 /// Equal states go on equally: nothing hidden has influence.
 pub fn a_clone_goes_on_like_the_original<C: Consensus>(cluster: &mut Cluster<C>) -> Outcome {
     let go_on = |cluster: &mut Cluster<C>| -> Result<Vec<String>, crate::Violation> {

@@ -18,7 +18,7 @@ const STEPS: u64 = 3_000;
 
 /// What a step may do, with its weight when it is allowed at all. Faults are rarer than work, so that
 /// there is something to break.
-const ACTIONS: [(Action, u64); 19] = [
+const ACTIONS: [(Action, u64); 21] = [
     (Action::Deliver, 400),
     (Action::Persist, 150),
     (Action::Apply, 60),
@@ -29,6 +29,8 @@ const ACTIONS: [(Action, u64); 19] = [
     (Action::Sync, 10),
     (Action::Connect, 40),
     (Action::Notice, 30),
+    (Action::Compact, 24),
+    (Action::Snapshot, 40),
     (Action::Calm, 3),
     (Action::Break, 6),
     (Action::Crash, 3),
@@ -52,6 +54,8 @@ enum Action {
     Sync,
     Connect,
     Notice,
+    Compact,
+    Snapshot,
     Calm,
     Break,
     Crash,
@@ -73,16 +77,18 @@ pub fn random_walks<C: Consensus>(nodes: u64) {
         return;
     }
     let seeds = number_from_environment("CONFORMANCE_SEEDS").unwrap_or(SEEDS);
-    let (mut committed, mut terms, mut barriers) = (0, 0, 0);
+    let (mut committed, mut terms, mut barriers, mut installed) = (0, 0, 0, 0);
     for seed in 0..seeds {
         let cluster = walk_and_tell::<C>(seed, nodes, Detail::Nothing);
         committed += cluster.invariants().committed().0;
         terms += cluster.invariants().leaders().len() as u64;
         barriers += cluster.answered().len() as u64;
+        installed += cluster.installed();
     }
     assert!(committed > 20 * seeds, "the walks commit, not only {committed} entries");
     assert!(terms > 2 * seeds, "the walks change leaders, not only {terms} times");
     assert!(barriers > seeds, "the walks answer barriers, not only {barriers}");
+    assert!(nodes == 1 || 2 * installed > seeds, "the walks install too few: {installed}");
 }
 
 /// A number for the test run as a whole.
@@ -181,6 +187,8 @@ impl<C: Consensus> Walk<C> {
                 let peer = walk.any_node();
                 walk.cluster.notice(id, peer).map(|_| ())
             }),
+            Action::Compact => self.with_running(Self::compact),
+            Action::Snapshot => self.snapshot(),
             Action::Calm => self.calm(),
             _ => self.fail(action),
         }
@@ -196,6 +204,7 @@ impl<C: Consensus> Walk<C> {
                 }
                 for (from, to) in [(a, b), (b, a)] {
                     self.cluster.deliver_late(from, to)?;
+                    self.cluster.deliver_late_snapshots(from, to)?;
                 }
                 Ok(())
             }
@@ -295,6 +304,35 @@ impl<C: Consensus> Walk<C> {
         Ok(())
     }
 
+    /// A log forgets a part of what it may, or all of it.
+    fn compact(&mut self, id: NodeId) -> Outcome {
+        let first = self.cluster.core(id).view().log.first();
+        let Some(count) = self.cluster.compactable(id).0.checked_sub(first.0) else {
+            return Ok(());
+        };
+        let back = if self.random.one_in(3) { 0 } else { self.random.below(count + 1) };
+        self.cluster.compact(id, Index(first.0 + count - back))
+    }
+
+    /// A snapshot that is under way arrives, or breaks off, or its sender learns of either.
+    fn snapshot(&mut self) -> Outcome {
+        let ended = self.cluster.ended_snapshots();
+        if !ended.is_empty() && self.random.one_in(2) {
+            let (from, to) = ended[choose(&mut self.random, ended.len())];
+            return self.cluster.end_snapshot(from, to).map(|_| ());
+        }
+        let snapshots = self.cluster.snapshots();
+        if snapshots.is_empty() {
+            return Ok(());
+        }
+        let (from, to) = snapshots[choose(&mut self.random, snapshots.len())];
+        if self.random.one_in(6) {
+            self.cluster.fail_snapshot(from, to);
+            return Ok(());
+        }
+        self.cluster.complete_snapshot(from, to).map(|_| ())
+    }
+
     fn propose(&mut self) -> Outcome {
         let Some(id) = self.leader_or_any() else { return Ok(()) };
         let mut commands = Vec::new();
@@ -328,6 +366,7 @@ impl<C: Consensus> Walk<C> {
         cluster.set_auto_persist(true);
         cluster.set_auto_apply(true);
         cluster.set_auto_fetch(true);
+        cluster.set_auto_snapshot(true);
         for id in cluster.ids() {
             cluster.resume(id);
             if cluster.is_running(id) {
@@ -400,6 +439,8 @@ fn weight_factor(action: Action, turbulent: bool, random: &mut Random) -> u64 {
         Action::Connect | Action::Restart if turbulent => 10,
         Action::Calm if turbulent => 1,
         Action::Connect | Action::Restart | Action::Calm | Action::Notice => 2,
+        Action::Compact => [0, 1, 2, 10][choose(random, 4)],
+        Action::Snapshot => [1, 2, 6][choose(random, 3)],
         Action::Time if turbulent => 6,
         Action::Time => 2,
         Action::Propose if turbulent => 1,
@@ -427,6 +468,7 @@ fn options(random: &mut Random, seed: u64, nodes: u64) -> Options {
     options.auto_persist = random.one_in(4);
     options.auto_apply = random.one_in(2);
     options.auto_fetch = random.one_in(2);
+    options.auto_snapshot = random.one_in(4);
     options.overtaking = random.one_in(2);
     options.tail_max = [0, 3, usize::MAX][choose(random, 3)];
     // A second core that does everything again is worth its time only in some of the walks.

@@ -111,7 +111,7 @@ fn a_new_connection_probes_from_what_is_known_to_match() {
     let mut progress = Progress::replicating(Index(1));
     while send(&mut progress, &log, &settings).is_some() {}
     progress.acknowledged(Index(2));
-    progress.restart(Index(20));
+    progress.restart(&log);
     assert_eq!((progress.state(), progress.next()), (PROBING, Index(3)));
     assert_eq!(progress.inflight_messages(), 0);
     // A hint at or before what matches is not followed: it is older than that.
@@ -121,8 +121,9 @@ fn a_new_connection_probes_from_what_is_known_to_match() {
 
 #[test]
 fn a_peer_that_never_answered_is_probed_from_the_end_of_the_log() {
+    let log = log(&settings(), 20);
     let mut progress = Progress::replicating(Index(1));
-    progress.restart(Index(20));
+    progress.restart(&log);
     assert_eq!((progress.state(), progress.next()), (PROBING, Index(21)));
 }
 
@@ -156,6 +157,91 @@ fn entries_that_left_memory_are_fetched_once_and_used_while_they_are_wanted() {
     assert_eq!(progress.fetched(on_disk[1..3].to_vec(), &log), None);
     // The disk may have nothing, because the log was cut back meanwhile.
     assert_eq!(progress.fetched(Vec::new(), &log), None);
+}
+
+/// A log of ten entries that has forgotten so many.
+fn forgetful(settings: &Settings, forgotten: u64) -> Log {
+    let mut log = log(settings, 10);
+    let mut effects = Effects::<()>::default();
+    let sequence = log.persist(&mut effects);
+    log.persisted(sequence);
+    log.commit_to(Index(10));
+    log.deliver(&mut effects);
+    log.applied_to(Index(10), &mut effects);
+    log.compact_to(Index(forgotten));
+    log
+}
+
+#[test]
+fn who_needs_what_was_forgotten_gets_a_snapshot_and_nothing_else() {
+    let settings = settings();
+    let log = forgetful(&settings, 5);
+    let mut progress = Progress::probing(Index(6));
+    assert_eq!(send(&mut progress, &log, &settings), Some((6, 7)));
+    for mut progress in [Progress::probing(Index(5)), Progress::replicating(Index(1))] {
+        assert!(!progress.offer_snapshot(), "it is not known yet");
+        assert_eq!(send(&mut progress, &log, &settings), None);
+        assert!(progress.offer_snapshot());
+        assert!(!progress.offer_snapshot(), "one is under way");
+        assert!(!progress.may_send(&settings));
+        assert_eq!(send(&mut progress, &log, &settings), None);
+        progress.probed();
+        progress.probe_again();
+        assert_eq!(progress.state(), ProgressState::Snapshot { under_way: true });
+        assert!(progress.acknowledged(Index(8)));
+        assert_eq!((progress.state(), progress.next()), (ProgressState::Replicate, Index(9)));
+        assert_eq!(send(&mut progress, &log, &settings), Some((9, 10)));
+    }
+}
+
+/// openraft #1828: a log that was purged as a whole never led to a snapshot.
+#[test]
+fn a_log_without_any_entry_left_leads_to_a_snapshot_too() {
+    let settings = settings();
+    let log = forgetful(&settings, 10);
+    let mut progress = Progress::probing(Index(10));
+    assert_eq!(send(&mut progress, &log, &settings), None);
+    assert!(progress.offer_snapshot());
+    let mut progress = Progress::probing(Index(11));
+    assert_eq!(send(&mut progress, &log, &settings), None);
+    assert!(!progress.offer_snapshot(), "it lacks nothing");
+}
+
+#[test]
+fn late_answers_to_earlier_entries_do_not_end_a_snapshot() {
+    let settings = settings();
+    let log = forgetful(&settings, 8);
+    let mut progress = Progress::replicating(Index(4));
+    assert_eq!(send(&mut progress, &log, &settings), None);
+    assert!(progress.acknowledged(Index(3)), "they count all the same");
+    assert_eq!(progress.matched(), Index(3));
+    assert_eq!(progress.state(), ProgressState::Snapshot { under_way: false });
+    // A snapshot that is older than what was forgotten meanwhile is one to begin with.
+    assert!(progress.acknowledged(Index(6)));
+    assert_eq!(send(&mut progress, &log, &settings), None);
+    assert!(progress.offer_snapshot());
+}
+
+#[test]
+fn a_snapshot_that_ended_is_followed_by_a_probe_from_the_end_or_by_another() {
+    let settings = settings();
+    let log = forgetful(&settings, 8);
+    let mut progress = Progress::needing_snapshot(Index(4));
+    progress.acknowledged(Index(3));
+    assert!(progress.offer_snapshot());
+    let mut other = progress.clone();
+    // It may have come to the peer without its answer, and then it was dear enough.
+    progress.snapshot_ended(&log);
+    assert_eq!((progress.state(), progress.next()), (PROBING, Index(11)));
+    progress.rejected(Index(4));
+    assert_eq!(send(&mut progress, &log, &settings), None);
+    assert!(progress.offer_snapshot());
+    other.offer_again();
+    assert!(other.offer_snapshot());
+    // The end of one that was acknowledged says nothing.
+    other.acknowledged(Index(9));
+    other.snapshot_ended(&log);
+    assert_eq!((other.state(), other.next()), (ProgressState::Replicate, Index(10)));
 }
 
 /// A naive window: the set of messages under way.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{View, Violation};
-use crate::{Index, NodeId, Persist, PersistSequence, Pledge, Position, Recovered, Term};
+use crate::{Index, NodeId, Persist, PersistSequence, Pledge, Position, Recovered, Snapshot, Term};
 
 const LEAVES: &str = "nothing leaves before what it promises is durable";
 
@@ -31,6 +31,7 @@ pub struct Durability {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Write {
     sequence: PersistSequence,
+    install: Option<Snapshot>,
     truncate_from: Option<Index>,
     entries: Vec<Position>,
     promise: Option<Pledge>,
@@ -91,6 +92,7 @@ impl Durability {
         self.asked = sequence;
         self.under_way.push_back(Write {
             sequence,
+            install: persist.install.clone(),
             truncate_from: persist.truncate_from,
             entries: persist.entries.iter().map(|entry| entry.position).collect(),
             promise,
@@ -152,6 +154,13 @@ impl Durability {
     }
 
     fn apply(&mut self, id: NodeId, write: Write) -> Result<(), Violation> {
+        if let Some(snapshot) = write.install {
+            let former: Vec<_> = (1..=self.last.0).map(|it| self.position(Index(it))).collect();
+            (self.terms, self.last) = (snapshot.terms, snapshot.position.index);
+            let gone = former.into_iter().filter(|&position| !self.holds(position));
+            let gone: Vec<Position> = gone.collect();
+            self.removed.extend(gone);
+        }
         if let Some(from) = write.truncate_from {
             let mut index = from;
             while index <= self.last {

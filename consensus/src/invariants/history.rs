@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{View, Violation};
-use crate::{Entry, Index, NodeId, Position, Term};
+use crate::{Entry, Index, NodeId, Position, Snapshot, Term};
 
 const SAME_ENTRY: &str = "equal positions are equal entries";
 const SAME_PREFIX: &str = "equal positions have equal entries before them";
@@ -120,6 +120,33 @@ impl History {
             "deliveries are the committed entries, each once, in order",
             format!("{id} delivers {}, committed there is {committed:?}", entry.position),
         ))
+    }
+
+    /// Compares the terms that lead to a snapshot with the committed sequence.
+    pub(super) fn is_committed_up_to(
+        &self,
+        id: NodeId,
+        snapshot: &Snapshot,
+    ) -> Result<(), Violation> {
+        let last = snapshot.position.index;
+        let ends = snapshot.terms.keys().skip(1).map(|first| first.previous());
+        let ends = ends.chain(std::iter::once(last));
+        for ((&first, &term), end) in snapshot.terms.iter().zip(ends) {
+            for index in (first.0..=end.0).map(Index) {
+                if self.committed_term(index) != Some(term) {
+                    return Err(Violation::new(
+                        "a snapshot holds what was committed up to its position",
+                        format!(
+                            "{id} installs {}, with {} before it; committed there is {:?}",
+                            snapshot.position,
+                            Position { term, index },
+                            self.committed_term(index)
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Every known node has committed up to here: forget the other entries in front.

@@ -99,7 +99,10 @@ fn a_commit_that_goes_back_is_noticed_unless_the_node_restarted() {
     laws.check(&[view(N1, &ahead)]).unwrap();
     let mut restarted = laws.clone();
     let result = laws.check(&[view(N1, &behind)]);
-    assert_eq!(law(result), "promises and commit positions never go back while a node lives");
+    assert_eq!(
+        law(result),
+        "promises, commit positions and what was forgotten never go back while a node lives"
+    );
     restarted.crashed(N1);
     restarted.check(&[view(N1, &behind)]).unwrap();
     assert_eq!(restarted.committed(), Index(1));
@@ -111,7 +114,10 @@ fn a_promise_that_goes_back_is_noticed() {
     let mut laws = Invariants::new();
     laws.check(&[View { promised: Term(3), ..view(N1, &log) }]).unwrap();
     let result = laws.check(&[View { promised: Term(2), ..view(N1, &log) }]);
-    assert_eq!(law(result), "promises and commit positions never go back while a node lives");
+    assert_eq!(
+        law(result),
+        "promises, commit positions and what was forgotten never go back while a node lives"
+    );
 }
 
 #[test]
@@ -322,5 +328,8 @@ fn an_epoch_joined_without_its_history_is_noticed() {
     unseen.check(&[joined(N1, 3, &whole)]).unwrap();
     assert_eq!(law(unseen.check(&[joined(N2, 3, &part)])), expected);
     let back = laws.check(&[joined(N1, 1, &whole)]);
-    assert_eq!(law(back), "promises and commit positions never go back while a node lives");
+    assert_eq!(
+        law(back),
+        "promises, commit positions and what was forgotten never go back while a node lives"
+    );
 }

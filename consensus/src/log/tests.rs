@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::Log;
 use crate::{
     Effects, Entry, FetchPurpose, Index, NodeId, Payload, Persist, PersistSequence, Position,
-    Recovered, Settings, Term, WallTime,
+    Recovered, Settings, Snapshot, Term, WallTime,
 };
 
 fn settings() -> Settings {
@@ -36,6 +36,8 @@ enum Operation {
     Deliver,
     Fetched,
     Applied { back: u64 },
+    Compact { back: u64 },
+    Install { ahead: u64 },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -50,6 +52,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => Just(Operation::Deliver),
         3 => Just(Operation::Fetched),
         3 => (0..3u64).prop_map(|back| Operation::Applied { back }),
+        2 => (0..3u64).prop_map(|back| Operation::Compact { back }),
+        1 => (1..8u64).prop_map(|ahead| Operation::Install { ahead }),
     ]
 }
 
@@ -65,11 +69,30 @@ struct Model {
     delivered: Vec<Entry>,
     applied: u64,
     term: u64,
+    compacted: u64,
+    /// What is on disk was forgotten up to here.
+    forgotten: u64,
+    /// The states behind the handles of snapshots.
+    states: Vec<Vec<Entry>>,
+    /// The last snapshot, until the layer above is told of it.
+    installing: Option<u64>,
 }
 
 impl Model {
     fn last(&self) -> u64 {
         self.entries.len() as u64
+    }
+
+    /// What the layer above is given.
+    fn take(&mut self, effects: &mut Effects<()>) {
+        if let Some(snapshot) = effects.install.take() {
+            assert_eq!(self.installing.take(), Some(snapshot.handle), "the last one, once");
+            assert!(self.forgotten >= snapshot.position.index.0, "it is durable");
+        }
+        if !effects.deliveries.is_empty() {
+            assert_eq!(self.installing, None, "the snapshot comes first");
+        }
+        self.delivered.append(&mut effects.deliveries);
     }
 
     /// How much of the log the disk holds, entry by entry.
@@ -114,6 +137,14 @@ fn apply(operation: &Operation, log: &mut Log, model: &mut Model, effects: &mut 
             model.durable_sequence = sequence;
             let late = model.writes.iter().position(|write| write.sequence > sequence);
             for write in model.writes.drain(..late.unwrap_or(model.writes.len())) {
+                if let Some(snapshot) = &write.install {
+                    model.disk = model.states[usize::try_from(snapshot.handle).unwrap()].clone();
+                    model.forgotten = snapshot.position.index.0;
+                }
+                if let Some(index) = write.compact_to {
+                    assert!(index <= write.commit && index.0 > model.forgotten);
+                    model.forgotten = index.0;
+                }
                 if let Some(from) = write.truncate_from {
                     model.disk.retain(|entry| entry.index() < from);
                 }
@@ -134,21 +165,59 @@ fn apply(operation: &Operation, log: &mut Log, model: &mut Model, effects: &mut 
         Operation::Fetched => {
             for fetch in std::mem::take(&mut effects.fetches) {
                 assert_eq!(fetch.purpose, FetchPurpose::Deliver);
+                if fetch.first.0 <= model.compacted {
+                    // A snapshot went beyond it: whatever it brings is not wanted any more.
+                    log.delivery_fetched(Vec::new(), effects);
+                    model.take(effects);
+                    continue;
+                }
+                assert!(fetch.first.0 > model.forgotten, "what is wanted is not forgotten");
                 assert_eq!(fetch.first.0, model.delivered.len() as u64 + 1);
                 // A disk may return less than was asked for, but at least one entry.
                 let first = usize::try_from(fetch.first.0 - 1).unwrap();
                 let last = usize::try_from(fetch.last.0).unwrap().min(first + 2);
                 log.delivery_fetched(model.disk[first..last].to_vec(), effects);
-                model.delivered.append(&mut effects.deliveries);
+                model.take(effects);
             }
         }
         Operation::Applied { back } => {
             let index = (model.delivered.len() as u64).saturating_sub(back).max(model.applied);
-            model.applied = index;
-            log.applied_to(Index(index), effects);
+            // What was applied when a snapshot went beyond it is no news, and the snapshot itself
+            // can not be applied before it was handed over.
+            log.applied_to(
+                Index(if model.installing.is_some() { model.applied } else { index }),
+                effects,
+            );
+            if model.installing.is_none() && index >= model.compacted {
+                model.applied = index;
+            }
+        }
+        Operation::Compact { back } => {
+            let index = model.applied.min(log.durable().0).saturating_sub(back);
+            log.compact_to(Index(index));
+            model.compacted = model.compacted.max(index);
+        }
+        Operation::Install { ahead } => {
+            model.term += 1;
+            model.entries.truncate(usize::try_from(model.commit).unwrap());
+            for index in model.commit + 1..=model.commit + ahead {
+                model.entries.push(entry(model.term, index, 1));
+            }
+            let mut terms = BTreeMap::new();
+            for entry in model.entries.iter().rev() {
+                terms.retain(|_, term| *term != entry.term());
+                terms.insert(entry.index(), entry.term());
+            }
+            let position = model.entries.last().unwrap().position;
+            let handle = model.states.len() as u64;
+            model.states.push(model.entries.clone());
+            log.install(Snapshot { position, terms, handle });
+            (model.commit, model.compacted) = (position.index.0, position.index.0);
+            model.delivered.clone_from(&model.entries);
+            model.installing = Some(handle);
         }
     }
-    model.delivered.append(&mut effects.deliveries);
+    model.take(effects);
 }
 
 fn compare(log: &Log, model: &Model) {
@@ -159,6 +228,8 @@ fn compare(log: &Log, model: &Model) {
     assert_eq!(log.delivered(), Index(model.delivered.len() as u64));
     assert_eq!(model.entries[..model.delivered.len()], model.delivered, "delivered in order");
     assert!(log.delivered() <= log.commit());
+    assert_eq!(log.first(), Index(model.compacted + 1));
+    assert!(log.first_in_memory() >= log.first());
     // What counts as durable is on disk, and is not forgotten while the disk has it, but for writes
     // that were under way when the log was cut back and then grew again.
     assert!(log.durable().0 <= model.really_durable(), "durable is on disk");
@@ -170,7 +241,10 @@ fn compare(log: &Log, model: &Model) {
         assert_eq!(log.first_of_term_at(index), first.index());
         match log.entry(index) {
             Some(in_memory) => assert_eq!(in_memory, entry),
-            None => assert!(index <= log.durable(), "only what is durable leaves memory"),
+            None => assert!(
+                index <= log.durable() || index < log.first(),
+                "only what is durable or forgotten leaves memory"
+            ),
         }
     }
     for term in 0..=model.term + 1 {
@@ -211,6 +285,10 @@ proptest! {
             delivered: Vec::new(),
             applied: 0,
             term: 1,
+            compacted: 0,
+            forgotten: 0,
+            states: Vec::new(),
+            installing: None,
         };
         for operation in &operations {
             apply(operation, &mut log, &mut model, &mut effects);
@@ -302,6 +380,7 @@ fn a_recovered_log_is_durable_and_its_committed_part_applied() {
         last: Index(3),
         tail: entries[1..].to_vec(),
         commit: Index(2),
+        ..Recovered::default()
     };
     let mut log = Log::new(&settings(), recovered);
     assert_eq!((log.durable(), log.delivered(), log.applied()), (Index(3), Index(2), Index(2)));
@@ -313,6 +392,148 @@ fn a_recovered_log_is_durable_and_its_committed_part_applied() {
     log.commit_to(Index(3));
     log.deliver(&mut effects);
     assert_eq!(effects.deliveries, entries[2..]);
+}
+
+/// What is replaced by a snapshot counts as durable only as far as it was committed, and the layer above
+/// is told when the snapshot is durable, before anything behind it.
+#[test]
+fn a_snapshot_takes_effect_once_it_is_durable() {
+    let mut log = empty();
+    let mut effects = Effects::<()>::default();
+    for index in 1..=4 {
+        log.append(entry(1, index, 1));
+    }
+    log.commit_to(Index(2));
+    let before = log.persist(&mut effects);
+    let snapshot = snapshot(&[(1, 1), (2, 3)], 9);
+    log.install(snapshot.clone());
+    assert_eq!(log.last(), Position::new(2, 9));
+    assert_eq!((log.first(), log.commit()), (Index(10), Index(9)));
+    assert_eq!(log.term(Index(2)), Some(Term(1)), "the terms are known all the same");
+    assert!(!log.contains(Position::new(1, 4)), "what was not committed is gone");
+    log.append(entry(2, 10, 1));
+    log.commit_to(Index(10));
+    let install = log.persist(&mut effects);
+    assert_eq!(effects.persists[1].install, Some(snapshot.clone()));
+    assert_eq!(effects.persists[1].entries, [entry(2, 10, 1)]);
+    log.persisted(before);
+    assert_eq!(log.durable(), Index(2), "the disk has entries that are not in the log any more");
+    log.deliver(&mut effects);
+    assert_eq!((&effects.install, effects.deliveries.len()), (&None, 0));
+    log.persisted(install);
+    assert_eq!(log.durable(), Index(10));
+    log.deliver(&mut effects);
+    assert_eq!((effects.install.take(), effects.deliveries.len()), (Some(snapshot), 1));
+    // What the layer above had applied before is no news.
+    log.applied_to(Index(1), &mut effects);
+    assert_eq!(log.applied(), Index(0));
+    log.applied_to(Index(9), &mut effects);
+    assert_eq!(log.applied(), Index(9));
+    log.deliver(&mut effects);
+    assert_eq!(effects.install, None, "it is told once");
+}
+
+/// etcd 18055: a second snapshot comes before the first is durable.
+#[test]
+fn of_two_snapshots_in_quick_succession_the_second_counts() {
+    let mut log = empty();
+    let mut effects = Effects::<()>::default();
+    let (first, second) = (snapshot(&[(1, 1)], 5), snapshot(&[(1, 1)], 8));
+    log.install(first.clone());
+    let one = log.persist(&mut effects);
+    log.install(second.clone());
+    let two = log.persist(&mut effects);
+    log.persisted(one);
+    log.deliver(&mut effects);
+    assert_eq!((effects.install.take(), log.durable()), (None, Index(5)), "nobody is told");
+    log.persisted(two);
+    log.deliver(&mut effects);
+    assert_eq!((effects.install.take(), log.durable()), (Some(second), Index(8)));
+    // The layer above never had the first.
+    log.applied_to(Index(5), &mut effects);
+    assert_eq!(log.applied(), Index(0));
+}
+
+#[test]
+fn what_was_forgotten_leaves_memory_and_its_term_stays() {
+    let mut log = empty();
+    let mut effects = Effects::<()>::default();
+    for index in 1..=4 {
+        log.append(entry(1 + index / 3, index, 1));
+    }
+    let sequence = log.persist(&mut effects);
+    log.persisted(sequence);
+    log.commit_to(Index(4));
+    log.deliver(&mut effects);
+    log.applied_to(Index(3), &mut effects);
+    log.compact_to(Index(3));
+    log.compact_to(Index(1));
+    assert_eq!((log.first(), log.first_in_memory()), (Index(4), Index(4)));
+    assert_eq!(log.term(Index(1)), Some(Term(1)));
+    log.persist(&mut effects);
+    assert_eq!(effects.persists[1].compact_to, Some(Index(3)));
+    assert_eq!(effects.persists[1].commit, Index(4));
+    log.applied_to(Index(4), &mut effects);
+    log.compact_to(Index(4));
+    assert_eq!((log.first(), log.first_in_memory()), (Index(5), Index(5)));
+    assert_eq!(log.last(), Position::new(2, 4), "an empty log knows where it ends");
+}
+
+#[test]
+#[should_panic(expected = "only what is applied and durable is forgotten")]
+fn forgetting_what_is_not_applied_stops_the_node() {
+    let mut log = empty();
+    let mut effects = Effects::<()>::default();
+    log.append(entry(1, 1, 1));
+    let sequence = log.persist(&mut effects);
+    log.persisted(sequence);
+    log.commit_to(Index(1));
+    log.deliver(&mut effects);
+    log.compact_to(Index(1));
+}
+
+#[test]
+#[should_panic(expected = "a snapshot only ever replaces what is older")]
+fn a_snapshot_older_than_what_is_committed_stops_the_node() {
+    let mut log = empty();
+    log.append(entry(1, 1, 1));
+    log.append(entry(1, 2, 1));
+    log.commit_to(Index(2));
+    log.install(snapshot(&[(1, 1)], 2));
+}
+
+/// openraft #1892: a snapshot that conflicts with what is committed was accepted.
+#[test]
+#[should_panic(expected = "a snapshot continues what is committed here")]
+fn a_snapshot_of_another_history_stops_the_node() {
+    let mut log = empty();
+    log.append(entry(1, 1, 1));
+    log.append(entry(1, 2, 1));
+    log.commit_to(Index(2));
+    log.install(snapshot(&[(1, 1), (2, 2)], 5));
+}
+
+#[test]
+fn a_snapshots_terms_are_those_of_a_log_that_ends_at_its_position() {
+    assert!(snapshot(&[(1, 1), (3, 2)], 5).is_consistent());
+    for wrong in [
+        Snapshot::default(),
+        snapshot(&[(1, 2)], 5),
+        snapshot(&[(2, 1), (1, 3)], 5),
+        snapshot(&[(0, 1), (1, 3)], 5),
+        snapshot(&[(1, 1), (2, 6)], 5),
+        Snapshot { position: Position::new(2, 5), ..snapshot(&[(1, 1)], 5) },
+    ] {
+        assert!(!wrong.is_consistent(), "{wrong:?}");
+    }
+}
+
+/// A snapshot with these terms and their first indexes, up to an index of the last of them.
+fn snapshot(terms: &[(u64, u64)], index: u64) -> Snapshot {
+    let terms: BTreeMap<Index, Term> =
+        terms.iter().map(|&(term, first)| (Index(first), Term(term))).collect();
+    let term = terms.values().next_back().copied().unwrap_or_default();
+    Snapshot { position: Position { term, index: Index(index) }, terms, handle: 0 }
 }
 
 #[test]

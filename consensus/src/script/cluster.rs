@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::disk::Disk;
 use super::drive::state_hash;
 use super::network::Network;
+use super::snapshots::Transfer;
 use super::transcript::{Detail, Transcript};
 use crate::invariants::Durability;
 use crate::{
@@ -28,6 +29,8 @@ pub struct Options {
     pub auto_apply: bool,
     /// Whether fetches are answered at once.
     pub auto_fetch: bool,
+    /// Whether snapshots end well as soon as the cluster settles.
+    pub auto_snapshot: bool,
     /// Whether a message may overtake one to the same peer that waits for a larger number. The
     /// contract allows both.
     pub overtaking: bool,
@@ -51,6 +54,7 @@ impl Options {
             auto_persist: true,
             auto_apply: true,
             auto_fetch: true,
+            auto_snapshot: true,
             overtaking: true,
             tail_max: usize::MAX,
             twins: true,
@@ -84,6 +88,9 @@ pub(super) struct Node<C: Consensus> {
     pub(super) connections: BTreeMap<NodeId, Generation>,
     /// Connections that broke without the node having noticed it yet.
     pub(super) unnoticed: BTreeSet<(NodeId, Generation)>,
+    /// A state that is durable and is to take the place of what was applied, before what was
+    /// delivered behind it.
+    pub(super) installing: Option<Index>,
     pub(super) delivered: VecDeque<Entry>,
     pub(super) applied: Vec<Entry>,
     pub(super) fetches: VecDeque<Fetch>,
@@ -117,6 +124,14 @@ pub struct Cluster<C: Consensus> {
     pub(super) samples: BTreeMap<&'static str, Vec<C::Message>>,
     /// The weights of all messages that left, by direction.
     pub(super) weights: BTreeMap<(NodeId, NodeId), u64>,
+    /// The snapshots that were offered, by sender and receiver.
+    pub(super) transfers: BTreeMap<(NodeId, NodeId), Transfer<C::Message>>,
+    /// Those that were not received while their connection stood.
+    pub(super) late_snapshots: BTreeMap<(NodeId, NodeId), VecDeque<Transfer<C::Message>>>,
+    /// The last number that a received state was given.
+    pub(super) last_handle: u64,
+    /// How many states were installed.
+    pub(super) installed: u64,
 }
 
 impl<C: Consensus> Cluster<C> {
@@ -140,6 +155,10 @@ impl<C: Consensus> Cluster<C> {
             answered: Vec::new(),
             samples: BTreeMap::new(),
             weights: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            late_snapshots: BTreeMap::new(),
+            last_handle: 0,
+            installed: 0,
             options,
         };
         for &id in &ids {
@@ -203,13 +222,14 @@ impl<C: Consensus> Cluster<C> {
         self.views().iter().filter_map(|view| Some((view.id, view.established?))).collect()
     }
 
-    /// What the node has applied, from index 1 on.
+    /// What the node has applied, from index 1 on, be it entry by entry or by a snapshot.
     #[must_use]
     pub fn applied(&self, id: NodeId) -> &[Entry] {
         &self.nodes[&id].applied
     }
 
-    /// The entry at an index of a node's log, as it is on disk or on its way there.
+    /// The entry at an index of a node's log, as it is on disk or on its way there; none that was
+    /// forgotten.
     #[must_use]
     pub fn entry(&self, id: NodeId, index: Index) -> Option<&Entry> {
         self.nodes[&id].disk.entry(index)
@@ -344,6 +364,7 @@ impl<C: Consensus> Cluster<C> {
         node.disk.crash();
         node.stop();
         self.line(Detail::Everything, || format!("{id} crashes, {lost} writes are lost"));
+        self.stop_snapshots(id);
         self.invariants.crashed(id);
         self.barriers.retain(|_, (asked, _)| *asked != id);
         self.proposals.retain(|_, (asked, _)| *asked != id);
@@ -433,7 +454,7 @@ impl<C: Consensus> Cluster<C> {
         node.durability.started(&core.view(), &recovered, promise)?;
         node.twin = if twins { start().ok() } else { None };
         node.core = Some(core);
-        node.applied = node.disk.committed().to_vec();
+        node.applied = node.disk.committed();
         let starts = node.starts;
         if starts > 1 {
             self.line(Detail::Everything, || format!("{id} starts"));
@@ -457,6 +478,7 @@ impl<C: Consensus> Node<C> {
             held: VecDeque::new(),
             connections: BTreeMap::new(),
             unnoticed: BTreeSet::new(),
+            installing: None,
             delivered: VecDeque::new(),
             applied: Vec::new(),
             fetches: VecDeque::new(),

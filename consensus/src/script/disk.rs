@@ -1,18 +1,28 @@
-//! A disk that holds one log and loses what was not completed.
+//! A disk that holds one log, the state that it led to, and loses what was not completed.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::{Entry, Fetch, Index, Persist, PersistSequence, Recovered, Term};
+use crate::{Entry, Fetch, Index, Persist, PersistSequence, Position, Recovered, Snapshot, Term};
 
 /// One node's disk: what is durable, and the writes under way.
+///
+/// The state of a machine is written as the list of all entries that led to it, so that two can be
+/// compared entry by entry, however much of either log was forgotten.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     promise: Option<Bytes>,
+    /// The state of the machine, up to what the log has forgotten.
+    state: Vec<Entry>,
+    /// The first index of every run of equal terms up to there.
+    terms: BTreeMap<Index, Term>,
+    /// The entries behind the state.
     entries: Vec<Entry>,
     commit: Index,
     pending: VecDeque<Persist>,
+    /// The states that were received, by their handles.
+    received: BTreeMap<u64, Vec<Entry>>,
 }
 
 impl Disk {
@@ -26,22 +36,50 @@ impl Disk {
         self.pending.len()
     }
 
+    /// Takes a received state, which is durable at once.
+    pub(crate) fn receive(&mut self, handle: u64, state: Vec<Entry>) {
+        self.received.insert(handle, state);
+    }
+
+    /// Whether a write under way installs a received state.
+    pub(crate) fn installs(&self, handle: u64) -> bool {
+        let mut installs = self.pending.iter().filter_map(|persist| persist.install.as_ref());
+        installs.any(|snapshot| snapshot.handle == handle)
+    }
+
+    /// Removes a received state that was of no use.
+    pub(crate) fn discard(&mut self, handle: u64) {
+        self.received.remove(&handle);
+    }
+
+    /// The entries whose effects the durable state holds.
+    pub(crate) fn state(&self) -> &[Entry] {
+        &self.state
+    }
+
     /// Makes up to `count` of the oldest writes durable. Returns the number of the last one.
     ///
     /// # Panics
     /// If a write does not continue the log, or cuts off what an earlier write said was committed.
     pub(crate) fn complete(&mut self, count: usize) -> Option<PersistSequence> {
         let mut last = None;
-        for persist in self.pending.drain(..count.min(self.pending.len())) {
+        for persist in self.pending.drain(..count.min(self.pending.len())).collect::<Vec<_>>() {
             last = Some(persist.sequence);
+            if let Some(snapshot) = persist.install {
+                self.install(snapshot);
+            }
+            if let Some(index) = persist.compact_to {
+                assert!(index <= persist.commit, "only what is committed is forgotten");
+                self.forget(index);
+            }
             if let Some(from) = persist.truncate_from {
                 assert!(from > self.commit, "nothing written as committed is ever truncated");
                 self.entries.retain(|entry| entry.index() < from);
             }
             for entry in persist.entries {
                 assert_eq!(
-                    entry.index().0,
-                    self.entries.len() as u64 + 1,
+                    entry.index(),
+                    self.last().next(),
                     "a write continues the log without a gap"
                 );
                 self.entries.push(entry);
@@ -51,7 +89,7 @@ impl Disk {
             }
             assert!(persist.commit >= self.commit, "the written commit position never goes back");
             assert!(
-                persist.commit.0 <= self.entries.len() as u64,
+                persist.commit <= self.last(),
                 "the written commit position is never ahead of the entries"
             );
             self.commit = persist.commit;
@@ -59,33 +97,61 @@ impl Disk {
         last
     }
 
-    /// The machine stops: what was under way is lost.
+    fn install(&mut self, snapshot: Snapshot) {
+        let Snapshot { position, terms, handle } = snapshot;
+        let state = self.received.remove(&handle).expect("what is installed was received");
+        let last = state.last().map_or(Position::ZERO, |entry| entry.position);
+        assert_eq!(last, position, "a snapshot's position is that of its last entry");
+        assert_eq!(runs(&state), terms, "a snapshot's terms are those of its entries");
+        assert!(position.index > self.commit, "a snapshot only ever replaces what is older");
+        (self.state, self.terms, self.commit) = (state, terms, position.index);
+        self.entries.clear();
+    }
+
+    fn forget(&mut self, index: Index) {
+        assert!(index <= self.last(), "only what is in the log can be forgotten");
+        let count = index.0.saturating_sub(self.state.len() as u64);
+        let count = usize::try_from(count).expect("the log fits into memory");
+        for entry in self.entries.drain(..count) {
+            if self.terms.values().next_back() != Some(&entry.term()) {
+                self.terms.insert(entry.index(), entry.term());
+            }
+            self.state.push(entry);
+        }
+    }
+
+    fn last(&self) -> Index {
+        Index((self.state.len() + self.entries.len()) as u64)
+    }
+
+    /// The machine stops: what was under way is lost, and what was received is of no use any more.
     pub(crate) fn crash(&mut self) {
         self.pending.clear();
+        self.received.clear();
     }
 
     /// What a protocol finds at its start, with at most `tail_max` entries kept in memory.
     pub(crate) fn recovered(&self, tail_max: usize) -> Recovered {
-        let mut terms = BTreeMap::new();
-        let mut last_term = Term(0);
+        let mut terms = self.terms.clone();
         for entry in &self.entries {
-            if entry.term() != last_term {
+            if terms.values().next_back() != Some(&entry.term()) {
                 terms.insert(entry.index(), entry.term());
-                last_term = entry.term();
             }
         }
         Recovered {
             promise: self.promise.clone(),
             terms,
-            last: Index(self.entries.len() as u64),
+            compacted: Index(self.state.len() as u64),
+            last: self.last(),
             tail: self.entries[self.entries.len().saturating_sub(tail_max)..].to_vec(),
             commit: self.commit,
         }
     }
 
-    /// The durable entries known to be committed.
-    pub(crate) fn committed(&self) -> &[Entry] {
-        &self.entries[..usize::try_from(self.commit.0).expect("the log fits into memory")]
+    /// All entries known to be committed, of the state and of the log.
+    pub(crate) fn committed(&self) -> Vec<Entry> {
+        let count = usize::try_from(self.commit.0).expect("the log fits into memory");
+        self.state.iter().chain(&self.entries).take(count).cloned().collect()
     }
 
     /// The entry at an index: what a write under way says, or what is durable.
@@ -94,7 +160,8 @@ impl Disk {
             if let Some(entry) = persist.entries.iter().find(|entry| entry.index() == index) {
                 return Some(entry);
             }
-            if persist.truncate_from.is_some_and(|from| from <= index) {
+            if persist.install.is_some() || persist.truncate_from.is_some_and(|from| from <= index)
+            {
                 return None;
             }
         }
@@ -118,6 +185,18 @@ impl Disk {
     }
 
     fn durable_entry(&self, index: Index) -> Option<&Entry> {
-        self.entries.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+        let offset = index.0.checked_sub(self.state.len() as u64 + 1)?;
+        self.entries.get(usize::try_from(offset).ok()?)
     }
+}
+
+/// The first index of every run of equal terms.
+fn runs(entries: &[Entry]) -> BTreeMap<Index, Term> {
+    let mut runs = BTreeMap::new();
+    for entry in entries {
+        if runs.values().next_back() != Some(&entry.term()) {
+            runs.insert(entry.index(), entry.term());
+        }
+    }
+    runs
 }

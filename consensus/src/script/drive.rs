@@ -10,8 +10,8 @@ use super::network::Frame;
 use super::text;
 use super::transcript::Detail;
 use crate::{
-    Answer, Consensus, Effects, FetchPurpose, Input, Leadership, Message, NodeId, Persist, Timer,
-    Token, Violation, Wire,
+    Answer, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Message, NodeId,
+    Persist, Timer, Token, Violation,
 };
 
 /// How many rounds of its own writes and deliveries a node may need to come to rest.
@@ -54,7 +54,9 @@ impl<C: Consensus> Cluster<C> {
             let node = &self.nodes[&id];
             if self.options.auto_persist && node.disk.pending() > 0 {
                 self.persist(id, usize::MAX)?;
-            } else if self.options.auto_apply && !node.delivered.is_empty() {
+            } else if self.options.auto_apply
+                && (node.installing.is_some() || !node.delivered.is_empty())
+            {
                 self.apply(id, usize::MAX)?;
             } else if self.options.auto_fetch && !node.fetches.is_empty() {
                 self.answer_fetch(id)?;
@@ -163,12 +165,22 @@ impl<C: Consensus> Cluster<C> {
         Ok(true)
     }
 
-    /// Applies up to `count` delivered entries and tells the node. Returns whether there were any.
+    /// Applies up to `count` delivered entries and tells the node. Returns whether there were any. A
+    /// state that is to be installed comes first, alone.
     ///
     /// # Errors
     /// A broken law.
     pub fn apply(&mut self, id: NodeId, count: usize) -> Result<bool, Violation> {
         let node = self.node(id);
+        if let Some(index) = node.installing.take() {
+            let length = usize::try_from(index.0).expect("a log in memory");
+            node.applied = node.disk.state()[..length].to_vec();
+            self.installed += 1;
+            self.line(Detail::Everything, || format!("{id} installs the state at {index}"));
+            self.step(id, Input::Applied(index))?;
+            self.flush(id)?;
+            return Ok(true);
+        }
         let count = count.min(node.delivered.len());
         let entries: Vec<_> = node.delivered.drain(..count).collect();
         let Some(last) = entries.last().map(crate::Entry::index) else { return Ok(false) };
@@ -214,22 +226,35 @@ impl<C: Consensus> Cluster<C> {
             let before = state_hash(self.core(to));
             let message = frame.message;
             self.step(to, Input::Received { peer: from, generation, message })?;
-            self.step(to, Input::Flush)?;
-            self.compare_twin(to)?;
-            let effects = &self.nodes[&to].effects;
-            let quiet = effects.persists.is_empty()
-                && effects.messages.is_empty()
-                && effects.deliveries.is_empty()
-                && effects.answers.is_empty();
-            if !quiet || state_hash(self.core(to)) != before {
-                return Err(Violation::new(
-                    "nothing of an older connection is ever acted upon",
-                    format!("{to} acts upon a frame of {from} from connection {generation}"),
-                ));
-            }
-            self.carry_out(to)?;
+            self.expect_no_effect(from, to, before, generation)?;
         }
         Ok(count)
+    }
+
+    /// What just came of an older connection has changed nothing since the state had this hash.
+    pub(super) fn expect_no_effect(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        before: u64,
+        generation: Generation,
+    ) -> Result<(), Violation> {
+        self.step(to, Input::Flush)?;
+        self.compare_twin(to)?;
+        let effects = &self.nodes[&to].effects;
+        let quiet = effects.persists.is_empty()
+            && effects.messages.is_empty()
+            && effects.install.is_none()
+            && effects.deliveries.is_empty()
+            && effects.snapshots.is_empty()
+            && effects.answers.is_empty();
+        if !quiet || state_hash(self.core(to)) != before {
+            return Err(Violation::new(
+                "nothing of an older connection is ever acted upon",
+                format!("{to} acts upon a frame of {from} from connection {generation}"),
+            ));
+        }
+        self.carry_out(to)
     }
 
     fn compare_twin(&mut self, id: NodeId) -> Result<(), Violation> {
@@ -268,9 +293,18 @@ impl<C: Consensus> Cluster<C> {
         }
         self.hold_messages(id, &mut effects)?;
         self.release_held(id)?;
+        if let Some(snapshot) = effects.install.take() {
+            self.invariants.installed(id, &snapshot)?;
+            let node = self.node(id);
+            node.delivered.clear();
+            node.installing = Some(snapshot.position.index);
+        }
         for entry in effects.deliveries.drain(..) {
             self.invariants.delivered(id, &entry)?;
             self.node(id).delivered.push_back(entry);
+        }
+        for offer in effects.snapshots.drain(..) {
+            self.offer(id, offer)?;
         }
         for fetch in effects.fetches.drain(..) {
             let twice = self.nodes[&id].fetches.iter().any(|other| other.purpose == fetch.purpose);
@@ -324,18 +358,7 @@ impl<C: Consensus> Cluster<C> {
     ) -> Result<(), Violation> {
         for outbound in effects.messages.drain(..) {
             let (to, after, message) = (outbound.to, outbound.after, outbound.message);
-            if to == id || !self.nodes.contains_key(&to) {
-                let details = format!("{id} sends {message} to {to}");
-                return Err(Violation::new("messages go to other nodes of the cluster", details));
-            }
-            if C::Message::from_bytes(message.to_bytes()).as_ref() != Ok(&message) {
-                let details = format!("{id} sends {message:?}");
-                return Err(Violation::new("a message is the same behind the wire", details));
-            }
-            let samples = self.samples.entry(message.name()).or_default();
-            if samples.len() < self.options.samples_max {
-                samples.push(message.clone());
-            }
+            self.check_message(id, to, &message)?;
             match self.connection(id, to) {
                 Some(generation) => {
                     let pledge = self.core(id).pledge(to, &message);

@@ -12,7 +12,7 @@ use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use super::cluster::{Cluster, Options};
 use super::transcript::Detail;
-use crate::{Consensus, NodeId, Timer, Violation};
+use crate::{Consensus, Index, NodeId, Timer, Violation};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -120,6 +120,16 @@ fn execute_on<C: Consensus>(
         "auto-persist" => cluster.set_auto_persist(switch(args)?),
         "auto-apply" => cluster.set_auto_apply(switch(args)?),
         "auto-fetch" => cluster.set_auto_fetch(switch(args)?),
+        "auto-snapshot" => cluster.set_auto_snapshot(switch(args)?),
+        "compact" => {
+            let id = running(cluster, args)?;
+            let index = Index(parse(args.next_pos().ok_or("an index is missing")?)?);
+            if index > cluster.compactable(id) {
+                return Err(format!("{id} may forget up to {}", cluster.compactable(id)).into());
+            }
+            cluster.compact(id, index)?;
+        }
+        "snapshot" => snapshot(cluster, args)?,
         "persist" => each_running(cluster, args, Cluster::persist)?,
         "apply" => each_running(cluster, args, Cluster::apply)?,
         "fetch" => each_running(cluster, args, |cluster, id, _| cluster.answer_fetch(id))?,
@@ -155,6 +165,7 @@ fn execute_on_links<C: Consensus>(
         "late" => {
             for (from, to) in directions(cluster, args)? {
                 cluster.deliver_late(from, to)?;
+                cluster.deliver_late_snapshots(from, to)?;
             }
         }
         "hold" | "release" => {
@@ -208,6 +219,28 @@ fn stabilize<C: Consensus>(
             cluster.fire(id, Timer::Heartbeat)?;
         }
         cluster.settle()?;
+    }
+    Ok(())
+}
+
+/// Lets a snapshot arrive, or break off, and tells its sender.
+fn snapshot<C: Consensus>(
+    cluster: &mut Cluster<C>,
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<()> {
+    let (from, to) = (running(cluster, args)?, node(cluster, args)?);
+    let told = args.take_key("told").map(parse::<bool>).transpose()?.unwrap_or(true);
+    let happened = match args.next_pos() {
+        None => cluster.complete_snapshot(from, to)?,
+        Some("fail") => cluster.fail_snapshot(from, to),
+        Some("end") => cluster.ended_snapshots().contains(&(from, to)),
+        Some(word) => return Err(format!("`fail` or `end`, not `{word}`").into()),
+    };
+    if !happened {
+        return Err(format!("no snapshot from {from} to {to}").into());
+    }
+    if told {
+        cluster.end_snapshot(from, to)?;
     }
     Ok(())
 }

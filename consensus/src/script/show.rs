@@ -17,8 +17,13 @@ impl<C: Consensus> Cluster<C> {
             delivered => format!(" delivered={delivered}"),
         };
         let paused = if node.paused { " paused" } else { "" };
+        let forgotten = match core.view().log.first().previous() {
+            Index(0) => String::new(),
+            index => format!(" forgotten={index}"),
+        };
         format!(
-            "{id} {}{phase} in {} last={} commit={} durable={}{delivered} applied={applied}{paused}",
+            "{id} {}{phase} in {} last={} commit={} durable={}{delivered} \
+             applied={applied}{forgotten}{paused}",
             status.role, status.term, status.last, status.commit, status.durable,
         )
     }
@@ -51,7 +56,10 @@ impl<C: Consensus> Cluster<C> {
         }
         let status = self.status(id);
         let mut parts = vec![format!("{id}")];
-        let mut index = Index(0);
+        let mut index = self.core(id).view().log.first().previous();
+        if index > Index(0) {
+            parts.push(format!("..{index} forgotten"));
+        }
         while index < status.last.index {
             if index == status.commit {
                 parts.push("|".to_owned());
@@ -85,6 +93,7 @@ impl<C: Consensus> Cluster<C> {
                 ));
             }
         }
+        lines.extend(self.show_snapshots());
         lines
     }
 

@@ -28,6 +28,12 @@ pub(crate) fn entry(entry: &Entry) -> String {
 /// What a write holds.
 pub(crate) fn persist(persist: &Persist) -> String {
     let mut parts = Vec::new();
+    if let Some(snapshot) = &persist.install {
+        parts.push(format!("snapshot {}", snapshot.position));
+    }
+    if let Some(index) = persist.compact_to {
+        parts.push(format!("forget up to {index}"));
+    }
     if let Some(from) = persist.truncate_from {
         parts.push(format!("truncate from {from}"));
     }

@@ -29,7 +29,8 @@ impl<C: Consensus> Cluster<C> {
         self.pass(duration, true)
     }
 
-    /// Completes writes, delivers frames, applies entries until nothing is left to do.
+    /// Completes writes, delivers frames, applies entries, lets snapshots arrive, until nothing is left
+    /// to do.
     ///
     /// # Errors
     /// A broken law.
@@ -52,6 +53,9 @@ impl<C: Consensus> Cluster<C> {
                     frames += 1;
                 }
             }
+            let snapshots = self.settle_snapshots()?;
+            frames += snapshots;
+            quiet &= snapshots == 0;
             if quiet {
                 return Ok(());
             }
