@@ -30,6 +30,10 @@
 //! whole terms. [`consensus::Progress`] holds the paper's nextIndex and matchIndex: first one message
 //! at a time, until the logs are known to match, then a pipeline within a window.
 //!
+//! **Compaction (§7).** The log forgets its beginning once the layer above holds the effects durably
+//! ([`consensus::Input::Compact`]). A follower that needs what was forgotten gets the state instead of
+//! the entries ([`RaftMessage::InstallSnapshot`]), and entries from there on.
+//!
 //! **Commitment (§5.4.2).** The leader commits the highest index that a majority holds durably, once
 //! that is an entry of its own term. An older entry on a majority is not safe (Figure 8): a node with
 //! an entry of a term in between could still be elected. It becomes so together with the first entry
@@ -74,11 +78,15 @@
 //!   so that an answer names the term of the heartbeat that it answers.
 //! - Replies to AppendEntries are batched: one for all that arrived between two flushes. A message that
 //!   tells nothing but a new commit index is not answered, as ZAB's COMMIT is not.
+//! - The state of an InstallSnapshot is streamed beside the protocol, on a connection of its own, and the
+//!   message is only the leader's word for it. It is answered like AppendEntries.
+//! - The first index of every term is kept when the entries are forgotten, so that a probe need not
+//!   hit what is left of the log.
 //! - A lower term's RequestVote and AppendEntries are answered with the current term at once, and
 //!   a rejection tells the leader where to go on (end of §5.3, as in etcd).
 //!
 //! # What it is not
-//! No snapshots yet: the log is kept whole. No transfer of leadership, no learners and no change of
+//! No transfer of leadership, no learners and no change of
 //! membership yet. No leases: a read always asks a majority, because a lease trusts clocks.
 
 mod barrier;
@@ -88,6 +96,7 @@ mod node;
 mod promise;
 mod replication;
 mod role;
+mod snapshot;
 mod supervision;
 
 pub use message::{AppendOutcome, Attempt, RaftMessage, Round};

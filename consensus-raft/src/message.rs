@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
-use consensus::{Entry, Index, Message, Position, Term, Time};
+use consensus::{Entry, Index, Message, Position, Snapshot, Term, Time};
 
 /// No term or index of a cluster comes near this: a century at a billion a second is fewer. A message
 /// beyond it is absurd, and following it would only bring overflows nearer.
@@ -108,6 +108,12 @@ pub enum RaftMessage {
         /// What came of it.
         outcome: AppendOutcome,
     },
+    /// The leader's word for a state that takes the place of the receiver's log (§7). It travels with
+    /// the state, beside the protocol; as a frame of its own it means nothing.
+    InstallSnapshot {
+        /// The leader's term.
+        term: Term,
+    },
     /// The leader's sign of life. Besides, it tells the commit index, and its answers confirm reads.
     Heartbeat {
         /// The leader's term.
@@ -167,6 +173,7 @@ impl RaftMessage {
             | Self::RequestVoteResponse { term, .. }
             | Self::AppendEntries { term, .. }
             | Self::AppendEntriesResponse { term, .. }
+            | Self::InstallSnapshot { term }
             | Self::Heartbeat { term, .. }
             | Self::HeartbeatResponse { term, .. } => term,
         }
@@ -176,6 +183,13 @@ impl RaftMessage {
     /// could not is dropped: acting on it could only break this node.
     pub(crate) fn is_plausible(&self, own: Term) -> bool {
         self.term().0 <= own.0.saturating_add(TERM_LEAP_MAX) && self.is_consistent()
+    }
+
+    /// Whether a leader could have sent this snapshot with the message.
+    pub(crate) fn vouches_for(&self, snapshot: &Snapshot) -> bool {
+        let Position { term, index } = snapshot.position;
+        let installs = matches!(self, Self::InstallSnapshot { .. });
+        installs && snapshot.is_consistent() && term <= self.term() && index.0 < NUMBER_MAX
     }
 
     /// Whether the parts of the message fit together.
@@ -219,6 +233,7 @@ impl RaftMessage {
                         AppendOutcome::Stale => true,
                     }
             }
+            Self::InstallSnapshot { term } => near(term.0) && term.0 > 0,
             Self::Heartbeat { term, commit, .. } => near(term.0) && term.0 > 0 && near(commit.0),
             Self::HeartbeatResponse { term, heartbeat, .. } => {
                 near(term.0) && heartbeat.0 > 0 && heartbeat <= term
@@ -236,6 +251,7 @@ impl Message for RaftMessage {
             Self::RequestVoteResponse { .. } => "RequestVoteResponse",
             Self::AppendEntries { .. } => "AppendEntries",
             Self::AppendEntriesResponse { .. } => "AppendEntriesResponse",
+            Self::InstallSnapshot { .. } => "InstallSnapshot",
             Self::Heartbeat { .. } => "Heartbeat",
             Self::HeartbeatResponse { .. } => "HeartbeatResponse",
         }
@@ -285,6 +301,7 @@ impl fmt::Display for RaftMessage {
                 }
                 AppendOutcome::Stale => write!(f, " term={term} stale"),
             },
+            Self::InstallSnapshot { term } => write!(f, " term={term}"),
             Self::Heartbeat { term, commit, round, .. } => {
                 write!(f, " term={term} commit={commit} round={}", round.0)
             }
@@ -396,6 +413,10 @@ impl Wire for RaftMessage {
                 round.encode(out);
                 sent.encode(out);
             }
+            Self::InstallSnapshot { term } => {
+                out.put_u8(9);
+                term.encode(out);
+            }
         }
     }
 
@@ -439,6 +460,7 @@ impl Wire for RaftMessage {
                 round: Round::decode(input)?,
                 sent: Time::decode(input)?,
             },
+            9 => Self::InstallSnapshot { term },
             _ => return Err(CodecError::Invalid("kind of message")),
         })
     }

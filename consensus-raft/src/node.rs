@@ -98,11 +98,7 @@ impl Consensus for Raft {
             }
             Input::PeerLost { peer, generation } => self.lost(now, peer, generation, effects),
             Input::Received { peer, generation, message } => {
-                let current = self
-                    .connections
-                    .get(&peer)
-                    .is_some_and(|connection| connection.up && connection.generation == generation);
-                if current && message.is_plausible(self.promise.term) {
+                if self.is_current(peer, generation) && message.is_plausible(self.promise.term) {
                     self.received(now, peer, message, effects);
                 }
             }
@@ -115,6 +111,17 @@ impl Consensus for Raft {
                 self.count_votes(now, effects);
             }
             Input::Applied(index) => self.log.applied_to(index, effects),
+            Input::Compact(index) => self.log.compact_to(index),
+            Input::SnapshotReceived { peer, generation, snapshot, message } => {
+                if self.is_current(peer, generation) {
+                    self.snapshot_received(now, peer, snapshot, &message, effects);
+                }
+            }
+            Input::SnapshotEnded { peer, generation } => {
+                if self.is_current(peer, generation) {
+                    self.snapshot_ended(peer);
+                }
+            }
             Input::Fetched { purpose: FetchPurpose::Deliver, entries } => {
                 self.log.delivery_fetched(entries, effects);
             }
@@ -233,7 +240,7 @@ impl Raft {
             }
             Role::Leader(leader) => {
                 if let Some(peer) = leader.peers.get_mut(&peer) {
-                    peer.forget_connection(self.log.last().index);
+                    peer.forget_connection(&self.log);
                 }
             }
             Role::PreCandidate(_) | Role::Candidate(_) => {}
@@ -275,6 +282,8 @@ impl Raft {
                     self.append_entries_response(peer, outcome, effects);
                 }
             }
+            // The state that it speaks for did not come with it.
+            RaftMessage::InstallSnapshot { .. } => {}
             RaftMessage::Heartbeat { term: heartbeat, commit, round, sent } => {
                 if self.hear_leader(now, peer, heartbeat, effects) {
                     self.follow_commit(commit);
@@ -318,6 +327,13 @@ impl Raft {
         if self.is_connected(to) {
             effects.messages.push(Outbound { to, after, message });
         }
+    }
+
+    /// Whether a connection is the present one to its peer, and up.
+    fn is_current(&self, peer: NodeId, generation: Generation) -> bool {
+        self.connections
+            .get(&peer)
+            .is_some_and(|connection| connection.up && connection.generation == generation)
     }
 
     pub(crate) fn is_connected(&self, peer: NodeId) -> bool {
@@ -364,6 +380,7 @@ impl Raft {
             replication: peer.map(|peer| match peer.progress.state() {
                 ProgressState::Probe { .. } => "probe",
                 ProgressState::Replicate => "replicate",
+                ProgressState::Snapshot { .. } => "snapshot",
             }),
             heard: peer.map(|peer| peer.heard),
             round_trip: peer.and_then(|peer| peer.round_trip),

@@ -35,6 +35,7 @@ pub(crate) fn pledge(own: NodeId, to: NodeId, message: &RaftMessage, log: &Log) 
     match *message {
         RaftMessage::RequestVote { term, .. }
         | RaftMessage::AppendEntries { term, .. }
+        | RaftMessage::InstallSnapshot { term }
         | RaftMessage::Heartbeat { term, .. } => voted(term, own),
         RaftMessage::RequestVoteResponse { candidacy, granted: true, .. } => voted(candidacy, to),
         RaftMessage::AppendEntriesResponse {

@@ -45,6 +45,7 @@ impl Raft {
         self.answer_syncs(effects);
         self.log.persist(effects);
         self.replicate(now, effects);
+        self.offer_snapshots(effects);
         self.flush_barriers(now, effects);
     }
 
@@ -127,10 +128,13 @@ impl Raft {
         match outcome {
             AppendOutcome::Matched { up_to, .. } if up_to <= self.log.last().index => {
                 peer.progress.acknowledged(up_to);
-                if state != ProgressState::Replicate {
-                    effects
-                        .events
-                        .push(Event::PeerSynchronized { peer: id, means: "AppendEntries" });
+                let means = match state {
+                    ProgressState::Probe { .. } => "AppendEntries",
+                    ProgressState::Snapshot { .. } => "InstallSnapshot",
+                    ProgressState::Replicate => return,
+                };
+                if peer.progress.state() == ProgressState::Replicate {
+                    effects.events.push(Event::PeerSynchronized { peer: id, means });
                 }
             }
             AppendOutcome::Conflict { previous, hint } => {
@@ -139,6 +143,8 @@ impl Raft {
                         awaiting && previous.next() == peer.progress.next()
                     }
                     ProgressState::Replicate => previous > peer.progress.matched(),
+                    // The snapshot says where it goes on.
+                    ProgressState::Snapshot { .. } => false,
                 };
                 // A peer that lost what it acknowledged is beyond help by entries, and asking again at
                 // once would never end.

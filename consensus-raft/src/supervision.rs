@@ -5,7 +5,7 @@
 //! AppendEntries waits for the disk, and a slow disk is not a lost leader.
 
 use consensus::{
-    Effects, Index, NodeId, Now, PersistSequence, ProgressState, Suspicion, Term, Time, Timer,
+    Effects, Index, Log, NodeId, Now, PersistSequence, ProgressState, Suspicion, Term, Time, Timer,
     Verdict,
 };
 
@@ -15,8 +15,8 @@ use crate::role::{Peer, Role};
 
 impl Peer {
     /// Nothing is known any more about what was under way on the last connection.
-    pub(crate) fn forget_connection(&mut self, last: Index) {
-        self.progress.restart(last);
+    pub(crate) fn forget_connection(&mut self, log: &Log) {
+        self.progress.restart(log);
         self.told = Index(0);
         // A read is confirmed only by answers on connections that still stand.
         self.round = Round(0);

@@ -83,6 +83,7 @@ impl Start {
             last: Index(entries.len() as u64),
             tail: entries,
             commit: Index(self.commit),
+            ..Recovered::default()
         }
     }
 
