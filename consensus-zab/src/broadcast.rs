@@ -253,6 +253,7 @@ mod tests {
             last,
             tail: vec![Entry { position, wall: WallTime(0), payload: Payload::Empty }],
             commit: last,
+            ..Recovered::default()
         };
         let mut zab = Zab::start(Now::default(), settings, recovered).expect("a sound log");
         let mut effects = Effects::default();

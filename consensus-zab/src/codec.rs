@@ -52,6 +52,7 @@ impl Wire for Reason {
             Self::MoreRecent => 1,
             Self::Unresponsive => 2,
             Self::Broken => 3,
+            Self::TooFarBehind => 4,
         });
     }
 
@@ -61,6 +62,7 @@ impl Wire for Reason {
             1 => Self::MoreRecent,
             2 => Self::Unresponsive,
             3 => Self::Broken,
+            4 => Self::TooFarBehind,
             _ => return Err(CodecError::Invalid("reason")),
         })
     }
@@ -108,6 +110,7 @@ impl Wire for ZabMessage {
             }
             Self::Leave { session } => put!(out, 16, session),
             Self::Resign { session, reason } => put!(out, 17, session, reason),
+            Self::Snap { session, epoch } => put!(out, 18, session, epoch),
         }
     }
 
@@ -150,6 +153,7 @@ impl Wire for ZabMessage {
             15 => Self::BarrierAck { session, round: codec::get_u64(input)? },
             16 => Self::Leave { session },
             17 => Self::Resign { session, reason: Reason::decode(input)? },
+            18 => Self::Snap { session, epoch: Epoch::decode(input)? },
             _ => return Err(CodecError::Invalid("message kind")),
         })
     }
@@ -185,6 +189,7 @@ mod tests {
             ZabMessage::Diff { session, to: point },
             ZabMessage::Trunc { session, to: point },
             ZabMessage::NewLeader { session, at: point },
+            ZabMessage::Snap { session, epoch: Epoch(7) },
             ZabMessage::Received { session, up_to: Index(8) },
             ZabMessage::UpToDate { session, committed: point },
             ZabMessage::Proposal { session, base: Index(4), entries: vec![entry(8), entry(9)] },

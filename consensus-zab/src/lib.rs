@@ -24,7 +24,8 @@
 //!
 //! **Phase 2, synchronization** (`synchronization.rs`, §IV-A). The leader makes each follower's log
 //! equal to its own: by DIFF if something is missing, by TRUNC if there is something that the leader
-//! does not have, by TRUNC and what is missing if both. Behind the history goes NEWLEADER, whose
+//! does not have, by TRUNC and what is missing if both, and by SNAP (`snapshot.rs`), the state in place
+//! of the log, if what is missing was forgotten. Behind the history goes NEWLEADER, whose
 //! acknowledgement (ACK-LD) says that the follower holds it all and has joined the epoch. When a
 //! quorum has, the epoch is established and the history committed; UPTODATE (COMMIT-LD) says so.
 //!
@@ -81,6 +82,10 @@
 //!   queues a copy of the difference and then adds the learner to the live set under a lock. The
 //!   window needs to know what has arrived before NEWLEADER, so a learner says RECEIVED, which counts
 //!   for nothing else. COMMITs are not sent before UPTODATE, which makes them superfluous.
+//! - The state of SNAP is streamed beside the protocol, on a connection of its own, where ZooKeeper sends
+//!   it in the learner's one stream, and nobody hears a PING behind it. The learner says when it holds
+//!   it, and only then come the proposals behind it. The log may be forgotten, the table of its epochs
+//!   never is.
 //! - One connection between two servers outlives elections. What closing a socket does in ZooKeeper
 //!   is done by numbered sessions with LEAVE and RESIGN (`message.rs`); FOLLOWERINFO that comes too
 //!   early is kept, where ZooKeeper's learner would try to connect again.
@@ -104,7 +109,6 @@
 //!
 //! # Caveats
 //!
-//! - The log is kept whole: there is no SNAP.
 //! - There are no observers, no transfer of leadership, no change of membership.
 //! - When the counter of an epoch is used up, the leader gives up and a new epoch begins. When the
 //!   epochs are used up, nobody leads any more; no single message can bring that about.
@@ -118,6 +122,7 @@ mod message;
 mod node;
 mod promise;
 mod role;
+mod snapshot;
 mod supervision;
 mod synchronization;
 mod zxid;

@@ -76,6 +76,8 @@ pub enum Reason {
     Unresponsive,
     /// The learner said what the protocol does not allow.
     Broken,
+    /// The leader's log has forgotten what the learner was to be sent next.
+    TooFarBehind,
 }
 
 impl fmt::Display for Reason {
@@ -85,6 +87,7 @@ impl fmt::Display for Reason {
             Self::MoreRecent => "the learner's history is more recent",
             Self::Unresponsive => "a proposal was not acknowledged for too long",
             Self::Broken => "the learner broke the protocol",
+            Self::TooFarBehind => "what the learner needs next was forgotten",
         })
     }
 }
@@ -135,6 +138,15 @@ pub enum ZabMessage {
         /// The last entry that both logs hold.
         to: LogPoint,
     },
+    /// Synchronization: the leader's word for a state that takes the place of the learner's whole log,
+    /// because what is missing was forgotten. It travels with the state, beside the protocol; as a
+    /// frame of its own it means nothing. What is missing behind the state follows.
+    Snap {
+        /// The session.
+        session: Session,
+        /// The leader's epoch.
+        epoch: Epoch,
+    },
     /// The initial history is complete: the learner shall join the epoch.
     NewLeader {
         /// The session.
@@ -142,8 +154,8 @@ pub enum ZabMessage {
         /// `(epoch, 0)`, at the index of the last entry sent before.
         at: LogPoint,
     },
-    /// The learner holds this much of the history durably, before NEWLEADER. It counts for nothing
-    /// but the window of what is under way.
+    /// The learner holds this much of the history durably, before NEWLEADER: entries, or the state of
+    /// a SNAP. It counts for nothing but the window of what is under way.
     Received {
         /// The session.
         session: Session,
@@ -238,6 +250,7 @@ impl ZabMessage {
             | Self::AckEpoch { session, .. }
             | Self::Diff { session, .. }
             | Self::Trunc { session, .. }
+            | Self::Snap { session, .. }
             | Self::NewLeader { session, .. }
             | Self::Received { session, .. }
             | Self::UpToDate { session, .. }
@@ -263,6 +276,7 @@ impl Message for ZabMessage {
             Self::AckEpoch { .. } => "ACKEPOCH",
             Self::Diff { .. } => "DIFF",
             Self::Trunc { .. } => "TRUNC",
+            Self::Snap { .. } => "SNAP",
             Self::NewLeader { .. } => "NEWLEADER",
             Self::Received { .. } => "RECEIVED",
             Self::UpToDate { .. } => "UPTODATE",
@@ -301,7 +315,9 @@ impl fmt::Display for ZabMessage {
             Self::FollowerInfo { session, accepted_epoch } => {
                 write!(f, "{name} acceptedEpoch={accepted_epoch} session={}", session.0)
             }
-            Self::LeaderInfo { epoch, .. } => write!(f, "{name} epoch={epoch}"),
+            Self::LeaderInfo { epoch, .. } | Self::Snap { epoch, .. } => {
+                write!(f, "{name} epoch={epoch}")
+            }
             Self::AckEpoch { current_epoch: Some(epoch), last, .. } => {
                 write!(f, "{name} currentEpoch={epoch} last={last}")
             }

@@ -13,7 +13,7 @@ use consensus::{
 
 use crate::message::{Reason, Session, Vote, ZabMessage};
 use crate::promise::{self, Promise, check_recovered};
-use crate::role::{Change, Flow, LearnerStage, Looking, NewLeader, Role, STAY, Stage};
+use crate::role::{Change, Flow, LearnerStage, Looking, NewLeader, Role, STAY, Snap, Stage};
 use crate::zxid::{Epoch, LogPoint, Zxid};
 
 /// How many election timeouts discovery and synchronization may take without progress, and how many
@@ -354,6 +354,7 @@ impl Zab {
             matched: learner.and_then(|learner| Some(learner.joined()?.progress.matched())),
             replication: learner.map(|_| match stream {
                 None => "discovery",
+                Some(stream) if stream.snap != Snap::Needless => "snapshot",
                 Some(stream) if stream.new_leader != NewLeader::Acked => "synchronizing",
                 Some(_) => "replicate",
             }),
@@ -399,11 +400,32 @@ impl Role {
         match input {
             Input::Timer(timer) => self.timer(cx, timer),
             Input::Received { peer, generation, message } => {
-                let live = |known: &Peer| known.connected && known.generation == generation;
-                if !cx.core.peers.get(&peer).is_some_and(live) {
+                if !cx.is_current(peer, generation) {
                     return STAY;
                 }
                 self.received(cx, peer, message)
+            }
+            Input::SnapshotReceived { peer, generation, snapshot, message } => {
+                match (self, message) {
+                    (Self::Following(following), ZabMessage::Snap { session, epoch })
+                        if following.leader == peer && cx.is_current(peer, generation) =>
+                    {
+                        following.snapshot_received(cx, snapshot, (session, epoch))
+                    }
+                    _ => STAY,
+                }
+            }
+            Input::SnapshotEnded { peer, generation } => {
+                if let Self::Leading(leading) = self
+                    && cx.is_current(peer, generation)
+                {
+                    leading.snapshot_ended(cx, peer);
+                }
+                STAY
+            }
+            Input::Compact(index) => {
+                cx.core.log.compact_to(index);
+                STAY
             }
             Input::Propose { token, command } => match self {
                 Self::Leading(leading) => leading.propose(cx, token, command),

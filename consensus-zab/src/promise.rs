@@ -1,5 +1,7 @@
 //! The two epochs that a server must never forget.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
 use consensus::codec::{CodecError, Wire};
 use consensus::{Index, Log, Pledge, Position, Recovered, StartError, Term};
@@ -53,6 +55,7 @@ pub(crate) fn pledge(
             let epoch = session.filter(|(session, _)| session == of).map(|(_, epoch)| epoch);
             (epoch.unwrap_or_default(), current_epoch.unwrap_or_default(), table.last().position())
         }
+        ZabMessage::Snap { epoch, .. } => (*epoch, *epoch, Position::ZERO),
         // What precedes it may be live proposals that the leader is still writing.
         ZabMessage::NewLeader { at, .. } => (at.zxid.epoch, at.zxid.epoch, Position::ZERO),
         // The acknowledgement of NEWLEADER.
@@ -85,11 +88,7 @@ pub(crate) fn check_recovered(recovered: &Recovered) -> Result<Promise, StartErr
              never accepted"
         )));
     }
-    let lasts = recovered.terms.keys().skip(1).map(|first| first.previous());
-    let lasts = lasts.chain(std::iter::once(recovered.last));
-    for ((&first, &term), last) in recovered.terms.iter().zip(lasts) {
-        check_run(first, term, last)?;
-    }
+    check_runs(&recovered.terms, recovered.last)?;
     // An epoch of the log beyond currentEpoch is legal: history of a leader whose epoch was not
     // joined before the crash (ZOOKEEPER-2354). Beyond acceptedEpoch it is not.
     let newest = recovered.terms.values().next_back().copied().unwrap_or_default();
@@ -99,6 +98,13 @@ pub(crate) fn check_recovered(recovered: &Recovered) -> Result<Promise, StartErr
         )));
     }
     Ok(promise)
+}
+
+/// Whether the entries of a log with these first indexes of each epoch have zxids.
+pub(crate) fn check_runs(terms: &BTreeMap<Index, Term>, last: Index) -> Result<(), StartError> {
+    let lasts = terms.keys().skip(1).map(|first| first.previous());
+    let lasts = lasts.chain(std::iter::once(last));
+    terms.iter().zip(lasts).try_for_each(|((&first, &term), last)| check_run(first, term, last))
 }
 
 fn check_run(first: Index, term: Term, last: Index) -> Result<(), StartError> {

@@ -118,7 +118,7 @@ pub(crate) struct Following {
 pub(crate) enum Stage {
     /// FOLLOWERINFO was sent, LEADERINFO is awaited.
     Discovery,
-    /// ACKEPOCH was sent, DIFF or TRUNC is awaited.
+    /// ACKEPOCH was sent, DIFF, TRUNC or SNAP is awaited.
     EpochAcked {
         /// The epoch.
         epoch: Epoch,
@@ -249,10 +249,23 @@ pub(crate) struct Stream {
     pub up_to_date: bool,
     /// The last index that it was told is committed.
     pub committed: Index,
+    /// What became of the snapshot that it begins with.
+    pub snap: Snap,
     /// By what means it is synchronized.
     pub means: &'static str,
     /// Since when something is under way without any acknowledgement.
     pub waiting_since: Option<Time>,
+}
+
+/// What became of the snapshot at the beginning of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Snap {
+    /// None is needed, or not any more.
+    Needless,
+    /// It is under way, or about to be.
+    UnderWay,
+    /// It ended then, and the learner has not said that it holds it.
+    Ended(Time),
 }
 
 /// What became of the NEWLEADER of one stream.

@@ -55,6 +55,7 @@ impl Leading {
             ZabMessage::LeaderInfo { .. }
             | ZabMessage::Diff { .. }
             | ZabMessage::Trunc { .. }
+            | ZabMessage::Snap { .. }
             | ZabMessage::NewLeader { .. }
             | ZabMessage::UpToDate { .. }
             | ZabMessage::Proposal { .. }
@@ -74,6 +75,10 @@ impl Leading {
                     .timers
                     .set(Timer::Heartbeat, cx.now.time + cx.core.settings.heartbeat_interval);
                 self.ping(cx);
+                STAY
+            }
+            Timer::Phase if self.awaits_snapshots(cx) => {
+                cx.core.timers.set(Timer::Phase, cx.now.time + cx.core.phase_timeout());
                 STAY
             }
             Timer::Phase if self.established().is_none() => look(format!(
@@ -96,13 +101,15 @@ impl Leading {
         for peer in stalled {
             self.dismiss(cx, peer, Reason::Unresponsive);
         }
+        self.offer_snapshots_again(cx);
         for (&peer, learner) in &self.learners {
             let (session, sent) = (learner.session, cx.now.time);
             cx.send(peer, ZabMessage::Ping { session, sent });
         }
     }
 
-    /// When a quorum was last heard, this server included; `None` when too few have joined.
+    /// When a quorum was last heard, this server included; `None` when too few have joined. A learner
+    /// that needs a snapshot is heard as well: to give up would only make it begin anew.
     fn quorum_heard(&self, cx: &Context<'_>) -> Option<Time> {
         let me = cx.core.id();
         let heard = |id| {
@@ -110,7 +117,8 @@ impl Leading {
                 return Some(cx.now.time);
             }
             let learner = self.learners.get(&id)?;
-            learner.joined().map(|_| learner.heard)
+            let follows = learner.joined().is_some() || learner.began_with_snapshot();
+            follows.then_some(learner.heard)
         };
         let mut times: Vec<Time> = cx.core.quorum.voters().into_iter().filter_map(heard).collect();
         times.sort_unstable();
@@ -205,6 +213,8 @@ impl Following {
             ZabMessage::LeaderInfo { epoch, .. } => self.epoch_proposed(cx, epoch),
             ZabMessage::Diff { .. } => self.synchronization_begun(cx, None),
             ZabMessage::Trunc { to, .. } => self.synchronization_begun(cx, Some(to)),
+            // The state that it speaks for did not come with it.
+            ZabMessage::Snap { .. } => STAY,
             ZabMessage::NewLeader { at, .. } => self.new_leader(cx, at),
             ZabMessage::UpToDate { committed, .. } => self.up_to_date(cx, committed),
             ZabMessage::Proposal { base, entries, .. } => self.proposed(cx, base, entries),
@@ -247,7 +257,7 @@ impl Following {
         }
     }
 
-    fn heard(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn heard(&mut self, cx: &mut Context<'_>) {
         self.detector.heard(cx.now.time);
         cx.core.timers.set(self.watch(), self.detector.deadline());
     }

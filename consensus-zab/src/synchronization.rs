@@ -3,6 +3,8 @@
 //! ```text
 //!   leader                                        learner
 //!     DIFF, or TRUNC(common prefix) ─────────────▶  removes what is not in the leader's log
+//!     or SNAP, when the leader has forgotten         replaces its log by a state (`snapshot.rs`)
+//!     what comes behind the common prefix
 //!     PROPOSAL … PROPOSAL ───────────────────────▶  writes
 //!     NEWLEADER(e', 0) ──────────────────────────▶  history durable, then currentEpoch = e' durable
 //!     ◀────────────────────────────────── ACK(e', 0)
@@ -18,13 +20,16 @@
 //! the history or later, never sooner (ZOOKEEPER-4643). Interrupted, it is left with its old history
 //! or with a prefix of the new one, and its old currentEpoch.
 
-use consensus::{Entry, Event, FailureDetector, Index, Leadership, NodeId, Progress, Timer};
+use consensus::{
+    Entry, Event, FailureDetector, Index, Leadership, NodeId, Progress, ProgressState, Timer,
+};
 
 use crate::message::{Reason, Session, ZabMessage};
 use crate::node::Context;
 use crate::role::{
-    Flow, Following, Leading, LearnerStage, NewLeader, Phase, STAY, Stage, Stream, look,
+    Flow, Following, Leading, LearnerStage, NewLeader, Phase, STAY, Snap, Stage, Stream, look,
 };
+use crate::snapshot::SNAP;
 use crate::zxid::{Epoch, EpochTable, LogPoint, Zxid};
 
 impl Leading {
@@ -54,13 +59,22 @@ impl Leading {
         let end = log.last().index;
         let surplus = table.last().index > common;
         let session = learner.session;
+        let forgotten = common.next() < log.first();
         let (means, message) = match (surplus, end > common) {
-            (true, true) => ("TRUNC+DIFF", truncate(session, LogPoint::of(log, common))),
-            (true, false) => ("TRUNC", truncate(session, LogPoint::of(log, common))),
-            (false, _) => ("DIFF", ZabMessage::Diff { session, to: LogPoint::of(log, end) }),
+            _ if forgotten => (SNAP, None),
+            (true, true) => ("TRUNC+DIFF", Some(truncate(session, LogPoint::of(log, common)))),
+            (true, false) => ("TRUNC", Some(truncate(session, LogPoint::of(log, common)))),
+            (false, _) => ("DIFF", Some(ZabMessage::Diff { session, to: LogPoint::of(log, end) })),
+        };
+        let first = common.next();
+        let (progress, snap) = if forgotten {
+            (Progress::needing_snapshot(first), Snap::UnderWay)
+        } else {
+            (Progress::replicating(first), Snap::Needless)
         };
         learner.stage = LearnerStage::Streaming(Stream {
-            progress: Progress::replicating(common.next()),
+            progress,
+            snap,
             behind: end,
             new_leader: NewLeader::Pending,
             up_to_date: false,
@@ -68,12 +82,17 @@ impl Leading {
             means,
             waiting_since: None,
         });
-        cx.send(peer, message);
+        if let Some(message) = message {
+            cx.send(peer, message);
+        }
     }
 
     /// Sends a learner as much of the log as its window allows, and NEWLEADER in its place.
     pub(crate) fn stream(&mut self, cx: &mut Context<'_>, peer: NodeId) {
         let Some(epoch) = self.epoch() else { return };
+        if self.offer_snapshot(cx, peer, epoch) {
+            return;
+        }
         loop {
             self.send_new_leader(cx, peer, epoch);
             let Some(learner) = self.learners.get_mut(&peer) else { return };
@@ -86,6 +105,10 @@ impl Leading {
             let (log, settings) = (&cx.core.log, &cx.core.settings);
             let entries = stream.progress.entries(peer, log, settings, cx.effects);
             known.fetching |= cx.effects.fetches.len() > fetches;
+            if let ProgressState::Snapshot { .. } = stream.progress.state() {
+                // A session has one beginning; in the next one the learner gets a snapshot.
+                return self.dismiss(cx, peer, Reason::TooFarBehind);
+            }
             let Some(entries) = entries else { return };
             self.send_entries(cx, peer, entries);
         }
@@ -95,7 +118,9 @@ impl Leading {
     pub(crate) fn fetched(&mut self, cx: &mut Context<'_>, peer: NodeId, entries: Vec<Entry>) {
         let Some(learner) = self.learners.get_mut(&peer) else { return };
         let LearnerStage::Streaming(stream) = &mut learner.stage else { return };
-        if let Some(entries) = stream.progress.fetched(entries, &cx.core.log) {
+        if let Some(entries) = stream.progress.fetched(entries, &cx.core.log)
+            && stream.progress.may_send(&cx.core.settings)
+        {
             self.send_entries(cx, peer, entries);
         }
     }
@@ -143,10 +168,13 @@ impl Leading {
         let synchronizing = matches!(self.phase, Phase::Synchronizing { .. });
         let Some(learner) = self.learner(peer, session) else { return };
         let LearnerStage::Streaming(stream) = &mut learner.stage else { return };
-        if up_to >= stream.progress.next() {
+        if stream.snap != Snap::Needless {
+            self.snapshot_acknowledged(cx, peer, up_to);
+        } else if up_to >= stream.progress.next() {
             return self.dismiss(cx, peer, Reason::Broken);
+        } else {
+            stream.acknowledged(cx, up_to);
         }
-        stream.acknowledged(cx, up_to);
         if synchronizing {
             cx.core.timers.set(Timer::Phase, cx.now.time + cx.core.phase_timeout());
         }

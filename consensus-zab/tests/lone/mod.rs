@@ -3,14 +3,13 @@
 
 #![allow(dead_code, reason = "each test crate uses a part")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
     Answer, Consensus, Effects, Entry, Event, Generation, Index, Input, Leadership, NodeId, Now,
-    Outbound, Payload, Persist, PersistSequence, Position, Recovered, Settings, StartError, Term,
-    Timer, Token, WallTime, Wire,
+    Outbound, Payload, Persist, PersistSequence, Position, Recovered, Settings, Snapshot,
+    SnapshotOffer, StartError, Term, Timer, Token, WallTime, Wire,
 };
 use consensus_zab::{
     Epoch, EpochTable, LogPoint, Notification, Promise, ServerState, Session, Vote, Zab,
@@ -23,6 +22,8 @@ pub(crate) struct Disk {
     pub(crate) entries: Vec<Entry>,
     pub(crate) promise: Promise,
     pub(crate) commit: Index,
+    /// What the entries stand behind.
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 /// A server, its disk, and what it did since the test last looked.
@@ -34,6 +35,8 @@ pub(crate) struct Lone {
     pub(crate) now: Duration,
     pub(crate) sent: Vec<(NodeId, ZabMessage)>,
     pub(crate) delivered: Vec<Entry>,
+    pub(crate) installs: Vec<Snapshot>,
+    pub(crate) offers: Vec<SnapshotOffer<ZabMessage>>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) events: Vec<Event>,
     pub(crate) leadership: Vec<Leadership>,
@@ -65,7 +68,8 @@ impl Lone {
 
     /// Starts without connecting.
     pub(crate) fn try_start(settings: Settings, disk: Disk) -> Result<Self, StartError> {
-        let mut terms = BTreeMap::new();
+        let snapshot = disk.snapshot.clone().unwrap_or_default();
+        let mut terms = snapshot.terms;
         for entry in &disk.entries {
             if terms.values().next_back() != Some(&entry.term()) {
                 terms.insert(entry.index(), entry.term());
@@ -74,8 +78,9 @@ impl Lone {
         let recovered = Recovered {
             promise: Some(disk.promise.to_bytes()),
             terms,
-            last: disk.entries.last().map_or(Index(0), Entry::index),
+            last: disk.entries.last().map_or(snapshot.position.index, Entry::index),
             tail: disk.entries.clone(),
+            compacted: snapshot.position.index,
             commit: disk.commit,
         };
         Ok(Self {
@@ -85,6 +90,8 @@ impl Lone {
             now: Duration::ZERO,
             sent: Vec::new(),
             delivered: Vec::new(),
+            installs: Vec::new(),
+            offers: Vec::new(),
             answers: Vec::new(),
             events: Vec::new(),
             leadership: Vec::new(),
@@ -109,7 +116,9 @@ impl Lone {
         }
         self.writes.extend(effects.persists);
         self.held.extend(effects.messages);
+        self.installs.extend(effects.install);
         self.delivered.extend(effects.deliveries);
+        self.offers.extend(effects.snapshots);
         self.answers.extend(effects.answers);
         self.events.extend(effects.events);
         self.leadership.extend(effects.leadership);
@@ -130,8 +139,12 @@ impl Lone {
     /// Completes the oldest write under way.
     pub(crate) fn persist_one(&mut self) {
         let write = self.writes.remove(0);
+        if let Some(snapshot) = write.install {
+            self.disk.entries.clear();
+            self.disk.snapshot = Some(snapshot);
+        }
         if let Some(from) = write.truncate_from {
-            self.disk.entries.truncate(usize::try_from(from.0 - 1).expect("small"));
+            self.disk.entries.retain(|entry| entry.index() < from);
         }
         self.disk.entries.extend(write.entries);
         if let Some(promise) = write.promise {
@@ -357,7 +370,7 @@ pub(crate) fn entries_from(first: u64, epochs: &[u32]) -> Vec<Entry> {
 /// A disk with entries of these epochs, and these promises.
 pub(crate) fn disk(epochs: &[u32], accepted: u32, current: u32) -> Disk {
     let promise = Promise { accepted: Epoch(accepted), current: Epoch(current) };
-    Disk { entries: entries(epochs), promise, commit: Index(0) }
+    Disk { entries: entries(epochs), promise, ..Disk::default() }
 }
 
 /// Where each epoch of these entries ends.
