@@ -173,6 +173,7 @@ impl<S: Store> Receiving<S> {
             let mut removed = Vec::new();
             for (id, _) in here.into_iter().take_while(|(id, _)| *id < end) {
                 if wanted.next_if_eq(&id).is_none() {
+                    self.check_freed(id)?;
                     removed.push(id);
                 }
                 self.confirmed = RowId { revision: id.revision, place: id.place + 1 };
@@ -195,6 +196,17 @@ impl<S: Store> Receiving<S> {
                 id.revision, id.place
             ))),
         }
+    }
+
+    /// A row may be missing in the source only because a compaction freed it.
+    fn check_freed(&self, id: RowId) -> Result<(), ReceiveError> {
+        if id.revision < self.state.compacted {
+            return Ok(());
+        }
+        let (RowId { revision, place }, compacted) = (id, self.state.compacted);
+        Err(ReceiveError::Rows(format!(
+            "the source lacks row {revision}/{place}, which no compaction (at {compacted}) freed"
+        )))
     }
 
     /// Takes the rows of a portion and makes them durable.
