@@ -76,6 +76,7 @@ mod range;
 mod read;
 pub mod replica;
 mod small_key;
+pub mod snapshot;
 pub mod store;
 
 pub use command::{

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::store::{Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use crate::snapshot::{Portion, StoreView};
+use crate::store::{Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
 
 /// A store that lasts as long as the process. It keeps to the whole contract of [`Store`] and
 /// asserts that its caller does too.
@@ -53,6 +54,10 @@ impl Store for MemoryStore {
         Ok(content.rows.range(from..).take(limit).map(|(id, row)| (*id, row.clone())).collect())
     }
 
+    fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
+        Ok(Box::new(self.content().clone()))
+    }
+
     fn state(&self) -> Result<StoreState, StoreError> {
         Ok(self.content().state)
     }
@@ -79,6 +84,21 @@ impl Store for MemoryStore {
     }
 }
 
+impl StoreView for Content {
+    fn state(&self) -> StoreState {
+        self.state
+    }
+
+    fn portion(&self, after: Revision, bytes_max: usize) -> Result<Portion, StoreError> {
+        let from = RowId { revision: Revision(after.0 + 1), place: 0 };
+        Portion::collect(self.rows.range(from..).map(|(id, row)| Ok((*id, row.clone()))), bytes_max)
+    }
+
+    fn ids(&self, from: RowId, limit: usize) -> Result<Vec<RowId>, StoreError> {
+        Ok(self.rows.range(from..).take(limit).map(|(id, _)| *id).collect())
+    }
+}
+
 impl<S: Store + ?Sized> Store for Arc<S> {
     fn row(&self, id: RowId) -> Result<Option<Row>, StoreError> {
         (**self).row(id)
@@ -86,6 +106,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
         (**self).rows(from, limit)
+    }
+
+    fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
+        (**self).view()
     }
 
     fn state(&self) -> Result<StoreState, StoreError> {

@@ -6,6 +6,8 @@ use std::fmt;
 use bytes::Bytes;
 use consensus::{Position, WallTime};
 
+use crate::snapshot::StoreView;
+
 /// The number of a change to the whole store. A new store is at revision 1; the first change makes 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
@@ -80,6 +82,12 @@ pub trait Store {
     /// # Errors
     /// As [`Store::row`].
     fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError>;
+
+    /// The store as it is now, to be looked at for a while.
+    ///
+    /// # Errors
+    /// As [`Store::row`].
+    fn view(&self) -> Result<Box<dyn StoreView>, StoreError>;
 
     /// The state that goes with the rows; the default in a new store.
     ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kvcore::MemoryStore;
+use kvcore::snapshot::StoreView;
 use kvcore::store::{Row, RowId, Store, StoreBatch, StoreError, StoreState};
 use storage::{DirectoryId, RedbStore, RedbStoreOptions};
 
@@ -56,6 +57,10 @@ impl Store for SimulatedStore {
 
     fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
         self.store().rows(from, limit)
+    }
+
+    fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
+        self.store().view()
     }
 
     fn state(&self) -> Result<StoreState, StoreError> {

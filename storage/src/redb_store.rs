@@ -27,10 +27,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BufMut, Bytes};
 use consensus::{Index, Position, Term, WallTime};
+use kvcore::snapshot::{Portion, StoreView};
 use kvcore::store::{Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table,
-    TableDefinition,
+    AccessGuard, Builder, Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    ReadableTable, StorageBackend, StorageError, Table, TableDefinition,
 };
 
 use crate::disk::{Disk, DiskFile};
@@ -48,6 +49,9 @@ const STATE_KEY: &str = "state";
 
 const FORMAT: u32 = 1;
 const STATE_BYTES: usize = 4 + 16 + 5 * 8 + 16;
+
+/// A row as redb hands it out.
+type Item<'a> = Result<(AccessGuard<'a, (u64, u32)>, AccessGuard<'a, &'static [u8]>), StorageError>;
 
 /// Bytes of a row besides key and value.
 const ROW_OVERHEAD_BYTES: usize = 8 + 8 + 1 + 4;
@@ -138,7 +142,8 @@ impl RedbStore {
     fn check(&self) -> Result<(), StoreError> {
         let state = self.state()?;
         let impossible = |what: String| Err(unusable(&self.location, what));
-        if state.compacted > state.revision {
+        // A store without a position is a copy that is not whole yet.
+        if state.compacted > state.revision && state.applied.index > Index(0) {
             let StoreState { compacted, revision, .. } = state;
             return impossible(format!("it is compacted to {compacted}, beyond {revision}"));
         }
@@ -154,6 +159,13 @@ impl RedbStore {
             ));
         }
         Ok(())
+    }
+
+    fn state_in(&self, read: &ReadTransaction) -> Result<StoreState, StoreError> {
+        let table = read.open_table(STATE).map_err(|error| self.wrong(error))?;
+        let value = table.get(STATE_KEY).map_err(|error| self.wrong(error))?;
+        let value = value.ok_or_else(|| unusable(&self.location, "its state is missing"))?;
+        decode_state(value.value(), self.directory).map_err(|what| unusable(&self.location, what))
     }
 
     fn wrong(&self, error: impl Into<redb::Error>) -> StoreError {
@@ -201,22 +213,19 @@ impl Store for RedbStore {
         let rows = read.open_table(ROWS).map_err(|error| self.wrong(error))?;
         let range =
             rows.range((from.revision.0, from.place)..).map_err(|error| self.wrong(error))?;
-        let mut found = Vec::new();
-        for item in range.take(limit) {
-            let (key, value) = item.map_err(|error| self.wrong(error))?;
-            let (revision, place) = key.value();
-            let id = RowId { revision: Revision(revision), place };
-            found.push((id, decode_row(id, value.value(), &self.location)?));
-        }
-        Ok(found)
+        range.take(limit).map(|item| decode_item(item, &self.location)).collect()
+    }
+
+    fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
+        let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
+        let rows = read.open_table(ROWS).map_err(|error| self.wrong(error))?;
+        let state = self.state_in(&read)?;
+        Ok(Box::new(RedbView { rows, state, location: self.location.clone() }))
     }
 
     fn state(&self) -> Result<StoreState, StoreError> {
         let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
-        let table = read.open_table(STATE).map_err(|error| self.wrong(error))?;
-        let value = table.get(STATE_KEY).map_err(|error| self.wrong(error))?;
-        let value = value.ok_or_else(|| unusable(&self.location, "its state is missing"))?;
-        decode_state(value.value(), self.directory).map_err(|what| unusable(&self.location, what))
+        self.state_in(&read)
     }
 
     fn write(&self, batch: &StoreBatch) -> Result<(), StoreError> {
@@ -229,6 +238,42 @@ impl Store for RedbStore {
             StoreError(format!("{}: writing: {error}", self.location))
         })
     }
+}
+
+/// The store as of the beginning of a transaction. redb keeps the pages that it sees.
+struct RedbView {
+    rows: ReadOnlyTable<(u64, u32), &'static [u8]>,
+    state: StoreState,
+    location: String,
+}
+
+impl StoreView for RedbView {
+    fn state(&self) -> StoreState {
+        self.state
+    }
+
+    fn portion(&self, after: Revision, bytes_max: usize) -> Result<Portion, StoreError> {
+        let range = self.rows.range((after.0 + 1, 0)..);
+        let range = range.map_err(|error| unusable(&self.location, error))?;
+        Portion::collect(range.map(|item| decode_item(item, &self.location)), bytes_max)
+    }
+
+    fn ids(&self, from: RowId, limit: usize) -> Result<Vec<RowId>, StoreError> {
+        let wrong = |error| unusable(&self.location, error);
+        let range = self.rows.range((from.revision.0, from.place)..).map_err(wrong)?;
+        let ids = range.take(limit).map(|item| item.map(|(key, _)| row_id(key.value())));
+        ids.collect::<Result<_, _>>().map_err(wrong)
+    }
+}
+
+fn row_id((revision, place): (u64, u32)) -> RowId {
+    RowId { revision: Revision(revision), place }
+}
+
+fn decode_item(item: Item<'_>, location: &str) -> Result<(RowId, Row), StoreError> {
+    let (key, value) = item.map_err(|error| unusable(location, error))?;
+    let id = row_id(key.value());
+    Ok((id, decode_row(id, value.value(), location)?))
 }
 
 /// Removes rows, those close to one another in one pass over their range.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kvcore::snapshot::StoreView;
 use kvcore::store::{Row, RowId, StoreBatch, StoreError, StoreState};
 use kvcore::{FetchError, KeyValue, Located, ReadError, Revision, Store};
 
@@ -82,6 +83,10 @@ impl Store for MemoryOnly {
     }
 
     fn rows(&self, _: RowId, _: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
+        Self::nothing()
+    }
+
+    fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
         Self::nothing()
     }
 

@@ -1,0 +1,182 @@
+//! Copies of a store: whole, resumed, from a source that goes on, and refused when they are not true.
+
+mod common;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::*;
+use consensus::{Random, Wire};
+use kvcore::snapshot::{Portion, ReceiveError, Receiving, Rows, StoreView};
+use kvcore::store::{Row, StoreState};
+use kvcore::{MemoryStore, OpenError, Revision, RowId, Store};
+
+/// Some changes, some of them flushed and compacted away.
+fn change(machine: &mut TestMachine, random: &mut Random, count: u64) {
+    for _ in 0..count {
+        let key = format!("key-{}", random.below(30));
+        match random.below(12) {
+            0 | 1 => drop(delete(machine, one(&key))),
+            2 => drop(delete(machine, prefix(&key[..5]))),
+            3 => {
+                let revision = machine.compacted().0.max(machine.revision().0.saturating_sub(20));
+                compact(machine, revision);
+            }
+            4 => flush(machine),
+            _ => drop(put(machine, &key, &"v".repeat(random.below(40) as usize))),
+        }
+    }
+    flush(machine);
+}
+
+/// Sends from a view until it is done or, after so many portions, breaks off.
+fn send(
+    view: &dyn StoreView,
+    receiving: &mut Receiving<Arc<MemoryStore>>,
+    portions_max: u64,
+) -> Result<bool, ReceiveError> {
+    let after = receiving.after();
+    let mut from = RowId::default();
+    loop {
+        let mut ids = view.ids(from, 3)?;
+        ids.retain(|id| id.revision <= after);
+        receiving.keep_only(&ids)?;
+        let Some(last) = ids.last() else { break };
+        from = RowId { revision: last.revision, place: last.place + 1 };
+    }
+    for _ in 0..portions_max {
+        let Portion { rows, is_last } = view.portion(receiving.after(), 60)?;
+        let Rows(rows) = Rows::from_bytes(Rows(rows).to_bytes()).expect("what is sent is read");
+        receiving.take(rows)?;
+        if is_last {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[test]
+fn a_copy_is_the_store_as_it_was_when_it_was_looked_at() {
+    for seed in 0..50 {
+        let mut random = Random::new(seed);
+        let mut source = machine();
+        change(&mut source, &mut random, 100);
+        let expected = (source.state(), all(&source, None));
+        let view = source.store().view().expect("a view");
+        change(&mut source, &mut random, 50);
+        let mut receiving =
+            Receiving::begin(Arc::new(MemoryStore::new()), view.state()).expect("it begins");
+        assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
+        let mut copy = receiving.finish(1 << 20).expect("it is whole");
+        assert_eq!((copy.state(), all(&copy, None)), expected, "seed {seed}");
+        // It goes on as any other replica.
+        put(&mut copy, "more", "of it");
+        flush(&mut copy);
+        assert_eq!(reopen(&copy, 0).state(), copy.state());
+    }
+}
+
+#[test]
+fn a_copy_that_broke_off_goes_on_whatever_was_deleted_and_compacted_meanwhile() {
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let mut source = machine();
+        change(&mut source, &mut random, 150);
+        let store = Arc::new(MemoryStore::new());
+        let mut attempts = 0;
+        let copy = loop {
+            attempts += 1;
+            let view = source.store().view().expect("a view");
+            // What a crash leaves is what was written.
+            let mut receiving =
+                Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
+            let portions = if attempts < 6 { random.below(20) } else { u64::MAX };
+            if send(&*view, &mut receiving, portions).expect("it is sent") {
+                let copy = receiving.finish(0).expect("it is whole");
+                assert_eq!(copy.state(), source.state(), "seed {seed}");
+                break copy;
+            }
+            change(&mut source, &mut random, 30);
+        };
+        assert_eq!(all(&copy, None), all(&source, None), "seed {seed}");
+        let (mut copy, mut source) = (copy, source);
+        flush(&mut copy);
+        flush(&mut source);
+        assert_eq!(copy.statistics().versions, source.statistics().versions, "seed {seed}");
+        assert_eq!(copy.store().row_count(), source.store().row_count(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_deletion_that_was_compacted_away_between_two_attempts_is_not_forgotten() {
+    let mut source = machine();
+    put(&mut source, "gone", "1");
+    put(&mut source, "kept", "2");
+    flush(&mut source);
+    let store = Arc::new(MemoryStore::new());
+    let view = source.store().view().expect("a view");
+    let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
+    assert!(!send(&*view, &mut receiving, 1).expect("it is sent"), "it breaks off");
+    delete(&mut source, one("gone"));
+    put(&mut source, "kept", "3");
+    let revision = machine_revision(&source);
+    compact(&mut source, revision);
+    flush(&mut source);
+    let view = source.store().view().expect("a view");
+    let mut receiving = Receiving::begin(store, view.state()).expect("it goes on");
+    assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
+    let copy = receiving.finish(0).expect("it is whole");
+    assert_eq!(value(&copy, "gone", None), None);
+    assert_eq!(copy.state(), source.state());
+}
+
+fn machine_revision(machine: &TestMachine) -> u64 {
+    machine.revision().0
+}
+
+#[test]
+fn what_does_not_follow_or_is_not_true_is_refused() {
+    let mut source = machine();
+    for number in 0..10 {
+        put(&mut source, &format!("key-{number}"), "a value");
+    }
+    flush(&mut source);
+    let view = source.store().view().expect("a view");
+    let Portion { rows, is_last } = view.portion(Revision(0), usize::MAX).expect("rows");
+    assert!(is_last);
+    let begin = || Receiving::begin(Arc::new(MemoryStore::new()), view.state()).expect("it begins");
+    let refused =
+        |rows: &[(RowId, Row)]| matches!(begin().take(rows.to_vec()), Err(ReceiveError::Rows(_)));
+    let reversed: Vec<_> = rows.iter().rev().cloned().collect();
+    assert!(refused(&reversed), "rows out of order");
+    let mut receiving = begin();
+    receiving.take(rows[..5].to_vec()).expect("they follow");
+    assert!(matches!(receiving.take(rows[4..].to_vec()), Err(ReceiveError::Rows(_))), "twice");
+    assert!(matches!(receiving.keep_only(&[rows[7].0]), Err(ReceiveError::Rows(_))), "not here");
+    let mut beyond = rows.clone();
+    beyond[9].0.revision = Revision(99);
+    assert!(refused(&beyond), "rows behind the state");
+
+    let finish = |rows: Vec<(RowId, Row)>| {
+        let mut receiving = begin();
+        receiving.take(rows).expect("they follow");
+        receiving.finish(0).map(|_| ())
+    };
+    assert_eq!(finish(rows.clone()), Ok(()));
+    let mut other = rows.clone();
+    other[3].1.value = Some(Bytes::from_static(b"another value"));
+    assert!(matches!(finish(other), Err(ReceiveError::Open(OpenError::Digest { .. }))));
+    assert!(matches!(finish(rows[..9].to_vec()), Err(ReceiveError::Open(OpenError::Rows(_)))));
+}
+
+#[test]
+fn a_copy_that_is_not_whole_has_no_position() {
+    let mut source = machine();
+    put(&mut source, "key", "value");
+    flush(&mut source);
+    let view = source.store().view().expect("a view");
+    let store = Arc::new(MemoryStore::new());
+    let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
+    receiving.take(view.portion(Revision(0), 1).expect("rows").rows).expect("they follow");
+    assert_eq!(store.state().expect("a state").applied, StoreState::default().applied);
+}
