@@ -46,6 +46,10 @@
 //! does not answer for the election timeout becomes a follower. Both directions use
 //! [`consensus::FailureDetector`], as ZAB does here.
 //!
+//! **Leadership transfer (dissertation §3.10).** The leader holds proposals back until its successor lacks
+//! nothing, and sends it [`RaftMessage::TimeoutNow`]; the successor campaigns at once, without PreVote,
+//! and those who still hear the leader vote all the same (`transfer.rs`).
+//!
 //! # Invariants
 //! - Election Safety: at most one leader in a term (§5.2). Asserted; a second one stops the node.
 //! - Leader Append-Only: a leader never removes entries (§5.3). It has no code that could.
@@ -78,8 +82,7 @@
 //!   a rejection tells the leader where to go on (end of §5.3, as in etcd).
 //!
 //! # What it is not
-//! No snapshots yet: the log is kept whole. No transfer of leadership, no learners and no change of
-//! membership yet. No leases: a read always asks a majority, because a lease trusts clocks.
+//! No snapshots yet: the log is kept whole. No learners and no change of membership yet. No leases: a read always asks a majority, because a lease trusts clocks.
 
 mod barrier;
 mod election;
@@ -89,6 +92,7 @@ mod promise;
 mod replication;
 mod role;
 mod supervision;
+mod transfer;
 
 pub use message::{AppendOutcome, Attempt, RaftMessage, Round};
 pub use node::Raft;

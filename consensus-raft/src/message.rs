@@ -74,6 +74,9 @@ pub enum RaftMessage {
         term: Term,
         /// The last entry of the candidate's log (§5.4.1).
         last: Position,
+        /// Whether the leader of the term before has told the candidate to campaign (thesis §3.10):
+        /// then those who still hear that leader vote all the same.
+        transfer: bool,
     },
     /// The answer to a [`RaftMessage::RequestVote`]. A granted vote leaves once it is durable.
     RequestVoteResponse {
@@ -132,6 +135,12 @@ pub enum RaftMessage {
         /// The leader's clock as the heartbeat brought it.
         sent: Time,
     },
+    /// The leader tells its successor, whose log is level with its own, to campaign at once (thesis
+    /// §3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
+    },
 }
 
 /// What came of an AppendEntries.
@@ -168,7 +177,8 @@ impl RaftMessage {
             | Self::AppendEntries { term, .. }
             | Self::AppendEntriesResponse { term, .. }
             | Self::Heartbeat { term, .. }
-            | Self::HeartbeatResponse { term, .. } => term,
+            | Self::HeartbeatResponse { term, .. }
+            | Self::TimeoutNow { term } => term,
         }
     }
 
@@ -186,7 +196,9 @@ impl RaftMessage {
             Self::PreVote { term, attempt, last } => {
                 near(term.0) && near(attempt.0) && stands(*last) && last.term < *term
             }
-            Self::RequestVote { term, last } => near(term.0) && stands(*last) && last.term < *term,
+            Self::RequestVote { term, last, .. } => {
+                near(term.0) && stands(*last) && last.term < *term
+            }
             Self::PreVoteResponse { term, .. } => near(term.0),
             Self::RequestVoteResponse { term, candidacy, granted } => {
                 near(term.0) && near(candidacy.0) && (!granted || term >= candidacy)
@@ -223,6 +235,7 @@ impl RaftMessage {
             Self::HeartbeatResponse { term, heartbeat, .. } => {
                 near(term.0) && heartbeat.0 > 0 && heartbeat <= term
             }
+            Self::TimeoutNow { term } => near(term.0) && term.0 > 0,
         }
     }
 }
@@ -238,6 +251,7 @@ impl Message for RaftMessage {
             Self::AppendEntriesResponse { .. } => "AppendEntriesResponse",
             Self::Heartbeat { .. } => "Heartbeat",
             Self::HeartbeatResponse { .. } => "HeartbeatResponse",
+            Self::TimeoutNow { .. } => "TimeoutNow",
         }
     }
 
@@ -265,7 +279,10 @@ impl fmt::Display for RaftMessage {
             Self::PreVoteResponse { term, attempt, granted } => {
                 write!(f, " term={term} {} attempt={}", verdict(*granted), attempt.0)
             }
-            Self::RequestVote { term, last } => write!(f, " term={term} last={last}"),
+            Self::RequestVote { term, last, transfer } => {
+                let mark = if *transfer { " told to take over" } else { "" };
+                write!(f, " term={term} last={last}{mark}")
+            }
             Self::RequestVoteResponse { term, candidacy, granted } => {
                 write!(f, " term={term} {} in {candidacy}", verdict(*granted))
             }
@@ -292,6 +309,7 @@ impl fmt::Display for RaftMessage {
                 write!(f, " term={term} round={}", round.0)?;
                 if heartbeat == term { Ok(()) } else { write!(f, " of {heartbeat}") }
             }
+            Self::TimeoutNow { term } => write!(f, " term={term}"),
         }
     }
 }
@@ -358,10 +376,11 @@ impl Wire for RaftMessage {
                 attempt.encode(out);
                 granted.encode(out);
             }
-            Self::RequestVote { term, last } => {
+            Self::RequestVote { term, last, transfer } => {
                 out.put_u8(3);
                 term.encode(out);
                 last.encode(out);
+                transfer.encode(out);
             }
             Self::RequestVoteResponse { term, candidacy, granted } => {
                 out.put_u8(4);
@@ -396,6 +415,10 @@ impl Wire for RaftMessage {
                 round.encode(out);
                 sent.encode(out);
             }
+            Self::TimeoutNow { term } => {
+                out.put_u8(9);
+                term.encode(out);
+            }
         }
     }
 
@@ -413,7 +436,11 @@ impl Wire for RaftMessage {
                 attempt: Attempt::decode(input)?,
                 granted: bool::decode(input)?,
             },
-            3 => Self::RequestVote { term, last: Position::decode(input)? },
+            3 => Self::RequestVote {
+                term,
+                last: Position::decode(input)?,
+                transfer: bool::decode(input)?,
+            },
             4 => Self::RequestVoteResponse {
                 term,
                 candidacy: Term::decode(input)?,
@@ -439,6 +466,7 @@ impl Wire for RaftMessage {
                 round: Round::decode(input)?,
                 sent: Time::decode(input)?,
             },
+            9 => Self::TimeoutNow { term },
             _ => return Err(CodecError::Invalid("kind of message")),
         })
     }

@@ -121,7 +121,8 @@ fn a_follower_that_hears_nobody_becomes_a_candidate_of_the_next_term_section_5_2
     assert!(persist.promise.is_some());
     for outbound in &effects.messages {
         assert_eq!(outbound.after, persist.sequence);
-        let expected = RaftMessage::RequestVote { term: Term(2), last: Position::ZERO };
+        let expected =
+            RaftMessage::RequestVote { term: Term(2), last: Position::ZERO, transfer: false };
         assert_eq!(outbound.message, expected);
     }
     assert_eq!(effects.messages.len(), 2);
@@ -431,7 +432,7 @@ fn a_vote_is_asked_for_with_the_last_entry_section_5_4_1() {
         let position = Position::new(terms.last().copied().unwrap_or(0), terms.len() as u64);
         let term = Term(position.term.0 + 1);
         for peer in [2, 3] {
-            let expected = RaftMessage::RequestVote { term, last: position };
+            let expected = RaftMessage::RequestVote { term, last: position, transfer: false };
             assert_eq!(sent(&effects, peer), [&expected]);
         }
     }

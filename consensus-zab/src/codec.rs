@@ -78,8 +78,8 @@ impl Wire for ZabMessage {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Notification(notification) => put!(out, 0, notification),
-            Self::FollowerInfo { session, accepted_epoch } => {
-                put!(out, 1, session, accepted_epoch);
+            Self::FollowerInfo { session, accepted_epoch, handed_over } => {
+                put!(out, 1, session, accepted_epoch, handed_over);
             }
             Self::LeaderInfo { session, epoch } => put!(out, 2, session, epoch),
             Self::AckEpoch { session, current_epoch, last, table } => {
@@ -108,6 +108,7 @@ impl Wire for ZabMessage {
             }
             Self::Leave { session } => put!(out, 16, session),
             Self::Resign { session, reason } => put!(out, 17, session, reason),
+            Self::Handover { session, to, at } => put!(out, 18, session, to, at),
         }
     }
 
@@ -118,7 +119,11 @@ impl Wire for ZabMessage {
         }
         let session = Session::decode(input)?;
         Ok(match tag {
-            1 => Self::FollowerInfo { session, accepted_epoch: Epoch::decode(input)? },
+            1 => Self::FollowerInfo {
+                session,
+                accepted_epoch: Epoch::decode(input)?,
+                handed_over: Option::decode(input)?,
+            },
             2 => Self::LeaderInfo { session, epoch: Epoch::decode(input)? },
             3 => Self::AckEpoch {
                 session,
@@ -150,6 +155,9 @@ impl Wire for ZabMessage {
             15 => Self::BarrierAck { session, round: codec::get_u64(input)? },
             16 => Self::Leave { session },
             17 => Self::Resign { session, reason: Reason::decode(input)? },
+            18 => {
+                Self::Handover { session, to: NodeId::decode(input)?, at: LogPoint::decode(input)? }
+            }
             _ => return Err(CodecError::Invalid("message kind")),
         })
     }
@@ -178,7 +186,12 @@ mod tests {
         };
         vec![
             ZabMessage::Notification(Notification { state: ServerState::Leading, round: 4, vote }),
-            ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(6) },
+            ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(6), handed_over: None },
+            ZabMessage::FollowerInfo {
+                session,
+                accepted_epoch: Epoch(6),
+                handed_over: Some(Epoch(6)),
+            },
             ZabMessage::LeaderInfo { session, epoch: Epoch(7) },
             ack_epoch(Some(Epoch(6))),
             ack_epoch(None),
@@ -196,6 +209,7 @@ mod tests {
             ZabMessage::BarrierAck { session, round: 2 },
             ZabMessage::Leave { session },
             ZabMessage::Resign { session, reason: Reason::Unresponsive },
+            ZabMessage::Handover { session, to: NodeId(2), at: point },
         ]
     }
 

@@ -5,8 +5,8 @@
 //! side gives up, and closing is what makes sure that nothing of an earlier attempt is ever taken for
 //! part of a later one. Here one connection between two servers outlives many attempts, so the
 //! attempt has a number, chosen by the learner and larger than each earlier one of its life. It is
-//! opened by FOLLOWERINFO and closed by LEAVE (the learner), RESIGN (the leader), or the loss of the
-//! connection. A message of any other session is dropped.
+//! opened by FOLLOWERINFO and closed by LEAVE (the learner), RESIGN or HANDOVER (the leader), or the
+//! loss of the connection. A message of any other session is dropped.
 
 use std::fmt;
 
@@ -100,6 +100,9 @@ pub enum ZabMessage {
         session: Session,
         /// The learner's acceptedEpoch: the new epoch must be larger.
         accepted_epoch: Epoch,
+        /// The epoch whose leader has sent the learner here by HANDOVER, if one has. The receiver may
+        /// have to wait for its own.
+        handed_over: Option<Epoch>,
     },
     /// The leader proposes an epoch (the paper's NEWEPOCH).
     LeaderInfo {
@@ -225,6 +228,16 @@ pub enum ZabMessage {
         /// Why.
         reason: Reason,
     },
+    /// The leader hands its office over and closes the session: the successor shall lead, everybody
+    /// else follow it, without an election.
+    Handover {
+        /// The session.
+        session: Session,
+        /// The successor.
+        to: NodeId,
+        /// The end of the leader's log, all of which is committed and durable at the successor.
+        at: LogPoint,
+    },
 }
 
 impl ZabMessage {
@@ -249,7 +262,8 @@ impl ZabMessage {
             | Self::Barrier { session, .. }
             | Self::BarrierAck { session, .. }
             | Self::Leave { session }
-            | Self::Resign { session, .. } => Some(session),
+            | Self::Resign { session, .. }
+            | Self::Handover { session, .. } => Some(session),
         }
     }
 }
@@ -275,6 +289,7 @@ impl Message for ZabMessage {
             Self::BarrierAck { .. } => "BARRIERACK",
             Self::Leave { .. } => "LEAVE",
             Self::Resign { .. } => "RESIGN",
+            Self::Handover { .. } => "HANDOVER",
         }
     }
 
@@ -298,8 +313,12 @@ impl fmt::Display for ZabMessage {
                 write!(f, "{name} {state} round={round} vote={leader} ")?;
                 write!(f, "peerEpoch={peer_epoch} zxid={zxid}")
             }
-            Self::FollowerInfo { session, accepted_epoch } => {
-                write!(f, "{name} acceptedEpoch={accepted_epoch} session={}", session.0)
+            Self::FollowerInfo { session, accepted_epoch, handed_over } => {
+                write!(f, "{name} acceptedEpoch={accepted_epoch} session={}", session.0)?;
+                match handed_over {
+                    Some(epoch) => write!(f, " handed over in epoch {epoch}"),
+                    None => Ok(()),
+                }
             }
             Self::LeaderInfo { epoch, .. } => write!(f, "{name} epoch={epoch}"),
             Self::AckEpoch { current_epoch: Some(epoch), last, .. } => {
@@ -322,6 +341,7 @@ impl fmt::Display for ZabMessage {
             Self::Resign { session, reason } => {
                 write!(f, "{name} session={}: {reason}", session.0)
             }
+            Self::Handover { to, at, .. } => write!(f, "{name} to={to} at {at}"),
         }
     }
 }

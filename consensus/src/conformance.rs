@@ -25,6 +25,7 @@
 pub mod cases;
 pub mod faults;
 pub mod reigns;
+pub mod transfers;
 mod walk;
 mod wire;
 
@@ -85,6 +86,17 @@ macro_rules! conformance {
                 late_confirmations_do_not_answer_later_barriers,
                 confirmations_of_an_earlier_reign_do_not_answer_barriers,
             );
+            $crate::conformance!(@tests $protocol, $nodes, transfers:
+                leadership_is_handed_to_whoever_is_asked_for,
+                a_transfer_waits_for_no_timer,
+                without_a_name_the_most_advanced_takes_over,
+                a_lagging_successor_is_brought_level_first,
+                a_transfer_to_nobody_is_refused,
+                a_transfer_that_fails_leaves_the_leader_in_office,
+                a_transfer_may_be_interrupted_at_any_moment,
+                a_leader_without_a_quorum_does_not_hand_over,
+                a_late_transfer_timer_ends_no_later_transfer,
+            );
             #[test]
             fn messages_survive_the_wire_and_garbage_does_not() {
                 $crate::conformance::messages_survive_the_wire_and_garbage_does_not::<$protocol>($nodes);
@@ -101,6 +113,7 @@ macro_rules! conformance {
             proposals_beyond_the_limit_are_refused_and_leave_no_trace,
             delivery_waits_for_a_slow_applier,
             a_clone_goes_on_like_the_original,
+            without_anybody_else_a_transfer_is_refused,
         );
         #[test]
         fn random_walks() {

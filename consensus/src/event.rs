@@ -54,6 +54,23 @@ pub enum Event {
         /// The last committed index.
         index: Index,
     },
+    /// The leader was asked to hand over its office, and takes no proposals until that has ended.
+    TransferBegun {
+        /// The successor.
+        to: NodeId,
+    },
+    /// The successor lacks nothing, and is told to take over.
+    HandsOver {
+        /// The successor.
+        to: NodeId,
+    },
+    /// The office was not handed over: the leader leads on.
+    TransferFailed {
+        /// Who was to be the successor.
+        to: NodeId,
+        /// Why, as a clause that ends a sentence.
+        cause: String,
+    },
 }
 
 /// Why a leader is suspected.
@@ -100,6 +117,13 @@ impl fmt::Display for Event {
                 write!(f, "{peer} is synchronized by {means}")
             }
             Self::Committed { index } => write!(f, "committed up to {index}"),
+            Self::TransferBegun { to } => {
+                write!(f, "is asked to hand over to {to}, and holds proposals back")
+            }
+            Self::HandsOver { to } => write!(f, "tells {to}, which lacks nothing, to take over"),
+            Self::TransferFailed { to, cause } => {
+                write!(f, "does not hand over to {to}, and leads on: {cause}")
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ mod random;
 pub mod script;
 mod time;
 mod timers;
+mod transfer;
 
 pub use backlog::Backlog;
 pub use codec::{CodecError, Wire};
@@ -55,3 +56,4 @@ pub use quorum::Quorum;
 pub use random::Random;
 pub use time::{Now, Time, WallTime};
 pub use timers::Timers;
+pub use transfer::{Heir, Transfer, successor};

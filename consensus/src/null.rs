@@ -119,6 +119,11 @@ impl Consensus for Null {
                     Answer::Refused { token, reason: Refusal::NotLeader }
                 });
             }
+            Input::TransferLeadership { token, .. } => {
+                // There is nobody else.
+                let reason = Refusal::NoSuccessor;
+                effects.answers.push(Answer::Refused { token, reason });
+            }
             Input::Persisted(sequence) => {
                 self.log.persisted(sequence);
                 self.establish(effects);

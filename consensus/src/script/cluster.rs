@@ -108,6 +108,10 @@ pub struct Cluster<C: Consensus> {
     pub(super) barriers: BTreeMap<Token, (NodeId, Index)>,
     /// Proposals neither refused nor known to be delivered.
     pub(super) proposals: BTreeMap<Token, (NodeId, Bytes)>,
+    /// How often a leader has handed over its office.
+    pub(super) handovers: u64,
+    /// Transfers of leadership under way, with the node asked.
+    pub(super) transfers: BTreeMap<Token, NodeId>,
     /// Commands that were refused, and so must never be delivered.
     pub(super) refused: Vec<Bytes>,
     /// Why requests were refused.
@@ -135,6 +139,8 @@ impl<C: Consensus> Cluster<C> {
             last_token: Token(0),
             barriers: BTreeMap::new(),
             proposals: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            handovers: 0,
             refused: Vec::new(),
             refusals: Vec::new(),
             answered: Vec::new(),
@@ -347,6 +353,7 @@ impl<C: Consensus> Cluster<C> {
         self.invariants.crashed(id);
         self.barriers.retain(|_, (asked, _)| *asked != id);
         self.proposals.retain(|_, (asked, _)| *asked != id);
+        self.transfers.retain(|_, asked| *asked != id);
         for peer in self.ids() {
             if peer != id
                 && let Some(generation) = self.network.break_connection(id, peer)

@@ -6,6 +6,7 @@
 mod client;
 mod del;
 mod get;
+mod members;
 mod print;
 mod put;
 mod range;
@@ -101,6 +102,8 @@ enum Verb {
     Watch(watch::Watch),
     /// Show the state of nodes
     Status(status::Status),
+    /// Have another node lead
+    Members(members::Members),
     /// Compare Raft and ZAB on the same workload, on clusters of this program on this machine
     Compare(bench::cli::CompareArgs),
     /// Make one measurement
@@ -162,6 +165,7 @@ pub fn main() -> ExitCode {
         Verb::Range(verb) => run(verb.run()),
         Verb::Watch(verb) => run(verb.run()),
         Verb::Status(verb) => run(verb.run()),
+        Verb::Members(verb) => run(verb.run()),
         Verb::Compare(arguments) => return measured(bench::cli::run_compare(arguments)),
         Verb::Bench(arguments) => return measured(bench::cli::run_bench(arguments)),
     };

@@ -33,6 +33,7 @@ mod range;
 mod read;
 mod routes;
 mod status;
+mod transfer;
 mod version;
 mod watch;
 mod write;

@@ -152,6 +152,6 @@ fn elsewhere(protocol: Protocol, position: Position) -> String {
 }
 
 /// Milliseconds with three decimals.
-fn milliseconds(duration: std::time::Duration) -> f64 {
+pub(super) fn milliseconds(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -167,6 +167,9 @@ impl<C: Consensus> Driver<C> {
                 DriverInput::Client(ClientInput::Read { request, confirmed, deadline }) => {
                     ReplicaInput::Read { request, confirmed, deadline }
                 }
+                DriverInput::Client(ClientInput::Transfer { request, to, deadline }) => {
+                    ReplicaInput::Transfer { request, to, deadline }
+                }
                 DriverInput::Received { peer, generation, message } => {
                     self.count_received(&message);
                     ReplicaInput::Received { peer, generation, message }
@@ -337,7 +340,9 @@ impl<C: Consensus> Driver<C> {
     fn tell(&mut self, event: &Event) {
         match event {
             Event::Committed { .. } => {}
-            Event::LeaderSuspected { .. } | Event::Truncated { .. } => warn!("{event}"),
+            Event::LeaderSuspected { .. }
+            | Event::Truncated { .. }
+            | Event::TransferFailed { .. } => warn!("{event}"),
             _ => info!("{event}"),
         }
     }

@@ -166,6 +166,16 @@ impl NodeHandle {
         self.shared.barrier(consistency, timeout).await
     }
 
+    /// Has another node lead, and waits until it does: `to`, or whomever the leader chooses. Returns who
+    /// leads.
+    ///
+    /// # Errors
+    /// [`Failure::NoSuccessor`], [`Failure::TransferUnderWay`], [`Failure::TransferFailed`], and as for
+    /// a read. No key is touched, and no write lost.
+    pub async fn transfer(&self, to: Option<NodeId>, timeout: Duration) -> Result<NodeId, Failure> {
+        self.shared.transfer(to, timeout).await
+    }
+
     /// The state machine. Hold its lock only to locate, never across an await or a store access.
     #[must_use]
     pub fn machine(&self) -> &SharedMachine {

@@ -15,6 +15,7 @@ mod quorum;
 mod ranges;
 mod stopping;
 mod strangers;
+mod transfers;
 mod watches;
 
 use std::collections::BTreeMap;
