@@ -8,6 +8,7 @@ use std::time::Duration;
 use consensus::Leadership;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::config::ServeConfig;
 use crate::http::Listener;
@@ -79,7 +80,7 @@ impl Server {
         let node = Node::start(config.node).await?;
         let (stop_http, stop) = watch::channel(false);
         let listener = Listener::new(listener, node.handle(), config.limits, stop);
-        let http = tokio::spawn(listener.run());
+        let http = tokio::spawn(listener.run().in_current_span());
         Ok(Self { node, http_address, stop_http, http })
     }
 
@@ -112,8 +113,8 @@ impl Server {
     }
 
     /// Waits until the node fails, and says why.
-    pub async fn failed(&self) -> String {
-        self.node.failed().await
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        self.node.failed()
     }
 
     /// Hands the leader's office over, if this node has it, and waits until another one leads, for a
@@ -209,13 +210,13 @@ pub async fn serve(
 }
 
 /// Writes a line to stdout. That nobody reads it is no reason to stop.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Asks the system for as many descriptors as the connections need, as far as it gives them.
-fn raise_descriptor_limit(connections_max: usize) {
+pub(crate) fn raise_descriptor_limit(connections_max: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = connections_max as u64 + DESCRIPTORS_OWN;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -226,8 +227,8 @@ fn raise_descriptor_limit(connections_max: usize) {
     let result = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
     if result.is_err() || raised < wanted {
         tracing::warn!(
-            "the system allows {raised} open files, fewer than --max-connections \
-             {connections_max} may need; raise it with `ulimit -n {wanted}`"
+            "the system allows {raised} open files, fewer than {connections_max} client \
+             connections may need; raise it with `ulimit -n {wanted}`"
         );
     }
 }

@@ -47,6 +47,7 @@ use tokio::sync::watch as signal;
 
 use self::budget::Budget;
 pub use self::listener::Listener;
+pub(crate) use self::status::leader;
 use crate::node::handle::NodeHandle;
 
 /// The bounds of what clients may ask of a node.

@@ -130,7 +130,7 @@ fn tell(app: &App) -> Response {
 }
 
 /// The leader that a node knows, perhaps itself.
-pub(super) fn leader(leadership: Leadership, own: NodeId) -> Option<NodeId> {
+pub(crate) fn leader(leadership: Leadership, own: NodeId) -> Option<NodeId> {
     match leadership {
         Leadership::None => None,
         Leadership::Following { leader, .. } => Some(leader),
