@@ -266,6 +266,16 @@ impl Message for RaftMessage {
             _ => 1,
         }
     }
+
+    fn is_routine(&self) -> bool {
+        matches!(
+            self,
+            Self::AppendEntries { .. }
+                | Self::AppendEntriesResponse { outcome: AppendOutcome::Matched { .. }, .. }
+                | Self::Heartbeat { .. }
+                | Self::HeartbeatResponse { .. }
+        )
+    }
 }
 
 impl fmt::Display for RaftMessage {

@@ -310,6 +310,13 @@ impl Raft {
             }
         }
         if self.log.commit() > self.told_commit {
+            if let Role::Leader(leader) = &self.role
+                && self.told_commit < leader.opening
+                && self.log.commit() >= leader.opening
+            {
+                let (term, index) = (self.promise.term, self.log.commit());
+                effects.events.push(consensus::Event::FirstCommit { term, index });
+            }
             self.told_commit = self.log.commit();
             effects.events.push(consensus::Event::Committed { index: self.told_commit });
         }

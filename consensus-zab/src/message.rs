@@ -302,6 +302,23 @@ impl Message for ZabMessage {
             _ => 1,
         }
     }
+
+    fn is_routine(&self) -> bool {
+        // The acknowledgement of NEWLEADER, whose counter is zero, belongs to synchronization.
+        if let Self::Ack { up_to, .. } = self {
+            return up_to.zxid.counter > 0;
+        }
+        matches!(
+            self,
+            Self::Proposal { .. }
+                | Self::Commit { .. }
+                | Self::Received { .. }
+                | Self::Ping { .. }
+                | Self::Pong { .. }
+                | Self::Barrier { .. }
+                | Self::BarrierAck { .. }
+        )
+    }
 }
 
 impl fmt::Display for ZabMessage {

@@ -42,7 +42,7 @@ pub use effects::{
     Answer, Effects, Fetch, FetchPurpose, Input, Leadership, Outbound, Persist, Refusal, Timer,
 };
 pub use entry::{Entry, Payload};
-pub use event::{Event, Suspicion};
+pub use event::{Event, Passage, Suspicion};
 pub use flow::{Progress, ProgressState};
 pub use id::{Generation, Index, NodeId, PersistSequence, Position, Term, Token};
 pub use invariants::{Invariants, View, Violation};

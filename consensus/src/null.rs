@@ -65,6 +65,10 @@ impl Message for NullMessage {
     fn weight(&self) -> u64 {
         match *self {}
     }
+
+    fn is_routine(&self) -> bool {
+        match *self {}
+    }
 }
 
 impl Consensus for Null {

@@ -13,6 +13,7 @@ use kvcore::{Command, Machine, Outcome, Revision};
 use storage::RedbStore;
 use tokio::sync::watch;
 
+use super::trace::{NodeTrace, TraceQuestion};
 use crate::metrics::Metrics;
 
 /// The state machine of a server: shared by the applier, which writes, and the readers.
@@ -90,6 +91,8 @@ pub enum Question {
     Key(Bytes),
     /// The digest of the whole store at this revision, or at the node's own when `None`.
     Digest(Option<Revision>),
+    /// What happened there lately.
+    Trace(TraceQuestion),
 }
 
 /// A node's answer to a [`Question`].
@@ -113,6 +116,8 @@ pub enum ReplyContent {
     /// The digest at the revision asked for; `None` when the node is not there yet or no longer
     /// remembers it.
     Digest(Option<u128>),
+    /// What happened there lately.
+    Trace(NodeTrace),
     /// The node could not read its store.
     Failed,
 }

@@ -15,10 +15,11 @@ pub(crate) mod driver;
 pub mod handle;
 mod open;
 pub(crate) mod shared;
+pub mod trace;
 pub(crate) mod transport;
 mod workers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -296,12 +297,15 @@ fn start_consensus<C: Consensus>(
                     from: shared.facts.id,
                     to: NodeId(0),
                     directory: shared.facts.directory,
+                    connection: 0,
                 },
                 members: shared.facts.members.clone(),
                 driver: inbox_sender,
                 lost,
                 shared: Arc::clone(&shared),
                 connections: RefCell::new(BTreeMap::new()),
+                // Random, so that no connection of an earlier start has the same number.
+                dialled: Cell::new(shared.incarnation),
             });
             tokio::task::spawn_local(accept_peers(Rc::clone(&peers), listener));
             dial_peers(&peers);

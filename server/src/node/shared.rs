@@ -14,6 +14,7 @@ use storage::RedbStore;
 use tokio::sync::{oneshot, watch};
 
 use super::handle::{Consistency, NodeFacts, NodeStatus, Reply, SharedMachine, Written};
+use super::trace::{HostClock, Ring};
 use super::transport::Links;
 use crate::metrics::Metrics;
 
@@ -44,11 +45,12 @@ pub(crate) enum Ended {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     started: Instant,
+    host: HostClock,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now() }
+        Self { started: Instant::now(), host: HostClock::start() }
     }
 
     pub(crate) fn now(self) -> Now {
@@ -60,6 +62,11 @@ impl Clock {
 
     pub(crate) fn time(self) -> Time {
         Time::default() + self.started.elapsed()
+    }
+
+    /// How the node's time is turned into the host's.
+    pub(crate) fn host(self) -> HostClock {
+        self.host
     }
 
     pub(crate) fn instant(self, time: Time) -> Instant {
@@ -85,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     pub(crate) waiting: Mutex<HashMap<RequestId, oneshot::Sender<Ended>>>,
     pub(crate) requests: AtomicU64,
+    /// What happened here lately.
+    pub(crate) ring: Arc<Ring>,
     pub(crate) questions: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     pub(crate) question_numbers: AtomicU64,
 }
