@@ -168,7 +168,8 @@ impl Raft {
                 None => self.hasten(now, 0),
             },
             Role::Candidate(candidate) if !candidate.granted.contains(&peer) => {
-                let message = RaftMessage::RequestVote { term, last };
+                let transfer = candidate.transfer;
+                let message = RaftMessage::RequestVote { term, last, transfer };
                 self.send(peer, candidate.own_vote, message, effects);
             }
             _ => {}
@@ -274,9 +275,11 @@ impl Raft {
         peer: NodeId,
         term: Term,
         last: Position,
+        transfer: bool,
         effects: &mut Effects<RaftMessage>,
     ) {
-        let deaf = self.hears_leader(now, peer);
+        // The leader itself wants a candidate that it told to campaign to win.
+        let deaf = !transfer && self.hears_leader(now, peer);
         if term > self.promise.term && !deaf {
             self.overtaken(now, peer, term, effects);
         }
@@ -338,7 +341,8 @@ impl Raft {
                 let failures = candidate.failures;
                 if self.quorum.reached(|id| candidate.granted.contains(&id)) {
                     let names = role::names(&candidate.granted);
-                    self.campaign(now, failures, names, effects);
+                    let cause = format!("would be voted for by {names}");
+                    self.campaign(now, failures, false, cause, effects);
                 } else if self.quorum.unreachable(|id| {
                     !candidate.granted.contains(&id)
                         && (candidate.refused.contains(&id) || !self.is_connected(id))
@@ -375,15 +379,15 @@ impl Raft {
     }
 
     /// Asks for votes in the next term (§5.2).
-    fn campaign(
+    pub(crate) fn campaign(
         &mut self,
         now: Now,
         failures: u32,
-        supporters: String,
+        transfer: bool,
+        cause: String,
         effects: &mut Effects<RaftMessage>,
     ) {
-        let cause = format!("would be voted for by {supporters}");
-        self.become_candidate(failures, cause, effects);
+        self.become_candidate(failures, transfer, cause, effects);
         let patience = self.patience(failures);
         self.timers.set(Timer::Election, now.time + patience);
         for peer in self.others() {

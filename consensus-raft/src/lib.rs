@@ -50,6 +50,10 @@
 //! does not answer for the election timeout becomes a follower. Both directions use
 //! [`consensus::FailureDetector`], as ZAB does here.
 //!
+//! **Leadership transfer (dissertation §3.10).** The leader holds proposals back until its successor lacks
+//! nothing, and sends it [`RaftMessage::TimeoutNow`]; the successor campaigns at once, without PreVote,
+//! and those who still hear the leader vote all the same (`transfer.rs`).
+//!
 //! # Invariants
 //! - Election Safety: at most one leader in a term (§5.2). Asserted; a second one stops the node.
 //! - Leader Append-Only: a leader never removes entries (§5.3). It has no code that could.
@@ -86,8 +90,8 @@
 //!   a rejection tells the leader where to go on (end of §5.3, as in etcd).
 //!
 //! # What it is not
-//! No transfer of leadership, no learners and no change of
-//! membership yet. No leases: a read always asks a majority, because a lease trusts clocks.
+//! No learners and no change of membership yet. No leases: a read always asks a majority, because a
+//! lease trusts clocks.
 
 mod barrier;
 mod election;
@@ -98,6 +102,7 @@ mod replication;
 mod role;
 mod snapshot;
 mod supervision;
+mod transfer;
 
 pub use message::{AppendOutcome, Attempt, RaftMessage, Round};
 pub use node::Raft;

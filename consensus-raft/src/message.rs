@@ -74,6 +74,9 @@ pub enum RaftMessage {
         term: Term,
         /// The last entry of the candidate's log (§5.4.1).
         last: Position,
+        /// Whether the leader of the term before has told the candidate to campaign (thesis §3.10):
+        /// then those who still hear that leader vote all the same.
+        transfer: bool,
     },
     /// The answer to a [`RaftMessage::RequestVote`]. A granted vote leaves once it is durable.
     RequestVoteResponse {
@@ -138,6 +141,12 @@ pub enum RaftMessage {
         /// The leader's clock as the heartbeat brought it.
         sent: Time,
     },
+    /// The leader tells its successor, whose log is level with its own, to campaign at once (thesis
+    /// §3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
+    },
 }
 
 /// What came of an AppendEntries.
@@ -175,7 +184,8 @@ impl RaftMessage {
             | Self::AppendEntriesResponse { term, .. }
             | Self::InstallSnapshot { term }
             | Self::Heartbeat { term, .. }
-            | Self::HeartbeatResponse { term, .. } => term,
+            | Self::HeartbeatResponse { term, .. }
+            | Self::TimeoutNow { term } => term,
         }
     }
 
@@ -200,7 +210,9 @@ impl RaftMessage {
             Self::PreVote { term, attempt, last } => {
                 near(term.0) && near(attempt.0) && stands(*last) && last.term < *term
             }
-            Self::RequestVote { term, last } => near(term.0) && stands(*last) && last.term < *term,
+            Self::RequestVote { term, last, .. } => {
+                near(term.0) && stands(*last) && last.term < *term
+            }
             Self::PreVoteResponse { term, .. } => near(term.0),
             Self::RequestVoteResponse { term, candidacy, granted } => {
                 near(term.0) && near(candidacy.0) && (!granted || term >= candidacy)
@@ -238,6 +250,7 @@ impl RaftMessage {
             Self::HeartbeatResponse { term, heartbeat, .. } => {
                 near(term.0) && heartbeat.0 > 0 && heartbeat <= term
             }
+            Self::TimeoutNow { term } => near(term.0) && term.0 > 0,
         }
     }
 }
@@ -254,6 +267,7 @@ impl Message for RaftMessage {
             Self::InstallSnapshot { .. } => "InstallSnapshot",
             Self::Heartbeat { .. } => "Heartbeat",
             Self::HeartbeatResponse { .. } => "HeartbeatResponse",
+            Self::TimeoutNow { .. } => "TimeoutNow",
         }
     }
 
@@ -268,6 +282,16 @@ impl Message for RaftMessage {
             _ => 1,
         }
     }
+
+    fn is_routine(&self) -> bool {
+        matches!(
+            self,
+            Self::AppendEntries { .. }
+                | Self::AppendEntriesResponse { outcome: AppendOutcome::Matched { .. }, .. }
+                | Self::Heartbeat { .. }
+                | Self::HeartbeatResponse { .. }
+        )
+    }
 }
 
 impl fmt::Display for RaftMessage {
@@ -281,7 +305,10 @@ impl fmt::Display for RaftMessage {
             Self::PreVoteResponse { term, attempt, granted } => {
                 write!(f, " term={term} {} attempt={}", verdict(*granted), attempt.0)
             }
-            Self::RequestVote { term, last } => write!(f, " term={term} last={last}"),
+            Self::RequestVote { term, last, transfer } => {
+                let mark = if *transfer { " told to take over" } else { "" };
+                write!(f, " term={term} last={last}{mark}")
+            }
             Self::RequestVoteResponse { term, candidacy, granted } => {
                 write!(f, " term={term} {} in {candidacy}", verdict(*granted))
             }
@@ -309,6 +336,7 @@ impl fmt::Display for RaftMessage {
                 write!(f, " term={term} round={}", round.0)?;
                 if heartbeat == term { Ok(()) } else { write!(f, " of {heartbeat}") }
             }
+            Self::TimeoutNow { term } => write!(f, " term={term}"),
         }
     }
 }
@@ -375,10 +403,11 @@ impl Wire for RaftMessage {
                 attempt.encode(out);
                 granted.encode(out);
             }
-            Self::RequestVote { term, last } => {
+            Self::RequestVote { term, last, transfer } => {
                 out.put_u8(3);
                 term.encode(out);
                 last.encode(out);
+                transfer.encode(out);
             }
             Self::RequestVoteResponse { term, candidacy, granted } => {
                 out.put_u8(4);
@@ -417,6 +446,10 @@ impl Wire for RaftMessage {
                 out.put_u8(9);
                 term.encode(out);
             }
+            Self::TimeoutNow { term } => {
+                out.put_u8(10);
+                term.encode(out);
+            }
         }
     }
 
@@ -434,7 +467,11 @@ impl Wire for RaftMessage {
                 attempt: Attempt::decode(input)?,
                 granted: bool::decode(input)?,
             },
-            3 => Self::RequestVote { term, last: Position::decode(input)? },
+            3 => Self::RequestVote {
+                term,
+                last: Position::decode(input)?,
+                transfer: bool::decode(input)?,
+            },
             4 => Self::RequestVoteResponse {
                 term,
                 candidacy: Term::decode(input)?,
@@ -461,6 +498,7 @@ impl Wire for RaftMessage {
                 sent: Time::decode(input)?,
             },
             9 => Self::InstallSnapshot { term },
+            10 => Self::TimeoutNow { term },
             _ => return Err(CodecError::Invalid("kind of message")),
         })
     }

@@ -105,6 +105,9 @@ impl Consensus for Raft {
             Input::Propose { token, command } => self.propose(now, token, command, effects),
             Input::ReadBarrier { token } => self.read_barrier(token, effects),
             Input::Sync { token } => self.sync(token, effects),
+            Input::TransferLeadership { token, to } => {
+                self.transfer_leadership(now, token, to, effects);
+            }
             Input::Persisted(sequence) => {
                 self.log.persisted(sequence);
                 // A candidate may have waited for its own vote only.
@@ -179,6 +182,7 @@ impl Raft {
             Timer::Election => self.election_timer(now, effects),
             Timer::Heartbeat => self.heartbeat_timer(now, effects),
             Timer::Quorum => self.quorum_timer(now, effects),
+            Timer::Transfer => self.transfer_timer(effects),
             // ZAB's.
             Timer::Finalize | Timer::Phase => {}
         }
@@ -197,6 +201,7 @@ impl Raft {
             return;
         }
         self.forget_connection(peer);
+        self.successor_lost(peer, effects);
         self.connections.insert(peer, Connection { generation, up: true });
         match &self.role {
             Role::Follower(_) => {}
@@ -218,6 +223,7 @@ impl Raft {
         }
         connection.up = false;
         self.forget_connection(peer);
+        self.successor_lost(peer, effects);
         match &self.role {
             Role::Follower(_) => self.leader_connection_lost(now, peer, effects),
             // One more that can not answer may mean that the votes are split.
@@ -261,8 +267,8 @@ impl Raft {
             RaftMessage::PreVoteResponse { term, attempt, granted } => {
                 self.pre_vote_response(now, peer, term, attempt, granted, effects);
             }
-            RaftMessage::RequestVote { term, last } => {
-                self.request_vote(now, peer, term, last, effects);
+            RaftMessage::RequestVote { term, last, transfer } => {
+                self.request_vote(now, peer, term, last, transfer, effects);
             }
             RaftMessage::RequestVoteResponse { term, candidacy, granted } => {
                 self.request_vote_response(now, peer, term, candidacy, granted, effects);
@@ -297,6 +303,9 @@ impl Raft {
                     self.heartbeat_response(now, peer, round, sent, effects);
                 }
             }
+            RaftMessage::TimeoutNow { term } => {
+                self.take_over(now, peer, term, effects);
+            }
         }
     }
 
@@ -310,6 +319,13 @@ impl Raft {
             }
         }
         if self.log.commit() > self.told_commit {
+            if let Role::Leader(leader) = &self.role
+                && self.told_commit < leader.opening
+                && self.log.commit() >= leader.opening
+            {
+                let (term, index) = (self.promise.term, self.log.commit());
+                effects.events.push(consensus::Event::FirstCommit { term, index });
+            }
             self.told_commit = self.log.commit();
             effects.events.push(consensus::Event::Committed { index: self.told_commit });
         }

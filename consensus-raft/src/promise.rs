@@ -36,7 +36,8 @@ pub(crate) fn pledge(own: NodeId, to: NodeId, message: &RaftMessage, log: &Log) 
         RaftMessage::RequestVote { term, .. }
         | RaftMessage::AppendEntries { term, .. }
         | RaftMessage::InstallSnapshot { term }
-        | RaftMessage::Heartbeat { term, .. } => voted(term, own),
+        | RaftMessage::Heartbeat { term, .. }
+        | RaftMessage::TimeoutNow { term } => voted(term, own),
         RaftMessage::RequestVoteResponse { candidacy, granted: true, .. } => voted(candidacy, to),
         RaftMessage::AppendEntriesResponse {
             term,

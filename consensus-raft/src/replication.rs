@@ -27,6 +27,10 @@ impl Raft {
             effects.answers.push(Answer::Refused { token, reason: Refusal::NotLeader });
             return;
         };
+        if leader.transfer.is_some() {
+            effects.answers.push(Answer::Refused { token, reason: Refusal::Transferring });
+            return;
+        }
         if leader.backlog.bytes() >= self.settings.uncommitted_bytes_max {
             effects.answers.push(Answer::Refused { token, reason: Refusal::Overloaded });
             return;
@@ -46,6 +50,7 @@ impl Raft {
         self.log.persist(effects);
         self.replicate(now, effects);
         self.offer_snapshots(effects);
+        self.tell_successor(effects);
         self.flush_barriers(now, effects);
     }
 

@@ -11,6 +11,8 @@
 //!     │ └───── hears a leader or a new term ──────────────┘                  │
 //!     └─────── hears a new term, or no quorum for the election timeout ──────┘
 //! ```
+//!
+//! A follower whose leader tells it to take over becomes a candidate at once (thesis §3.10).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -18,7 +20,8 @@ use std::time::Duration;
 
 use consensus::{
     Answer, Backlog, Effects, Entry, Event, FailureDetector, Index, NodeId, Now, Payload,
-    PersistSequence, Position, Progress, Refusal, Suspicion, Term, Time, Timer, Token, Wire,
+    PersistSequence, Position, Progress, Refusal, Suspicion, Term, Time, Timer, Token, Transfer,
+    Wire,
 };
 
 use crate::message::{Attempt, RaftMessage, Round};
@@ -91,6 +94,8 @@ pub(crate) struct Candidate {
     pub(crate) refused: BTreeSet<NodeId>,
     /// As in [`PreCandidate`].
     pub(crate) failures: u32,
+    /// Whether the leader of the term before told it to campaign.
+    pub(crate) transfer: bool,
 }
 
 /// Leads its term.
@@ -111,6 +116,8 @@ pub(crate) struct Leader {
     pub(crate) syncs: VecDeque<(Token, Index)>,
     /// What was proposed and still waits for a quorum or for this node's disk.
     pub(crate) backlog: Backlog,
+    /// How it hands its office over, if it does.
+    pub(crate) transfer: Option<Transfer>,
 }
 
 /// What a leader knows of another voter.
@@ -184,6 +191,7 @@ impl Raft {
         cause: String,
         effects: &mut Effects<RaftMessage>,
     ) {
+        self.end_transfer(effects);
         if let Role::Leader(former) = &mut self.role {
             let barriers = former.barriers.drain(..).map(|barrier| barrier.token);
             let syncs = former.syncs.drain(..).map(|(token, _)| token);
@@ -234,16 +242,22 @@ impl Raft {
     }
 
     /// Becomes a candidate in the next term and votes for itself (§5.2). Returns the write that must
-    /// be durable before anybody hears of it.
+    /// be durable before anybody hears of it. With `transfer` the leader has told it to, and it is a
+    /// follower still.
     pub(crate) fn become_candidate(
         &mut self,
         failures: u32,
+        transfer: bool,
         cause: String,
         effects: &mut Effects<RaftMessage>,
     ) -> PersistSequence {
         assert!(
-            matches!(self.role, Role::PreCandidate(_)),
-            "only a quorum of PreVotes makes a candidate (thesis §9.6)"
+            match self.role {
+                Role::PreCandidate(_) => !transfer,
+                Role::Follower(_) => transfer,
+                Role::Candidate(_) | Role::Leader(_) => false,
+            },
+            "only a quorum of PreVotes (thesis §9.6) or the leader's word (§3.10) makes a candidate"
         );
         let term = self.promise.term.next();
         self.leader = None;
@@ -256,6 +270,7 @@ impl Raft {
             granted: BTreeSet::new(),
             refused: BTreeSet::new(),
             failures,
+            transfer,
         });
         self.tell_role(cause, effects);
         effects.events.push(Event::Voted { candidate: self.settings.id, term });
@@ -305,6 +320,7 @@ impl Raft {
             barriers: VecDeque::new(),
             syncs: VecDeque::new(),
             backlog: Backlog::default(),
+            transfer: None,
         }));
         self.tell_role(cause, effects);
     }

@@ -53,8 +53,10 @@ fn message() -> impl Strategy<Value = RaftMessage> {
         (number(), number(), any::<bool>()).prop_map(|(term, attempt, granted)| {
             RaftMessage::PreVoteResponse { term: Term(term), attempt: Attempt(attempt), granted }
         }),
-        (number(), position())
-            .prop_map(|(term, last)| RaftMessage::RequestVote { term: Term(term), last }),
+        (number(), position(), any::<bool>()).prop_map(|(term, last, transfer)| {
+            RaftMessage::RequestVote { term: Term(term), last, transfer }
+        }),
+        number().prop_map(|term| RaftMessage::TimeoutNow { term: Term(term) }),
         (number(), number(), any::<bool>()).prop_map(|(term, candidacy, granted)| {
             RaftMessage::RequestVoteResponse {
                 term: Term(term),

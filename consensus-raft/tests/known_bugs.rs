@@ -288,7 +288,7 @@ fn nodedb_161_a_vote_survives_a_restart() {
     let last = cluster.status(three).last;
     let ask = |cluster: &mut Cluster<Raft>, peer| {
         let generation = cluster.connection(three, peer).expect("connected");
-        let message = RaftMessage::RequestVote { term, last };
+        let message = RaftMessage::RequestVote { term, last, transfer: false };
         cluster.input(three, Input::Received { peer, generation, message }).expect("lawful");
         cluster.under_way(three, peer).last().cloned()
     };

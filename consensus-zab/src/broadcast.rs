@@ -33,6 +33,11 @@ impl Leading {
             cx.effects.answers.push(Answer::Refused { token, reason });
             return STAY;
         };
+        if self.transfer.is_some() {
+            let reason = Refusal::Transferring;
+            cx.effects.answers.push(Answer::Refused { token, reason });
+            return STAY;
+        }
         if self.backlog.bytes() >= cx.core.settings.uncommitted_bytes_max {
             let reason = Refusal::Overloaded;
             cx.effects.answers.push(Answer::Refused { token, reason });
@@ -68,6 +73,7 @@ impl Leading {
             }
             self.watch_quorum(cx);
             self.ask_barrier(cx);
+            return self.hand_over_when_drained(cx);
         }
         STAY
     }

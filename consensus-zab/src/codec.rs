@@ -80,8 +80,8 @@ impl Wire for ZabMessage {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Notification(notification) => put!(out, 0, notification),
-            Self::FollowerInfo { session, accepted_epoch } => {
-                put!(out, 1, session, accepted_epoch);
+            Self::FollowerInfo { session, accepted_epoch, handed_over } => {
+                put!(out, 1, session, accepted_epoch, handed_over);
             }
             Self::LeaderInfo { session, epoch } => put!(out, 2, session, epoch),
             Self::AckEpoch { session, current_epoch, last, table } => {
@@ -111,6 +111,7 @@ impl Wire for ZabMessage {
             Self::Leave { session } => put!(out, 16, session),
             Self::Resign { session, reason } => put!(out, 17, session, reason),
             Self::Snap { session, epoch } => put!(out, 18, session, epoch),
+            Self::Handover { session, to, at } => put!(out, 19, session, to, at),
         }
     }
 
@@ -121,7 +122,11 @@ impl Wire for ZabMessage {
         }
         let session = Session::decode(input)?;
         Ok(match tag {
-            1 => Self::FollowerInfo { session, accepted_epoch: Epoch::decode(input)? },
+            1 => Self::FollowerInfo {
+                session,
+                accepted_epoch: Epoch::decode(input)?,
+                handed_over: Option::decode(input)?,
+            },
             2 => Self::LeaderInfo { session, epoch: Epoch::decode(input)? },
             3 => Self::AckEpoch {
                 session,
@@ -154,6 +159,9 @@ impl Wire for ZabMessage {
             16 => Self::Leave { session },
             17 => Self::Resign { session, reason: Reason::decode(input)? },
             18 => Self::Snap { session, epoch: Epoch::decode(input)? },
+            19 => {
+                Self::Handover { session, to: NodeId::decode(input)?, at: LogPoint::decode(input)? }
+            }
             _ => return Err(CodecError::Invalid("message kind")),
         })
     }
@@ -182,7 +190,12 @@ mod tests {
         };
         vec![
             ZabMessage::Notification(Notification { state: ServerState::Leading, round: 4, vote }),
-            ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(6) },
+            ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(6), handed_over: None },
+            ZabMessage::FollowerInfo {
+                session,
+                accepted_epoch: Epoch(6),
+                handed_over: Some(Epoch(6)),
+            },
             ZabMessage::LeaderInfo { session, epoch: Epoch(7) },
             ack_epoch(Some(Epoch(6))),
             ack_epoch(None),
@@ -201,6 +214,7 @@ mod tests {
             ZabMessage::BarrierAck { session, round: 2 },
             ZabMessage::Leave { session },
             ZabMessage::Resign { session, reason: Reason::Unresponsive },
+            ZabMessage::Handover { session, to: NodeId(2), at: point },
         ]
     }
 

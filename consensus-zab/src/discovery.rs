@@ -185,8 +185,9 @@ impl Following {
         if !self.opened && cx.core.connected(self.leader) {
             self.opened = true;
             let accepted_epoch = cx.core.promise.accepted;
-            let session = self.session;
-            cx.send(self.leader, ZabMessage::FollowerInfo { session, accepted_epoch });
+            let (session, handed_over) = (self.session, self.handed_over);
+            let message = ZabMessage::FollowerInfo { session, accepted_epoch, handed_over };
+            cx.send(self.leader, message);
         }
     }
 

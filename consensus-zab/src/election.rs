@@ -82,18 +82,12 @@ impl Looking {
             },
             // The peer has finished its election sooner: if this server comes to lead, the session
             // is as good as opened.
-            ZabMessage::FollowerInfo { session, accepted_epoch } => {
-                if let Some(peer) = cx.core.peers.get_mut(&from) {
-                    peer.opened = Some((session, accepted_epoch));
-                }
+            ZabMessage::FollowerInfo { session, accepted_epoch, .. } => {
+                cx.core.session_opened(from, session, accepted_epoch);
                 STAY
             }
             ZabMessage::Leave { session } => {
-                if let Some(peer) = cx.core.peers.get_mut(&from)
-                    && peer.opened.is_some_and(|(opened, _)| opened == session)
-                {
-                    peer.opened = None;
-                }
+                cx.core.session_left(from, session);
                 STAY
             }
             // Anything else belongs to a session that is over.

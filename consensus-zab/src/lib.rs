@@ -106,10 +106,12 @@
 //! - Commands are replicated and applied deterministically, in both protocols. ZooKeeper's leader
 //!   turns a request into an idempotent state change first.
 //! - The read barrier. ZooKeeper has only `sync`, which is offered beside it.
+//! - HANDOVER (`transfer.rs`): a leader names its successor. ZooKeeper's election could not carry that
+//!   out, for it chooses by zxid and number; so HANDOVER takes its place, and nothing else's.
 //!
 //! # Caveats
 //!
-//! - There are no observers, no transfer of leadership, no change of membership.
+//! - There are no observers and no change of membership.
 //! - When the counter of an epoch is used up, the leader gives up and a new epoch begins. When the
 //!   epochs are used up, nobody leads any more; no single message can bring that about.
 
@@ -125,6 +127,7 @@ mod role;
 mod snapshot;
 mod supervision;
 mod synchronization;
+mod transfer;
 mod zxid;
 
 pub use message::{Notification, Reason, ServerState, Session, Vote, ZabMessage};

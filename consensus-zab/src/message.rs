@@ -5,8 +5,8 @@
 //! side gives up, and closing is what makes sure that nothing of an earlier attempt is ever taken for
 //! part of a later one. Here one connection between two servers outlives many attempts, so the
 //! attempt has a number, chosen by the learner and larger than each earlier one of its life. It is
-//! opened by FOLLOWERINFO and closed by LEAVE (the learner), RESIGN (the leader), or the loss of the
-//! connection. A message of any other session is dropped.
+//! opened by FOLLOWERINFO and closed by LEAVE (the learner), RESIGN or HANDOVER (the leader), or the
+//! loss of the connection. A message of any other session is dropped.
 
 use std::fmt;
 
@@ -103,6 +103,9 @@ pub enum ZabMessage {
         session: Session,
         /// The learner's acceptedEpoch: the new epoch must be larger.
         accepted_epoch: Epoch,
+        /// The epoch whose leader has sent the learner here by HANDOVER, if one has. The receiver may
+        /// have to wait for its own.
+        handed_over: Option<Epoch>,
     },
     /// The leader proposes an epoch (the paper's NEWEPOCH).
     LeaderInfo {
@@ -237,6 +240,16 @@ pub enum ZabMessage {
         /// Why.
         reason: Reason,
     },
+    /// The leader hands its office over and closes the session: the successor shall lead, everybody
+    /// else follow it, without an election.
+    Handover {
+        /// The session.
+        session: Session,
+        /// The successor.
+        to: NodeId,
+        /// The end of the leader's log, all of which is committed and durable at the successor.
+        at: LogPoint,
+    },
 }
 
 impl ZabMessage {
@@ -262,7 +275,8 @@ impl ZabMessage {
             | Self::Barrier { session, .. }
             | Self::BarrierAck { session, .. }
             | Self::Leave { session }
-            | Self::Resign { session, .. } => Some(session),
+            | Self::Resign { session, .. }
+            | Self::Handover { session, .. } => Some(session),
         }
     }
 }
@@ -289,6 +303,7 @@ impl Message for ZabMessage {
             Self::BarrierAck { .. } => "BARRIERACK",
             Self::Leave { .. } => "LEAVE",
             Self::Resign { .. } => "RESIGN",
+            Self::Handover { .. } => "HANDOVER",
         }
     }
 
@@ -301,6 +316,23 @@ impl Message for ZabMessage {
             _ => 1,
         }
     }
+
+    fn is_routine(&self) -> bool {
+        // The acknowledgement of NEWLEADER, whose counter is zero, belongs to synchronization.
+        if let Self::Ack { up_to, .. } = self {
+            return up_to.zxid.counter > 0;
+        }
+        matches!(
+            self,
+            Self::Proposal { .. }
+                | Self::Commit { .. }
+                | Self::Received { .. }
+                | Self::Ping { .. }
+                | Self::Pong { .. }
+                | Self::Barrier { .. }
+                | Self::BarrierAck { .. }
+        )
+    }
 }
 
 impl fmt::Display for ZabMessage {
@@ -312,8 +344,12 @@ impl fmt::Display for ZabMessage {
                 write!(f, "{name} {state} round={round} vote={leader} ")?;
                 write!(f, "peerEpoch={peer_epoch} zxid={zxid}")
             }
-            Self::FollowerInfo { session, accepted_epoch } => {
-                write!(f, "{name} acceptedEpoch={accepted_epoch} session={}", session.0)
+            Self::FollowerInfo { session, accepted_epoch, handed_over } => {
+                write!(f, "{name} acceptedEpoch={accepted_epoch} session={}", session.0)?;
+                match handed_over {
+                    Some(epoch) => write!(f, " handed over in epoch {epoch}"),
+                    None => Ok(()),
+                }
             }
             Self::LeaderInfo { epoch, .. } | Self::Snap { epoch, .. } => {
                 write!(f, "{name} epoch={epoch}")
@@ -338,6 +374,7 @@ impl fmt::Display for ZabMessage {
             Self::Resign { session, reason } => {
                 write!(f, "{name} session={}: {reason}", session.0)
             }
+            Self::Handover { to, at, .. } => write!(f, "{name} to={to} at {at}"),
         }
     }
 }

@@ -55,8 +55,9 @@ pub(crate) struct Peer {
     pub generation: Generation,
     /// Whether it is up.
     pub connected: bool,
-    /// The session that the peer has opened, and its acceptedEpoch, while this server is LOOKING and
-    /// may yet lead. In ZooKeeper the learner tries to connect again and again meanwhile.
+    /// The session that the peer has opened, and its acceptedEpoch, while this server is LOOKING or
+    /// about to be handed the office, and may yet lead. In ZooKeeper the learner tries to connect
+    /// again and again meanwhile.
     pub opened: Option<(Session, Epoch)>,
     /// Whether a fetch for this peer is under way. It outlives the session that asked for it.
     pub fetching: bool,
@@ -98,6 +99,22 @@ impl Core {
         };
         let factor = 1u32.checked_shl(doublings.min(16)).unwrap_or(u32::MAX);
         (self.settings.heartbeat_interval * factor).min(self.settings.election_timeout)
+    }
+
+    /// A peer has opened a session, sooner than this server knows whether it will lead.
+    pub(crate) fn session_opened(&mut self, peer: NodeId, session: Session, accepted: Epoch) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.opened = Some((session, accepted));
+        }
+    }
+
+    /// A peer has closed a session.
+    pub(crate) fn session_left(&mut self, peer: NodeId, session: Session) {
+        if let Some(peer) = self.peers.get_mut(&peer)
+            && peer.opened.is_some_and(|(opened, _)| opened == session)
+        {
+            peer.opened = None;
+        }
     }
 
     /// Whether a connection to a peer is up.
@@ -328,6 +345,17 @@ impl Zab {
                 (Role::Leading(leading), Change::Look(cause)) => {
                     Role::Looking(leading.into_looking(&mut cx, cause))
                 }
+                (Role::Following(following), Change::HandOver(vote))
+                    if vote.leader == cx.core.id() =>
+                {
+                    Role::Leading(following.into_leading(&mut cx, vote))
+                }
+                (Role::Following(following), Change::HandOver(vote)) => {
+                    Role::Following(following.into_following(&mut cx, vote))
+                }
+                (Role::Leading(leading), Change::HandOver(vote)) => {
+                    Role::Following(leading.into_following(&mut cx, vote))
+                }
                 (role, change) => unreachable!("{change:?} in the role {}", role.name()),
             };
             flow = match &mut self.role {
@@ -437,6 +465,10 @@ impl Role {
             },
             Input::Sync { token } => match self {
                 Self::Leading(leading) => leading.sync(cx, token),
+                _ => refuse(cx, token),
+            },
+            Input::TransferLeadership { token, to } => match self {
+                Self::Leading(leading) => leading.transfer_leadership(cx, token, to),
                 _ => refuse(cx, token),
             },
             Input::Persisted(sequence) => {

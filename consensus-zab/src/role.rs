@@ -8,6 +8,9 @@
 //!                     a quorum proposes another   lost its leader, or was sent away
 //! ```
 //!
+//! A leader that hands over goes from LEADING to FOLLOWING, its successor the other way, and the
+//! others from one leader to the next, all without LOOKING.
+//!
 //! Each `into_…` consumes the old role with all that it knew: nothing of one role's state can leak
 //! into another's.
 
@@ -17,7 +20,7 @@ use std::time::Duration;
 
 use consensus::{
     Answer, Backlog, Event, FailureDetector, Index, Leadership, NodeId, PersistSequence, Progress,
-    Refusal, Time, Timer, Token,
+    Refusal, Time, Timer, Token, Transfer,
 };
 
 use crate::barrier::Barriers;
@@ -38,6 +41,8 @@ pub(crate) enum Change {
     Look(String),
     /// The election ended with this vote, which names this server or another one.
     Elect(Vote),
+    /// The leader, perhaps this server, hands over: as if an election had ended with this vote.
+    HandOver(Vote),
 }
 
 /// Asks for a new election.
@@ -99,6 +104,8 @@ pub(crate) struct Following {
     pub session: Session,
     /// Whether FOLLOWERINFO was sent; it waits for a connection.
     pub opened: bool,
+    /// The epoch whose leader has handed over to this one, if that is why this server follows it.
+    pub handed_over: Option<Epoch>,
     /// The vote that whoever looks for a leader is told.
     pub advertised: Notification,
     /// How far the session has come.
@@ -161,6 +168,8 @@ pub(crate) struct Leading {
     pub syncs: VecDeque<(Index, Token)>,
     /// What was proposed and still waits for a quorum or for this server's disk.
     pub backlog: Backlog,
+    /// How it hands its office over, if it does.
+    pub transfer: Option<Transfer>,
 }
 
 /// How far a leader has come.
@@ -288,62 +297,15 @@ impl Looking {
     /// The election ended with a vote for another server.
     pub(crate) fn into_following(self, cx: &mut Context<'_>, vote: Vote) -> Following {
         drop(self);
-        cx.refuse_sessions();
-        cx.core.timers.clear();
-        cx.core.session = Session(cx.core.session.0 + 1);
-        let detector = FailureDetector::new(cx.now.time, cx.core.phase_timeout());
-        cx.core.timers.set(Timer::Phase, detector.deadline());
-        let mut following = Following {
-            leader: vote.leader,
-            session: cx.core.session,
-            opened: false,
-            advertised: Notification { state: ServerState::Following, round: cx.core.round, vote },
-            stage: Stage::Discovery,
-            committed: cx.core.log.commit(),
-            reported: cx.core.log.durable(),
-            barrier: None,
-            detector,
-        };
-        cx.role_changed(
-            "FOLLOWING",
-            Some("discovery"),
-            cx.core.promise.current,
-            Some(vote.leader),
-            format!("a quorum proposes {} in round {}", vote.leader, cx.core.round),
-        );
-        following.open(cx);
-        following
+        let cause = format!("a quorum proposes {} in round {}", vote.leader, cx.core.round);
+        cx.follow(vote, None, cause)
     }
 
     /// The election ended with a vote for this server.
     pub(crate) fn into_leading(self, cx: &mut Context<'_>, vote: Vote) -> Leading {
         drop(self);
-        assert_eq!(
-            cx.core.log.durable(),
-            cx.core.log.last().index,
-            "a leader begins with its whole history durable"
-        );
-        cx.core.timers.clear();
-        cx.core.timers.set(Timer::Phase, cx.now.time + cx.core.phase_timeout());
-        cx.core.timers.set(Timer::Heartbeat, cx.now.time + cx.core.settings.heartbeat_interval);
-        cx.role_changed(
-            "LEADING",
-            Some("discovery"),
-            cx.core.promise.current,
-            None,
-            format!("a quorum proposes it in round {}", cx.core.round),
-        );
-        Leading {
-            advertised: Notification { state: ServerState::Leading, round: cx.core.round, vote },
-            initial: cx.core.own_vote(),
-            base: cx.core.log.last().index,
-            phase: Phase::Gathering,
-            learners: BTreeMap::new(),
-            detector: FailureDetector::new(cx.now.time, cx.core.settings.election_timeout),
-            barriers: Barriers::default(),
-            syncs: VecDeque::new(),
-            backlog: Backlog::default(),
-        }
+        let cause = format!("a quorum proposes it in round {}", cx.core.round);
+        cx.begin_to_lead(vote, cause)
     }
 }
 
@@ -378,15 +340,22 @@ impl Leading {
             let (session, reason) = (learner.session, Reason::NotLeading);
             cx.send(peer, ZabMessage::Resign { session, reason });
         }
-        let waiting = self.barriers.into_tokens();
-        for token in waiting.chain(self.syncs.into_iter().map(|(_, token)| token)) {
-            let reason = Refusal::NotLeader;
-            cx.effects.answers.push(Answer::Refused { token, reason });
-        }
         if !matches!(self.phase, Phase::Broadcasting { .. }) {
             cx.core.failed_attempts = cx.core.failed_attempts.saturating_add(1);
         }
+        let transfer = self.transfer.map(|transfer| transfer.token);
+        self.refuse_reads(cx, transfer);
         cx.settle(cause)
+    }
+
+    /// Refuses the reads that wait, and what else was asked of a leader.
+    pub(crate) fn refuse_reads(self, cx: &mut Context<'_>, besides: Option<Token>) {
+        let waiting = self.barriers.into_tokens();
+        let syncs = self.syncs.into_iter().map(|(_, token)| token);
+        for token in waiting.chain(syncs).chain(besides) {
+            let reason = Refusal::NotLeader;
+            cx.effects.answers.push(Answer::Refused { token, reason });
+        }
     }
 
     /// The epoch that this leader proposes, once it is chosen.
@@ -447,6 +416,66 @@ impl Learner {
 }
 
 impl Context<'_> {
+    /// Follows the leader that a vote names.
+    pub(crate) fn follow(
+        &mut self,
+        vote: Vote,
+        handed_over: Option<Epoch>,
+        cause: String,
+    ) -> Following {
+        self.refuse_sessions();
+        let core = &mut *self.core;
+        core.timers.clear();
+        core.session = Session(core.session.0 + 1);
+        let detector = FailureDetector::new(self.now.time, core.phase_timeout());
+        core.timers.set(Timer::Phase, detector.deadline());
+        let mut following = Following {
+            leader: vote.leader,
+            session: core.session,
+            opened: false,
+            handed_over,
+            advertised: Notification { state: ServerState::Following, round: core.round, vote },
+            stage: Stage::Discovery,
+            committed: core.log.commit(),
+            reported: core.log.durable(),
+            barrier: None,
+            detector,
+        };
+        let (phase, epoch) = (Some("discovery"), self.core.promise.current);
+        self.role_changed("FOLLOWING", phase, epoch, Some(vote.leader), cause);
+        following.open(self);
+        following
+    }
+
+    /// Leads, as a vote for this server says.
+    pub(crate) fn begin_to_lead(&mut self, vote: Vote, cause: String) -> Leading {
+        let core = &mut *self.core;
+        assert_eq!(
+            core.log.durable(),
+            core.log.last().index,
+            "a leader begins with its whole history durable"
+        );
+        let now = self.now.time;
+        core.timers.clear();
+        core.timers.set(Timer::Phase, now + core.phase_timeout());
+        core.timers.set(Timer::Heartbeat, now + core.settings.heartbeat_interval);
+        let leading = Leading {
+            advertised: Notification { state: ServerState::Leading, round: core.round, vote },
+            initial: core.own_vote(),
+            base: core.log.last().index,
+            phase: Phase::Gathering,
+            learners: BTreeMap::new(),
+            detector: FailureDetector::new(now, core.settings.election_timeout),
+            barriers: Barriers::default(),
+            syncs: VecDeque::new(),
+            backlog: Backlog::default(),
+            transfer: None,
+        };
+        let epoch = core.promise.current;
+        self.role_changed("LEADING", Some("discovery"), epoch, None, cause);
+        leading
+    }
+
     /// Begins to look for a leader: nothing of the former role goes on.
     fn settle(&mut self, cause: String) -> Looking {
         self.lead(Leadership::None);

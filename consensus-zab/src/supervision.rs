@@ -28,7 +28,7 @@ impl Leading {
         }
         match message {
             ZabMessage::Notification(theirs) => cx.advertise(from, theirs, self.advertised),
-            ZabMessage::FollowerInfo { session, accepted_epoch } => {
+            ZabMessage::FollowerInfo { session, accepted_epoch, .. } => {
                 return self.greeted(cx, from, session, accepted_epoch);
             }
             ZabMessage::AckEpoch { session, current_epoch, last, table } => {
@@ -62,7 +62,8 @@ impl Leading {
             | ZabMessage::Commit { .. }
             | ZabMessage::Ping { .. }
             | ZabMessage::Barrier { .. }
-            | ZabMessage::Resign { .. } => {}
+            | ZabMessage::Resign { .. }
+            | ZabMessage::Handover { .. } => {}
         }
         STAY
     }
@@ -86,6 +87,10 @@ impl Leading {
                 cx.core.phase_timeout().as_millis()
             )),
             Timer::Quorum if self.established().is_some() => self.check_quorum(cx, due),
+            Timer::Transfer => {
+                self.transfer_timer(cx);
+                STAY
+            }
             Timer::Phase | Timer::Quorum | Timer::Election | Timer::Finalize => STAY,
         }
     }
@@ -180,6 +185,17 @@ impl Following {
     ) -> Flow {
         match message {
             ZabMessage::Notification(theirs) => self.notified(cx, from, theirs),
+            // The leader has sent it here, and this server will hear of it in a moment.
+            ZabMessage::FollowerInfo { session, accepted_epoch, handed_over }
+                if handed_over.is_some() && handed_over == self.epoch() =>
+            {
+                cx.core.session_opened(from, session, accepted_epoch);
+                STAY
+            }
+            ZabMessage::Leave { session } => {
+                cx.core.session_left(from, session);
+                STAY
+            }
             ZabMessage::FollowerInfo { session, .. } => {
                 let reason = Reason::NotLeading;
                 cx.send(from, ZabMessage::Resign { session, reason });
@@ -237,6 +253,7 @@ impl Following {
                 self.opened = false;
                 look(format!("{leader} sent it away: {reason}"))
             }
+            ZabMessage::Handover { to, at, .. } => self.handed_over(cx, to, at),
             // What learners say to a leader: of a session of the peer's own that is over.
             ZabMessage::Notification(_)
             | ZabMessage::FollowerInfo { .. }

@@ -229,6 +229,7 @@ impl Leading {
             format!("a quorum has joined epoch {epoch}"),
         );
         cx.lead(Leadership::Established { term: epoch.term() });
+        cx.effects.events.push(Event::FirstCommit { term: epoch.term(), index: self.base });
         if cx.core.log.commit_to(self.base) {
             cx.effects.events.push(Event::Committed { index: self.base });
         }

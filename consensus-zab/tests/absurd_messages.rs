@@ -94,6 +94,11 @@ fn of_a_leader() -> impl Strategy<Value = ZabMessage> {
             .prop_map(|(session, sent)| ZabMessage::Ping { session, sent: Time(sent) }),
         (session(), number()).prop_map(|(session, round)| ZabMessage::Barrier { session, round }),
         session().prop_map(|session| ZabMessage::Resign { session, reason: Reason::Broken }),
+        (session(), 0u64..5, log_point()).prop_map(|(session, to, at)| ZabMessage::Handover {
+            session,
+            to: NodeId(to),
+            at
+        }),
     ]
 }
 
@@ -101,10 +106,13 @@ fn of_a_leader() -> impl Strategy<Value = ZabMessage> {
 fn of_a_learner() -> impl Strategy<Value = ZabMessage> {
     let index = || number().prop_map(Index);
     prop_oneof![
-        (session(), epoch()).prop_map(|(session, accepted_epoch)| ZabMessage::FollowerInfo {
-            session,
-            accepted_epoch
-        }),
+        (session(), epoch(), prop::option::of(epoch())).prop_map(
+            |(session, accepted_epoch, handed_over)| ZabMessage::FollowerInfo {
+                session,
+                accepted_epoch,
+                handed_over
+            }
+        ),
         (session(), prop::option::of(epoch()), log_point(), table(), any::<bool>()).prop_map(
             |(session, current_epoch, point, table, fits)| {
                 let last = if fits { table.last().zxid } else { point.zxid };

@@ -127,7 +127,14 @@ fn zookeeper_4685_the_first_acknowledgement_is_new_leaders() {
     leader.sent.clear();
     leader.say(2, ack(session, point(1, 0, 0)));
     assert_eq!(leader.phase(), "broadcast", "(1, 0) is NEWLEADER's");
-    leader.say(1, ZabMessage::FollowerInfo { session: Session(9), accepted_epoch: Epoch(0) });
+    leader.say(
+        1,
+        ZabMessage::FollowerInfo {
+            session: Session(9),
+            accepted_epoch: Epoch(0),
+            handed_over: None,
+        },
+    );
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
     leader.propose(&["a"]);
     leader.sent.clear();
@@ -215,7 +222,14 @@ fn zookeeper_1319_nothing_falls_between_synchronization_and_broadcast() {
     let at = leader.new_leader(2);
     leader.say(2, ack(session, at));
     leader.propose(&["before"]);
-    leader.say(1, ZabMessage::FollowerInfo { session: Session(9), accepted_epoch: Epoch(1) });
+    leader.say(
+        1,
+        ZabMessage::FollowerInfo {
+            session: Session(9),
+            accepted_epoch: Epoch(1),
+            handed_over: None,
+        },
+    );
     leader.sent.clear();
     // All in one flush: the decision to synchronize, and proposals around it.
     let propose = |command: &'static str| Input::Propose {
@@ -252,11 +266,21 @@ fn zookeeper_2354_a_history_beyond_the_current_epoch_is_legal_at_start() {
 fn zookeeper_1343_the_epoch_of_a_learner_that_left_still_counts() {
     let mut leader = Lone::start(5, 5, disk(&[], 0, 0));
     leader.make_leader(&[1, 2]);
-    leader.say(1, ZabMessage::FollowerInfo { session: Session(1), accepted_epoch: Epoch(30) });
+    leader.say(
+        1,
+        ZabMessage::FollowerInfo {
+            session: Session(1),
+            accepted_epoch: Epoch(30),
+            handed_over: None,
+        },
+    );
     leader.say(1, ZabMessage::Leave { session: Session(1) });
     for peer in [2, 4] {
         let session = Session(peer);
-        leader.say(peer, ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(2) });
+        leader.say(
+            peer,
+            ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(2), handed_over: None },
+        );
     }
     leader.persist();
     assert_eq!(leader.told(2), ["LEADERINFO epoch=31"]);
@@ -299,7 +323,8 @@ fn zookeeper_3109_a_voter_that_left_does_not_count() {
     leader.sent.clear();
     // It comes back, and is told the same epoch.
     let session = Session(1_000);
-    leader.say(2, ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(0) });
+    leader
+        .say(2, ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(0), handed_over: None });
     leader.say(2, ack_epoch(session, Some(0), &[]));
     leader.persist();
     assert_eq!(leader.phase(), "synchronization");
@@ -343,9 +368,19 @@ fn one_message_moves_epochs_and_rounds_no_further_than_is_plausible() {
 
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
     leader.make_leader(&[2]);
-    leader.say(2, ZabMessage::FollowerInfo { session: Session(7), accepted_epoch: far });
+    leader.say(
+        2,
+        ZabMessage::FollowerInfo { session: Session(7), accepted_epoch: far, handed_over: None },
+    );
     assert_eq!(leader.told(2), ["RESIGN session=7: the learner broke the protocol"]);
-    leader.say(2, ZabMessage::FollowerInfo { session: Session(8), accepted_epoch: Epoch(4) });
+    leader.say(
+        2,
+        ZabMessage::FollowerInfo {
+            session: Session(8),
+            accepted_epoch: Epoch(4),
+            handed_over: None,
+        },
+    );
     leader.persist();
     assert_eq!(leader.promise(), (5, 0));
 

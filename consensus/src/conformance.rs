@@ -27,6 +27,7 @@ pub mod cases;
 pub mod faults;
 pub mod reigns;
 pub mod snapshots;
+pub mod transfers;
 mod walk;
 mod wire;
 
@@ -100,6 +101,17 @@ macro_rules! conformance {
                 a_leader_waits_for_a_majority_that_needs_a_snapshot,
                 a_follower_whose_next_entries_are_forgotten_gets_a_snapshot,
             );
+            $crate::conformance!(@tests $protocol, $nodes, transfers:
+                leadership_is_handed_to_whoever_is_asked_for,
+                a_transfer_waits_for_no_timer,
+                without_a_name_the_most_advanced_takes_over,
+                a_lagging_successor_is_brought_level_first,
+                a_transfer_to_nobody_is_refused,
+                a_transfer_that_fails_leaves_the_leader_in_office,
+                a_transfer_may_be_interrupted_at_any_moment,
+                a_leader_without_a_quorum_does_not_hand_over,
+                a_late_transfer_timer_ends_no_later_transfer,
+            );
             #[test]
             fn messages_survive_the_wire_and_garbage_does_not() {
                 $crate::conformance::messages_survive_the_wire_and_garbage_does_not::<$protocol>($nodes);
@@ -117,6 +129,7 @@ macro_rules! conformance {
             delivery_waits_for_a_slow_applier,
             a_log_that_forgot_its_beginning_starts_again,
             a_clone_goes_on_like_the_original,
+            without_anybody_else_a_transfer_is_refused,
         );
         #[test]
         fn random_walks() {

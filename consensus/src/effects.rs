@@ -61,6 +61,15 @@ pub enum Input<M> {
         /// The caller's name for the request.
         token: Token,
     },
+    /// Hand the leader's office over to another voter (Raft thesis §3.10; ZAB's HANDOVER). The leader
+    /// takes no proposals meanwhile, for an election timeout at most. It is answered once, with
+    /// [`Answer::Refused`], [`Answer::HandedOver`] or [`Answer::TransferFailed`].
+    TransferLeadership {
+        /// The caller's name for the request.
+        token: Token,
+        /// The successor; `None` for the most advanced voter that is connected.
+        to: Option<NodeId>,
+    },
     /// Everything up to this number is durable.
     Persisted(PersistSequence),
     /// The layer above has applied everything up to this index.
@@ -115,6 +124,8 @@ pub enum Timer {
     Finalize,
     /// ZAB: an election, discovery or synchronization phase took too long.
     Phase,
+    /// The leader did not get to hand over its office in time.
+    Transfer,
 }
 
 impl Timer {
@@ -127,13 +138,14 @@ impl Timer {
             Self::Quorum => "quorum",
             Self::Finalize => "finalize",
             Self::Phase => "phase",
+            Self::Transfer => "transfer",
         }
     }
 
     /// The timer of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Election, Self::Heartbeat, Self::Quorum, Self::Finalize, Self::Phase]
+        [Self::Election, Self::Heartbeat, Self::Quorum, Self::Finalize, Self::Phase, Self::Transfer]
             .into_iter()
             .find(|timer| timer.name() == name)
     }
@@ -353,9 +365,35 @@ pub enum Answer {
         /// Why.
         reason: Refusal,
     },
+    /// This node has given up its office for a successor. Who leads next, and that is nearly always
+    /// the successor, [`Leadership`] tells.
+    HandedOver {
+        /// The token of the request.
+        token: Token,
+        /// The successor.
+        to: NodeId,
+    },
+    /// The office could not be handed over in time: this node leads on and takes proposals again. The
+    /// successor may have been told already and yet campaign (Raft).
+    TransferFailed {
+        /// The token of the request.
+        token: Token,
+    },
 }
 
-/// Why a proposal or barrier was refused. All are definite: nothing was appended.
+impl Answer {
+    /// The token of the request that this answers.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        let (Self::Barrier { token, .. }
+        | Self::Refused { token, .. }
+        | Self::HandedOver { token, .. }
+        | Self::TransferFailed { token }) = *self;
+        token
+    }
+}
+
+/// Why a request was refused. All are definite: nothing was appended, nothing was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// This node does not lead, or no longer does.
@@ -364,4 +402,9 @@ pub enum Refusal {
     Overloaded,
     /// The leader has not committed an entry of its own term yet (Raft §8).
     NotReady,
+    /// The leader is handing over its office: it takes no proposals until that is done or has failed,
+    /// and no second transfer.
+    Transferring,
+    /// Nobody can take over: the one asked for is no other voter, or is not connected.
+    NoSuccessor,
 }

@@ -54,6 +54,86 @@ pub enum Event {
         /// The last committed index.
         index: Index,
     },
+    /// The leader was asked to hand over its office, and takes no proposals until that has ended.
+    TransferBegun {
+        /// The successor.
+        to: NodeId,
+    },
+    /// The successor lacks nothing, and is told to take over.
+    HandsOver {
+        /// The successor.
+        to: NodeId,
+    },
+    /// The office was not handed over: the leader leads on.
+    TransferFailed {
+        /// Who was to be the successor.
+        to: NodeId,
+        /// Why, as a clause that ends a sentence.
+        cause: String,
+    },
+    /// At a leader: the first thing of its own reign is committed, and with it all that came before:
+    /// the empty entry that opens a term (Raft), or NEWLEADER (ZAB).
+    FirstCommit {
+        /// The leader's term or epoch.
+        term: Term,
+        /// The last index committed by it.
+        index: Index,
+    },
+    /// At a leader: the first command of its own reign that a client asked for is committed. The
+    /// driver tells it, because a protocol does not look into commands.
+    FirstWrite {
+        /// The leader's term or epoch.
+        term: Term,
+        /// Its index.
+        index: Index,
+    },
+    /// The node starts, from what its log holds. The driver tells it.
+    Started {
+        /// The last index of the log.
+        last: Index,
+    },
+    /// A connection to a peer is up. The driver tells it, and what follows here.
+    PeerConnected {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The connection to a peer broke.
+    PeerLost {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A message left for a peer.
+    Sent {
+        /// The receiver.
+        to: NodeId,
+        /// What the receiver knows the same message by.
+        passage: Passage,
+        /// The message's name.
+        name: &'static str,
+        /// What it says, name included; `None` when that was not written down.
+        text: Option<Box<str>>,
+    },
+    /// A message of a peer arrived.
+    Received {
+        /// The sender.
+        from: NodeId,
+        /// What the sender knows the same message by.
+        passage: Passage,
+        /// The message's name.
+        name: &'static str,
+        /// What it says, name included; `None` when that was not written down.
+        text: Option<Box<str>>,
+    },
+}
+
+/// What both ends of a connection know one message by: together with sender and receiver it is the
+/// name of one arrow in a space-time diagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Passage {
+    /// The connection, by a number that both ends have agreed on.
+    pub connection: u64,
+    /// The message's place among those sent on that connection in that direction, dense from 1.
+    pub frame: u64,
 }
 
 /// Why a leader is suspected.
@@ -100,6 +180,28 @@ impl fmt::Display for Event {
                 write!(f, "{peer} is synchronized by {means}")
             }
             Self::Committed { index } => write!(f, "committed up to {index}"),
+            Self::TransferBegun { to } => {
+                write!(f, "is asked to hand over to {to}, and holds proposals back")
+            }
+            Self::HandsOver { to } => write!(f, "tells {to}, which lacks nothing, to take over"),
+            Self::TransferFailed { to, cause } => {
+                write!(f, "does not hand over to {to}, and leads on: {cause}")
+            }
+            Self::FirstCommit { term, index } => {
+                write!(f, "first commit of its own in {term}, up to {index}")
+            }
+            Self::FirstWrite { term, index } => {
+                write!(f, "first write of a client in {term}, at {index}")
+            }
+            Self::Started { last } => write!(f, "starts with {last} entries"),
+            Self::PeerConnected { peer } => write!(f, "connected with {peer}"),
+            Self::PeerLost { peer } => write!(f, "lost the connection with {peer}"),
+            Self::Sent { to, name, text, .. } => {
+                write!(f, "→ {to} {}", text.as_deref().unwrap_or(name))
+            }
+            Self::Received { from, name, text, .. } => {
+                write!(f, "← {from} {}", text.as_deref().unwrap_or(name))
+            }
         }
     }
 }

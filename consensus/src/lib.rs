@@ -33,6 +33,7 @@ mod random;
 pub mod script;
 mod time;
 mod timers;
+mod transfer;
 
 pub use backlog::Backlog;
 pub use codec::{CodecError, Wire};
@@ -42,7 +43,7 @@ pub use effects::{
     SnapshotOffer, Timer,
 };
 pub use entry::{Entry, Payload};
-pub use event::{Event, Suspicion};
+pub use event::{Event, Passage, Suspicion};
 pub use flow::{Progress, ProgressState};
 pub use id::{Generation, Index, NodeId, PersistSequence, Position, Term, Token};
 pub use invariants::{Invariants, View, Violation};
@@ -56,3 +57,4 @@ pub use quorum::Quorum;
 pub use random::Random;
 pub use time::{Now, Time, WallTime};
 pub use timers::Timers;
+pub use transfer::{Heir, Transfer, successor};

@@ -65,6 +65,10 @@ impl Message for NullMessage {
     fn weight(&self) -> u64 {
         match *self {}
     }
+
+    fn is_routine(&self) -> bool {
+        match *self {}
+    }
 }
 
 impl Consensus for Null {
@@ -118,6 +122,11 @@ impl Consensus for Null {
                 } else {
                     Answer::Refused { token, reason: Refusal::NotLeader }
                 });
+            }
+            Input::TransferLeadership { token, .. } => {
+                // There is nobody else.
+                let reason = Refusal::NoSuccessor;
+                effects.answers.push(Answer::Refused { token, reason });
             }
             Input::Persisted(sequence) => {
                 self.log.persisted(sequence);

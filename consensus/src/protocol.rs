@@ -65,6 +65,11 @@ pub trait Message:
     ///   rides with entries counts nothing, and an AppendEntries that carries nothing else counts one.
     /// - Everything else counts one.
     fn weight(&self) -> u64;
+
+    /// Whether it belongs to the daily work under an established leader: entries, acknowledgements,
+    /// commits, signs of life, barriers. There are thousands of these a second, so traces forget them
+    /// soon; what elections and synchronization say is rare, and kept for long.
+    fn is_routine(&self) -> bool;
 }
 
 /// A consensus protocol as a pure state machine: inputs in, effects out, no clock, no randomness,

@@ -25,10 +25,11 @@
 //! | `tick MS` | lets time pass: timers that become due fire, nothing is delivered |
 //! | `run MS` | as `tick`, and `stabilize` after every timer: a cluster left to itself |
 //! | `skip MS` | lets time pass without firing anything: nodes that slept |
-//! | `fire n1 election` | fires a timer of a node: `election heartbeat quorum finalize phase` |
+//! | `fire n1 election` | fires a timer of a node: `election heartbeat quorum finalize phase transfer` |
 //! | `propose n1 a b c` | proposes commands in one batch |
 //! | `read n1` | asks for a linearizable barrier |
 //! | `sync n1` | asks for ZooKeeper's `sync` |
+//! | `transfer n1 [to=n2]` | asks n1 to hand its office over |
 //! | `stabilize [heartbeat=true]` | completes writes, delivers, applies until all is quiet; then fires the established leaders' heartbeat timers and does it once more |
 //! | `deliver [from=n1] [to=n2] [max=1]` | delivers frames that are there now, in order |
 //! | `messages` | shows the frames under way and the messages that wait for a write |
@@ -95,6 +96,7 @@ mod snapshots;
 mod text;
 mod time;
 mod transcript;
+mod transfer;
 
 pub use cluster::{Cluster, Options};
 pub use runner::{ScriptRunner, run};

@@ -5,6 +5,7 @@
 //! - [`cli`]: the verbs of the program `duorum`.
 //! - [`config`]: what `duorum serve` is started with, from flags, environment and file.
 //! - [`serve`]: one server: a node with its HTTP API, until it is stopped.
+//! - [`dev`]: all nodes of one or both protocols in one process, to try them.
 //! - [`http`]: the API `/v1`. The only place that knows HTTP and JSON.
 //! - [`metrics`]: what a node counts.
 //! - [`node`]: the node itself: threads, data directory, connections with the other nodes.
@@ -17,6 +18,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod dev;
 pub mod http;
 pub mod metrics;
 pub mod node;

@@ -8,14 +8,20 @@ use std::time::Duration;
 use consensus::Leadership;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::config::ServeConfig;
 use crate::http::Listener;
-use crate::node::handle::{Consistency, NodeHandle};
+use crate::node::handle::{Consistency, Failure, NodeHandle};
 use crate::node::{Node, StartError};
 
 /// How long one attempt to find out whether the node is ready takes.
 const READY_ATTEMPT: Duration = Duration::from_secs(1);
+/// How long a stopping leader tries to hand over its office.
+const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a stopping node that has handed over goes on as a follower: the others may have forwarded
+/// writes to it before they knew, and what it refuses in time they hand to the new leader.
+const HANDED_OVER_WAIT: Duration = Duration::from_millis(50);
 /// Descriptors that a server needs besides those of its client connections.
 const DESCRIPTORS_OWN: u64 = 256;
 
@@ -74,7 +80,7 @@ impl Server {
         let node = Node::start(config.node).await?;
         let (stop_http, stop) = watch::channel(false);
         let listener = Listener::new(listener, node.handle(), config.limits, stop);
-        let http = tokio::spawn(listener.run());
+        let http = tokio::spawn(listener.run().in_current_span());
         Ok(Self { node, http_address, stop_http, http })
     }
 
@@ -107,8 +113,40 @@ impl Server {
     }
 
     /// Waits until the node fails, and says why.
-    pub async fn failed(&self) -> String {
-        self.node.failed().await
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        self.node.failed()
+    }
+
+    /// Hands the leader's office over, if this node has it, and waits until another one leads, for a
+    /// second at most. Requests are answered meanwhile as ever.
+    pub async fn hand_over(&self) {
+        let handle = self.node.handle();
+        let began = tokio::time::Instant::now();
+        let attempts = async {
+            while let Leadership::Established { .. } = handle.status().consensus.leadership {
+                match handle.transfer(None, HAND_OVER_TIME_MAX).await {
+                    Ok(leader) => {
+                        let millis = began.elapsed().as_millis();
+                        tracing::info!("{leader} leads now, {millis} ms after it was asked to");
+                        tokio::time::sleep(HANDED_OVER_WAIT).await;
+                    }
+                    // Somebody else has asked, a moment ago.
+                    Err(Failure::TransferUnderWay) => {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                    Err(failure) => return Some(failure),
+                }
+            }
+            None
+        };
+        let failure = match tokio::time::timeout(HAND_OVER_TIME_MAX, attempts).await {
+            Ok(None) => return,
+            Ok(Some(failure)) => failure,
+            Err(_) => Failure::TransferFailed,
+        };
+        if handle.facts().members.len() > 1 {
+            tracing::warn!("leadership is not handed over, the others will elect: {failure:?}");
+        }
     }
 
     /// Takes no more requests, lets those under way end, and stops the node.
@@ -123,7 +161,7 @@ impl Server {
 }
 
 /// Runs a server until told to stop, as `duorum serve` does: a line on stdout when it has started,
-/// and another when it is ready.
+/// and another when it is ready. A leader that is told to stop hands over first.
 ///
 /// # Errors
 /// When it can not be started, or had to stop because it failed.
@@ -155,6 +193,7 @@ pub async fn serve(
     let failure = tokio::select! {
         cause = shutdown => {
             tracing::info!("stopping: {cause}");
+            server.hand_over().await;
             None
         }
         cause = server.failed() => Some(cause),
@@ -171,13 +210,13 @@ pub async fn serve(
 }
 
 /// Writes a line to stdout. That nobody reads it is no reason to stop.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Asks the system for as many descriptors as the connections need, as far as it gives them.
-fn raise_descriptor_limit(connections_max: usize) {
+pub(crate) fn raise_descriptor_limit(connections_max: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = connections_max as u64 + DESCRIPTORS_OWN;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -188,8 +227,8 @@ fn raise_descriptor_limit(connections_max: usize) {
     let result = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
     if result.is_err() || raised < wanted {
         tracing::warn!(
-            "the system allows {raised} open files, fewer than --max-connections \
-             {connections_max} may need; raise it with `ulimit -n {wanted}`"
+            "the system allows {raised} open files, fewer than {connections_max} client \
+             connections may need; raise it with `ulimit -n {wanted}`"
         );
     }
 }

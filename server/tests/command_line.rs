@@ -115,6 +115,10 @@ fn wrong_usage_says_what_is_allowed() {
         (&["serve", "--election-timeout", "100ms"], "here 150ms"),
         (&["serve", "--heartbeat", "50"], "--heartbeat"),
         (&["serve", "--config", "/nowhere.toml"], "/nowhere.toml"),
+        (&["dev", "--protocol", "null"], "allowed: raft, zab or both"),
+        (&["dev", "--nodes", "10"], "allowed: 1 to 9"),
+        (&["dev", "--base-port", "65500"], "allowed: 1024 to 65416"),
+        (&["dev", "--log", "=,"], "allowed: error, warn"),
         (&["get"], "<KEY>"),
         (&["del"], "<KEY"),
         (&["get", "k", "--endpoint", "https://a:1"], "TLS"),
@@ -131,7 +135,7 @@ fn wrong_usage_says_what_is_allowed() {
 
 #[test]
 fn help_has_examples_and_goes_to_stdout() {
-    for verb in ["serve", "get", "put", "del", "range", "watch", "status"] {
+    for verb in ["serve", "dev", "get", "put", "del", "range", "watch", "status"] {
         let help = run(&[verb, "--help"]);
         assert_eq!((help.code, &help.err[..]), (Some(0), ""), "{verb}");
         assert!(help.out.contains(&format!("Examples:\n  duorum {verb}")), "{}", help.out);

@@ -124,6 +124,8 @@ fn no_server_outlives_a_measurement_that_is_killed() {
             .arg("--data-dir")
             .arg(directory.path())
             .current_dir(directory.path())
+            // What is killed can not remove its logs; here they go with the directory.
+            .env("TMPDIR", directory.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

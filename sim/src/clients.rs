@@ -236,6 +236,7 @@ impl<C: Consensus> Cluster<C> {
                 let delay = self.surroundings.loop_delay.draw(&mut self.random);
                 self.agenda.after(delay, Happening::Serve { life, request });
             }
+            Conclusion::Transferred { .. } => self.counters.transfers += 1,
             Conclusion::Failed(failure) => {
                 let process = self.process(life).expect("a process concludes");
                 if let Some(operation) = process.requests.remove(&request) {

@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use consensus::{Consensus, NodeId, Time, Violation};
+use kvcore::RequestId;
+use kvcore::replica::ReplicaInput;
 
 use crate::agenda::{Happening, Item, Life};
 use crate::cluster::Cluster;
 use crate::history::OperationResult;
 use crate::network::pair;
 use crate::options::{Profile, Span};
+
+/// How long whoever wants another leader waits.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +31,7 @@ enum Fault {
     FailSync,
     JumpClock,
     LateTimers,
+    Transfer,
 }
 
 /// How a process ends.
@@ -42,11 +48,22 @@ impl Profile {
         use Fault::*;
         match self {
             Self::Calm => &[],
-            Self::Crashes => &[CrashOne, CrashOne, CrashLeader, CrashLeader, CrashAll],
-            Self::Partitions => {
-                &[Partition, IsolateLeader, BreakConnection, StallDirection, Pause, PauseLeader]
+            Self::Crashes => {
+                &[CrashOne, CrashOne, CrashLeader, CrashLeader, CrashAll, Transfer, Transfer]
             }
-            Self::SlowDisks => &[SlowDisk, SlowDisk, SlowDisk, FailSync, CrashOne, CrashAll],
+            Self::Partitions => &[
+                Partition,
+                IsolateLeader,
+                BreakConnection,
+                StallDirection,
+                Pause,
+                PauseLeader,
+                Transfer,
+                Transfer,
+            ],
+            Self::SlowDisks => {
+                &[SlowDisk, SlowDisk, SlowDisk, FailSync, CrashOne, CrashAll, Transfer]
+            }
             Self::Everything => &[
                 CrashOne,
                 CrashLeader,
@@ -61,6 +78,8 @@ impl Profile {
                 FailSync,
                 JumpClock,
                 LateTimers,
+                Transfer,
+                Transfer,
             ],
         }
     }
@@ -125,11 +144,32 @@ impl<C: Consensus> Cluster<C> {
                 let millis = i64::try_from(self.random.below(20_000)).expect("small");
                 node.clock.wall_skew_millis = millis - 10_000;
             }
+            Fault::Transfer => {
+                let to = NodeId(1 + self.random.below(self.options.nodes));
+                let to = (!self.random.one_in(3)).then_some(to);
+                let asked = if self.random.one_in(3) { any } else { leader };
+                self.ask_for_transfer(asked, to);
+            }
             Fault::LateTimers => {
                 let lateness = Duration::from_millis(self.random.below(400));
                 self.nodes.get_mut(&any).expect("a node of the cluster").lateness = lateness;
             }
         }
+    }
+
+    /// Somebody wants another leader. Now and then the next thing to break is one of the two.
+    fn ask_for_transfer(&mut self, asked: NodeId, to: Option<NodeId>) {
+        let now = self.agenda.now();
+        let node = self.nodes.get_mut(&asked).expect("a node of the cluster");
+        let clock = node.clock;
+        let Some(process) = node.process.as_mut() else { return };
+        let life = process.life;
+        process.requests_taken += 1;
+        let request = RequestId(process.requests_taken);
+        let deadline = clock.now(now).time + TRANSFER_TIMEOUT;
+        self.trace.line(now, || format!("{asked} is asked for a transfer to {to:?}"));
+        self.tell(life, ReplicaInput::Transfer { request, to, deadline });
+        self.disturb(life);
     }
 
     pub(crate) fn crash_for_a_while(&mut self, id: NodeId) {

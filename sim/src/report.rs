@@ -48,6 +48,8 @@ pub struct Counters {
     pub faults: u64,
     /// Processes that were ended.
     pub crashes: u64,
+    /// Transfers of leadership that were done as asked.
+    pub transfers: u64,
 }
 
 impl Counters {
@@ -74,6 +76,7 @@ impl Counters {
             watched: self.watched - earlier.watched,
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
+            transfers: self.transfers - earlier.transfers,
         }
     }
 }

@@ -23,7 +23,7 @@ use consensus::{NodeId, Protocol};
 use crate::disk::{self, Disk};
 
 /// The name of the identity file.
-pub(crate) const IDENTITY_FILE: &str = "duorum.identity";
+pub const IDENTITY_FILE: &str = "duorum.identity";
 
 const FIRST_LINE: &str = "duorum data directory, format 1";
 

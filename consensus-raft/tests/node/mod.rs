@@ -289,7 +289,11 @@ pub(crate) fn late_heartbeat_response(term: u64, heartbeat: u64, round: u64) -> 
 }
 
 pub(crate) fn request_vote(term: u64, last: (u64, u64)) -> RaftMessage {
-    RaftMessage::RequestVote { term: Term(term), last: Position::new(last.0, last.1) }
+    RaftMessage::RequestVote {
+        term: Term(term),
+        last: Position::new(last.0, last.1),
+        transfer: false,
+    }
 }
 
 pub(crate) fn vote_response(term: u64, granted: bool) -> RaftMessage {

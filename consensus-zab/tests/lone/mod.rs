@@ -306,7 +306,7 @@ impl Lone {
         self.make_leader(&[follower]);
         let session = Session(100 * follower + number);
         let accepted_epoch = Epoch(accepted);
-        self.say(follower, ZabMessage::FollowerInfo { session, accepted_epoch });
+        self.say(follower, ZabMessage::FollowerInfo { session, accepted_epoch, handed_over: None });
         self.persist();
         session
     }

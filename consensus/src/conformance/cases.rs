@@ -247,6 +247,24 @@ pub fn a_clone_goes_on_like_the_original<C: Consensus>(cluster: &mut Cluster<C>)
     Ok(())
 }
 
+/// With the others down, or in a cluster of one, there is nobody to hand over to.
+pub fn without_anybody_else_a_transfer_is_refused<C: Consensus>(
+    cluster: &mut Cluster<C>,
+) -> Outcome {
+    let (leader, _) = elect(cluster)?;
+    for id in cluster.ids() {
+        if id != leader {
+            cluster.crash(id, 0)?;
+        }
+    }
+    for to in [None, Some(leader)] {
+        cluster.transfer(leader, to)?;
+        assert_eq!(cluster.refusals().last(), Some(&Refusal::NoSuccessor));
+        assert!(cluster.open_transfers().is_empty());
+    }
+    Ok(())
+}
+
 /// Whether a proposal at a node is refused as it has to be where nobody leads.
 pub(super) fn refuses<C: Consensus>(
     cluster: &mut Cluster<C>,

@@ -18,7 +18,7 @@ const STEPS: u64 = 3_000;
 
 /// What a step may do, with its weight when it is allowed at all. Faults are rarer than work, so that
 /// there is something to break.
-const ACTIONS: [(Action, u64); 21] = [
+const ACTIONS: [(Action, u64); 22] = [
     (Action::Deliver, 400),
     (Action::Persist, 150),
     (Action::Apply, 60),
@@ -27,6 +27,7 @@ const ACTIONS: [(Action, u64); 21] = [
     (Action::Propose, 80),
     (Action::Read, 30),
     (Action::Sync, 10),
+    (Action::Transfer, 6),
     (Action::Connect, 40),
     (Action::Notice, 30),
     (Action::Compact, 24),
@@ -52,6 +53,7 @@ enum Action {
     Propose,
     Read,
     Sync,
+    Transfer,
     Connect,
     Notice,
     Compact,
@@ -77,18 +79,23 @@ pub fn random_walks<C: Consensus>(nodes: u64) {
         return;
     }
     let seeds = number_from_environment("CONFORMANCE_SEEDS").unwrap_or(SEEDS);
-    let (mut committed, mut terms, mut barriers, mut installed) = (0, 0, 0, 0);
+    let (mut committed, mut terms, mut barriers) = (0, 0, 0);
+    let (mut installed, mut handovers) = (0, 0);
     for seed in 0..seeds {
         let cluster = walk_and_tell::<C>(seed, nodes, Detail::Nothing);
         committed += cluster.invariants().committed().0;
         terms += cluster.invariants().leaders().len() as u64;
         barriers += cluster.answered().len() as u64;
         installed += cluster.installed();
+        handovers += cluster.handovers();
     }
     assert!(committed > 20 * seeds, "the walks commit, not only {committed} entries");
     assert!(terms > 2 * seeds, "the walks change leaders, not only {terms} times");
     assert!(barriers > seeds, "the walks answer barriers, not only {barriers}");
-    assert!(nodes == 1 || 2 * installed > seeds, "the walks install too few: {installed}");
+    if nodes > 1 {
+        assert!(2 * installed > seeds, "the walks install snapshots, not only {installed}");
+        assert!(handovers > seeds / 4, "the walks hand over, not only {handovers} times");
+    }
 }
 
 /// A number for the test run as a whole.
@@ -179,6 +186,7 @@ impl<C: Consensus> Walk<C> {
             Action::Propose => self.propose(),
             Action::Read => self.ask(Cluster::read),
             Action::Sync => self.ask(Cluster::sync),
+            Action::Transfer => self.transfer(),
             Action::Connect => {
                 let (a, b) = (self.any_node(), self.any_node());
                 self.cluster.connect(a, b)
@@ -279,6 +287,7 @@ impl<C: Consensus> Walk<C> {
                     Timer::Quorum,
                     Timer::Finalize,
                     Timer::Phase,
+                    Timer::Transfer,
                 ];
                 walk.cluster.fire(id, timers[choose(&mut walk.random, timers.len())])
             }),
@@ -344,6 +353,12 @@ impl<C: Consensus> Walk<C> {
         self.cluster.propose(id, commands).map(|_| ())
     }
 
+    fn transfer(&mut self) -> Outcome {
+        let Some(id) = self.leader_or_any() else { return Ok(()) };
+        let to = if self.random.one_in(4) { None } else { Some(self.any_node()) };
+        self.cluster.transfer(id, to).map(|_| ())
+    }
+
     fn ask(
         &mut self,
         request: impl Fn(&mut Cluster<C>, NodeId) -> Result<crate::Token, crate::Violation>,
@@ -381,10 +396,13 @@ impl<C: Consensus> Walk<C> {
             }
         }
         cluster.heal()?;
+        // A transfer that is still under way ends within that time.
+        cluster.run(cluster.options().settings.election_timeout)?;
         let (leader, _) = elect(cluster)?;
         put(cluster, leader, "after all")?;
         agree(cluster)?;
         assert!(cluster.open_barriers().is_empty(), "every barrier is answered or refused");
+        assert!(cluster.open_transfers().is_empty(), "every transfer ends");
         self.check_commands(leader);
         Ok(())
     }

@@ -64,6 +64,9 @@ fn sent_messages<C: Consensus>(nodes: u64) -> Vec<C::Message> {
             super::elect_other(&mut cluster, crate::Term(round))?;
             cluster.run(cluster.options().settings.election_timeout * 10)?;
             cluster.heal()?;
+            let (leader, _) = elect(&mut cluster)?;
+            cluster.transfer(leader, None)?;
+            cluster.settle()?;
         }
         Ok(())
     };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::disk::Disk;
 use super::drive::state_hash;
 use super::network::Network;
-use super::snapshots::Transfer;
+use super::snapshots::Stream;
 use super::transcript::{Detail, Transcript};
 use crate::invariants::Durability;
 use crate::{
@@ -115,6 +115,10 @@ pub struct Cluster<C: Consensus> {
     pub(super) barriers: BTreeMap<Token, (NodeId, Index)>,
     /// Proposals neither refused nor known to be delivered.
     pub(super) proposals: BTreeMap<Token, (NodeId, Bytes)>,
+    /// How often a leader has handed over its office.
+    pub(super) handovers: u64,
+    /// Transfers of leadership under way, with the node asked.
+    pub(super) transfers: BTreeMap<Token, NodeId>,
     /// Commands that were refused, and so must never be delivered.
     pub(super) refused: Vec<Bytes>,
     /// Why requests were refused.
@@ -125,9 +129,9 @@ pub struct Cluster<C: Consensus> {
     /// The weights of all messages that left, by direction.
     pub(super) weights: BTreeMap<(NodeId, NodeId), u64>,
     /// The snapshots that were offered, by sender and receiver.
-    pub(super) transfers: BTreeMap<(NodeId, NodeId), Transfer<C::Message>>,
+    pub(super) streams: BTreeMap<(NodeId, NodeId), Stream<C::Message>>,
     /// Those that were not received while their connection stood.
-    pub(super) late_snapshots: BTreeMap<(NodeId, NodeId), VecDeque<Transfer<C::Message>>>,
+    pub(super) late_snapshots: BTreeMap<(NodeId, NodeId), VecDeque<Stream<C::Message>>>,
     /// The last number that a received state was given.
     pub(super) last_handle: u64,
     /// How many states were installed.
@@ -150,12 +154,14 @@ impl<C: Consensus> Cluster<C> {
             last_token: Token(0),
             barriers: BTreeMap::new(),
             proposals: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            handovers: 0,
             refused: Vec::new(),
             refusals: Vec::new(),
             answered: Vec::new(),
             samples: BTreeMap::new(),
             weights: BTreeMap::new(),
-            transfers: BTreeMap::new(),
+            streams: BTreeMap::new(),
             late_snapshots: BTreeMap::new(),
             last_handle: 0,
             installed: 0,
@@ -368,6 +374,7 @@ impl<C: Consensus> Cluster<C> {
         self.invariants.crashed(id);
         self.barriers.retain(|_, (asked, _)| *asked != id);
         self.proposals.retain(|_, (asked, _)| *asked != id);
+        self.transfers.retain(|_, asked| *asked != id);
         for peer in self.ids() {
             if peer != id
                 && let Some(generation) = self.network.break_connection(id, peer)

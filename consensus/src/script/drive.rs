@@ -411,13 +411,16 @@ impl<C: Consensus> Cluster<C> {
     }
 
     fn answer(&mut self, id: NodeId, answer: Answer) -> Result<(), Violation> {
-        let (Answer::Barrier { token, .. } | Answer::Refused { token, .. }) = answer;
+        let token = answer.token();
         self.line(Detail::Events, || format!("{id} {}", text::answer(&answer)));
         if let Answer::Refused { reason, .. } = answer {
             self.refusals.push(reason);
         }
         let barrier = self.barriers.remove(&token);
         let proposal = self.proposals.remove(&token);
+        if self.transfer_answered(id, answer) {
+            return Ok(());
+        }
         match (answer, barrier, proposal) {
             (Answer::Barrier { index, .. }, Some((asked, committed)), None) if asked == id => {
                 self.answered.push((token, index));

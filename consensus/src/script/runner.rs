@@ -116,6 +116,10 @@ fn execute_on<C: Consensus>(
         }
         "read" => drop(cluster.read(running(cluster, args)?)?),
         "sync" => drop(cluster.sync(running(cluster, args)?)?),
+        "transfer" => {
+            let to = key_node(cluster, args, "to")?;
+            cluster.transfer(running(cluster, args)?, to)?;
+        }
         "stabilize" => stabilize(cluster, args)?,
         "auto-persist" => cluster.set_auto_persist(switch(args)?),
         "auto-apply" => cluster.set_auto_apply(switch(args)?),

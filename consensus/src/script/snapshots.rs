@@ -18,7 +18,7 @@ const LATE_SNAPSHOTS_MAX: usize = 4;
 
 /// A snapshot from one node to another.
 #[derive(Clone, Debug)]
-pub(super) struct Transfer<M> {
+pub(super) struct Stream<M> {
     /// The connection that it was offered on.
     pub(super) generation: Generation,
     /// What the protocol says with it.
@@ -54,13 +54,13 @@ impl<C: Consensus> Cluster<C> {
     /// The snapshots that are offered or under way, by sender and receiver.
     #[must_use]
     pub fn snapshots(&self) -> Vec<(NodeId, NodeId)> {
-        self.transfers.iter().filter(|(_, transfer)| !transfer.ended).map(|(&key, _)| key).collect()
+        self.streams.iter().filter(|(_, stream)| !stream.ended).map(|(&key, _)| key).collect()
     }
 
     /// The snapshots that have ended without their senders' knowing it yet.
     #[must_use]
     pub fn ended_snapshots(&self) -> Vec<(NodeId, NodeId)> {
-        self.transfers.iter().filter(|(_, transfer)| transfer.ended).map(|(&key, _)| key).collect()
+        self.streams.iter().filter(|(_, stream)| stream.ended).map(|(&key, _)| key).collect()
     }
 
     /// How many snapshots took the place of what a layer above held.
@@ -82,18 +82,18 @@ impl<C: Consensus> Cluster<C> {
         }
         let durable = self.core(from).view().log.durable();
         let node = self.nodes.get_mut(&from).expect("the node is one of the cluster");
-        let Some(transfer) = self.transfers.get_mut(&(from, to)) else { return false };
-        if transfer.view.is_some() {
+        let Some(stream) = self.streams.get_mut(&(from, to)) else { return false };
+        if stream.view.is_some() {
             return true;
         }
         let log = node.core.as_ref().expect("it runs").view().log;
         let index = durable.min(Index(node.applied.len() as u64));
-        if index < log.first().previous() || transfer.ended {
+        if index < log.first().previous() || stream.ended {
             return false;
         }
         let term = log.term(index).expect("what is durable is in the log");
         let count = usize::try_from(index.0).expect("a log in memory");
-        transfer.view = Some((Position { term, index }, node.applied[..count].to_vec()));
+        stream.view = Some((Position { term, index }, node.applied[..count].to_vec()));
         true
     }
 
@@ -106,18 +106,18 @@ impl<C: Consensus> Cluster<C> {
         if !self.is_active(to) || !self.begin_snapshot(from, to) {
             return Ok(false);
         }
-        let transfer = self.transfers.get_mut(&(from, to)).expect("it has just begun");
-        if transfer.ended {
+        let stream = self.streams.get_mut(&(from, to)).expect("it has just begun");
+        if stream.ended {
             return Ok(false);
         }
-        let generation = transfer.generation;
+        let generation = stream.generation;
         if self.connection(to, from) != Some(generation) {
             return Ok(self.fail_snapshot(from, to));
         }
-        let transfer = self.transfers.get_mut(&(from, to)).expect("it has just begun");
-        transfer.ended = true;
-        let transfer = transfer.clone();
-        let handle = self.receive_snapshot(from, to, transfer)?;
+        let stream = self.streams.get_mut(&(from, to)).expect("it has just begun");
+        stream.ended = true;
+        let stream = stream.clone();
+        let handle = self.receive_snapshot(from, to, stream)?;
         self.flush(to)?;
         let node = self.node(to);
         if !node.disk.installs(handle) {
@@ -130,11 +130,11 @@ impl<C: Consensus> Cluster<C> {
 
     /// Breaks a snapshot off. The sender does not know yet. Returns whether there was one.
     pub fn fail_snapshot(&mut self, from: NodeId, to: NodeId) -> bool {
-        let transfer = self.transfers.get_mut(&(from, to)).filter(|transfer| !transfer.ended);
-        let Some(transfer) = transfer else { return false };
-        transfer.ended = true;
-        let transfer = transfer.clone();
-        self.keep_late_snapshot(from, to, transfer);
+        let stream = self.streams.get_mut(&(from, to)).filter(|stream| !stream.ended);
+        let Some(stream) = stream else { return false };
+        stream.ended = true;
+        let stream = stream.clone();
+        self.keep_late_snapshot(from, to, stream);
         self.line(Detail::Everything, || format!("{from} ⇏ {to} the snapshot breaks off"));
         true
     }
@@ -144,13 +144,13 @@ impl<C: Consensus> Cluster<C> {
     /// # Errors
     /// A broken law.
     pub fn end_snapshot(&mut self, from: NodeId, to: NodeId) -> Result<bool, Violation> {
-        let ended = self.transfers.get(&(from, to)).is_some_and(|transfer| transfer.ended);
+        let ended = self.streams.get(&(from, to)).is_some_and(|stream| stream.ended);
         if !ended || !self.is_active(from) {
             return Ok(false);
         }
-        let transfer = self.transfers.remove(&(from, to)).expect("looked at just now");
+        let stream = self.streams.remove(&(from, to)).expect("looked at just now");
         self.line(Detail::Steps, || format!("{from} learns that its snapshot to {to} has ended"));
-        self.input(from, Input::SnapshotEnded { peer: to, generation: transfer.generation })?;
+        self.input(from, Input::SnapshotEnded { peer: to, generation: stream.generation })?;
         Ok(true)
     }
 
@@ -160,17 +160,17 @@ impl<C: Consensus> Cluster<C> {
     /// When they have any effect at all.
     pub fn deliver_late_snapshots(&mut self, from: NodeId, to: NodeId) -> Result<usize, Violation> {
         let mut count = 0;
-        for transfer in self.late_snapshots.remove(&(from, to)).unwrap_or_default() {
-            let generation = transfer.generation;
+        for stream in self.late_snapshots.remove(&(from, to)).unwrap_or_default() {
+            let generation = stream.generation;
             if !self.is_active(to)
-                || transfer.view.is_none()
+                || stream.view.is_none()
                 || self.connection(to, from) == Some(generation)
             {
                 continue;
             }
             count += 1;
             let before = state_hash(self.core(to));
-            let handle = self.receive_snapshot(from, to, transfer)?;
+            let handle = self.receive_snapshot(from, to, stream)?;
             self.expect_no_effect(from, to, before, generation)?;
             self.node(to).disk.discard(handle);
         }
@@ -183,7 +183,7 @@ impl<C: Consensus> Cluster<C> {
         if !self.options.auto_snapshot {
             return Ok(0);
         }
-        for (from, to) in self.transfers.keys().copied().collect::<Vec<_>>() {
+        for (from, to) in self.streams.keys().copied().collect::<Vec<_>>() {
             if self.is_held(from, to) {
                 continue;
             }
@@ -209,8 +209,8 @@ impl<C: Consensus> Cluster<C> {
         self.nodes[&id].durability.leaves(id, PersistSequence(0), &pledge)?;
         self.line(Detail::Everything, || format!("{id} ⇒ {to} offers {message}"));
         *self.weights.entry((id, to)).or_default() += message.weight();
-        let transfer = Transfer { generation, message, view: None, ended: false };
-        if let Some(former) = self.transfers.insert((id, to), transfer) {
+        let stream = Stream { generation, message, view: None, ended: false };
+        if let Some(former) = self.streams.insert((id, to), stream) {
             self.keep_late_snapshot(id, to, former);
         }
         self.begin_snapshot(id, to);
@@ -219,24 +219,24 @@ impl<C: Consensus> Cluster<C> {
 
     /// A node stopped, and so did the snapshots from and to it.
     pub(super) fn stop_snapshots(&mut self, id: NodeId) {
-        let keys: Vec<_> = self.transfers.keys().copied().collect();
+        let keys: Vec<_> = self.streams.keys().copied().collect();
         for (from, to) in keys.into_iter().filter(|&(from, to)| from == id || to == id) {
-            let transfer = self.transfers.remove(&(from, to)).expect("it is there");
-            self.keep_late_snapshot(from, to, transfer);
+            let stream = self.streams.remove(&(from, to)).expect("it is there");
+            self.keep_late_snapshot(from, to, stream);
         }
     }
 
     /// What is offered, for people.
     pub(super) fn show_snapshots(&self) -> Vec<String> {
-        let line = |(&(from, to), transfer): (&(NodeId, NodeId), &Transfer<C::Message>)| {
-            let state = match (&transfer.view, transfer.ended) {
+        let line = |(&(from, to), stream): (&(NodeId, NodeId), &Stream<C::Message>)| {
+            let state = match (&stream.view, stream.ended) {
                 (_, true) => " has ended".to_owned(),
                 (Some((position, _)), false) => format!(" up to {position}"),
                 (None, false) => " has not begun".to_owned(),
             };
-            format!("{from} ⇒ {to} {}{state}", transfer.message)
+            format!("{from} ⇒ {to} {}{state}", stream.message)
         };
-        self.transfers.iter().map(line).collect()
+        self.streams.iter().map(line).collect()
     }
 
     /// The whole snapshot is durable at its receiver, and its core is told. Returns the handle.
@@ -244,9 +244,9 @@ impl<C: Consensus> Cluster<C> {
         &mut self,
         from: NodeId,
         to: NodeId,
-        transfer: Transfer<C::Message>,
+        stream: Stream<C::Message>,
     ) -> Result<u64, Violation> {
-        let Transfer { generation, message, view, .. } = transfer;
+        let Stream { generation, message, view, .. } = stream;
         let (position, state) = view.expect("only what has begun arrives");
         let mut terms = BTreeMap::new();
         for entry in &state {
@@ -263,9 +263,9 @@ impl<C: Consensus> Cluster<C> {
         Ok(handle)
     }
 
-    fn keep_late_snapshot(&mut self, from: NodeId, to: NodeId, transfer: Transfer<C::Message>) {
+    fn keep_late_snapshot(&mut self, from: NodeId, to: NodeId, stream: Stream<C::Message>) {
         let late = self.late_snapshots.entry((from, to)).or_default();
-        late.push_back(transfer);
+        late.push_back(stream);
         if late.len() > LATE_SNAPSHOTS_MAX {
             late.pop_front();
         }

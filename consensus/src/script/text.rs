@@ -57,8 +57,12 @@ pub(crate) fn answer(answer: &Answer) -> String {
                 Refusal::NotLeader => "not the leader",
                 Refusal::Overloaded => "overloaded",
                 Refusal::NotReady => "not ready",
+                Refusal::Transferring => "it is handing over",
+                Refusal::NoSuccessor => "no successor",
             };
             format!("refuses {token}: {reason}")
         }
+        Answer::HandedOver { token, to } => format!("answers {token}: handed over to {to}"),
+        Answer::TransferFailed { token } => format!("answers {token}: the transfer failed"),
     }
 }

@@ -1,10 +1,11 @@
-//! What replicas say to one another besides the protocol: forwarded writes and read barriers.
+//! What replicas say to one another besides the protocol: forwarded writes, read barriers, transfers
+//! of leadership.
 
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
-use consensus::{Index, Refusal, Term};
+use consensus::{Index, NodeId, Refusal, Term};
 
 use crate::RequestId;
 
@@ -50,6 +51,31 @@ pub enum ReplicaMessage {
         /// The index to wait for; `None` when the receiver could not confirm that it leads.
         index: Option<Index>,
     },
+    /// Asks the leader to hand over its office.
+    TransferRequest {
+        /// The asking node's name for this attempt.
+        attempt: u64,
+        /// The successor; `None` leaves the choice to the leader.
+        to: Option<NodeId>,
+    },
+    /// The answer to a [`ReplicaMessage::TransferRequest`].
+    TransferReply {
+        /// The attempt it answers.
+        attempt: u64,
+        /// What came of it.
+        reply: TransferReply,
+    },
+}
+
+/// What a leader says to whoever asked it to hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransferReply {
+    /// It has given up its office.
+    HandedOver,
+    /// It leads on, because it could not hand over in time.
+    Failed,
+    /// It did not even begin.
+    Refused(Refusal),
 }
 
 impl fmt::Display for ReplicaMessage {
@@ -67,6 +93,15 @@ impl fmt::Display for ReplicaMessage {
             Self::BarrierReply { attempt, index } => {
                 write!(f, "BarrierReply attempt={attempt} index={index:?}")
             }
+            Self::TransferRequest { attempt, to: Some(to) } => {
+                write!(f, "TransferRequest attempt={attempt} to={to}")
+            }
+            Self::TransferRequest { attempt, to: None } => {
+                write!(f, "TransferRequest attempt={attempt}")
+            }
+            Self::TransferReply { attempt, reply } => {
+                write!(f, "TransferReply attempt={attempt} {reply:?}")
+            }
         }
     }
 }
@@ -80,6 +115,8 @@ impl ReplicaMessage {
             Self::ForwardRefused { .. } => "ForwardRefused",
             Self::BarrierRequest { .. } => "BarrierRequest",
             Self::BarrierReply { .. } => "BarrierReply",
+            Self::TransferRequest { .. } => "TransferRequest",
+            Self::TransferReply { .. } => "TransferReply",
         }
     }
 }
@@ -120,11 +157,7 @@ impl Wire for ReplicaMessage {
             }
             Self::ForwardRefused { requests, reason } => {
                 out.put_u8(1);
-                out.put_u8(match reason {
-                    Refusal::NotLeader => 0,
-                    Refusal::Overloaded => 1,
-                    Refusal::NotReady => 2,
-                });
+                put_refusal(out, *reason);
                 put_count(out, requests.len());
                 for request in requests {
                     out.put_u64_le(request.0);
@@ -140,6 +173,23 @@ impl Wire for ReplicaMessage {
                 out.put_u64_le(*attempt);
                 index.encode(out);
             }
+            Self::TransferRequest { attempt, to } => {
+                out.put_u8(4);
+                out.put_u64_le(*attempt);
+                to.encode(out);
+            }
+            Self::TransferReply { attempt, reply } => {
+                out.put_u8(5);
+                out.put_u64_le(*attempt);
+                match reply {
+                    TransferReply::HandedOver => out.put_u8(0),
+                    TransferReply::Failed => out.put_u8(1),
+                    TransferReply::Refused(reason) => {
+                        out.put_u8(2);
+                        put_refusal(out, *reason);
+                    }
+                }
+            }
         }
     }
 
@@ -153,12 +203,7 @@ impl Wire for ReplicaMessage {
                 Ok(Self::Forward { term, envelopes })
             }
             1 => {
-                let reason = match codec::get_u8(input)? {
-                    0 => Refusal::NotLeader,
-                    1 => Refusal::Overloaded,
-                    2 => Refusal::NotReady,
-                    _ => return Err(CodecError::Invalid("refusal")),
-                };
+                let reason = get_refusal(input)?;
                 let count = get_count(input)?;
                 let requests = (0..count)
                     .map(|_| codec::get_u64(input).map(RequestId))
@@ -173,9 +218,43 @@ impl Wire for ReplicaMessage {
                 attempt: codec::get_u64(input)?,
                 index: Option::decode(input)?,
             }),
+            4 => Ok(Self::TransferRequest {
+                attempt: codec::get_u64(input)?,
+                to: Option::decode(input)?,
+            }),
+            5 => Ok(Self::TransferReply {
+                attempt: codec::get_u64(input)?,
+                reply: match codec::get_u8(input)? {
+                    0 => TransferReply::HandedOver,
+                    1 => TransferReply::Failed,
+                    2 => TransferReply::Refused(get_refusal(input)?),
+                    _ => return Err(CodecError::Invalid("answer to a transfer")),
+                },
+            }),
             _ => Err(CodecError::Invalid("replica message kind")),
         }
     }
+}
+
+fn put_refusal(out: &mut BytesMut, reason: Refusal) {
+    out.put_u8(match reason {
+        Refusal::NotLeader => 0,
+        Refusal::Overloaded => 1,
+        Refusal::NotReady => 2,
+        Refusal::Transferring => 3,
+        Refusal::NoSuccessor => 4,
+    });
+}
+
+fn get_refusal(input: &mut Bytes) -> Result<Refusal, CodecError> {
+    Ok(match codec::get_u8(input)? {
+        0 => Refusal::NotLeader,
+        1 => Refusal::Overloaded,
+        2 => Refusal::NotReady,
+        3 => Refusal::Transferring,
+        4 => Refusal::NoSuccessor,
+        _ => return Err(CodecError::Invalid("refusal")),
+    })
 }
 
 fn put_count(out: &mut BytesMut, count: usize) {

@@ -23,6 +23,7 @@
 mod compaction;
 mod message;
 mod reads;
+mod transfers;
 mod writes;
 
 use std::time::Duration;
@@ -33,11 +34,12 @@ use consensus::{
     Now, PersistSequence, Status, Time, Timer, Token,
 };
 
-pub use message::{PeerMessage, ReplicaMessage};
+pub use message::{PeerMessage, ReplicaMessage, TransferReply};
 
 use crate::{Envelope, RequestId, Revision};
 use compaction::Compaction;
 use reads::Reads;
+use transfers::Transfers;
 use writes::Writes;
 
 /// How long a leader is left alone that could not confirm itself, or that refused a write.
@@ -102,6 +104,15 @@ pub enum ReplicaInput<M> {
         request: RequestId,
         /// Whether a quorum must confirm the barrier.
         confirmed: bool,
+        /// When the client stops waiting.
+        deadline: Time,
+    },
+    /// A client's wish that another node leads.
+    Transfer {
+        /// The request.
+        request: RequestId,
+        /// The successor; `None` leaves the choice to the leader.
+        to: Option<NodeId>,
         /// When the client stops waiting.
         deadline: Time,
     },
@@ -175,6 +186,11 @@ impl<M> ReplicaEffects<M> {
 pub enum Conclusion {
     /// The state machine is now as fresh as the read asked for.
     ReadReady,
+    /// Another node leads now, as was asked for.
+    Transferred {
+        /// The leader.
+        leader: NodeId,
+    },
     /// The request did not succeed.
     Failed(Failure),
 }
@@ -195,6 +211,13 @@ pub enum Failure {
     NoQuorum,
     /// The node is shutting down. Nothing happened.
     ShuttingDown,
+    /// Leadership can not be transferred: the one asked for, or everybody else, is not connected to
+    /// the leader or does not follow it yet. Nothing happened.
+    NoSuccessor,
+    /// The leader is handing over already. Nothing happened.
+    TransferUnderWay,
+    /// Leadership was not transferred in time, or to another node than was asked for.
+    TransferFailed,
 }
 
 impl Failure {
@@ -216,6 +239,7 @@ pub struct Replica<C: Consensus> {
     tokens: Token,
     writes: Writes,
     reads: Reads,
+    transfers: Transfers,
     compaction: Compaction,
 }
 
@@ -239,6 +263,7 @@ impl<C: Consensus> Replica<C> {
             tokens: Token(0),
             writes: Writes::default(),
             reads: Reads::default(),
+            transfers: Transfers::default(),
         }
     }
 
@@ -263,7 +288,7 @@ impl<C: Consensus> Replica<C> {
     /// The clients' requests that wait for an answer.
     #[must_use]
     pub fn requests_pending(&self) -> usize {
-        self.writes.pending() + self.reads.pending()
+        self.writes.pending() + self.reads.pending() + self.transfers.pending()
     }
 
     /// Takes one input and adds what follows from it to the effects.
@@ -283,6 +308,7 @@ impl<C: Consensus> Replica<C> {
             }
             ReplicaInput::PeerLost { peer, generation } => {
                 self.reads.lost(peer);
+                self.transfers.lost(peer);
                 self.step_core(now, Input::PeerLost { peer, generation }, effects);
             }
             ReplicaInput::Received { peer, generation, message } => match message {
@@ -299,6 +325,13 @@ impl<C: Consensus> Replica<C> {
                     conclude(effects, request, Failure::Overloaded);
                 } else {
                     self.reads.take(request, confirmed, deadline);
+                }
+            }
+            ReplicaInput::Transfer { request, to, deadline } => {
+                if self.requests_pending() >= self.settings.requests_max {
+                    conclude(effects, request, Failure::Overloaded);
+                } else {
+                    self.transfers.take(request, to, deadline);
                 }
             }
             ReplicaInput::Persisted(sequence) => {
@@ -358,16 +391,23 @@ impl<C: Consensus> Replica<C> {
         self.leadership = leadership;
         self.writes.leadership_changed();
         self.reads.leadership_changed();
+        self.transfers.leadership_changed();
         self.compaction.leadership_changed();
     }
 
     fn answered(&mut self, now: Now, answer: Answer, effects: &mut ReplicaEffects<C::Message>) {
-        let (token, index) = match answer {
-            Answer::Barrier { token, index } => (token, Some(index)),
-            // Refused proposals are answered where they are made; this is a barrier.
-            Answer::Refused { token, .. } => (token, None),
+        if let Some(asker) = self.transfers.answered(answer.token()) {
+            return self.transfer_answered(now, asker, answer, effects);
+        }
+        let index = match answer {
+            Answer::Barrier { index, .. } => Some(index),
+            // Refused proposals are answered where they are made; this is a barrier, or a transfer
+            // that a node asked for whose connection is gone.
+            Answer::Refused { .. } | Answer::HandedOver { .. } | Answer::TransferFailed { .. } => {
+                None
+            }
         };
-        match self.reads.answered(token) {
+        match self.reads.answered(answer.token()) {
             Some(reads::Asker::Peer { peer, attempt }) => {
                 effects.messages.push((peer, ReplicaMessage::BarrierReply { attempt, index }));
             }
@@ -405,6 +445,13 @@ impl<C: Consensus> Replica<C> {
             ReplicaMessage::BarrierReply { attempt, index } => {
                 self.barrier_replied(now, attempt, index, effects);
             }
+            ReplicaMessage::TransferRequest { attempt, to } => {
+                let asker = transfers::Asker::Peer { peer, attempt };
+                self.ask_to_transfer(now, asker, to, effects);
+            }
+            ReplicaMessage::TransferReply { attempt, reply } => {
+                self.transfer_replied(now, attempt, reply, effects);
+            }
         }
     }
 
@@ -412,7 +459,16 @@ impl<C: Consensus> Replica<C> {
         self.hand_over_writes(now, effects);
         self.compact_if_due(now, effects);
         self.start_barriers(now, effects);
+        self.start_transfers(now, effects);
+        let leadership = self.leadership;
         self.step_core(now, Input::Flush, effects);
+        if self.leadership != leadership {
+            // What waited for this leader need not wait for the next input as well.
+            self.hand_over_writes(now, effects);
+            self.start_barriers(now, effects);
+            self.start_transfers(now, effects);
+            self.step_core(now, Input::Flush, effects);
+        }
         self.settle_superseded(effects);
         self.settle_by_barrier(effects);
     }
@@ -421,6 +477,7 @@ impl<C: Consensus> Replica<C> {
         let leader_known = self.leadership != Leadership::None;
         self.writes.expire(now.time, &mut effects.conclusions);
         self.reads.expire(now.time, leader_known, &mut effects.conclusions);
+        self.transfers.expire(now.time, &mut effects.conclusions);
     }
 
     fn next_token(&mut self) -> Token {
@@ -430,7 +487,11 @@ impl<C: Consensus> Replica<C> {
 
     fn next_deadline(&self, core: Option<(Time, Timer)>) -> Option<(Time, ReplicaTimer)> {
         let core = core.map(|(due, timer)| (due, ReplicaTimer::Consensus(timer)));
-        let requests = [self.writes.next_deadline(), self.reads.next_deadline()];
+        let requests = [
+            self.writes.next_deadline(),
+            self.reads.next_deadline(),
+            self.transfers.next_deadline(),
+        ];
         let requests = requests.into_iter().flatten().min();
         core.into_iter().chain(requests.map(|due| (due, ReplicaTimer::Requests))).min()
     }

@@ -1,5 +1,7 @@
 //! Replicas in one process, whose disks are instant and whose network the test holds in its hands.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -121,6 +123,15 @@ impl<C: Consensus> Cluster<C> {
         let request = self.next_request();
         let deadline = self.time + PATIENCE;
         self.step(id, ReplicaInput::Read { request, confirmed, deadline });
+        self.step(id, ReplicaInput::Flush);
+        request
+    }
+
+    /// A client of this node wants another leader.
+    pub(crate) fn transfer(&mut self, id: NodeId, to: Option<NodeId>) -> RequestId {
+        let request = self.next_request();
+        let deadline = self.time + PATIENCE;
+        self.step(id, ReplicaInput::Transfer { request, to, deadline });
         self.step(id, ReplicaInput::Flush);
         request
     }

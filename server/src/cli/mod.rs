@@ -5,11 +5,14 @@
 
 mod client;
 mod del;
+mod dev;
 mod get;
+mod members;
 mod print;
 mod put;
 mod range;
 mod serve;
+mod signals;
 mod status;
 mod url;
 mod watch;
@@ -20,14 +23,15 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::client::Client;
+pub(crate) use self::print::table;
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// It is done.
     Done,
-    /// The answer is no: the key does not exist, or a condition does not hold. Also: `serve` or
-    /// a measurement failed.
+    /// The answer is no: the key does not exist, or a condition does not hold. Also: `serve`,
+    /// `dev` or a measurement failed.
     No,
     /// What was asked for is impossible: wrong flags or values.
     Usage,
@@ -72,7 +76,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  the answer is no: the key does not exist, a condition does not hold;
-     or `serve` or a measurement failed
+     or `serve`, `dev` or a measurement failed
   2  wrong usage: impossible flags or values
   3  nobody answered, or nobody could; nothing happened
   4  a write may or may not have happened: read before you try again";
@@ -89,6 +93,8 @@ struct Line {
 enum Verb {
     /// Run a server
     Serve(serve::Serve),
+    /// Run all nodes of one or both protocols in this one process, to try them
+    Dev(dev::Dev),
     /// Show the value of a key
     Get(get::Get),
     /// Store a value
@@ -101,6 +107,8 @@ enum Verb {
     Watch(watch::Watch),
     /// Show the state of nodes
     Status(status::Status),
+    /// Have another node lead
+    Members(members::Members),
     /// Compare Raft and ZAB on the same workload, on clusters of this program on this machine
     Compare(bench::cli::CompareArgs),
     /// Make one measurement
@@ -156,12 +164,14 @@ pub fn main() -> ExitCode {
     };
     let result = match line.verb {
         Verb::Serve(verb) => verb.run(),
+        Verb::Dev(verb) => verb.run(),
         Verb::Get(verb) => run(verb.run()),
         Verb::Put(verb) => run(verb.run()),
         Verb::Del(verb) => run(verb.run()),
         Verb::Range(verb) => run(verb.run()),
         Verb::Watch(verb) => run(verb.run()),
         Verb::Status(verb) => run(verb.run()),
+        Verb::Members(verb) => run(verb.run()),
         Verb::Compare(arguments) => return measured(bench::cli::run_compare(arguments)),
         Verb::Bench(arguments) => return measured(bench::cli::run_bench(arguments)),
     };

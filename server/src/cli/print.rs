@@ -29,7 +29,7 @@ pub(super) fn complain(text: &str) {
 }
 
 /// Columns of equal width, numbers as they come.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|at| {

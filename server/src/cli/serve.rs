@@ -3,10 +3,9 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Complaint, Exit};
+use super::{Complaint, Exit, signals};
 use crate::config::{ServeConfig, ServeFlags};
 use crate::serve::{ServeError, serve};
 
@@ -64,21 +63,10 @@ impl Serve {
             .map_err(|cause| failed(format!("no runtime: {cause}")))?;
         runtime
             .block_on(async {
-                let shutdown = shutdown().map_err(|cause| ServeError::Start(cause.to_string()))?;
+                let shutdown =
+                    signals::shutdown().map_err(|cause| ServeError::Start(cause.to_string()))?;
                 serve(config, shutdown).await
             })
             .map_err(|error| failed(error.to_string()))
     }
-}
-
-/// Ends when the process is asked to end.
-fn shutdown() -> std::io::Result<impl Future<Output = &'static str>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    })
 }

@@ -95,7 +95,7 @@ impl Verdict {
 }
 
 fn can_be_compared(reply: &Reply) -> bool {
-    !matches!(reply.content, ReplyContent::Failed | ReplyContent::Digest(None))
+    matches!(reply.content, ReplyContent::Key(_) | ReplyContent::Digest(Some(_)))
 }
 
 /// Whether two replicas have the same; `None` when one of them may only be behind.
@@ -234,7 +234,8 @@ fn replica(out: &mut Vec<u8>, reply: &Reply, lag_entries: u64) {
                 None => out.extend_from_slice(b"null"),
             }
         }
-        ReplyContent::Failed => {
+        // A trace answers another question.
+        ReplyContent::Failed | ReplyContent::Trace(_) => {
             json::field(out, "failed");
             json::string(out, "the node could not read its store");
         }

@@ -96,6 +96,11 @@ error_table! {
         "The path exists, but not with this method. The header Allow lists those that it takes.";
     BodyTimeout, "body_timeout", 408, true, true,
         "The body did not arrive in time. Nothing was stored.";
+    NoSuccessor, "no_successor", 409, true, true,
+        "Leadership can not be transferred: the node asked for, or every other one, is not connected to \
+         the leader or does not follow it yet. Nothing happened.";
+    TransferUnderWay, "transfer_under_way", 409, true, true,
+        "The leader is handing over its office already. Nothing happened.";
     Compacted, "compacted", 410, true, false,
         "The revision was compacted: its history is gone. `compact_revision` is the oldest that \
          can still be read.";
@@ -126,6 +131,9 @@ error_table! {
     LeaderChanged, "leader_changed", 503, true, true,
         "The leader lost its office before it could commit the write, and it is certain that it \
          never will be. Nothing happened.";
+    TransferFailed, "transfer_failed", 503, true, true,
+        "Leadership was not transferred in time, or went to another node than was asked for. No key was \
+         touched; `/v1/status` says who leads.";
     ShuttingDown, "shutting_down", 503, true, true,
         "The node is shutting down. Nothing happened; another node may answer.";
     TooManyConnections, "too_many_connections", 503, true, true,
@@ -257,6 +265,21 @@ impl From<Failure> for ApiError {
                 ErrorName::ShuttingDown,
                 "this node is shutting down; nothing happened. Ask another node",
             ),
+            Failure::NoSuccessor => (
+                ErrorName::NoSuccessor,
+                "the leader has no connection with the node that is to take over (or with any other), \
+                 or that does not follow it yet; nothing happened. /v1/status of the leader lists who \
+                 is connected",
+            ),
+            Failure::TransferUnderWay => (
+                ErrorName::TransferUnderWay,
+                "the leader is handing over its office already; nothing happened",
+            ),
+            Failure::TransferFailed => (
+                ErrorName::TransferFailed,
+                "leadership was not transferred in time, or went to another node than was asked for; \
+                 no key was touched. /v1/status says who leads",
+            ),
         };
         Self::new(name, message)
     }
@@ -342,6 +365,9 @@ mod tests {
             Failure::UnknownOutcome,
             Failure::NoQuorum,
             Failure::ShuttingDown,
+            Failure::NoSuccessor,
+            Failure::TransferUnderWay,
+            Failure::TransferFailed,
         ] {
             let error = ApiError::from(failure);
             assert_eq!(error.name.definite(), failure.is_definite(), "{failure:?}");

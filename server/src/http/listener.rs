@@ -23,6 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tracing::Instrument as _;
 
 use super::connection::{Beginning, Connection, beginning, refuse};
 use super::error::{ApiError, ErrorName};
@@ -96,7 +97,8 @@ impl Listener {
                     pause = PAUSE_MIN;
                     if let Ok(place) = places.clone().try_acquire_owned() {
                         metrics.http_connections_accepted.inc();
-                        tokio::spawn(serve(stream, app.clone(), router.clone(), place));
+                        let serving = serve(stream, app.clone(), router.clone(), place);
+                        tokio::spawn(serving.in_current_span());
                     } else {
                         metrics.http_connections_refused.inc();
                         if let Ok(permit) = refusals.clone().try_acquire_owned() {

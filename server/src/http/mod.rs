@@ -19,6 +19,7 @@ mod cluster;
 mod compact;
 mod connection;
 mod delete;
+mod elections;
 pub mod error;
 mod get;
 mod health;
@@ -33,6 +34,8 @@ mod range;
 mod read;
 mod routes;
 mod status;
+mod trace;
+mod transfer;
 mod version;
 mod watch;
 mod write;
@@ -46,6 +49,7 @@ use tokio::sync::watch as signal;
 
 use self::budget::Budget;
 pub use self::listener::Listener;
+pub(crate) use self::status::leader;
 use crate::node::handle::NodeHandle;
 
 /// The bounds of what clients may ask of a node.

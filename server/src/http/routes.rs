@@ -11,8 +11,8 @@ use hyper::Method;
 use super::error::{ApiError, Detail, ErrorName};
 use super::parameters::excerpt;
 use super::{
-    App, State, agree, cluster, compact, delete, get, health, metrics, put, range, status, version,
-    watch,
+    App, State, agree, cluster, compact, delete, elections, get, health, metrics, put, range,
+    status, trace, transfer, version, watch,
 };
 
 /// Where the keys are.
@@ -62,7 +62,10 @@ const ROUTES: &[Route] = routes! {
     "/v1/compact" as "/v1/compact": POST compact::compact;
     "/v1/status" as "/v1/status": GET status::status;
     "/v1/cluster" as "/v1/cluster": GET cluster::cluster;
+    "/v1/cluster/transfer" as "/v1/cluster/transfer": POST transfer::transfer;
     "/v1/agree" as "/v1/agree": GET agree::agree;
+    "/v1/elections" as "/v1/elections": GET elections::elections;
+    "/v1/trace" as "/v1/trace": GET trace::trace;
     "/health" as "/health": GET health::health;
     "/livez" as "/livez": GET health::livez;
     "/readyz" as "/readyz": GET health::readyz;

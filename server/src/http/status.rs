@@ -130,7 +130,7 @@ fn tell(app: &App) -> Response {
 }
 
 /// The leader that a node knows, perhaps itself.
-pub(super) fn leader(leadership: Leadership, own: NodeId) -> Option<NodeId> {
+pub(crate) fn leader(leadership: Leadership, own: NodeId) -> Option<NodeId> {
     match leadership {
         Leadership::None => None,
         Leadership::Following { leader, .. } => Some(leader),
@@ -152,6 +152,6 @@ fn elsewhere(protocol: Protocol, position: Position) -> String {
 }
 
 /// Milliseconds with three decimals.
-fn milliseconds(duration: std::time::Duration) -> f64 {
+pub(super) fn milliseconds(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

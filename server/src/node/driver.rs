@@ -4,6 +4,7 @@
 //! entries and flushing the store each have a thread of their own and report back to the inbox.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc as thread_channel;
@@ -13,15 +14,17 @@ use bytes::{Bytes, BytesMut};
 use consensus::codec::Wire;
 use consensus::{
     Consensus, Entry, Event, Fetch, FetchPurpose, Generation, Index, Leadership, Message, NodeId,
-    Persist, PersistSequence, Time,
+    Now, Passage, Persist, PersistSequence, Term, Time,
 };
 use kvcore::replica::{PeerMessage, Replica, ReplicaEffects, ReplicaInput};
+use kvcore::{Envelope, RequestId};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::applier::{AppliedUpTo, Applier};
 use super::handle::NodeStatus;
 use super::shared::{ClientInput, Ended, Shared};
+use super::trace::{Recorder, Way};
 use super::transport::{FrameKind, put_frame};
 use crate::metrics::MessageLabel;
 
@@ -37,11 +40,24 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(10);
 /// Everything that the loop hears of.
 pub(crate) enum DriverInput<M> {
     Client(ClientInput),
-    PeerConnected { peer: NodeId, generation: Generation, outgoing: mpsc::Sender<Bytes> },
-    Received { peer: NodeId, generation: Generation, message: PeerMessage<M> },
+    PeerConnected {
+        peer: NodeId,
+        generation: Generation,
+        /// What both ends call the connection.
+        connection: u64,
+        outgoing: mpsc::Sender<Bytes>,
+    },
+    Received {
+        peer: NodeId,
+        generation: Generation,
+        message: PeerMessage<M>,
+    },
     Persisted(PersistSequence),
     Applied(AppliedUpTo),
-    Fetched { purpose: FetchPurpose, entries: Vec<Entry> },
+    Fetched {
+        purpose: FetchPurpose,
+        entries: Vec<Entry>,
+    },
     Stop,
 }
 
@@ -57,6 +73,17 @@ struct Link {
     generation: Generation,
     outgoing: mpsc::Sender<Bytes>,
     buffer: BytesMut,
+    connection: u64,
+    /// How many messages left and arrived on it.
+    sent: u64,
+    received: u64,
+}
+
+impl Link {
+    fn new(generation: Generation, connection: u64, outgoing: mpsc::Sender<Bytes>) -> Self {
+        let buffer = BytesMut::new();
+        Self { generation, outgoing, buffer, connection, sent: 0, received: 0 }
+    }
 }
 
 /// A message that waits for something to be durable.
@@ -90,6 +117,13 @@ pub(crate) struct Driver<C: Consensus> {
     leader: Option<NodeId>,
     status_due: Option<Time>,
     status_published: Time,
+    recorder: Recorder,
+    /// How many of the round's events were recorded already.
+    events_recorded: usize,
+    /// When the round began.
+    round_began: Time,
+    /// The last reign of this node whose first write of a client was recorded.
+    written: Option<Term>,
 }
 
 impl<C: Consensus> Driver<C> {
@@ -101,6 +135,10 @@ impl<C: Consensus> Driver<C> {
         shared: Arc<Shared>,
     ) -> Self {
         let applied = replica.core().view().log.applied();
+        let mut recorder = Recorder::new(Arc::clone(&shared.ring));
+        let last = replica.core().view().log.last().index;
+        recorder.event(shared.clock.time(), Event::Started { last });
+        recorder.publish();
         Self {
             applier: Applier::new(Arc::clone(&shared)),
             applied_here: None,
@@ -120,6 +158,10 @@ impl<C: Consensus> Driver<C> {
             leader: None,
             status_due: None,
             status_published: Time::default(),
+            recorder,
+            events_recorded: 0,
+            round_began: Time::default(),
+            written: None,
         }
     }
 
@@ -159,6 +201,7 @@ impl<C: Consensus> Driver<C> {
     /// whether to go on.
     fn round(&mut self, inputs: &mut Vec<DriverInput<C::Message>>) -> Result<bool, String> {
         let now = self.shared.clock.now();
+        self.round_began = now.time;
         for input in inputs.drain(..) {
             let input = match input {
                 DriverInput::Client(ClientInput::Write { request, envelope, deadline }) => {
@@ -167,8 +210,11 @@ impl<C: Consensus> Driver<C> {
                 DriverInput::Client(ClientInput::Read { request, confirmed, deadline }) => {
                     ReplicaInput::Read { request, confirmed, deadline }
                 }
+                DriverInput::Client(ClientInput::Transfer { request, to, deadline }) => {
+                    ReplicaInput::Transfer { request, to, deadline }
+                }
                 DriverInput::Received { peer, generation, message } => {
-                    self.count_received(&message);
+                    self.message_received(peer, generation, &message);
                     ReplicaInput::Received { peer, generation, message }
                 }
                 DriverInput::Persisted(sequence) => {
@@ -182,32 +228,43 @@ impl<C: Consensus> Driver<C> {
                 DriverInput::Fetched { purpose, entries } => {
                     ReplicaInput::Fetched { purpose, entries }
                 }
-                DriverInput::PeerConnected { peer, generation, outgoing } => {
+                DriverInput::PeerConnected { peer, generation, connection, outgoing } => {
                     if self.gone.get(&peer).is_some_and(|&gone| gone >= generation) {
                         continue;
                     }
                     self.forget_messages_to(peer);
-                    let buffer = BytesMut::new();
-                    self.links.insert(peer, Link { generation, outgoing, buffer });
+                    let link = Link::new(generation, connection, outgoing);
+                    self.links.insert(peer, link);
+                    self.recorder.event(now.time, Event::PeerConnected { peer });
                     ReplicaInput::PeerConnected { peer, generation }
                 }
                 DriverInput::Stop => return Ok(false),
             };
-            self.replica.step(now, input, &mut self.effects);
+            self.step(now, input);
         }
         for _ in 0..ROUND_TIMERS_MAX {
             match self.effects.deadline {
                 Some((due, timer)) if due <= now.time => {
-                    self.replica.step(now, ReplicaInput::Timer(timer), &mut self.effects);
+                    self.step(now, ReplicaInput::Timer(timer));
                 }
                 _ => break,
             }
         }
-        self.replica.step(now, ReplicaInput::Flush, &mut self.effects);
+        self.step(now, ReplicaInput::Flush);
         // Before the answers: whoever is answered after an election finds the new leader named.
         self.publish_status(now.time);
         self.carry_out()?;
+        self.recorder.publish();
         Ok(true)
+    }
+
+    fn step(&mut self, now: Now, input: ReplicaInput<C::Message>) {
+        self.replica.step(now, input, &mut self.effects);
+        // At once, so that what happened stands between what was heard and what is said.
+        for event in &self.effects.consensus.events[self.events_recorded..] {
+            self.recorder.event(now.time, event.clone());
+        }
+        self.events_recorded = self.effects.consensus.events.len();
     }
 
     fn peer_lost(&mut self, peer: NodeId, generation: Generation) {
@@ -218,7 +275,8 @@ impl<C: Consensus> Driver<C> {
             self.forget_messages_to(peer);
         }
         let now = self.shared.clock.now();
-        self.replica.step(now, ReplicaInput::PeerLost { peer, generation }, &mut self.effects);
+        self.recorder.event(now.time, Event::PeerLost { peer });
+        self.step(now, ReplicaInput::PeerLost { peer, generation });
     }
 
     /// What this round said to a peer belongs to the connection that is gone now.
@@ -268,6 +326,7 @@ impl<C: Consensus> Driver<C> {
             self.tell(&event);
         }
         self.effects.clear();
+        self.events_recorded = 0;
         Ok(())
     }
 
@@ -276,6 +335,7 @@ impl<C: Consensus> Driver<C> {
         let Some(last) = entries.last() else { return Ok(()) };
         let applier_is_idle = self.applied == self.delivered;
         self.delivered = last.position.index;
+        self.note_first_write(&entries);
         if applier_is_idle {
             self.applied_here = self.applier.try_apply(&entries)?;
             if self.applied_here.is_some() {
@@ -304,6 +364,10 @@ impl<C: Consensus> Driver<C> {
     fn put_message(&mut self, to: NodeId, message: PeerMessage<C::Message>) {
         let Some(link) = self.links.get_mut(&to) else { return };
         let (name, weight) = name_and_weight(&message);
+        link.sent += 1;
+        let passage = Passage { connection: link.connection, frame: link.sent };
+        let kind = (name, is_routine(&message));
+        self.recorder.message(self.round_began, Way::To(to), passage, kind, Told(&message));
         let metrics = &self.shared.metrics;
         metrics.messages_sent.get_or_create(&MessageLabel { message: name }).inc_by(weight);
         metrics.frames_sent.inc();
@@ -327,17 +391,51 @@ impl<C: Consensus> Driver<C> {
         }
     }
 
-    fn count_received(&self, message: &PeerMessage<C::Message>) {
+    fn message_received(
+        &mut self,
+        peer: NodeId,
+        generation: Generation,
+        message: &PeerMessage<C::Message>,
+    ) {
         let (name, weight) = name_and_weight(message);
+        // What comes of a connection that is gone already is neither acted upon nor told.
+        let link = self.links.get_mut(&peer).filter(|link| link.generation == generation);
+        if let Some(link) = link {
+            link.received += 1;
+            let passage = Passage { connection: link.connection, frame: link.received };
+            let kind = (name, is_routine(message));
+            let way = Way::From(peer);
+            self.recorder.message(self.round_began, way, passage, kind, Told(message));
+        }
         let label = MessageLabel { message: name };
         self.shared.metrics.messages_received.get_or_create(&label).inc_by(weight);
+    }
+
+    /// Looks for the first write of a client in this node's own reign.
+    fn note_first_write(&mut self, entries: &[Entry]) {
+        let Leadership::Established { term } = self.replica.leadership() else { return };
+        if self.written == Some(term) {
+            return;
+        }
+        let is_write = |entry: &&Entry| {
+            let header = entry.command().and_then(|payload| Envelope::header(payload).ok());
+            // Number 0 is for commands that nobody waits for.
+            entry.term() == term && header.is_some_and(|header| header.request != RequestId(0))
+        };
+        if let Some(first) = entries.iter().find(is_write) {
+            let index = first.position.index;
+            self.recorder.event(self.round_began, Event::FirstWrite { term, index });
+            self.written = Some(term);
+        }
     }
 
     /// One readable line for what a person should know.
     fn tell(&mut self, event: &Event) {
         match event {
-            Event::Committed { .. } => {}
-            Event::LeaderSuspected { .. } | Event::Truncated { .. } => warn!("{event}"),
+            Event::Committed { .. } | Event::FirstCommit { .. } => {}
+            Event::LeaderSuspected { .. }
+            | Event::Truncated { .. }
+            | Event::TransferFailed { .. } => warn!("{event}"),
             _ => info!("{event}"),
         }
     }
@@ -380,5 +478,25 @@ fn name_and_weight<M: Message>(message: &PeerMessage<M>) -> (&'static str, u64) 
     match message {
         PeerMessage::Consensus(message) => (message.name(), message.weight()),
         PeerMessage::Replica(message) => (message.name(), 1),
+    }
+}
+
+/// Whether traces forget it soon.
+fn is_routine<M: Message>(message: &PeerMessage<M>) -> bool {
+    match message {
+        PeerMessage::Consensus(message) => message.is_routine(),
+        PeerMessage::Replica(_) => true,
+    }
+}
+
+/// What a message says.
+struct Told<'a, M>(&'a PeerMessage<M>);
+
+impl<M: fmt::Display> fmt::Display for Told<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            PeerMessage::Consensus(message) => message.fmt(f),
+            PeerMessage::Replica(message) => message.fmt(f),
+        }
     }
 }

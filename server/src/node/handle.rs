@@ -13,6 +13,7 @@ use kvcore::{Command, Machine, Outcome, Revision};
 use storage::RedbStore;
 use tokio::sync::watch;
 
+use super::trace::{NodeTrace, TraceQuestion};
 use crate::metrics::Metrics;
 
 /// The state machine of a server: shared by the applier, which writes, and the readers.
@@ -90,6 +91,8 @@ pub enum Question {
     Key(Bytes),
     /// The digest of the whole store at this revision, or at the node's own when `None`.
     Digest(Option<Revision>),
+    /// What happened there lately.
+    Trace(TraceQuestion),
 }
 
 /// A node's answer to a [`Question`].
@@ -113,6 +116,8 @@ pub enum ReplyContent {
     /// The digest at the revision asked for; `None` when the node is not there yet or no longer
     /// remembers it.
     Digest(Option<u128>),
+    /// What happened there lately.
+    Trace(NodeTrace),
     /// The node could not read its store.
     Failed,
 }
@@ -164,6 +169,16 @@ impl NodeHandle {
         timeout: Duration,
     ) -> Result<(), Failure> {
         self.shared.barrier(consistency, timeout).await
+    }
+
+    /// Has another node lead, and waits until it does: `to`, or whomever the leader chooses. Returns who
+    /// leads.
+    ///
+    /// # Errors
+    /// [`Failure::NoSuccessor`], [`Failure::TransferUnderWay`], [`Failure::TransferFailed`], and as for
+    /// a read. No key is touched, and no write lost.
+    pub async fn transfer(&self, to: Option<NodeId>, timeout: Duration) -> Result<NodeId, Failure> {
+        self.shared.transfer(to, timeout).await
     }
 
     /// The state machine. Hold its lock only to locate, never across an await or a store access.

@@ -15,10 +15,11 @@ pub(crate) mod driver;
 pub mod handle;
 mod open;
 pub(crate) mod shared;
+pub mod trace;
 pub(crate) mod transport;
 mod workers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use kvcore::replica::Replica;
 use storage::{RealDisk, Wal, WalReader};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tracing::Span;
 
 use applier::Applier;
 use config::NodeConfig;
@@ -87,8 +89,8 @@ impl Node {
         let peer_address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
         let (inbox_sender, inbox) = mpsc::channel(INBOX_INPUTS_MAX);
         let opened = tokio::task::spawn_blocking({
-            let inbox = inbox_sender.clone();
-            move || open::open::<C>(&config, inbox)
+            let (inbox, span) = (inbox_sender.clone(), Span::current());
+            move || span.in_scope(|| open::open::<C>(&config, inbox))
         });
         let opened = opened.await.map_err(|error| StartError(error.to_string()))??;
         let (replica, parts) = (opened.replica, opened.parts);
@@ -130,11 +132,13 @@ impl Node {
 
     /// Waits until the node fails, and says why. It never recovers from a failure by itself: a disk
     /// that lied or a violated law is nothing to go on with.
-    pub async fn failed(&self) -> String {
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
         let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        async move {
+            if let Ok(reason) = failure.wait_for(Option::is_some).await {
+                return reason.clone().unwrap_or_default();
+            }
+            std::future::pending().await
         }
     }
 
@@ -192,9 +196,12 @@ impl Threads {
         work: impl FnOnce() -> Result<(), String> + Send + 'static,
     ) -> Result<(), StartError> {
         let failed = FailureGuard { thread: name.to_owned(), failure: self.failure.clone() };
+        // What the threads log belongs to whatever the node was started for.
+        let span = Span::current();
         let handle = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                let _within = span.entered();
                 if let Err(problem) = work() {
                     failed.report(problem);
                 }
@@ -290,12 +297,15 @@ fn start_consensus<C: Consensus>(
                     from: shared.facts.id,
                     to: NodeId(0),
                     directory: shared.facts.directory,
+                    connection: 0,
                 },
                 members: shared.facts.members.clone(),
                 driver: inbox_sender,
                 lost,
                 shared: Arc::clone(&shared),
                 connections: RefCell::new(BTreeMap::new()),
+                // Random, so that no connection of an earlier start has the same number.
+                dialled: Cell::new(shared.incarnation),
             });
             tokio::task::spawn_local(accept_peers(Rc::clone(&peers), listener));
             dial_peers(&peers);

@@ -22,6 +22,7 @@ use super::config::NodeConfig;
 use super::driver::DriverInput;
 use super::handle::{NodeFacts, NodeStatus};
 use super::shared::{Clock, Shared};
+use super::trace::Ring;
 use super::workers::FLUSH_BYTES_MAX;
 use crate::metrics::Metrics;
 
@@ -152,6 +153,7 @@ pub(super) fn open<C: Consensus>(
         links: Arc::default(),
         waiting: Mutex::new(HashMap::new()),
         requests: AtomicU64::new(0),
+        ring: Arc::new(Ring::new(clock.host())),
         questions: Mutex::new(HashMap::new()),
         question_numbers: AtomicU64::new(0),
     });

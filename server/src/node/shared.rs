@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use consensus::codec::Wire;
-use consensus::{Index, Now, Time, WallTime};
+use consensus::{Index, NodeId, Now, Time, WallTime};
 use kvcore::replica::{Conclusion, Failure};
 use kvcore::{Command, Envelope, RequestId, Revision};
 use storage::RedbStore;
 use tokio::sync::{oneshot, watch};
 
 use super::handle::{Consistency, NodeFacts, NodeStatus, Reply, SharedMachine, Written};
+use super::trace::{HostClock, Ring};
 use super::transport::Links;
 use crate::metrics::Metrics;
 
@@ -27,6 +28,8 @@ pub(crate) enum ClientInput {
     Write { request: RequestId, envelope: Bytes, deadline: Time },
     /// A read that waits for a barrier.
     Read { request: RequestId, confirmed: bool, deadline: Time },
+    /// A wish that another node leads.
+    Transfer { request: RequestId, to: Option<NodeId>, deadline: Time },
 }
 
 /// How a request of a client ended.
@@ -34,6 +37,7 @@ pub(crate) enum ClientInput {
 pub(crate) enum Ended {
     Written(Written),
     ReadReady,
+    Transferred(NodeId),
     Failed(Failure),
 }
 
@@ -41,11 +45,12 @@ pub(crate) enum Ended {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     started: Instant,
+    host: HostClock,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now() }
+        Self { started: Instant::now(), host: HostClock::start() }
     }
 
     pub(crate) fn now(self) -> Now {
@@ -57,6 +62,11 @@ impl Clock {
 
     pub(crate) fn time(self) -> Time {
         Time::default() + self.started.elapsed()
+    }
+
+    /// How the node's time is turned into the host's.
+    pub(crate) fn host(self) -> HostClock {
+        self.host
     }
 
     pub(crate) fn instant(self, time: Time) -> Instant {
@@ -82,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     pub(crate) waiting: Mutex<HashMap<RequestId, oneshot::Sender<Ended>>>,
     pub(crate) requests: AtomicU64,
+    /// What happened here lately.
+    pub(crate) ring: Arc<Ring>,
     pub(crate) questions: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     pub(crate) question_numbers: AtomicU64,
 }
@@ -104,7 +116,7 @@ impl Shared {
                 self.metrics.proposals_failed.inc();
                 Err(failure)
             }
-            Ended::ReadReady => unreachable!("a write does not end as a read"),
+            other => unreachable!("a write does not end as {other:?}"),
         }
     }
 
@@ -124,7 +136,22 @@ impl Shared {
         match self.wait_for(request, input, timeout).await {
             Ended::ReadReady => Ok(()),
             Ended::Failed(failure) => Err(failure),
-            Ended::Written(_) => unreachable!("a read does not end as a write"),
+            other => unreachable!("a read does not end as {other:?}"),
+        }
+    }
+
+    pub(crate) async fn transfer(
+        &self,
+        to: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<NodeId, Failure> {
+        let request = self.next_request();
+        let deadline = self.clock.time() + timeout;
+        let input = ClientInput::Transfer { request, to, deadline };
+        match self.wait_for(request, input, timeout).await {
+            Ended::Transferred(leader) => Ok(leader),
+            Ended::Failed(failure) => Err(failure),
+            other => unreachable!("a transfer does not end as {other:?}"),
         }
     }
 
@@ -137,7 +164,11 @@ impl Shared {
         if self.stopping.load(Ordering::Relaxed) {
             return Ended::Failed(Failure::ShuttingDown);
         }
-        let is_write = matches!(input, ClientInput::Write { .. });
+        let unanswered = match input {
+            ClientInput::Write { .. } => Failure::UnknownOutcome,
+            ClientInput::Read { .. } => Failure::NoQuorum,
+            ClientInput::Transfer { .. } => Failure::TransferFailed,
+        };
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().expect("no holder of this lock panics").insert(request, sender);
         let forget = ForgetOnDrop { shared: self, request };
@@ -149,8 +180,7 @@ impl Shared {
         match ended {
             Ok(Ok(ended)) => ended,
             // The loop is gone, or so late that it does not count.
-            _ if is_write => Ended::Failed(Failure::UnknownOutcome),
-            _ => Ended::Failed(Failure::NoQuorum),
+            _ => Ended::Failed(unanswered),
         }
     }
 
@@ -192,6 +222,7 @@ impl From<Conclusion> for Ended {
     fn from(conclusion: Conclusion) -> Self {
         match conclusion {
             Conclusion::ReadReady => Self::ReadReady,
+            Conclusion::Transferred { leader } => Self::Transferred(leader),
             Conclusion::Failed(failure) => Self::Failed(failure),
         }
     }

@@ -7,6 +7,8 @@ mod agreement;
 mod bodies;
 mod client;
 mod conditions;
+#[path = "../diagrams/mod.rs"]
+mod diagrams;
 mod directories;
 mod errors;
 mod keys;
@@ -15,6 +17,8 @@ mod quorum;
 mod ranges;
 mod stopping;
 mod strangers;
+mod traces;
+mod transfers;
 mod watches;
 
 use std::collections::BTreeMap;

@@ -120,20 +120,25 @@ async fn values_can_be_left_out_and_so_can_keys(fixture: Fixture) {
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn a_large_range_is_whole_while_others_write() {
-    let fixture = Fixture::start().await;
-    let http = fixture.http;
-    for chunk in 0..50 {
+/// Writes the keys `k00000`, `k00001`, …, a hundred at a time.
+async fn put_numbered(http: Http, hundreds: u64) {
+    for hundred in 0..hundreds {
         let writes = (0..100).map(|number| {
             tokio::spawn(async move {
-                http.put(&format!("/v1/kv/k{:05}", chunk * 100 + number), "v").await.status
+                http.put(&format!("/v1/kv/k{:05}", hundred * 100 + number), "v").await.status
             })
         });
         for write in writes.collect::<Vec<_>>() {
             assert_eq!(write.await.expect("a task"), 201);
         }
     }
+}
+
+#[tokio::test]
+async fn a_large_range_is_whole_while_others_write() {
+    let fixture = Fixture::start().await;
+    let http = fixture.http;
+    put_numbered(http, 50).await;
     let writer = tokio::spawn(async move {
         for _ in 0..50 {
             http.put("/v1/kv/k00000", "w").await;
@@ -181,16 +186,7 @@ super::on_every_protocol!(
 async fn a_range_of_too_many_keys_is_deleted_in_smaller_ones() {
     let fixture = Fixture::start().await;
     let http = fixture.http;
-    for chunk in 0..101 {
-        let writes = (0..100).map(|number| {
-            tokio::spawn(async move {
-                http.put(&format!("/v1/kv/k{:05}", chunk * 100 + number), "v").await.status
-            })
-        });
-        for write in writes.collect::<Vec<_>>() {
-            assert_eq!(write.await.expect("a task"), 201);
-        }
-    }
+    put_numbered(http, 101).await;
     let refused = http.delete("/v1/kv?prefix=k").await;
     refused.assert_error(413, "deletion_too_large", "more than 10000 keys");
     assert_eq!(range(&http, "?count_only").await["count"], 10_100, "nothing was deleted");

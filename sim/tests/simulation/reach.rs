@@ -15,7 +15,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 12] = [
+    let reached: [(&str, u64, u64); 13] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("reads", most(|counters| counters.reads), 10_000),
         ("requests refused for want of room", most(|counters| counters.overloaded), 100),
@@ -32,6 +32,7 @@ fn corners<C: Consensus>() {
         ("segments", most(|counters| counters.segments), 100),
         ("late frames", most(|counters| counters.late_frames), 50),
         ("crashes", most(|counters| counters.crashes), 200),
+        ("transfers of leadership", most(|counters| counters.transfers), 50),
     ];
     for (what, count, least) in reached {
         assert!(count >= least, "{}: {what}: {count}, at least {least} wanted", C::PROTOCOL);

@@ -122,6 +122,11 @@ impl Shared {
                 let digest = machine.digest_at(at.unwrap_or(revision));
                 Ok(reply(ReplyContent::Digest(digest.map(|digest| digest.rows))))
             }
+            Question::Trace(question) => {
+                let reply = reply(ReplyContent::Failed);
+                drop(machine);
+                Ok(Reply { content: ReplyContent::Trace(self.ring.answer(*question)), ..reply })
+            }
             Question::Key(key) => {
                 let located = machine.locate(key, None);
                 let failed = reply(ReplyContent::Failed);

@@ -5,7 +5,7 @@ use consensus::codec::{self, CodecError, Wire};
 use consensus::{NodeId, Protocol};
 
 /// The version of everything that travels between nodes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"DUORUMPR");
 
@@ -18,6 +18,9 @@ pub(crate) struct Hello {
     pub(crate) to: NodeId,
     /// The random number of the sender's data directory.
     pub(crate) directory: u128,
+    /// A number for the connection, not used before by this node. The one of the side that dials
+    /// names the connection at both ends.
+    pub(crate) connection: u64,
 }
 
 impl Hello {
@@ -58,6 +61,7 @@ impl Wire for Hello {
         self.from.encode(out);
         self.to.encode(out);
         out.put_u128_le(self.directory);
+        out.put_u64_le(self.connection);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
@@ -73,7 +77,8 @@ impl Wire for Hello {
         let (from, to) = (NodeId::decode(input)?, NodeId::decode(input)?);
         let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
         let directory = u128::from(low) | u128::from(high) << 64;
-        Ok(Self { cluster, protocol, from, to, directory })
+        let connection = codec::get_u64(input)?;
+        Ok(Self { cluster, protocol, from, to, directory, connection })
     }
 }
 
@@ -92,6 +97,7 @@ mod tests {
             from: NodeId(from),
             to: NodeId(to),
             directory: u128::MAX - 7,
+            connection: u64::MAX - 9,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Making, keeping and losing the connections to the other nodes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -57,6 +57,8 @@ pub(crate) struct Peers<M> {
     pub(crate) shared: Arc<Shared>,
     /// The number of the last connection to each peer, and how to end it.
     pub(crate) connections: RefCell<BTreeMap<NodeId, (Generation, Option<AbortHandle>)>>,
+    /// The number for the next connection that is dialled here.
+    pub(crate) dialled: Cell<u64>,
 }
 
 /// Accepts the peers with larger numbers. Ends with the runtime.
@@ -82,7 +84,7 @@ pub(crate) async fn accept_peers<M: Wire + 'static>(peers: Rc<Peers<M>>, listene
         let peers = Rc::clone(&peers);
         let greeting = tokio::task::spawn_local(async move {
             match timeout(GREETING_TIMEOUT, greet_back(&peers, stream)).await {
-                Ok(Ok((peer, stream, rest))) => connected(&peers, peer, stream, rest),
+                Ok(Ok((peer, greeted))) => connected(&peers, peer, greeted),
                 Ok(Err(problem)) => {
                     info!("turned away a connection to the peer port from {address}: {problem}");
                 }
@@ -108,9 +110,9 @@ async fn keep_dialled<M: Wire + 'static>(peers: Rc<Peers<M>>, peer: NodeId, addr
     let mut last_problem = String::new();
     loop {
         match timeout(GREETING_TIMEOUT, greet(&peers, peer, &address)).await {
-            Ok(Ok((stream, rest))) => {
+            Ok(Ok(greeted)) => {
                 last_problem.clear();
-                let ended = connected_until(&peers, peer, stream, rest);
+                let ended = connected_until(&peers, peer, greeted);
                 let _ = ended.await;
                 wait = shortest;
             }
@@ -130,32 +132,40 @@ async fn keep_dialled<M: Wire + 'static>(peers: Rc<Peers<M>>, peer: NodeId, addr
     }
 }
 
+/// A connection on which both sides have greeted.
+struct Greeted {
+    stream: TcpStream,
+    /// What came behind the greeting.
+    rest: BytesMut,
+    /// What both ends call the connection.
+    connection: u64,
+}
+
 /// The dialling side: says who it is, and waits to hear who answers.
-async fn greet<M>(
-    peers: &Peers<M>,
-    peer: NodeId,
-    address: &str,
-) -> Result<(TcpStream, BytesMut), String> {
+async fn greet<M>(peers: &Peers<M>, peer: NodeId, address: &str) -> Result<Greeted, String> {
     let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-    send_hello(&mut stream, &Hello { to: peer, ..peers.hello.clone() }).await?;
+    let connection = peers.dialled.get().wrapping_add(1);
+    peers.dialled.set(connection);
+    send_hello(&mut stream, &Hello { to: peer, connection, ..peers.hello.clone() }).await?;
     let (theirs, rest) = receive_hello(&mut stream).await?;
     peers.hello.accepts(&theirs, Some(peer))?;
-    Ok((stream, rest))
+    Ok(Greeted { stream, rest, connection })
 }
 
 /// The accepting side: hears who comes, and says who is here.
 async fn greet_back<M>(
     peers: &Peers<M>,
     mut stream: TcpStream,
-) -> Result<(NodeId, TcpStream, BytesMut), String> {
+) -> Result<(NodeId, Greeted), String> {
     let (theirs, rest) = receive_hello(&mut stream).await?;
     // A stranger is answered all the same, so that it can say what does not fit.
-    send_hello(&mut stream, &Hello { to: theirs.from, ..peers.hello.clone() }).await?;
+    let connection = theirs.connection;
+    send_hello(&mut stream, &Hello { to: theirs.from, connection, ..peers.hello.clone() }).await?;
     peers.hello.accepts(&theirs, None)?;
     if theirs.from <= peers.hello.from || !peers.members.contains_key(&theirs.from) {
         return Err(format!("it says that it is node {}, which does not dial here", theirs.from.0));
     }
-    Ok((theirs.from, stream, rest))
+    Ok((theirs.from, Greeted { stream, rest, connection }))
 }
 
 async fn send_hello(stream: &mut TcpStream, hello: &Hello) -> Result<(), String> {
@@ -182,22 +192,16 @@ async fn receive_hello(stream: &mut TcpStream) -> Result<(Hello, BytesMut), Stri
     }
 }
 
-fn connected<M: Wire + 'static>(
-    peers: &Rc<Peers<M>>,
-    peer: NodeId,
-    stream: TcpStream,
-    rest: BytesMut,
-) {
+fn connected<M: Wire + 'static>(peers: &Rc<Peers<M>>, peer: NodeId, greeted: Greeted) {
     // Nobody waits for its end: the peer dials again by itself.
-    drop(connected_until(peers, peer, stream, rest));
+    drop(connected_until(peers, peer, greeted));
 }
 
 /// Puts a greeted connection to use. The receiver hears when it ends.
 fn connected_until<M: Wire + 'static>(
     peers: &Rc<Peers<M>>,
     peer: NodeId,
-    stream: TcpStream,
-    rest: BytesMut,
+    greeted: Greeted,
 ) -> oneshot::Receiver<()> {
     let (ended, until_ended) = oneshot::channel();
     let mut connections = peers.connections.borrow_mut();
@@ -209,7 +213,7 @@ fn connected_until<M: Wire + 'static>(
         former.abort();
     }
     let task =
-        tokio::task::spawn_local(run_link(Rc::clone(peers), peer, generation, stream, rest, ended));
+        tokio::task::spawn_local(run_link(Rc::clone(peers), peer, generation, greeted, ended));
     connections.get_mut(&peer).expect("entered just now").1 = Some(task.abort_handle());
     until_ended
 }
@@ -241,16 +245,16 @@ async fn run_link<M: Wire + 'static>(
     peers: Rc<Peers<M>>,
     peer: NodeId,
     generation: Generation,
-    stream: TcpStream,
-    rest: BytesMut,
+    greeted: Greeted,
     ended: oneshot::Sender<()>,
 ) {
+    let Greeted { stream, rest, connection } = greeted;
     let (outgoing, to_send) = mpsc::channel(OUTGOING_CHUNKS_MAX);
     let (asked, questions) = mpsc::channel(QUESTIONS_MAX);
     let weak = outgoing.downgrade();
     let guard = LinkGuard { peers: Rc::clone(&peers), peer, generation, ended: Some(ended) };
     peers.shared.links.lock().expect("no holder of this lock panics").insert(peer, weak.clone());
-    let up = DriverInput::PeerConnected { peer, generation, outgoing };
+    let up = DriverInput::PeerConnected { peer, generation, connection, outgoing };
     if peers.driver.send(up).await.is_err() {
         return;
     }

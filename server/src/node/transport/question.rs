@@ -6,6 +6,7 @@ use consensus::codec::{self, CodecError, Wire};
 use kvcore::Revision;
 
 use crate::node::handle::{KeyReply, Question, Reply, ReplyContent, ValueReply};
+use crate::node::trace;
 
 pub(crate) fn encode_question(number: u64, question: &Question, out: &mut BytesMut) {
     out.put_u64_le(number);
@@ -18,6 +19,10 @@ pub(crate) fn encode_question(number: u64, question: &Question, out: &mut BytesM
             out.put_u8(1);
             out.put_u64_le(at.map_or(0, |revision| revision.0));
         }
+        Question::Trace(question) => {
+            out.put_u8(2);
+            trace::encode_question(*question, out);
+        }
     }
 }
 
@@ -27,6 +32,7 @@ pub(crate) fn decode_question(mut input: Bytes) -> Result<(u64, Question), Codec
         0 => Question::Key(codec::get_bytes(&mut input)?),
         // Revisions start at 1, so 0 stands for the node's own.
         1 => Question::Digest(Some(codec::get_u64(&mut input)?).filter(|&at| at > 0).map(Revision)),
+        2 => Question::Trace(trace::decode_question(&mut input)?),
         _ => return Err(CodecError::Invalid("question")),
     };
     Ok((number, question))
@@ -57,6 +63,10 @@ pub(crate) fn encode_reply(number: u64, reply: &Reply, out: &mut BytesMut) {
             out.put_u8(4);
             out.put_u128_le(*digest);
         }
+        ReplyContent::Trace(content) => {
+            out.put_u8(6);
+            trace::encode_trace(content, out);
+        }
     }
 }
 
@@ -81,6 +91,7 @@ pub(crate) fn decode_reply(mut input: Bytes) -> Result<(u64, Reply), CodecError>
         }
         3 => ReplyContent::Digest(None),
         4 => ReplyContent::Digest(Some(get_u128(&mut input)?)),
+        6 => ReplyContent::Trace(trace::decode_trace(&mut input)?),
         _ => return Err(CodecError::Invalid("reply")),
     };
     Ok((number, Reply { revision, applied, compacted, content }))
@@ -96,6 +107,7 @@ mod tests {
     use consensus::{Index, Term};
 
     use super::*;
+    use crate::node::trace::{NodeTrace, TraceDetail, TraceQuestion};
 
     #[test]
     fn questions_and_replies_survive_the_wire() {
@@ -103,6 +115,7 @@ mod tests {
             Question::Key(Bytes::from_static(b"k")),
             Question::Digest(None),
             Question::Digest(Some(Revision(7))),
+            Question::Trace(TraceQuestion { detail: TraceDetail::Elections, limit: 9 }),
         ] {
             let mut out = BytesMut::new();
             encode_question(3, &question, &mut out);
@@ -118,6 +131,7 @@ mod tests {
             row(ValueReply::Digest { bytes: 1 << 40, digest: u128::MAX - 7 }),
             ReplyContent::Digest(None),
             ReplyContent::Digest(Some(u128::MAX - 8)),
+            ReplyContent::Trace(NodeTrace { boot: None, earlier: 3, records: Vec::new() }),
         ] {
             let applied = Position { term: Term(2), index: Index(9) };
             let reply = Reply { revision: Revision(8), applied, compacted: Revision(4), content };

@@ -1,0 +1,258 @@
+//! `GET /v1/elections`: the last elections of the cluster, each with its phases and its cause.
+//!
+//! ```text
+//! $ curl localhost:2379/v1/elections
+//! $ curl 'localhost:2379/v1/elections?limit=1'
+//! ```
+//!
+//! The node that is asked asks the others what they saw, and puts it together; who does not answer is
+//! named. All times are read from one clock, the host's monotonic one: nodes that run on one boot of
+//! one host share an axis. A node on another axis shows only how long things took there. What a node
+//! saw is in its memory and ends with its process.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::response::Response;
+use consensus::NodeId;
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::parameters::Parameters;
+use super::{App, State, answer};
+use crate::node::handle::{Question, ReplyContent};
+use crate::node::trace::{
+    self, Election, HostTime, NodeTrace, NodeView, TraceDetail, TraceQuestion,
+};
+
+/// The elections told when the request does not say.
+const LIMIT_DEFAULT: u64 = 10;
+/// The most elections that can be asked for.
+const LIMIT_MAX: u64 = 100;
+/// How long the other nodes are waited for when the request does not say.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+/// How long they can be waited for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// What every node said of its memory; nothing of those that did not answer.
+pub(super) type Answers = BTreeMap<NodeId, Option<NodeTrace>>;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct Elections<'a> {
+    protocol: &'static str,
+    elections: Vec<ElectionJson<'a>>,
+    nodes: Vec<NodeJson<'a>>,
+    times: &'static str,
+    revision: u64,
+}
+
+const TIMES: &str = "at_ms counts from the first phase of an election on the monotonic clock of one \
+                     host and boot; nodes with shares_axis false count from what they saw first";
+
+#[derive(Debug, Serialize)]
+struct ElectionJson<'a> {
+    /// The term or epoch; `null` while nobody is elected.
+    term: Option<u64>,
+    leader: Option<u64>,
+    former_leader: Option<u64>,
+    under_way: bool,
+    cause: &'a str,
+    boot: Option<&'a str>,
+    phases: Vec<PhaseJson<'a>>,
+    durations_ms: DurationsJson,
+    followers: Vec<FollowerJson<'a>>,
+    seen_by: Vec<ViewJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PhaseJson<'a> {
+    phase: &'a str,
+    node: u64,
+    at_ms: f64,
+    /// Since the phase before.
+    took_ms: f64,
+    what: &'a str,
+}
+
+/// How long the parts took, as far as both their ends are known.
+#[derive(Debug, Serialize)]
+struct DurationsJson {
+    /// From the fault to the first suspicion.
+    detection: Option<f64>,
+    /// From the first suspicion, or the first search, to the election.
+    election: Option<f64>,
+    /// From the election to the first commit of the new reign.
+    recovery: Option<f64>,
+    /// From the fault, or whatever was first, to the first write of a client.
+    outage: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct FollowerJson<'a> {
+    node: u64,
+    means: &'a str,
+    at_ms: f64,
+    joined_later: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ViewJson<'a> {
+    node: u64,
+    shares_axis: bool,
+    joined_later: bool,
+    saw: Vec<SightJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct SightJson<'a> {
+    at_ms: f64,
+    what: &'a str,
+}
+
+/// A node and whether it answered.
+#[derive(Debug, Serialize)]
+pub(super) struct NodeJson<'a> {
+    node: u64,
+    answered: bool,
+    boot: Option<&'a str>,
+    earlier_events: Option<u64>,
+}
+
+/// The endpoint.
+pub(super) async fn elections(app: State, request: Request) -> Response {
+    let result = tell(&app, &request.into_parts().0).await;
+    app.answer(result)
+}
+
+async fn tell(app: &App, request: &Parts) -> Result<Response, ApiError> {
+    let parameters = Parameters::parse(request.uri.query(), &["limit", "timeout"])?;
+    let limit = parameters.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let question = TraceQuestion { detail: TraceDetail::Events, limit: usize::MAX };
+    let answers = ask(app, &parameters, question).await?;
+    let traces = answered(&answers);
+    let elections = trace::elections(&traces);
+    let shown = elections.iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
+    let answer = Elections {
+        protocol: app.handle.facts().protocol.name(),
+        elections: shown.map(election).collect(),
+        nodes: nodes(&answers),
+        times: TIMES,
+        revision: app.revision().0,
+    };
+    Ok(answer::serialized(StatusCode::OK, &answer))
+}
+
+/// Asks every node for its memory, this one included.
+pub(super) async fn ask(
+    app: &App,
+    parameters: &Parameters,
+    question: TraceQuestion,
+) -> Result<Answers, ApiError> {
+    let timeout = parameters.duration("timeout", Duration::from_millis(1), TIMEOUT_MAX)?;
+    let _place = app.budget.comparison()?;
+    let timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
+    let replies = app.handle.ask(Question::Trace(question), timeout).await;
+    let content = |reply: Option<_>| match reply {
+        Some(ReplyContent::Trace(trace)) => Some(trace),
+        _ => None,
+    };
+    let answers = replies.into_iter();
+    Ok(answers.map(|(node, reply)| (node, content(reply.map(|reply| reply.content)))).collect())
+}
+
+/// The memories of those that answered.
+pub(super) fn answered(answers: &Answers) -> BTreeMap<NodeId, NodeTrace> {
+    let answered = answers.iter().filter_map(|(&node, trace)| Some((node, trace.clone()?)));
+    answered.collect()
+}
+
+/// Who answered.
+pub(super) fn nodes(answers: &Answers) -> Vec<NodeJson<'_>> {
+    let json = answers.iter().map(|(node, trace)| NodeJson {
+        node: node.0,
+        answered: trace.is_some(),
+        boot: trace.as_ref().and_then(|trace| trace.boot.as_deref()),
+        earlier_events: trace.as_ref().map(|trace| trace.earlier),
+    });
+    json.collect()
+}
+
+fn election(election: &Election) -> ElectionJson<'_> {
+    let zero = election.phases.first().map_or(HostTime::default(), |phase| phase.time);
+    let mut before = zero;
+    let phases = election.phases.iter().map(|phase| {
+        let took_ms = milliseconds(phase.time.since(before));
+        before = phase.time;
+        PhaseJson {
+            phase: &phase.name,
+            node: phase.node.0,
+            at_ms: milliseconds(phase.time.since(zero)),
+            took_ms,
+            what: &phase.what,
+        }
+    });
+    let followers = election.followers.iter().map(|follower| FollowerJson {
+        node: follower.node.0,
+        means: &follower.means,
+        at_ms: milliseconds(follower.time.since(zero)),
+        joined_later: follower.joined_later,
+    });
+    ElectionJson {
+        term: election.term.map(|term| term.0),
+        leader: election.leader.map(|leader| leader.0),
+        former_leader: election.former_leader.map(|leader| leader.0),
+        under_way: election.term.is_none(),
+        cause: &election.cause,
+        boot: election.boot.as_deref(),
+        phases: phases.collect(),
+        durations_ms: durations(election),
+        followers: followers.collect(),
+        seen_by: election.nodes.iter().map(|node| view(node, zero)).collect(),
+    }
+}
+
+fn durations(election: &Election) -> DurationsJson {
+    let at = |name: &str| {
+        election.phases.iter().find(|phase| phase.name == name).map(|phase| phase.time)
+    };
+    let between = |from: Option<HostTime>, to: Option<HostTime>| {
+        from.zip(to).map(|(from, to)| milliseconds(to.since(from)))
+    };
+    let first = election.phases.first().map(|phase| phase.time);
+    let begun = at("suspected").or_else(|| first.filter(|_| at("fault_seen").is_none()));
+    DurationsJson {
+        detection: between(at("fault_seen"), at("suspected")),
+        election: between(begun, at("elected")),
+        recovery: between(at("elected"), at("first_commit")),
+        outage: between(first, at("first_client_write")),
+    }
+}
+
+fn view(view: &NodeView, zero: HostTime) -> ViewJson<'_> {
+    let first = view.sights.first().map_or(zero, |sight| sight.time);
+    let zero = if view.shares_axis { zero } else { first };
+    let saw = view
+        .sights
+        .iter()
+        .map(|sight| SightJson { at_ms: signed_milliseconds(zero, sight.time), what: &sight.what });
+    ViewJson {
+        node: view.node.0,
+        shares_axis: view.shares_axis,
+        joined_later: view.joined_later,
+        saw: saw.collect(),
+    }
+}
+
+/// Milliseconds with three decimals.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The same for what may lie before zero: a node that had lost the leader long before the others.
+fn signed_milliseconds(zero: HostTime, time: HostTime) -> f64 {
+    if time >= zero { milliseconds(time.since(zero)) } else { -milliseconds(zero.since(time)) }
+}

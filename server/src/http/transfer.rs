@@ -1,0 +1,129 @@
+//! `POST /v1/cluster/transfer`: has another node lead. Any node may be asked.
+//!
+//! ```text
+//! $ curl localhost:2379/v1/cluster/transfer -d '{"to": 2}'
+//! {"leader":2,"from":1,"term":8,"took_ms":4.205,"revision":57}
+//! ```
+//!
+//! Without a body, or without `to`, the leader chooses the most advanced of those connected with it.
+//! The answer comes when the new leader is established. Writes that arrive meanwhile wait for it.
+
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::response::Response;
+use consensus::NodeId;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::error::{ApiError, ErrorName};
+use super::parameters::{Parameters, refuse_idempotency_key};
+use super::{App, State, answer, body, status};
+
+/// The longest body; a number needs far less.
+const BODY_BYTES_MAX: usize = 4 << 10;
+
+/// The body.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Transfer {
+    to: Option<u64>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct Transferred {
+    leader: u64,
+    /// Who led when this node was asked, as far as it knew.
+    from: Option<u64>,
+    term: u64,
+    took_ms: f64,
+    revision: u64,
+}
+
+/// The endpoint.
+pub(super) async fn transfer(app: State, request: Request) -> Response {
+    let result = hand_over(&app, request).await;
+    app.answer(result)
+}
+
+async fn hand_over(app: &App, request: Request) -> Result<Response, ApiError> {
+    let parameters = Parameters::parse(request.uri().query(), &["timeout"])?;
+    refuse_idempotency_key(request.headers())?;
+    let timeout = parameters.timeout()?;
+    let body = body::read(app, request, BODY_BYTES_MAX, ErrorName::BodyTooLarge).await?;
+    let to = parse(&body.bytes)?.to.map(NodeId);
+    let facts = app.handle.facts();
+    check(facts.members.keys().copied(), to)?;
+    let from = status::leader(app.handle.status().consensus.leadership, facts.id);
+    let began = Instant::now();
+    let leader = app.handle.transfer(to, timeout).await?;
+    let answer = Transferred {
+        leader: leader.0,
+        from: from.map(|id| id.0),
+        term: app.handle.status().consensus.leadership.term().map_or(0, |term| term.0),
+        took_ms: status::milliseconds(began.elapsed()),
+        revision: app.revision().0,
+    };
+    Ok(answer::serialized(StatusCode::OK, &answer))
+}
+
+/// Refuses what no leader could do.
+fn check(members: impl Iterator<Item = NodeId>, to: Option<NodeId>) -> Result<(), ApiError> {
+    let members: Vec<NodeId> = members.collect();
+    match to {
+        Some(to) if !members.contains(&to) => {
+            let ids: Vec<String> = members.iter().map(|id| id.0.to_string()).collect();
+            Err(ApiError::new(
+                ErrorName::InvalidBody,
+                format!("node {} is not a member; the members are {}", to.0, ids.join(", ")),
+            ))
+        }
+        None if members.len() == 1 => Err(ApiError::new(
+            ErrorName::NoSuccessor,
+            "the cluster has only this node: there is nobody to hand leadership to",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Transfer, ApiError> {
+    let invalid = |cause: &dyn std::fmt::Display| {
+        ApiError::new(
+            ErrorName::InvalidBody,
+            format!("the body is not {{\"to\": NODE}}, which may be left out: {cause}"),
+        )
+    };
+    match body.trim_ascii_start().first() {
+        None => Ok(Transfer::default()),
+        // A list of the right length would pass for an object, too.
+        Some(b'{') => serde_json::from_slice(body).map_err(|error| invalid(&error)),
+        Some(_) => Err(invalid(&"it is no JSON object")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_is_an_object_with_a_node_or_nothing() {
+        assert_eq!(parse(b"").expect("nothing").to, None);
+        assert_eq!(parse(b" {} ").expect("nobody named").to, None);
+        assert_eq!(parse(b"{\"to\": 2}").expect("a node").to, Some(2));
+        for wrong in ["[2]", "2", "{\"to\": \"2\"}", "{\"to\": -1}", "{\"node\": 2}", "{"] {
+            let error = parse(wrong.as_bytes()).expect_err(wrong);
+            assert_eq!(error.name, ErrorName::InvalidBody, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_members_can_lead_and_nobody_hands_over_to_nobody() {
+        let members = |count| (1..=count).map(NodeId);
+        let name = |result: Result<(), ApiError>| result.map_err(|error| error.name);
+        assert_eq!(name(check(members(3), Some(NodeId(4)))), Err(ErrorName::InvalidBody));
+        assert_eq!(name(check(members(1), None)), Err(ErrorName::NoSuccessor));
+        assert_eq!(name(check(members(1), Some(NodeId(1)))), Ok(()));
+        assert_eq!(name(check(members(3), None)), Ok(()));
+    }
+}

@@ -1,0 +1,51 @@
+//! `/v1/cluster/transfer` over HTTP: what it takes, and how it refuses.
+
+use consensus::Protocol;
+use serde_json::json;
+
+use super::Fixture;
+
+#[tokio::test]
+async fn without_replication_there_is_nobody_to_hand_over_to() {
+    let fixture = Fixture::start().await;
+    let path = "/v1/cluster/transfer";
+    fixture.http.post(path, "").await.assert_error(409, "no_successor", "only this node");
+    let own = fixture.http.post(path, r#"{"to": 1}"#).await;
+    assert_eq!((own.status, &own.json()["leader"]), (200, &json!(1)), "it leads already");
+    fixture.stop().await;
+}
+
+async fn what_is_no_transfer_is_refused(protocol: Protocol) {
+    let fixture = Fixture::start_on(protocol).await;
+    let path = "/v1/cluster/transfer";
+    for (body, says) in [
+        (r#"{"to": 4}"#, "the members are 1, 2, 3"),
+        (r#"{"to": "2"}"#, "may be left out"),
+        (r#"{"node": 2}"#, "may be left out"),
+        ("[2]", "no JSON object"),
+    ] {
+        fixture.http.post(path, body).await.assert_error(400, "invalid_body", says);
+    }
+    let get = fixture.http.get(path).await;
+    assert_eq!((get.status, get.header("allow")), (405, Some("POST")));
+    for to in [2, 3, 1] {
+        let answer = fixture.http.post(path, &format!("{{\"to\": {to}}}")).await;
+        assert_eq!((answer.status, &answer.json()["leader"]), (200, &json!(to)));
+        assert_eq!(answer.header("duorum-leader"), Some(to.to_string().as_str()));
+        assert!(answer.json()["term"].as_u64().is_some_and(|term| term > 0));
+    }
+    let answer = fixture.http.post(path, "").await;
+    assert_eq!((answer.status, &answer.json()["from"]), (200, &json!(1)));
+    assert_ne!(answer.json()["leader"], 1);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_transfer_is_refused_by_raft() {
+    what_is_no_transfer_is_refused(Protocol::Raft).await;
+}
+
+#[tokio::test]
+async fn what_is_no_transfer_is_refused_by_zab() {
+    what_is_no_transfer_is_refused(Protocol::Zab).await;
+}
