@@ -9,12 +9,11 @@
 //! | `duorum.identity` | cluster, node, protocol and the directory's random number: [`identity`] | once, when the directory is new |
 //! | `log-NNNNNNNNNNNNNNNN.wal` | a segment of the log: [`wal`] | before each acknowledgement |
 //! | `spare-N.tmp` | a segment being prepared; removed at start | – |
-//! | `store.redb` | the rows of the state machine: [`redb_store`] | now and then |
+//! | `store-N.redb` | the rows of the state machine: [`redb_store`]; N grows with each snapshot that takes its place | now and then |
 //!
 //! The log alone decides. The store is a copy of what the log says, up to the position that is
-//! written with it; it may be removed at any time while the node is stopped, as long as the log is
-//! kept whole. So no failure of the store can lose an acknowledged write, and the store is written
-//! beside the path of acknowledgements, not on it.
+//! written with it, and it is written beside the path of acknowledgements, not on it. The log forgets
+//! only what the store holds durably.
 //!
 //! # Laws
 //!
@@ -40,9 +39,9 @@ pub mod wal;
 pub use disk::{Disk, DiskFile};
 pub use identity::{DirectoryId, Identity};
 pub use real_disk::{RealDisk, RealFile};
-pub use redb_store::{RedbStore, RedbStoreOptions};
+pub use redb_store::{RedbStore, RedbStoreOptions, remove_other_stores, remove_store, store_file};
 pub use simulated_disk::{DiskStatistics, SimulatedDisk, SimulatedFile};
 pub use wal::{
-    DAMAGE_ADVICE, Recovery, SpareRequest, SpareSegment, TornTail, Wal, WalError, WalOptions,
+    DAMAGE_ADVICE, Recovery, Retained, SpareRequest, SpareSegment, TornTail, Wal, WalError, WalOptions,
     WalReader, WalStatistics, remove_obsolete,
 };

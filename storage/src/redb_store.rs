@@ -1,8 +1,12 @@
 //! The rows of the state machine, in redb.
 //!
 //! The store is a copy of what the log says, as far as its position tells; it is written beside the
-//! path of acknowledgements, and can be built anew from the log at any time. So every doubt about
-//! it has one remedy, which every error names: remove `store.redb` and start again.
+//! path of acknowledgements. As long as the log is whole, the store can be built anew from it; once
+//! the log has forgotten its beginning, the store alone holds what that said, and is brought back
+//! only by the other nodes.
+//!
+//! A store that takes the place of another (a snapshot from a peer) is a file of its own with the
+//! next number; the log says which number counts.
 //!
 //! # Format
 //!
@@ -37,11 +41,42 @@ use redb::{
 use crate::disk::{Disk, DiskFile};
 use crate::identity::DirectoryId;
 
-/// The name of the store's file.
-pub const STORE_FILE: &str = "store.redb";
+/// The name of the file of the store with this number.
+#[must_use]
+pub fn store_file(number: u64) -> String {
+    format!("store-{number}.redb")
+}
 
-/// A store that is being made has this name until it is whole.
-const TEMPORARY_FILE: &str = "store.redb.tmp";
+/// A store that is being made has this ending until it is whole.
+const TEMPORARY_ENDING: &str = ".tmp";
+
+/// Removes the stores that do not count: all but the one of this number, and the one after it, which
+/// a snapshot may have been partly received into.
+///
+/// # Errors
+/// When the disk fails.
+pub fn remove_other_stores<D: Disk>(disk: &D, number: u64) -> io::Result<()> {
+    let kept = [store_file(number), store_file(number + 1)];
+    for name in disk.list()? {
+        if name.starts_with("store-") && !kept.contains(&name) {
+            disk.remove(&name)?;
+        }
+    }
+    disk.sync_directory()
+}
+
+/// Removes one store, if it is there.
+///
+/// # Errors
+/// When the disk fails.
+pub fn remove_store<D: Disk>(disk: &D, number: u64) -> io::Result<()> {
+    let name = store_file(number);
+    if disk.exists(&name)? {
+        disk.remove(&name)?;
+        disk.sync_directory()?;
+    }
+    Ok(())
+}
 
 const ROWS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("rows");
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
@@ -66,15 +101,17 @@ const REMOVAL_GAP_REVISIONS_MAX: u64 = 64;
 pub struct RedbStoreOptions {
     /// The number of the data directory: a store of another directory is refused.
     pub directory: DirectoryId,
+    /// Which store of the directory: the handle of the snapshot that was installed last, or zero.
+    pub number: u64,
     /// The memory for cached pages, in bytes. redb's own default, 1 GiB, lets a node grow to it.
     pub cache_bytes: usize,
 }
 
 impl RedbStoreOptions {
-    /// The defaults, for this data directory.
+    /// The defaults, for the first store of this data directory.
     #[must_use]
     pub fn new(directory: DirectoryId) -> Self {
-        Self { directory, cache_bytes: 32 << 20 }
+        Self { directory, number: 0, cache_bytes: 32 << 20 }
     }
 }
 
@@ -95,22 +132,24 @@ impl RedbStore {
     /// # Errors
     /// When the file is damaged, belongs to another directory, or can not be read.
     pub fn open<D: Disk>(disk: &D, options: RedbStoreOptions) -> Result<Self, StoreError> {
-        let location = disk.location(STORE_FILE);
+        let name = store_file(options.number);
+        let temporary = format!("{name}{TEMPORARY_ENDING}");
+        let location = disk.location(&name);
         let failed = |error: io::Error| StoreError(format!("the store can not be opened: {error}"));
-        if disk.exists(TEMPORARY_FILE).map_err(failed)? {
-            disk.remove(TEMPORARY_FILE).map_err(failed)?;
+        if disk.exists(&temporary).map_err(failed)? {
+            disk.remove(&temporary).map_err(failed)?;
         }
-        if !disk.exists(STORE_FILE).map_err(failed)? {
+        if !disk.exists(&name).map_err(failed)? {
             // redb initialises a file in several steps. Under another name until it is whole, a
             // crash in between leaves nothing that has to be explained.
-            let file = disk.create(TEMPORARY_FILE).map_err(failed)?;
+            let file = disk.create(&temporary).map_err(failed)?;
             let store = Self::over(file, options, location.clone())?;
             store.create_tables()?;
             drop(store);
-            disk.rename(TEMPORARY_FILE, STORE_FILE).map_err(failed)?;
+            disk.rename(&temporary, &name).map_err(failed)?;
             disk.sync_directory().map_err(failed)?;
         }
-        let store = Self::over(disk.open(STORE_FILE).map_err(failed)?, options, location)?;
+        let store = Self::over(disk.open(&name).map_err(failed)?, options, location)?;
         store.check()?;
         Ok(store)
     }
@@ -195,8 +234,9 @@ impl RedbStore {
 /// An error that names the file and the remedy.
 fn unusable(location: &str, what: impl std::fmt::Display) -> StoreError {
     StoreError(format!(
-        "{location}: {what}. The store can be built anew: stop the node, remove this file (and no \
-         other), and start it again; it is rebuilt from the log"
+        "{location}: {what}. If the log is still whole (its segments begin with \
+         log-0000000000000001.wal), the store can be built anew from it: stop the node, remove this \
+         file (and no other), and start it again. Otherwise put a copy of the directory back"
     ))
 }
 

@@ -162,7 +162,7 @@ fn a_store_of_another_directory_is_refused() {
     drop(RedbStore::open(&disk, options()).expect("it is made"));
     let other = RedbStoreOptions::new(DirectoryId(78));
     let text = RedbStore::open(&disk, other).expect_err("it is another's").to_string();
-    for part in ["store.redb", "belongs to data directory", "remove this file", "from the log"] {
+    for part in ["store-0.redb", "belongs to data directory", "remove this file", "from the log"] {
         assert!(text.contains(part), "{part:?} in: {text}");
     }
 }
@@ -195,14 +195,14 @@ fn a_damaged_or_foreign_file_is_refused_with_the_remedy() {
         store.write(&batch).expect("the disk works");
     }
     drop(store);
-    let whole = disk.content("store.redb").expect("it exists");
+    let whole = disk.content("store-0.redb").expect("it exists");
     let cut = &whole[..whole.len() / 2];
     for content in [b"this is no store, whatever its name says".as_slice(), cut, &[0; 8192]] {
-        disk.put("store.redb", content);
+        disk.put("store-0.redb", content);
         let text = RedbStore::open(&disk, options()).expect_err("it is damaged").to_string();
-        assert!(text.contains("store.redb") && text.contains("remove this file"), "{text}");
+        assert!(text.contains("store-0.redb") && text.contains("remove this file"), "{text}");
     }
-    disk.take("store.redb");
+    disk.take("store-0.redb");
     let store = RedbStore::open(&disk, options()).expect("the remedy helps");
     assert_eq!(store.state(), Ok(StoreState::default()));
 }

@@ -11,7 +11,8 @@
 //!    │                        │
 //!    │ time is up             ├─ refused by the leader: held again, or Overloaded
 //!    ▼                        ├─ something of a later term was delivered instead: LeaderChanged
-//!   NoLeader                  └─ time is up: UnknownOutcome
+//!   NoLeader                  ├─ a snapshot was installed that may hold it: UnknownOutcome
+//!                             └─ time is up: UnknownOutcome
 //! ```
 //! A write is handed over under the term (or epoch) of one leader, and only the leader of that very
 //! term may append it. Terms never decrease along the log. So once everything is delivered that
@@ -31,7 +32,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{
     Answer, Consensus, Effects, Entry, FetchPurpose, Generation, Index, Input, Leadership, NodeId,
-    Now, PersistSequence, Status, Time, Timer, Token,
+    Now, PersistSequence, Snapshot, Status, Time, Timer, Token,
 };
 
 pub use message::{PeerMessage, ReplicaMessage, TransferReply};
@@ -126,6 +127,26 @@ pub enum ReplicaInput<M> {
         revision: Revision,
         /// The compacted revision there.
         compacted: Revision,
+    },
+    /// As [`Input::Compact`].
+    Compact(Index),
+    /// As [`Input::SnapshotReceived`].
+    SnapshotReceived {
+        /// The peer.
+        peer: NodeId,
+        /// The connection that it came with.
+        generation: Generation,
+        /// The snapshot.
+        snapshot: Snapshot,
+        /// What the peer's protocol said with it.
+        message: M,
+    },
+    /// As [`Input::SnapshotEnded`].
+    SnapshotEnded {
+        /// The peer.
+        peer: NodeId,
+        /// The connection that it went with.
+        generation: Generation,
     },
     /// As [`Input::Fetched`].
     Fetched {
@@ -347,6 +368,14 @@ impl<C: Consensus> Replica<C> {
             ReplicaInput::Fetched { purpose, entries } => {
                 self.step_core(now, Input::Fetched { purpose, entries }, effects);
             }
+            ReplicaInput::Compact(index) => self.step_core(now, Input::Compact(index), effects),
+            ReplicaInput::SnapshotReceived { peer, generation, snapshot, message } => {
+                let input = Input::SnapshotReceived { peer, generation, snapshot, message };
+                self.step_core(now, input, effects);
+            }
+            ReplicaInput::SnapshotEnded { peer, generation } => {
+                self.step_core(now, Input::SnapshotEnded { peer, generation }, effects);
+            }
             ReplicaInput::Flush => self.flush(now, effects),
         }
         effects.deadline = self.next_deadline(effects.consensus.deadline);
@@ -372,7 +401,14 @@ impl<C: Consensus> Replica<C> {
         effects: &mut ReplicaEffects<C::Message>,
     ) -> Vec<Answer> {
         let delivered_before = effects.consensus.deliveries.len();
+        let installed_before = effects.consensus.install.is_some();
         self.core.step(now, input, &mut effects.consensus);
+        if !installed_before && let Some(snapshot) = &effects.consensus.install {
+            let position = snapshot.position;
+            assert!(position.index > self.delivered, "a snapshot only replaces what is older");
+            self.delivered = position.index;
+            self.writes.installed(position.term, &mut effects.conclusions);
+        }
         for entry in &effects.consensus.deliveries[delivered_before..] {
             assert_eq!(entry.index(), self.delivered.next(), "deliveries have no gaps");
             self.delivered = entry.index();

@@ -69,6 +69,17 @@ impl Writes {
         }
     }
 
+    /// A snapshot takes the place of entries that are not delivered any more. A write that was handed
+    /// over may be among them, unless its leader's term is later than all of them.
+    pub(super) fn installed(
+        &mut self,
+        term: Term,
+        conclusions: &mut Vec<(RequestId, Conclusion)>,
+    ) {
+        self.delivered_term = self.delivered_term.max(term);
+        self.end_handed_over(|under| under <= term, Failure::UnknownOutcome, conclusions);
+    }
+
     /// A leader refused a write. Returns the failure if that is its end; otherwise it is held, and
     /// that leader, if it still is the one of the present term, is left alone for a while: whoever is
     /// refused and asks again at once is refused again.
@@ -123,19 +134,29 @@ impl Writes {
         term: Term,
         conclusions: &mut Vec<(RequestId, Conclusion)>,
     ) {
+        self.end_handed_over(|under| under < term, Failure::LeaderChanged, conclusions);
+    }
+
+    /// Ends the writes that were handed over under such a term.
+    fn end_handed_over(
+        &mut self,
+        ends: impl Fn(Term) -> bool,
+        failure: Failure,
+        conclusions: &mut Vec<(RequestId, Conclusion)>,
+    ) {
         let handed = |waiting: &Waiting| match waiting.stage {
             Stage::HandedOver(term, _) => Some(term),
             Stage::Held(_) => None,
         };
-        let lost: Vec<RequestId> = self
+        let ended: Vec<RequestId> = self
             .waiting
             .iter()
-            .filter(|(_, waiting)| handed(waiting).is_some_and(|under| under < term))
+            .filter(|(_, waiting)| handed(waiting).is_some_and(&ends))
             .map(|(&request, _)| request)
             .collect();
-        for request in lost {
+        for request in ended {
             self.remove(request);
-            conclusions.push((request, Conclusion::Failed(Failure::LeaderChanged)));
+            conclusions.push((request, Conclusion::Failed(failure)));
         }
         self.handed_term_min = self.waiting.values().filter_map(handed).min();
     }

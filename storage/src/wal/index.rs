@@ -134,6 +134,24 @@ impl LogIndex {
         Some(mark.place.segment)
     }
 
+    /// The segment of the first record that is needed once the entries up to `index` are forgotten.
+    pub(super) fn needed_after(&self, index: Index) -> Option<u64> {
+        let stretch = self.stretches.iter().find(|stretch| stretch.last > index)?;
+        let after = stretch.marks.partition_point(|mark| mark.index <= index.next());
+        Some(stretch.marks[after.max(1) - 1].place.segment)
+    }
+
+    /// The last entry before those that are surely in this segment or a later one.
+    pub(super) fn last_before(&self, segment: u64) -> Index {
+        for stretch in &self.stretches {
+            let at = stretch.marks.partition_point(|mark| mark.place.segment < segment);
+            if let Some(mark) = stretch.marks.get(at) {
+                return mark.index.previous();
+            }
+        }
+        self.last()
+    }
+
     /// Where to read the entries from `first` to `last`, as far as they exist, in order.
     pub(super) fn plan(&self, first: Index, last: Index) -> Vec<Piece> {
         let start = self.stretches.partition_point(|stretch| stretch.last < first);

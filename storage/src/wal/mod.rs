@@ -102,7 +102,7 @@ pub use error::{DAMAGE_ADVICE, WalError};
 pub use reader::WalReader;
 pub use recovery::{Recovery, TornTail};
 pub use segment::{SpareRequest, SpareSegment};
-pub use writer::{Wal, WalStatistics, remove_obsolete};
+pub use writer::{Retained, Wal, WalStatistics, remove_obsolete};
 
 /// The sizes of a log. Every one may be another at the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -223,7 +223,7 @@ mod tests {
             "log-0000000000000007.wal.bak",
             "log-+000000000000007.wal",
             "log-00000000000000007.wal",
-            "store.redb",
+            "store-0.redb",
         ] {
             assert_eq!(number(other), None, "{other}");
         }

@@ -47,6 +47,15 @@ pub struct Wal<D: Disk> {
     pub(super) statistics: WalStatistics,
 }
 
+/// What of the log is kept although its effects are durable elsewhere, for peers that lag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retained {
+    /// So many of the last entries,
+    pub entries: u64,
+    /// but no more than about so many bytes of the log, counted in whole segments.
+    pub bytes_max: u64,
+}
+
 /// The segment that is being written.
 #[derive(Debug)]
 pub(super) struct Active<F> {
@@ -216,6 +225,19 @@ impl<D: Disk> Wal<D> {
             self.forget_compacted();
         }
         Ok(())
+    }
+
+    /// The last entry that may be forgotten now, if that frees the file of a segment: what is held
+    /// durably elsewhere up to `elsewhere`, but for the entries that are to be retained.
+    #[must_use]
+    pub fn forgettable(&self, retained: Retained, elsewhere: Index) -> Option<Index> {
+        let segments = retained.bytes_max / self.options.segment_bytes;
+        let index = self.index.read().expect("no writer panics");
+        let by_bytes = index.last_before(self.active.segment.saturating_sub(segments));
+        let by_entries = Index(self.state.last.0.saturating_sub(retained.entries));
+        let target = by_bytes.max(by_entries).min(elsewhere);
+        let needed = index.needed_after(target).unwrap_or(self.active.segment);
+        (target > self.state.compacted && needed > self.oldest).then_some(target)
     }
 
     /// Finds the segments that nothing needs any more.
