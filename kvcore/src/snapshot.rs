@@ -4,7 +4,8 @@
 //!
 //! The source is looked at through a [`StoreView`], which shows it as it was at one moment. Rows never
 //! change and are numbered in the order in which they were written, so a copy takes them in order,
-//! some revisions at a time, until there are no more, and then the state that goes with them.
+//! some revisions at a time, until there are no more, then what is remembered of idempotency keys, and
+//! then the state that goes with all that.
 //!
 //! A copy that broke off goes on where it was, even much later or from another node: the replicas'
 //! rows are equal. What it has is then still all that it needs of the past, but may be more: rows that
@@ -14,19 +15,23 @@
 //! ```text
 //!   source: StoreView::ids, up to Receiving::after ──▶ Receiving::keep_only
 //!           StoreView::portion, behind it          ──▶ Receiving::take, until the portion is the last
+//!           StoreView::remembered, behind
+//!                     Receiving::remembered_after  ──▶ Receiving::take_remembered, until there are no more
 //!           StoreView::state                       ──▶ Receiving::finish ──▶ Machine
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
-use consensus::{Position, WallTime};
+use consensus::{Index, Position, WallTime};
 
+pub use crate::idempotency::RememberedRows;
 use crate::machine::Machine;
 use crate::open::OpenError;
 use crate::overlay::row_bytes;
-use crate::store::{Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use crate::store::{Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
 
 /// A store as it was when it was looked at, whatever is written to it meanwhile.
 ///
@@ -47,6 +52,13 @@ pub trait StoreView: Send {
     /// # Errors
     /// As [`StoreView::portion`].
     fn ids(&self, from: RowId, limit: usize) -> Result<Vec<RowId>, StoreError>;
+
+    /// What is remembered of the idempotency keys of up to `limit` entries after this one, in order;
+    /// fewer when there are no more. Each is some hundred bytes at most.
+    ///
+    /// # Errors
+    /// As [`StoreView::portion`].
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError>;
 }
 
 /// Rows that are looked at in one go when a copy is resumed.
@@ -98,6 +110,9 @@ pub struct Receiving<S> {
     after: Revision,
     /// Everything before this row is known to be in the source.
     confirmed: RowId,
+    /// The last entry of which something is remembered here. What is remembered is never changed, and
+    /// forgotten from the front only, so an earlier attempt's part of it is still true.
+    remembered: Index,
 }
 
 /// Why a copy can not be received.
@@ -138,12 +153,24 @@ impl<S: Store> Receiving<S> {
     /// When the store can not be read or written.
     pub fn begin(store: S, state: StoreState) -> Result<Self, StoreError> {
         let before = store.state()?;
-        let mut receiving =
-            Self { store, state, after: before.revision, confirmed: RowId::default() };
+        let forgotten = before.idempotency_forgotten.max(state.idempotency_forgotten);
+        let mut remembered = forgotten;
+        loop {
+            let rows = store.remembered(remembered, CHECKED_ROWS_MAX)?;
+            let Some(last) = rows.last() else { break };
+            remembered = last.index;
+        }
+        let (after, confirmed) = (before.revision, RowId::default());
+        let mut receiving = Self { store, state, after, confirmed, remembered };
         // Rows may only go once the compaction that frees them is durable.
         let compacted = before.compacted.max(state.compacted);
         receiving.write(StoreBatch {
-            state: StoreState { compacted, revision: before.revision, ..StoreState::default() },
+            state: StoreState {
+                compacted,
+                revision: before.revision,
+                idempotency_forgotten: forgotten,
+                ..StoreState::default()
+            },
             ..StoreBatch::default()
         })?;
         Ok(receiving)
@@ -225,7 +252,32 @@ impl<S: Store> Receiving<S> {
         }
         self.after = revision;
         let state = self.progress();
-        Ok(self.write(StoreBatch { added: rows, removed: Vec::new(), state })?)
+        Ok(self.write(StoreBatch { added: rows, state, ..StoreBatch::default() })?)
+    }
+
+    /// The last entry of whose idempotency key something is here. The source goes on behind it.
+    #[must_use]
+    pub fn remembered_after(&self) -> Index {
+        self.remembered
+    }
+
+    /// Takes what is remembered of some idempotency keys and makes it durable.
+    ///
+    /// # Errors
+    /// When it does not follow what is here, or the store fails.
+    pub fn take_remembered(&mut self, rows: Vec<Remembered>) -> Result<(), ReceiveError> {
+        let Some(last) = rows.last().map(|row| row.index) else { return Ok(()) };
+        let ascending = rows.windows(2).all(|pair| pair[0].index < pair[1].index);
+        if !ascending || rows[0].index <= self.remembered || last > self.state.applied.index {
+            return Err(ReceiveError::Rows(format!(
+                "the idempotency keys of entries {} to {last} do not follow entry {} in order, up to {}",
+                rows[0].index, self.remembered, self.state.applied.index
+            )));
+        }
+        self.remembered = last;
+        let remembered = rows.into_iter().map(Arc::new).collect();
+        let state = self.progress();
+        Ok(self.write(StoreBatch { remembered, state, ..StoreBatch::default() })?)
     }
 
     /// Completes the copy and opens it, keeping about `cache_bytes` bytes of rows in memory.
@@ -241,8 +293,13 @@ impl<S: Store> Receiving<S> {
 
     /// The state of the store while the copy is not whole: no position, and as far as it has come.
     fn progress(&self) -> StoreState {
-        let compacted = self.state.compacted;
-        StoreState { revision: self.after, compacted, ..StoreState::default() }
+        let StoreState { compacted, idempotency_forgotten, .. } = self.state;
+        StoreState {
+            revision: self.after,
+            compacted,
+            idempotency_forgotten,
+            ..StoreState::default()
+        }
     }
 
     fn write(&mut self, batch: StoreBatch) -> Result<(), StoreError> {
@@ -257,6 +314,8 @@ impl Wire for StoreState {
         out.put_u64_le(self.revision.0);
         out.put_u64_le(self.compacted.0);
         out.put_u128_le(self.digest);
+        out.put_u128_le(self.idempotency_digest);
+        self.idempotency_forgotten.encode(out);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
@@ -264,10 +323,23 @@ impl Wire for StoreState {
         let wall = WallTime(codec::get_u64(input)?);
         let revision = Revision(codec::get_u64(input)?);
         let compacted = Revision(codec::get_u64(input)?);
-        let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
-        let digest = u128::from(low) | u128::from(high) << 64;
-        Ok(Self { applied, wall, revision, compacted, digest })
+        let (digest, idempotency_digest) = (get_u128(input)?, get_u128(input)?);
+        let idempotency_forgotten = Index::decode(input)?;
+        Ok(Self {
+            applied,
+            wall,
+            revision,
+            compacted,
+            digest,
+            idempotency_digest,
+            idempotency_forgotten,
+        })
     }
+}
+
+pub(crate) fn get_u128(input: &mut Bytes) -> Result<u128, CodecError> {
+    let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
+    Ok(u128::from(low) | u128::from(high) << 64)
 }
 
 /// Rows as they travel: of each its address, whether it has a value, and its parts.

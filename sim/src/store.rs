@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use consensus::Index;
 use kvcore::MemoryStore;
 use kvcore::snapshot::StoreView;
-use kvcore::store::{Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use kvcore::store::{Remembered, Row, RowId, Store, StoreBatch, StoreError, StoreState};
 use storage::{DirectoryId, RedbStore, RedbStoreOptions};
 
 use crate::disk::NodeDisk;
@@ -57,6 +58,10 @@ impl Store for SimulatedStore {
 
     fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
         self.store().rows(from, limit)
+    }
+
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
+        self.store().remembered(after, limit)
     }
 
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
