@@ -197,7 +197,7 @@ fn receive_store(
     let mut receiving =
         Receiving::begin(receiver.open(number)?, state).map_err(ReceiveError::Store)?;
     let after = receiving.after();
-    channel.say(&Part::After(after))?;
+    channel.say(&Part::After { revision: after, remembered: receiving.remembered_after() })?;
     if after > Revision(0) {
         loop {
             let Part::Ids(ids) = channel.hear()? else { return Err(unexpected().into()) };
@@ -219,8 +219,15 @@ fn receive_store(
             bytes = 0;
         }
         if is_last {
+            break;
+        }
+    }
+    loop {
+        let Part::Remembered(rows) = channel.hear()? else { return Err(unexpected().into()) };
+        if rows.is_empty() {
             return Ok(receiving.finish(ROW_CACHE_BYTES)?);
         }
+        receiving.take_remembered(rows)?;
     }
 }
 
