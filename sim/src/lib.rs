@@ -63,6 +63,7 @@ mod oracle;
 mod report;
 mod run;
 mod shadow;
+mod snapshots;
 mod store;
 mod trace;
 mod watchers;

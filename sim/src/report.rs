@@ -50,6 +50,24 @@ pub struct Counters {
     pub crashes: u64,
     /// Transfers of leadership that were done as asked.
     pub transfers: u64,
+    /// Entries that logs forgot, of which each node forgets its own.
+    pub forgotten: u64,
+    /// Segments of logs that were removed.
+    pub segments_removed: u64,
+    /// Snapshots that began to be sent.
+    pub snapshots: u64,
+    /// Those of them that went on with what an earlier one had left.
+    pub resumed: u64,
+    /// Those that broke off.
+    pub broken_off: u64,
+    /// Snapshots that took the place of a machine.
+    pub installed: u64,
+    /// Snapshots that were received as a whole and were of no use.
+    pub useless: u64,
+    /// Starts that went on from a snapshot whose machine had not taken its place yet.
+    pub installed_by_start: u64,
+    /// Writes of clients that ended in a snapshot.
+    pub swallowed: u64,
 }
 
 impl Counters {
@@ -77,6 +95,15 @@ impl Counters {
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
             transfers: self.transfers - earlier.transfers,
+            forgotten: self.forgotten - earlier.forgotten,
+            segments_removed: self.segments_removed - earlier.segments_removed,
+            snapshots: self.snapshots - earlier.snapshots,
+            resumed: self.resumed - earlier.resumed,
+            broken_off: self.broken_off - earlier.broken_off,
+            installed: self.installed - earlier.installed,
+            useless: self.useless - earlier.useless,
+            installed_by_start: self.installed_by_start - earlier.installed_by_start,
+            swallowed: self.swallowed - earlier.swallowed,
         }
     }
 }
