@@ -64,6 +64,9 @@ pub trait StoreView: Send {
 /// Rows that are looked at in one go when a copy is resumed.
 const CHECKED_ROWS_MAX: usize = 1024;
 
+/// Every key of an entry up to here is forgotten: all of them.
+const FORGETS_ALL: Index = Index(u64::MAX - 1);
+
 /// Some revisions of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Portion {
@@ -108,6 +111,8 @@ pub struct Receiving<S> {
     state: StoreState,
     /// The last revision that is here.
     after: Revision,
+    /// What was superseded before this revision may be missing here: an earlier source had freed it.
+    freed: Revision,
     /// Everything before this row is known to be in the source.
     confirmed: RowId,
     /// The last entry of which something is remembered here. What is remembered is never changed, and
@@ -146,33 +151,47 @@ impl From<StoreError> for ReceiveError {
 }
 
 impl<S: Store> Receiving<S> {
+    /// Whether what an earlier attempt left in a store of this state can become a copy of a source in
+    /// that one. Otherwise the copy is to be begun in an empty store: the former was whole already,
+    /// or its source was ahead of this one, in its rows or in what it had freed.
+    #[must_use]
+    pub fn may_go_on(left: &StoreState, source: &StoreState) -> bool {
+        left.applied == Position::ZERO
+            && left.revision <= source.revision
+            && left.compacted <= source.compacted
+    }
+
     /// Begins a copy of a source in that state, or goes on with what an earlier attempt has left in
-    /// the store.
+    /// the store; see [`Receiving::may_go_on`].
     ///
     /// # Errors
     /// When the store can not be read or written.
+    ///
+    /// # Panics
+    /// When the copy can not go on with what is in the store.
     pub fn begin(store: S, state: StoreState) -> Result<Self, StoreError> {
         let before = store.state()?;
-        let forgotten = before.idempotency_forgotten.max(state.idempotency_forgotten);
-        let mut remembered = forgotten;
+        assert!(Self::may_go_on(&before, &state), "a copy goes on only where it may");
+        let mut remembered = before.idempotency_forgotten;
         loop {
             let rows = store.remembered(remembered, CHECKED_ROWS_MAX)?;
             let Some(last) = rows.last() else { break };
             remembered = last.index;
         }
-        let (after, confirmed) = (before.revision, RowId::default());
-        let mut receiving = Self { store, state, after, confirmed, remembered };
+        let (after, freed, confirmed) = (before.revision, before.compacted, RowId::default());
+        let mut receiving = Self { store, state, after, freed, confirmed, remembered };
         // Rows may only go once the compaction that frees them is durable.
-        let compacted = before.compacted.max(state.compacted);
-        receiving.write(StoreBatch {
-            state: StoreState {
-                compacted,
-                revision: before.revision,
-                idempotency_forgotten: forgotten,
-                ..StoreState::default()
-            },
-            ..StoreBatch::default()
-        })?;
+        let progress = receiving.progress();
+        if before.idempotency_forgotten > state.idempotency_forgotten
+            || remembered > state.applied.index
+        {
+            // An earlier source was ahead of this one in its keys: they come anew, all of them.
+            let state = StoreState { idempotency_forgotten: FORGETS_ALL, ..progress };
+            receiving.write(StoreBatch { state, ..StoreBatch::default() })?;
+            receiving.remembered = Index(0);
+        }
+        receiving.remembered = receiving.remembered.max(state.idempotency_forgotten);
+        receiving.write(StoreBatch { state: progress, ..StoreBatch::default() })?;
         Ok(receiving)
     }
 
@@ -199,6 +218,7 @@ impl<S: Store> Receiving<S> {
             let checked = here.len();
             let mut removed = Vec::new();
             for (id, _) in here.into_iter().take_while(|(id, _)| *id < end) {
+                while wanted.next_if(|wanted| *wanted < id && self.may_lack(*wanted)).is_some() {}
                 if wanted.next_if_eq(&id).is_none() {
                     self.check_freed(id)?;
                     removed.push(id);
@@ -216,13 +236,19 @@ impl<S: Store> Receiving<S> {
                 })?;
             }
         }
-        match wanted.next() {
+        match wanted.find(|wanted| !self.may_lack(*wanted)) {
             None => Ok(()),
             Some(id) => Err(ReceiveError::Rows(format!(
                 "the source has row {}/{}, which is missing here or told out of order",
                 id.revision, id.place
             ))),
         }
+    }
+
+    /// Whether a row may be missing here that the source has: it is superseded, and another source had
+    /// freed it before.
+    fn may_lack(&self, id: RowId) -> bool {
+        id.revision < self.freed
     }
 
     /// A row may be missing in the source only because a compaction freed it.
