@@ -24,7 +24,7 @@ impl<S: Store> Machine<S> {
     /// condition on a value that is about to hold and is not in memory.
     ///
     /// # Errors
-    /// When the store fails. Nothing is changed then, and the machine can not go on.
+    /// When the store fails. The entry is not applied then, and the machine can not go on.
     ///
     /// # Panics
     /// If the entry is not the next one.
@@ -32,20 +32,37 @@ impl<S: Store> Machine<S> {
         let position = entry.position;
         assert!(position.index == self.applied.index.next(), "entries are applied without gaps");
         assert!(position.term >= self.applied.term, "terms never decrease along the log");
+        self.wall = self.wall.max(entry.wall);
+        self.table.expire(self.wall);
+        let mut repeats = None;
         let (header, outcome) = match entry.command() {
             None => (None, Outcome::Nothing),
             Some(payload) => match Envelope::from_bytes(payload.clone()) {
-                Ok(envelope) => (Some(envelope.address()), self.carry_out(envelope.command)?),
+                Ok(envelope) => {
+                    let header = Some(envelope.address());
+                    let Envelope { idempotency, command, .. } = envelope;
+                    match idempotency {
+                        None => (header, self.carry_out(command)?),
+                        Some(idempotency) => {
+                            let request = Envelope::command_digest(payload, &idempotency);
+                            let index = position.index;
+                            let answered =
+                                self.carry_out_once(index, idempotency, request, command)?;
+                            repeats = answered.repeats;
+                            (header, answered.outcome)
+                        }
+                    }
+                }
                 Err(error) => (Envelope::header(payload).ok(), Outcome::Undecodable(error)),
             },
         };
         self.applied = position;
-        self.wall = self.wall.max(entry.wall);
         self.checkpoints.push_back(self.state());
-        Ok(Applied { position, header, outcome, revision: self.revision })
+        let revision = repeats.unwrap_or(self.revision);
+        Ok(Applied { position, header, outcome, revision, repeated: repeats.is_some() })
     }
 
-    fn carry_out(&mut self, command: Command) -> Result<Outcome, StoreError> {
+    pub(crate) fn carry_out(&mut self, command: Command) -> Result<Outcome, StoreError> {
         if let Err(invalid) = command.check() {
             return Ok(Outcome::Invalid(invalid));
         }

@@ -7,6 +7,7 @@ use consensus::NodeId;
 use consensus::codec::{self, CodecError, Wire};
 
 use crate::Keys;
+use crate::idempotency::Idempotency;
 use crate::store::Revision;
 
 /// The longest key, in bytes.
@@ -45,13 +46,18 @@ pub struct Envelope {
     pub incarnation: u64,
     /// The request within that run.
     pub request: RequestId,
+    /// The key under which it takes effect at most once, if it has one.
+    pub idempotency: Option<Idempotency>,
     /// What is to be done.
     pub command: Command,
 }
 
 impl Envelope {
-    /// The version of the encoding, its first byte.
+    /// The first byte of the encoding.
     pub const FORMAT: u8 = 1;
+    /// The first byte of the encoding of an envelope with an idempotency key, which stands between the
+    /// header and the command.
+    pub const FORMAT_WITH_KEY: u8 = 2;
 
     /// Who asked.
     #[must_use]
@@ -66,7 +72,7 @@ impl Envelope {
     /// When the payload is too short or of an unknown format.
     pub fn header(payload: &Bytes) -> Result<Header, CodecError> {
         let header = payload.first_chunk::<{ Header::BYTES }>().ok_or(CodecError::Truncated)?;
-        if header[0] != Self::FORMAT {
+        if ![Self::FORMAT, Self::FORMAT_WITH_KEY].contains(&header[0]) {
             return Err(CodecError::Invalid("command format"));
         }
         let number = |at: usize| {
@@ -78,25 +84,49 @@ impl Envelope {
             request: RequestId(number(17)),
         })
     }
+
+    /// Whether an encoded envelope has an idempotency key. Looks at its first byte alone.
+    #[must_use]
+    pub fn has_key(payload: &Bytes) -> bool {
+        payload.first() == Some(&Self::FORMAT_WITH_KEY)
+    }
+
+    /// The digest of the command in an encoded envelope with this key: equal commands have equal ones.
+    pub(crate) fn command_digest(payload: &Bytes, idempotency: &Idempotency) -> u128 {
+        let command_at = Header::BYTES + idempotency.encoded_bytes();
+        twox_hash::xxhash3_128::Hasher::oneshot(&payload[command_at..])
+    }
 }
 
 impl Wire for Envelope {
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u8(Self::FORMAT);
+        let format = match self.idempotency {
+            None => Self::FORMAT,
+            Some(_) => Self::FORMAT_WITH_KEY,
+        };
+        out.put_u8(format);
         self.origin.encode(out);
         out.put_u64_le(self.incarnation);
         out.put_u64_le(self.request.0);
+        if let Some(idempotency) = &self.idempotency {
+            idempotency.encode(out);
+        }
         self.command.encode(out);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
         let Header { origin, incarnation, request } = Self::header(input)?;
+        let has_key = Self::has_key(input);
         let _ = input.split_to(Header::BYTES);
-        Ok(Self { origin, incarnation, request, command: Command::decode(input)? })
+        let idempotency = if has_key { Some(Idempotency::decode(input)?) } else { None };
+        let command = Command::decode(input)?;
+        Ok(Self { origin, incarnation, request, idempotency, command })
     }
 
     fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(Header::BYTES + self.command.size_bytes_estimate());
+        let key_bytes = self.idempotency.as_ref().map_or(0, Idempotency::encoded_bytes);
+        let bytes = Header::BYTES + key_bytes + self.command.size_bytes_estimate();
+        let mut out = BytesMut::with_capacity(bytes);
         self.encode(&mut out);
         out.freeze()
     }
@@ -175,6 +205,24 @@ impl Command {
                 !conditions.iter().any(|condition| matches!(condition, Condition::Value(_)))
             }
             Self::Delete { .. } | Self::Compact { .. } => false,
+        }
+    }
+
+    /// What must hold for it to be carried out.
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        match self {
+            Self::Put { conditions, .. } | Self::Delete { conditions, .. } => conditions,
+            Self::Compact { .. } => &[],
+        }
+    }
+
+    /// Whether the outcome tells what was there before.
+    pub(crate) fn returns_previous(&self) -> bool {
+        match self {
+            Self::Put { return_previous, .. } | Self::Delete { return_previous, .. } => {
+                *return_previous
+            }
+            Self::Compact { .. } => false,
         }
     }
 
@@ -391,10 +439,20 @@ impl std::error::Error for InvalidCommand {}
 
 #[cfg(test)]
 mod tests {
+    use consensus::Index;
+
     use super::*;
+    use crate::IdempotencyKey;
 
     fn envelope(command: Command) -> Envelope {
-        Envelope { origin: NodeId(3), incarnation: 7, request: RequestId(u64::MAX), command }
+        let (origin, incarnation, request) = (NodeId(3), 7, RequestId(u64::MAX));
+        Envelope { origin, incarnation, request, idempotency: None, command }
+    }
+
+    fn with_key(command: Command, key: &str) -> Envelope {
+        let key = IdempotencyKey::new(key.as_bytes()).expect("a key");
+        let idempotency = Some(Idempotency { key, since: Index(12) });
+        Envelope { idempotency, ..envelope(command) }
     }
 
     fn commands() -> Vec<Command> {
@@ -424,9 +482,11 @@ mod tests {
 
     #[test]
     fn every_command_survives_its_encoding_and_its_header_is_read_alone() {
-        for command in commands() {
-            let envelope = envelope(command);
+        let bare = commands().into_iter().map(envelope);
+        let keyed = commands().into_iter().map(|command| with_key(command, "key"));
+        for envelope in bare.chain(keyed) {
             let bytes = envelope.to_bytes();
+            assert_eq!(Envelope::has_key(&bytes), envelope.idempotency.is_some());
             let header = Envelope::header(&bytes).expect("a header");
             assert_eq!(header.origin, NodeId(3));
             assert_eq!(header.incarnation, 7);
@@ -437,8 +497,10 @@ mod tests {
 
     #[test]
     fn every_truncation_and_every_trailing_byte_is_an_error() {
-        for command in commands() {
-            let bytes = envelope(command).to_bytes();
+        let bare = commands().into_iter().map(envelope);
+        let keyed = commands().into_iter().map(|command| with_key(command, "key"));
+        for envelope in bare.chain(keyed) {
+            let bytes = envelope.to_bytes();
             for length in 0..bytes.len() {
                 assert!(Envelope::from_bytes(bytes.slice(..length)).is_err());
             }
@@ -450,10 +512,27 @@ mod tests {
     #[test]
     fn another_format_is_refused() {
         let mut bytes = envelope(Command::Compact { revision: Revision(1) }).to_bytes().to_vec();
-        bytes[0] = 2;
+        bytes[0] = 3;
         let bytes = Bytes::from(bytes);
         assert_eq!(Envelope::header(&bytes), Err(CodecError::Invalid("command format")));
         assert_eq!(Envelope::from_bytes(bytes), Err(CodecError::Invalid("command format")));
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_command_alone() {
+        let digest = |command: &Command, key: &str, request| {
+            let envelope = Envelope { request, ..with_key(command.clone(), key) };
+            let idempotency = envelope.idempotency.clone().expect("it has a key");
+            Envelope::command_digest(&envelope.to_bytes(), &idempotency)
+        };
+        let commands = commands();
+        let digests: std::collections::BTreeSet<_> =
+            commands.iter().map(|command| digest(command, "key", RequestId(1))).collect();
+        assert_eq!(digests.len(), commands.len());
+        for command in &commands {
+            let other = digest(command, "another-key", RequestId(2));
+            assert_eq!(digest(command, "key", RequestId(1)), other);
+        }
     }
 
     #[test]

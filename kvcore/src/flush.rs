@@ -29,14 +29,21 @@ impl<S: Store> Machine<S> {
     pub fn flush_batch(&self, durable: Index, bytes_max: usize) -> Option<StoreBatch> {
         let mut batch = StoreBatch { state: self.flushed, ..StoreBatch::default() };
         let mut bytes = 0;
+        let mut keys = self.table.unflushed().peekable();
         for checkpoint in &self.checkpoints {
-            if checkpoint.applied.index > durable {
+            let index = checkpoint.applied.index;
+            if index > durable {
+                break;
+            }
+            let key = keys.next_if(|row| row.index == index);
+            let key_bytes = key.map_or(0, |row| row.bytes());
+            if bytes + key_bytes > bytes_max && bytes > 0 {
                 break;
             }
             if checkpoint.revision > batch.state.revision {
                 let rows = self.unflushed_rows(checkpoint);
                 let added: usize = rows.iter().map(row_bytes).sum();
-                if bytes + added > bytes_max && bytes > 0 {
+                if bytes + key_bytes + added > bytes_max && bytes > 0 {
                     break;
                 }
                 bytes += added;
@@ -45,8 +52,12 @@ impl<S: Store> Machine<S> {
                     batch.added.push((id, row.clone()));
                 }
             }
+            bytes += key_bytes;
+            batch.remembered.extend(key.cloned());
             batch.state = *checkpoint;
         }
+        // Some may have been forgotten again before they ever got here.
+        batch.remembered.retain(|row| row.index > batch.state.idempotency_forgotten);
         batch.removed.extend(self.removals.iter().take(REMOVED_ROWS_MAX));
         let is_news = batch.state.applied > self.flushed.applied || !batch.removed.is_empty();
         is_news.then_some(batch)
@@ -75,6 +86,7 @@ impl<S: Store> Machine<S> {
         assert!(state == batch.state, "the store has the state of an applied entry");
         self.flushed = state;
         self.overlay.flushed(state.revision);
+        self.table.flushed(state.applied.index);
         let removed = self.removals.drain(..batch.removed.len());
         assert!(removed.eq(batch.removed.iter().copied()), "rows are removed in order");
         self.prune(PRUNED_ROWS + 2 * batch.added.len());

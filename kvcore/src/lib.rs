@@ -41,6 +41,14 @@
 //! - A watch gets whole revisions, in order, without gaps or repetition, from the revision on that it
 //!   names; from a future one it gets nothing earlier.
 //!
+//! ## Idempotency keys
+//!
+//! A command may carry a key ([`IdempotencyKey`]). Under one key at most one command takes effect; the
+//! same command again gets the first one's outcome and revision, another one is refused. That is
+//! decided when entries are applied, from a table that is part of the state: of its digest, the store
+//! and snapshots. It reaches back [`IDEMPOTENCY_WINDOW_MILLIS`] of the time in the entries, but not
+//! beyond the last [`IDEMPOTENCY_KEYS_MAX`] keys.
+//!
 //! ## Invariants
 //!
 //! - Equal log prefixes give equal [`Machine::state`]s, digest included, whatever was flushed when.
@@ -64,6 +72,7 @@ mod command;
 mod digest;
 mod events;
 mod flush;
+mod idempotency;
 mod index;
 mod journal;
 mod keys;
@@ -89,6 +98,10 @@ pub use events::{
     RevisionEvents, WatchFilter,
 };
 pub use flush::REMOVED_ROWS_MAX;
+pub use idempotency::{
+    IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, Idempotency,
+    IdempotencyKey, InvalidIdempotencyKey,
+};
 pub use keys::Keys;
 pub use machine::{
     CACHE_BYTES_DEFAULT, Machine, Statistics, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX,

@@ -7,6 +7,7 @@ use consensus::{Position, WallTime};
 
 use crate::digest::{Digest, Digests};
 use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
+use crate::idempotency::Table;
 use crate::index::{Index, KeyEntry};
 use crate::journal::{Journal, JournalRow};
 use crate::overlay::Overlay;
@@ -36,6 +37,8 @@ pub struct Machine<S> {
     pub(crate) journal: Journal,
     pub(crate) overlay: Overlay,
     pub(crate) digests: Digests,
+    /// What was done under recent idempotency keys.
+    pub(crate) table: Table,
     pub(crate) applied: Position,
     pub(crate) wall: WallTime,
     pub(crate) revision: Revision,
@@ -68,12 +71,16 @@ pub struct Statistics {
     pub overlay_bytes: usize,
     /// Entries that are not in the store yet.
     pub unflushed_entries: usize,
-    /// The bytes of rows that are not in the store yet.
+    /// The bytes of rows that are not in the store yet, those of idempotency keys included.
     pub unflushed_bytes: usize,
     /// Rows that the store has yet to remove, of those that compaction has come to.
     pub removals: usize,
     /// The memory of the index, in bytes, estimated.
     pub index_bytes: usize,
+    /// Idempotency keys that are remembered.
+    pub idempotency_keys: usize,
+    /// Their bytes, with what is remembered of each.
+    pub idempotency_bytes: usize,
 }
 
 impl<S: Store> Machine<S> {
@@ -117,6 +124,8 @@ impl<S: Store> Machine<S> {
             revision: self.revision,
             compacted: self.compacted,
             digest: self.digests.current().rows,
+            idempotency_digest: self.table.digest(),
+            idempotency_forgotten: self.table.forgotten(),
         }
     }
 
@@ -130,8 +139,13 @@ impl<S: Store> Machine<S> {
     /// there. Nothing is refused: whoever applies decides, and memory grows if they do not wait.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.overlay.unflushed_bytes() >= UNFLUSHED_BYTES_MAX
+        self.unflushed_bytes() >= UNFLUSHED_BYTES_MAX
             || self.checkpoints.len() >= UNFLUSHED_ENTRIES_MAX
+    }
+
+    /// The bytes that wait for the store.
+    fn unflushed_bytes(&self) -> usize {
+        self.overlay.unflushed_bytes() + self.table.unflushed_bytes()
     }
 
     /// The store, for fetching what was located.
@@ -151,9 +165,11 @@ impl<S: Store> Machine<S> {
             overlay_rows: self.overlay.rows(),
             overlay_bytes: self.overlay.bytes(),
             unflushed_entries: self.checkpoints.len(),
-            unflushed_bytes: self.overlay.unflushed_bytes(),
+            unflushed_bytes: self.unflushed_bytes(),
             removals: self.removals.len(),
             index_bytes: self.index.bytes_estimate() + self.journal.bytes_estimate(),
+            idempotency_keys: self.table.len(),
+            idempotency_bytes: self.table.bytes(),
         }
     }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use consensus::Index;
+
 use crate::snapshot::{Portion, StoreView};
-use crate::store::{Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use crate::store::{Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
 
 /// A store that lasts as long as the process. It keeps to the whole contract of [`Store`] and
 /// asserts that its caller does too.
@@ -16,7 +18,15 @@ pub struct MemoryStore {
 #[derive(Clone, Debug, Default)]
 struct Content {
     rows: BTreeMap<RowId, Row>,
+    remembered: BTreeMap<Index, Arc<Remembered>>,
     state: StoreState,
+}
+
+impl Content {
+    fn remembered(&self, after: Index, limit: usize) -> Vec<Remembered> {
+        let rows = self.remembered.range(after.next()..).take(limit);
+        rows.map(|(_, row)| Remembered::clone(row)).collect()
+    }
 }
 
 impl MemoryStore {
@@ -24,6 +34,12 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How many idempotency keys there are.
+    #[must_use]
+    pub fn remembered_count(&self) -> usize {
+        self.content().remembered.len()
     }
 
     /// How many rows there are.
@@ -54,6 +70,10 @@ impl Store for MemoryStore {
         Ok(content.rows.range(from..).take(limit).map(|(id, row)| (*id, row.clone())).collect())
     }
 
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
+        Ok(self.content().remembered(after, limit))
+    }
+
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
         Ok(Box::new(self.content().clone()))
     }
@@ -79,6 +99,18 @@ impl Store for MemoryStore {
             let removed = content.rows.remove(id);
             assert!(removed.is_some(), "a row is removed once");
         }
+        let forgotten = batch.state.idempotency_forgotten;
+        let is_copy_under_way = batch.state.applied.index == Index(0);
+        assert!(
+            forgotten >= before.idempotency_forgotten || is_copy_under_way,
+            "what is forgotten stays forgotten"
+        );
+        for row in &batch.remembered {
+            let last = content.remembered.last_key_value().map_or(forgotten, |(last, _)| *last);
+            assert!(row.index > last, "what is remembered follows what was, and is not forgotten");
+            content.remembered.insert(row.index, Arc::clone(row));
+        }
+        content.remembered = content.remembered.split_off(&forgotten.next());
         content.state = batch.state;
         Ok(())
     }
@@ -97,6 +129,10 @@ impl StoreView for Content {
     fn ids(&self, from: RowId, limit: usize) -> Result<Vec<RowId>, StoreError> {
         Ok(self.rows.range(from..).take(limit).map(|(id, _)| *id).collect())
     }
+
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
+        Ok(Self::remembered(self, after, limit))
+    }
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -106,6 +142,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
         (**self).rows(from, limit)
+    }
+
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
+        (**self).remembered(after, limit)
     }
 
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {

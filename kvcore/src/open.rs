@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::digest::{Digests, row_hash};
+use crate::idempotency::Table;
 use crate::index::{Current, Index};
 use crate::journal::{Journal, JournalRow};
 use crate::machine::{CACHE_BYTES_DEFAULT, Machine};
@@ -30,6 +31,13 @@ pub enum OpenError {
         /// The digest of the rows that are there.
         found: u128,
     },
+    /// The idempotency keys are not those that were written.
+    IdempotencyDigest {
+        /// The state, with the digest that was written.
+        state: StoreState,
+        /// The digest of the keys that are there.
+        found: u128,
+    },
     /// The rows can not be those of any store.
     Rows(String),
 }
@@ -43,6 +51,12 @@ impl fmt::Display for OpenError {
                 "the store is damaged: at revision {} its digest should be {:032x}, but its rows give \
                  {found:032x}",
                 state.revision, state.digest
+            ),
+            Self::IdempotencyDigest { state, found } => write!(
+                f,
+                "the store is damaged: at {} the digest of its idempotency keys should be {:032x}, but \
+                 is {found:032x}",
+                state.applied, state.idempotency_digest
             ),
             Self::Rows(what) => write!(f, "the store is damaged: {what}"),
         }
@@ -90,12 +104,14 @@ impl<S: Store> Machine<S> {
             }
         }
         loading.check()?;
+        let table = load_table(&store, state)?;
         Ok(Self {
             store,
             index: loading.index,
             journal: loading.journal,
             overlay: Overlay::new(state.revision, cache_bytes),
             digests: Digests::new(state.revision, loading.digest),
+            table,
             applied: state.applied,
             wall: state.wall,
             revision: state.revision,
@@ -106,6 +122,27 @@ impl<S: Store> Machine<S> {
             kept: loading.kept,
         })
     }
+}
+
+/// Reads the idempotency keys.
+fn load_table<S: Store>(store: &S, state: StoreState) -> Result<Table, OpenError> {
+    let mut table = Table::new(state.idempotency_forgotten);
+    let mut after = state.idempotency_forgotten;
+    loop {
+        let rows = store.remembered(after, CHUNK_ROWS_MAX)?;
+        let Some(last) = rows.last() else { break };
+        after = last.index;
+        for row in rows {
+            let index = row.index;
+            table.load(row, &state).map_err(|what| {
+                OpenError::Rows(format!("the idempotency key of entry {index}: {what}"))
+            })?;
+        }
+    }
+    if table.digest() != state.idempotency_digest {
+        return Err(OpenError::IdempotencyDigest { state, found: table.digest() });
+    }
+    Ok(table)
 }
 
 /// A machine's parts while rows are added in the order of their ids.

@@ -24,8 +24,10 @@ pub struct Applied {
     pub header: Option<Header>,
     /// What happened.
     pub outcome: Outcome,
-    /// The store's revision after the entry.
+    /// The store's revision after the entry or, if it is a repetition, after the entry that it repeats.
     pub revision: Revision,
+    /// Whether an earlier entry with the same idempotency key did all this, and this one nothing.
+    pub repeated: bool,
 }
 
 /// What a command did. All but `Put`, `Deleted` and `Compacted` changed nothing.
@@ -70,6 +72,11 @@ pub enum Outcome {
         /// The oldest revision that can still be read.
         compacted: Revision,
     },
+    /// The idempotency key belongs to another command.
+    IdempotencyConflict,
+    /// So many idempotency keys came since the node took the request that nobody can tell whether this
+    /// one was among them. If it was, whoever asked was answered at that time.
+    IdempotencyForgotten,
     /// The command violates a limit.
     Invalid(InvalidCommand),
     /// The bytes are no command that this version knows.
@@ -107,7 +114,7 @@ pub struct ConditionFailure {
 }
 
 /// The numbers of a key that was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Found {
     /// The revision that created the key.
     pub create_revision: Revision,

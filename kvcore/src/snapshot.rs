@@ -4,7 +4,8 @@
 //!
 //! The source is looked at through a [`StoreView`], which shows it as it was at one moment. Rows never
 //! change and are numbered in the order in which they were written, so a copy takes them in order,
-//! some revisions at a time, until there are no more, and then the state that goes with them.
+//! some revisions at a time, until there are no more, then what is remembered of idempotency keys, and
+//! then the state that goes with all that.
 //!
 //! A copy that broke off goes on where it was, even much later or from another node: the replicas'
 //! rows are equal. What it has is then still all that it needs of the past, but may be more: rows that
@@ -14,19 +15,23 @@
 //! ```text
 //!   source: StoreView::ids, up to Receiving::after ──▶ Receiving::keep_only
 //!           StoreView::portion, behind it          ──▶ Receiving::take, until the portion is the last
+//!           StoreView::remembered, behind
+//!                     Receiving::remembered_after  ──▶ Receiving::take_remembered, until there are no more
 //!           StoreView::state                       ──▶ Receiving::finish ──▶ Machine
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
-use consensus::{Position, WallTime};
+use consensus::{Index, Position, WallTime};
 
+pub use crate::idempotency::RememberedRows;
 use crate::machine::Machine;
 use crate::open::OpenError;
 use crate::overlay::row_bytes;
-use crate::store::{Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use crate::store::{Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
 
 /// A store as it was when it was looked at, whatever is written to it meanwhile.
 ///
@@ -47,10 +52,20 @@ pub trait StoreView: Send {
     /// # Errors
     /// As [`StoreView::portion`].
     fn ids(&self, from: RowId, limit: usize) -> Result<Vec<RowId>, StoreError>;
+
+    /// What is remembered of the idempotency keys of up to `limit` entries after this one, in order;
+    /// fewer when there are no more. Each is some hundred bytes at most.
+    ///
+    /// # Errors
+    /// As [`StoreView::portion`].
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError>;
 }
 
 /// Rows that are looked at in one go when a copy is resumed.
 const CHECKED_ROWS_MAX: usize = 1024;
+
+/// Every key of an entry up to here is forgotten: all of them.
+const FORGETS_ALL: Index = Index(u64::MAX - 1);
 
 /// Some revisions of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,8 +111,13 @@ pub struct Receiving<S> {
     state: StoreState,
     /// The last revision that is here.
     after: Revision,
+    /// What was superseded before this revision may be missing here: an earlier source had freed it.
+    freed: Revision,
     /// Everything before this row is known to be in the source.
     confirmed: RowId,
+    /// The last entry of which something is remembered here. What is remembered is never changed, and
+    /// forgotten from the front only, so an earlier attempt's part of it is still true.
+    remembered: Index,
 }
 
 /// Why a copy can not be received.
@@ -131,21 +151,47 @@ impl From<StoreError> for ReceiveError {
 }
 
 impl<S: Store> Receiving<S> {
+    /// Whether what an earlier attempt left in a store of this state can become a copy of a source in
+    /// that one. Otherwise the copy is to be begun in an empty store: the former was whole already,
+    /// or its source was ahead of this one, in its rows or in what it had freed.
+    #[must_use]
+    pub fn may_go_on(left: &StoreState, source: &StoreState) -> bool {
+        left.applied == Position::ZERO
+            && left.revision <= source.revision
+            && left.compacted <= source.compacted
+    }
+
     /// Begins a copy of a source in that state, or goes on with what an earlier attempt has left in
-    /// the store.
+    /// the store; see [`Receiving::may_go_on`].
     ///
     /// # Errors
     /// When the store can not be read or written.
+    ///
+    /// # Panics
+    /// When the copy can not go on with what is in the store.
     pub fn begin(store: S, state: StoreState) -> Result<Self, StoreError> {
         let before = store.state()?;
-        let mut receiving =
-            Self { store, state, after: before.revision, confirmed: RowId::default() };
+        assert!(Self::may_go_on(&before, &state), "a copy goes on only where it may");
+        let mut remembered = before.idempotency_forgotten;
+        loop {
+            let rows = store.remembered(remembered, CHECKED_ROWS_MAX)?;
+            let Some(last) = rows.last() else { break };
+            remembered = last.index;
+        }
+        let (after, freed, confirmed) = (before.revision, before.compacted, RowId::default());
+        let mut receiving = Self { store, state, after, freed, confirmed, remembered };
         // Rows may only go once the compaction that frees them is durable.
-        let compacted = before.compacted.max(state.compacted);
-        receiving.write(StoreBatch {
-            state: StoreState { compacted, revision: before.revision, ..StoreState::default() },
-            ..StoreBatch::default()
-        })?;
+        let progress = receiving.progress();
+        if before.idempotency_forgotten > state.idempotency_forgotten
+            || remembered > state.applied.index
+        {
+            // An earlier source was ahead of this one in its keys: they come anew, all of them.
+            let state = StoreState { idempotency_forgotten: FORGETS_ALL, ..progress };
+            receiving.write(StoreBatch { state, ..StoreBatch::default() })?;
+            receiving.remembered = Index(0);
+        }
+        receiving.remembered = receiving.remembered.max(state.idempotency_forgotten);
+        receiving.write(StoreBatch { state: progress, ..StoreBatch::default() })?;
         Ok(receiving)
     }
 
@@ -172,6 +218,7 @@ impl<S: Store> Receiving<S> {
             let checked = here.len();
             let mut removed = Vec::new();
             for (id, _) in here.into_iter().take_while(|(id, _)| *id < end) {
+                while wanted.next_if(|wanted| *wanted < id && self.may_lack(*wanted)).is_some() {}
                 if wanted.next_if_eq(&id).is_none() {
                     self.check_freed(id)?;
                     removed.push(id);
@@ -189,13 +236,19 @@ impl<S: Store> Receiving<S> {
                 })?;
             }
         }
-        match wanted.next() {
+        match wanted.find(|wanted| !self.may_lack(*wanted)) {
             None => Ok(()),
             Some(id) => Err(ReceiveError::Rows(format!(
                 "the source has row {}/{}, which is missing here or told out of order",
                 id.revision, id.place
             ))),
         }
+    }
+
+    /// Whether a row may be missing here that the source has: it is superseded, and another source had
+    /// freed it before.
+    fn may_lack(&self, id: RowId) -> bool {
+        id.revision < self.freed
     }
 
     /// A row may be missing in the source only because a compaction freed it.
@@ -225,7 +278,32 @@ impl<S: Store> Receiving<S> {
         }
         self.after = revision;
         let state = self.progress();
-        Ok(self.write(StoreBatch { added: rows, removed: Vec::new(), state })?)
+        Ok(self.write(StoreBatch { added: rows, state, ..StoreBatch::default() })?)
+    }
+
+    /// The last entry of whose idempotency key something is here. The source goes on behind it.
+    #[must_use]
+    pub fn remembered_after(&self) -> Index {
+        self.remembered
+    }
+
+    /// Takes what is remembered of some idempotency keys and makes it durable.
+    ///
+    /// # Errors
+    /// When it does not follow what is here, or the store fails.
+    pub fn take_remembered(&mut self, rows: Vec<Remembered>) -> Result<(), ReceiveError> {
+        let Some(last) = rows.last().map(|row| row.index) else { return Ok(()) };
+        let ascending = rows.windows(2).all(|pair| pair[0].index < pair[1].index);
+        if !ascending || rows[0].index <= self.remembered || last > self.state.applied.index {
+            return Err(ReceiveError::Rows(format!(
+                "the idempotency keys of entries {} to {last} do not follow entry {} in order, up to {}",
+                rows[0].index, self.remembered, self.state.applied.index
+            )));
+        }
+        self.remembered = last;
+        let remembered = rows.into_iter().map(Arc::new).collect();
+        let state = self.progress();
+        Ok(self.write(StoreBatch { remembered, state, ..StoreBatch::default() })?)
     }
 
     /// Completes the copy and opens it, keeping about `cache_bytes` bytes of rows in memory.
@@ -241,8 +319,13 @@ impl<S: Store> Receiving<S> {
 
     /// The state of the store while the copy is not whole: no position, and as far as it has come.
     fn progress(&self) -> StoreState {
-        let compacted = self.state.compacted;
-        StoreState { revision: self.after, compacted, ..StoreState::default() }
+        let StoreState { compacted, idempotency_forgotten, .. } = self.state;
+        StoreState {
+            revision: self.after,
+            compacted,
+            idempotency_forgotten,
+            ..StoreState::default()
+        }
     }
 
     fn write(&mut self, batch: StoreBatch) -> Result<(), StoreError> {
@@ -257,6 +340,8 @@ impl Wire for StoreState {
         out.put_u64_le(self.revision.0);
         out.put_u64_le(self.compacted.0);
         out.put_u128_le(self.digest);
+        out.put_u128_le(self.idempotency_digest);
+        self.idempotency_forgotten.encode(out);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
@@ -264,10 +349,23 @@ impl Wire for StoreState {
         let wall = WallTime(codec::get_u64(input)?);
         let revision = Revision(codec::get_u64(input)?);
         let compacted = Revision(codec::get_u64(input)?);
-        let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
-        let digest = u128::from(low) | u128::from(high) << 64;
-        Ok(Self { applied, wall, revision, compacted, digest })
+        let (digest, idempotency_digest) = (get_u128(input)?, get_u128(input)?);
+        let idempotency_forgotten = Index::decode(input)?;
+        Ok(Self {
+            applied,
+            wall,
+            revision,
+            compacted,
+            digest,
+            idempotency_digest,
+            idempotency_forgotten,
+        })
     }
+}
+
+pub(crate) fn get_u128(input: &mut Bytes) -> Result<u128, CodecError> {
+    let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
+    Ok(u128::from(low) | u128::from(high) << 64)
 }
 
 /// Rows as they travel: of each its address, whether it has a value, and its parts.

@@ -2,10 +2,12 @@
 //! revisions together with the position that they represent.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus::{Position, WallTime};
+use consensus::{Index, Position, WallTime};
 
+pub use crate::idempotency::{Fate, Remembered};
 use crate::snapshot::StoreView;
 
 /// The number of a change to the whole store. A new store is at revision 1; the first change makes 2.
@@ -54,6 +56,10 @@ pub struct StoreState {
     pub compacted: Revision,
     /// The digest of all current rows at `revision`.
     pub digest: u128,
+    /// The digest of the idempotency keys that are remembered at `applied`.
+    pub idempotency_digest: u128,
+    /// What was remembered of this entry and of those before it is forgotten.
+    pub idempotency_forgotten: Index,
 }
 
 /// One durable step of a store.
@@ -63,6 +69,9 @@ pub struct StoreBatch {
     pub added: Vec<(RowId, Row)>,
     /// Rows to remove, by compaction.
     pub removed: Vec<RowId>,
+    /// What is to be remembered of idempotency keys, in the order of the entries, all of them after
+    /// every one that is there. What `state.idempotency_forgotten` says is forgotten is to be removed.
+    pub remembered: Vec<Arc<Remembered>>,
     /// The state after this step.
     pub state: StoreState,
 }
@@ -82,6 +91,12 @@ pub trait Store {
     /// # Errors
     /// As [`Store::row`].
     fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError>;
+
+    /// What is remembered of the idempotency keys of up to `limit` entries after this one, in order.
+    ///
+    /// # Errors
+    /// As [`Store::row`].
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError>;
 
     /// The store as it is now, to be looked at for a while.
     ///

@@ -3,13 +3,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use common::model::{Effect, Model};
 use common::*;
 use consensus::{Entry, Index, Payload, Position};
 use kvcore::{
-    Command, Condition, EventLimits, KeyValue, Keys, Located, Order, Outcome, Range, RangePlanner,
-    ReadError, Revision, SortBy, WatchFilter,
+    Applied, Command, Condition, EventLimits, FetchError, IDEMPOTENCY_WINDOW_MILLIS, KeyValue,
+    Keys, Located, Order, Outcome, Range, RangePlanner, ReadError, Revision, SortBy, WatchFilter,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -21,6 +23,12 @@ enum Step {
     Compact(u64),
     Empty,
     Garbage,
+    /// A command under one of a few keys.
+    Keyed(u8, Command),
+    /// The last command under one of the keys again.
+    Again(u8),
+    /// So many tenths of the window of idempotency keys go by.
+    TimePasses(u64),
     Flush {
         behind: u64,
         bytes_max: usize,
@@ -85,6 +93,23 @@ fn range() -> impl Strategy<Value = Range> {
     )
 }
 
+fn put_command() -> impl Strategy<Value = Command> {
+    (key(), value(), conditions()).prop_map(|(key, value, conditions)| Command::Put {
+        key,
+        value,
+        conditions,
+        return_previous: true,
+    })
+}
+
+fn delete_command() -> impl Strategy<Value = Command> {
+    (keys(), conditions()).prop_map(|(target, conditions)| Command::Delete {
+        target,
+        conditions,
+        return_previous: true,
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let filter = (keys(), any::<bool>(), any::<bool>(), any::<bool>())
         .prop_map(|(keys, puts, deletes, previous)| WatchFilter { keys, puts, deletes, previous });
@@ -92,15 +117,14 @@ fn step() -> impl Strategy<Value = Step> {
         (1..20usize, 1..10usize, 1..200usize).prop_map(|(revisions_max, events_max, bytes_max)| {
             EventLimits { revisions_max, events_max, bytes_max }
         });
-    let put = (key(), value(), conditions()).prop_map(|(key, value, conditions)| {
-        Step::Command(Command::Put { key, value, conditions, return_previous: true })
-    });
-    let delete = (keys(), conditions()).prop_map(|(target, conditions)| {
-        Step::Command(Command::Delete { target, conditions, return_previous: true })
-    });
+    let keyed = (0..4u8, prop_oneof![put_command(), delete_command()])
+        .prop_map(|(key, command)| Step::Keyed(key, command));
     prop_oneof![
-        12 => put,
-        4 => delete,
+        12 => put_command().prop_map(Step::Command),
+        4 => delete_command().prop_map(Step::Command),
+        4 => keyed,
+        4 => (0..4u8).prop_map(Step::Again),
+        2 => (1..12u64).prop_map(Step::TimePasses),
         2 => (0..12u64).prop_map(Step::Compact),
         1 => Just(Step::Empty),
         1 => Just(Step::Garbage),
@@ -122,6 +146,10 @@ struct World {
     model: Model,
     log: Vec<Entry>,
     cache_bytes: usize,
+    /// How far the time of the entries is ahead of their indexes.
+    ahead_millis: u64,
+    /// The last command under each key.
+    asked: BTreeMap<String, Command>,
 }
 
 impl World {
@@ -132,6 +160,8 @@ impl World {
             model: Model::new(),
             log: Vec::new(),
             cache_bytes,
+            ahead_millis: 0,
+            asked: BTreeMap::new(),
         }
     }
 
@@ -147,6 +177,16 @@ impl World {
             Step::Compact(tenths) => {
                 let revision = self.revision(tenths);
                 self.command(Command::Compact { revision });
+            }
+            Step::Keyed(key, command) => self.keyed(&format!("name-{key}"), command),
+            Step::Again(key) => {
+                let key = format!("name-{key}");
+                if let Some(command) = self.asked.get(&key).cloned() {
+                    self.keyed(&key, command);
+                }
+            }
+            Step::TimePasses(tenths) => {
+                self.ahead_millis += tenths * IDEMPOTENCY_WINDOW_MILLIS / 10;
             }
             Step::Empty => drop(self.entry(Payload::Empty)),
             Step::Garbage => {
@@ -164,6 +204,8 @@ impl World {
                 let needed = self.model.rows_needed();
                 assert_eq!(self.machine.statistics().versions, needed, "the index is pruned");
                 assert_eq!(self.machine.store().row_count(), needed, "the store is pruned");
+                let remembered = self.machine.store().remembered_count();
+                assert_eq!(remembered, self.machine.statistics().idempotency_keys);
             }
             Step::Crash => self.crash(),
             Step::Range(range, at, keys_max) => self.range(range, at, keys_max),
@@ -173,18 +215,56 @@ impl World {
     }
 
     fn entry(&mut self, payload: Payload) -> Outcome {
+        self.applied(payload).outcome
+    }
+
+    fn applied(&mut self, payload: Payload) -> Applied {
         let index = self.log.len() as u64 + 1;
-        let entry = entry_at(Position::new(1 + index / 10, index), payload);
+        let mut entry = entry_at(Position::new(1 + index / 10, index), payload);
+        entry.wall.0 += self.ahead_millis;
         let applied = self.machine.apply(&entry).expect("the store does not fail");
         let other = self.unflushed.apply(&entry).expect("the store does not fail");
         assert_eq!(applied.revision, other.revision);
-        assert_eq!(applied.header, other.header);
+        assert_eq!((applied.header, applied.repeated), (other.header, other.repeated));
         assert_eq!(
             effect(&self.machine, applied.outcome.clone()),
             effect(&self.unflushed, other.outcome)
         );
         self.log.push(entry);
-        applied.outcome
+        applied
+    }
+
+    /// A command under a key: done if the key is not remembered, told again if the command is the same.
+    fn keyed(&mut self, key: &str, command: Command) {
+        self.asked.insert(key.to_owned(), command.clone());
+        let since = self.machine.applied().index;
+        let applied = self.applied(payload_with_key(command.clone(), Some((key, since))));
+        let now = self.machine.state().wall;
+        let Some(done) = self.model.done(key, now).cloned() else {
+            let expected = self.model.apply_first(key, &command, now);
+            assert!(!applied.repeated);
+            assert_eq!(applied.revision, self.model.revision);
+            assert_eq!(effect(&self.machine, applied.outcome), Some(expected), "{command:?}");
+            return;
+        };
+        if done.command != command {
+            assert_eq!((applied.outcome, applied.repeated), (Outcome::IdempotencyConflict, false));
+            return;
+        }
+        assert!(applied.repeated);
+        assert_eq!(applied.revision, done.revision);
+        let before_is_gone = done.revision.0 <= self.model.compacted.0;
+        match (effect(&self.machine, applied.outcome), done.effect) {
+            (Some(Effect::Put { created, previous }), Effect::Put { created: first, .. })
+                if before_is_gone =>
+            {
+                assert_eq!((created, previous), (first, None));
+            }
+            (Some(Effect::Deleted { previous }), Effect::Deleted { .. }) if before_is_gone => {
+                assert_eq!(previous, Vec::new());
+            }
+            (again, first) => assert_eq!(again, Some(first)),
+        }
     }
 
     fn command(&mut self, command: Command) {
@@ -257,6 +337,8 @@ impl World {
         let (state, model) = (self.machine.state(), &self.model);
         assert_eq!(state, self.unflushed.state(), "what is flushed when makes no difference");
         assert_eq!((state.revision, state.compacted), (model.revision, model.compacted));
+        let remembered = self.machine.statistics().idempotency_keys;
+        assert_eq!(remembered, model.keys_remembered(state.wall));
         assert_eq!(state.digest, model.digest(), "the running digest is that of the rows");
         for revision in 0..=model.revision.0 {
             let revision = Revision(revision);
@@ -281,17 +363,20 @@ impl World {
 
 /// An outcome in the model's words; `None` for what the model is not asked.
 fn effect(machine: &TestMachine, outcome: Outcome) -> Option<Effect> {
-    let fetch = |located: Located| -> KeyValue {
-        let found = located.fetch(machine.store()).expect("nothing was compacted since");
-        found.expect("a previous value exists")
+    let fetch = |located: Located| -> Option<KeyValue> {
+        match located.fetch(machine.store()) {
+            Ok(found) => Some(found.expect("a previous value exists")),
+            Err(FetchError::Vanished(_)) => None,
+            Err(error) => panic!("{error}"),
+        }
     };
     Some(match outcome {
         Outcome::Put { created, previous } => {
-            Effect::Put { created, previous: previous.map(fetch) }
+            Effect::Put { created, previous: previous.and_then(fetch) }
         }
         Outcome::Deleted { count, previous } => {
             assert_eq!(count, previous.len() as u64);
-            Effect::Deleted { previous: previous.into_iter().map(fetch).collect() }
+            Effect::Deleted { previous: previous.into_iter().filter_map(fetch).collect() }
         }
         Outcome::ConditionFailed(failure) => Effect::ConditionFailed(failure.condition),
         Outcome::Compacted => Effect::Compacted,

@@ -142,7 +142,8 @@ fn write(request: RequestId, deadline: Time) -> ReplicaInput<NullMessage> {
         conditions: Vec::new(),
         return_previous: false,
     };
-    let envelope = Envelope { origin: NodeId(1), incarnation: 1, request, command }.to_bytes();
+    let (origin, incarnation, idempotency) = (NodeId(1), 1, None);
+    let envelope = Envelope { origin, incarnation, request, idempotency, command }.to_bytes();
     ReplicaInput::Write { request, envelope, deadline }
 }
 

@@ -442,6 +442,7 @@ fn the_header_is_the_one_that_was_sent() {
         origin: consensus::NodeId(7),
         incarnation: 8,
         request: kvcore::RequestId(9),
+        idempotency: None,
         command: Command::Compact { revision: Revision(1) },
     };
     let entry = entry_after(&machine, Payload::Command(envelope.to_bytes()));

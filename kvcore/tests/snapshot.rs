@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::*;
-use consensus::{Random, Wire};
-use kvcore::snapshot::{Portion, ReceiveError, Receiving, Rows, StoreView};
-use kvcore::store::{Row, StoreState};
-use kvcore::{MemoryStore, OpenError, Revision, RowId, Store};
+use consensus::{Entry, Index, Payload, Random, WallTime, Wire};
+use kvcore::snapshot::{Portion, ReceiveError, Receiving, RememberedRows, Rows, StoreView};
+use kvcore::store::{Remembered, Row, StoreState};
+use kvcore::{IDEMPOTENCY_WINDOW_MILLIS, MemoryStore, OpenError, Outcome, Revision, RowId, Store};
 
 /// Some changes, some of them flushed and compacted away.
 fn change(machine: &mut TestMachine, random: &mut Random, count: u64) {
@@ -23,6 +23,16 @@ fn change(machine: &mut TestMachine, random: &mut Random, count: u64) {
                 compact(machine, revision);
             }
             4 => flush(machine),
+            5 | 6 => {
+                let name = format!("name-{}", random.below(40));
+                apply_with_key(machine, &name, put_command(&key, "once", &[]));
+            }
+            7 => {
+                // Now and then keys are forgotten.
+                let wall = machine.state().wall.0 + IDEMPOTENCY_WINDOW_MILLIS / 3;
+                let entry = Entry { wall: WallTime(wall), ..entry_after(machine, Payload::Empty) };
+                machine.apply(&entry).expect("the store in memory does not fail");
+            }
             _ => drop(put(machine, &key, &"v".repeat(random.below(40) as usize))),
         }
     }
@@ -49,8 +59,27 @@ fn send(
         let Rows(rows) = Rows::from_bytes(Rows(rows).to_bytes()).expect("what is sent is read");
         receiving.take(rows)?;
         if is_last {
+            return send_remembered(view, receiving, portions_max);
+        }
+    }
+    Ok(false)
+}
+
+/// Sends what is remembered of idempotency keys until it is done or, after so many portions, breaks
+/// off.
+fn send_remembered(
+    view: &dyn StoreView,
+    receiving: &mut Receiving<Arc<MemoryStore>>,
+    portions_max: u64,
+) -> Result<bool, ReceiveError> {
+    for _ in 0..portions_max {
+        let rows = RememberedRows(view.remembered(receiving.remembered_after(), 3)?);
+        let RememberedRows(rows) =
+            RememberedRows::from_bytes(rows.to_bytes()).expect("what is sent is read");
+        if rows.is_empty() {
             return Ok(true);
         }
+        receiving.take_remembered(rows)?;
     }
     Ok(false)
 }
@@ -104,6 +133,9 @@ fn a_copy_that_broke_off_goes_on_whatever_was_deleted_and_compacted_meanwhile() 
         flush(&mut source);
         assert_eq!(copy.statistics().versions, source.statistics().versions, "seed {seed}");
         assert_eq!(copy.store().row_count(), source.store().row_count(), "seed {seed}");
+        let remembered = copy.store().remembered_count();
+        assert_eq!(remembered, source.store().remembered_count(), "seed {seed}");
+        assert_eq!(remembered, copy.statistics().idempotency_keys, "seed {seed}");
     }
 }
 
@@ -128,6 +160,88 @@ fn a_deletion_that_was_compacted_away_between_two_attempts_is_not_forgotten() {
     let copy = receiving.finish(0).expect("it is whole");
     assert_eq!(value(&copy, "gone", None), None);
     assert_eq!(copy.state(), source.state());
+}
+
+#[test]
+fn a_copy_remembers_what_the_source_did_and_forgets_what_it_forgot() {
+    let mut source = machine();
+    let once = put_command("key", "value", &[]);
+    let first = apply_with_key(&mut source, "name", once.clone());
+    apply_with_key(&mut source, "other-name", put_command("key", "another value", &[]));
+    flush(&mut source);
+    let store = Arc::new(MemoryStore::new());
+    let view = source.store().view().expect("a view");
+    let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
+    assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
+    let mut copy = receiving.finish(0).expect("it is whole");
+    let again = apply_with_key(&mut copy, "name", once);
+    assert!(again.repeated && again.revision == first.revision);
+    assert_eq!(copy.revision(), source.revision(), "nothing was done");
+
+    // An attempt that breaks off with all keys received, and goes on when the source has forgotten one.
+    let store = Arc::new(MemoryStore::new());
+    let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
+    receiving.take(view.portion(Revision(0), usize::MAX).expect("rows").rows).expect("they follow");
+    assert!(send_remembered(&*view, &mut receiving, u64::MAX).expect("it is sent"));
+    assert_eq!(store.remembered_count(), 2);
+    let wall = WallTime(source.state().wall.0 + IDEMPOTENCY_WINDOW_MILLIS);
+    let entry = Entry { wall, ..entry_after(&source, Payload::Empty) };
+    source.apply(&entry).expect("the store in memory does not fail");
+    flush(&mut source);
+    assert_eq!(source.statistics().idempotency_keys, 1);
+    let view = source.store().view().expect("a view");
+    let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it goes on");
+    assert_eq!(store.remembered_count(), 1, "what is forgotten goes at once");
+    assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
+    let mut copy = receiving.finish(0).expect("it is whole");
+    assert_eq!(copy.state(), source.state());
+    let fresh = apply_with_key(&mut copy, "name", put_command("key", "third", &[]));
+    assert!(matches!(fresh.outcome, Outcome::Put { created: false, .. }) && !fresh.repeated);
+}
+
+#[test]
+fn keys_that_do_not_follow_or_are_not_true_are_refused() {
+    let mut source = machine();
+    for number in 0..6 {
+        let command = put_command("key", &format!("value-{number}"), &[]);
+        apply_with_key(&mut source, &format!("name-{number}"), command);
+    }
+    flush(&mut source);
+    let view = source.store().view().expect("a view");
+    let begin = || {
+        let mut receiving = Receiving::begin(Arc::new(MemoryStore::new()), view.state())?;
+        let rows = view.portion(Revision(0), usize::MAX)?.rows;
+        receiving.take(rows).expect("they follow");
+        Ok::<_, kvcore::store::StoreError>(receiving)
+    };
+    let rows = view.remembered(Index(0), 10).expect("rows");
+    assert_eq!(rows.len(), 6);
+    let take = |rows: Vec<Remembered>| {
+        let mut receiving = begin().expect("it begins");
+        receiving.take_remembered(rows)?;
+        receiving.finish(0).map(|_| ())
+    };
+    assert_eq!(take(rows.clone()), Ok(()));
+    let reversed = rows.iter().rev().cloned().collect();
+    assert!(matches!(take(reversed), Err(ReceiveError::Rows(_))), "out of order");
+    let mut beyond = rows.clone();
+    beyond[5].index = Index(99);
+    assert!(matches!(take(beyond), Err(ReceiveError::Rows(_))), "ahead of the state");
+    let missing = OpenError::IdempotencyDigest { state: view.state(), found: 0 };
+    let is_digest = |result| match result {
+        Err(ReceiveError::Open(OpenError::IdempotencyDigest { state, .. })) => {
+            assert!(missing.to_string().contains("idempotency keys"));
+            state == view.state()
+        }
+        _ => false,
+    };
+    assert!(is_digest(take(rows[1..].to_vec())), "the first is missing");
+    let mut other = rows.clone();
+    other[3].request ^= 1;
+    assert!(is_digest(take(other)), "another request");
+    let mut twice = rows;
+    twice[5].key = twice[4].key.clone();
+    assert!(matches!(take(twice), Err(ReceiveError::Open(OpenError::Rows(_)))), "a key twice");
 }
 
 fn machine_revision(machine: &TestMachine) -> u64 {

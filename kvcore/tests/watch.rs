@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::*;
+use kvcore::snapshot::{Portion, Receiving};
 use kvcore::{
-    Compacted, Event, EventKind, EventLimits, Events, FetchError, Keys, Revision, RevisionEvents,
-    WatchFilter,
+    Compacted, Event, EventKind, EventLimits, Events, FetchError, Keys, MemoryStore, Revision,
+    RevisionEvents, Store, WatchFilter,
 };
 
 fn pull(machine: &TestMachine, filter: &WatchFilter, from: u64) -> Result<Events, Compacted> {
@@ -230,4 +233,82 @@ fn compaction_between_plan_and_fetch_is_noticed_and_no_event_is_left_out() {
         machine.events(&filter, requested, EventLimits::default()).map(|plan| plan.next()),
         Err(Compacted { requested, compacted })
     );
+}
+
+/// A copy of a machine's store as it is now, as another node gets it.
+fn copy_of(source: &TestMachine) -> TestMachine {
+    let view = source.store().view().expect("a view");
+    let mut receiving =
+        Receiving::begin(Arc::new(MemoryStore::new()), view.state()).expect("it begins");
+    loop {
+        let Portion { rows, is_last } = view.portion(receiving.after(), 200).expect("rows");
+        receiving.take(rows).expect("they follow");
+        if is_last {
+            return receiving.finish(0).expect("it is whole");
+        }
+    }
+}
+
+#[test]
+fn a_watch_goes_on_from_the_history_of_a_snapshot_that_took_the_place_of_the_machine() {
+    let mut source = machine();
+    let mut follower = machine_with_cache(0);
+    let step = |source: &mut TestMachine, number: u64| {
+        let key = format!("k{}", number % 7);
+        match number % 5 {
+            4 => drop(delete(source, prefix(&key))),
+            _ => drop(put(source, &key, &number.to_string())),
+        }
+    };
+    for number in 0..40 {
+        step(&mut source, number);
+        step(&mut follower, number);
+    }
+    flush(&mut follower);
+    let filter = WatchFilter { previous: true, ..WatchFilter::of(prefix("k")) };
+    let limits = EventLimits { revisions_max: 3, events_max: 5, bytes_max: 40 };
+    let watched = pull(&follower, &filter, 20).expect("not compacted");
+    // A plan that was made before the machine is replaced, fetched from the new store or the old one.
+    let planned = follower.events(&filter, Revision(20), limits).expect("not compacted");
+    for number in 40..90 {
+        step(&mut source, number);
+    }
+    compact(&mut source, 25);
+    flush(&mut source);
+    let installed = copy_of(&source);
+    assert!(installed.revision() > follower.revision());
+    let events = planned.clone().fetch(follower.store()).expect("the old store is whole");
+    match planned.fetch(installed.store()) {
+        Ok(fetched) => assert_eq!(fetched, events, "rows are the same everywhere"),
+        Err(error) => assert!(matches!(error, FetchError::Vanished(_)), "{error}"),
+    }
+    // It goes on where it was, without a gap, and as if nothing had happened.
+    let from = watched.next;
+    assert_eq!(from, Revision(follower.revision().0 + 1));
+    let rest = drain(&installed, &filter, from.0, limits);
+    assert_eq!(rest, drain(&source, &filter, from.0, limits));
+    assert_eq!(rest.first().map(|(revision, _)| *revision), Some(from.0));
+    assert_eq!(rest.last().map(|(revision, _)| *revision), Some(source.revision().0));
+    // One that waits for the future waits for the same revision.
+    let future = Revision(installed.revision().0 + 3);
+    let waiting = installed.events(&filter, future, limits).expect("not compacted");
+    assert!(waiting.is_empty() && waiting.next() == future);
+}
+
+#[test]
+fn a_watch_that_a_snapshot_compacted_ends_with_the_oldest_revision_that_is_left() {
+    let mut source = story();
+    let follower = story();
+    for number in 0..10 {
+        put(&mut source, "b", &number.to_string());
+    }
+    compact(&mut source, 12);
+    flush(&mut source);
+    let installed = copy_of(&source);
+    let filter = WatchFilter::of(Keys::all());
+    let next = pull(&follower, &filter, 0).expect("not compacted").next;
+    assert_eq!(next, Revision(8));
+    let (requested, compacted) = (next, Revision(12));
+    assert_eq!(pull(&installed, &filter, next.0), Err(Compacted { requested, compacted }));
+    assert_eq!(pull(&installed, &filter, 12).expect("not compacted").next, Revision(18));
 }

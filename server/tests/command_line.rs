@@ -100,6 +100,18 @@ fn the_client_verbs_do_what_they_say() {
         .run(&["del", "greeting", "--prev"])
         .assert(0, "deleted 1 key, revision 7\ngreeting\thi\n");
     served.run(&["del", "greeting"]).assert(0, "deleted 0 keys, revision 7\n");
+    let once = ["put", "once", "v", "--idempotency-key", "name"];
+    for _ in 0..2 {
+        served.run(&once).assert(0, "created at revision 8\n");
+    }
+    served
+        .run(&["del", "once", "--idempotency-key", "name"])
+        .assert_complains(2, "idempotency_conflict");
+    for _ in 0..2 {
+        served
+            .run(&["del", "once", "--prev", "--idempotency-key", "other-name"])
+            .assert(0, "deleted 1 key, revision 9\nonce\tv\n");
+    }
     let status = served.run(&["status"]);
     assert_eq!(status.code, Some(0), "{status:?}");
     assert!(status.out.starts_with("node  endpoint"), "{status:?}");
@@ -123,6 +135,8 @@ fn wrong_usage_says_what_is_allowed() {
         (&["del"], "<KEY"),
         (&["get", "k", "--endpoint", "https://a:1"], "TLS"),
         (&["get", "k", "--timeout", "soon"], "--timeout"),
+        (&["put", "k", "v", "--idempotency-key", "a b"], "visible ASCII characters"),
+        (&["del", "k", "--idempotency-key", ""], "the idempotency key is empty"),
     ] {
         run(arguments).assert_complains(2, words);
     }

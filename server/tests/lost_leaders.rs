@@ -10,7 +10,7 @@ mod processes;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use processes::{Answer, PATIENCE, Processes, eventually, request};
+use processes::{Answer, PATIENCE, Processes, eventually, request, request_with};
 use rustix::process::Signal;
 
 /// Slow enough that a busy machine does not depose anybody by itself.
@@ -91,6 +91,42 @@ fn a_write_that_was_lost_with_its_leader_is_told_to_be_lost(protocol: &'static s
         assert_eq!(status, if done { 200 } else { 404 });
     }
     assert!(cluster.terminate(leader).success());
+}
+
+/// The same with an idempotency key: the write goes to the next leader, and is done once, also when the
+/// old leader comes back with its copy.
+fn a_write_with_a_key_is_sent_to_the_next_leader(protocol: &'static str) {
+    let mut cluster = Processes::start_under(protocol, 3, &[], &TIMERS);
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    let address = cluster.addresses()[follower];
+    let put = |address: SocketAddr| {
+        let headers = [("Idempotency-Key", "name")];
+        request_with(address, "PUT", "/v1/kv/k?timeout=20s", &headers, b"once").expect("an answer")
+    };
+    assert_eq!(self::put(address, "/v1/kv/before", "v").status, 201);
+    cluster.signal(leader, Signal::STOP);
+    let first = put(address);
+    assert_eq!(first.status, 201, "{}", first.json());
+    cluster.signal(leader, Signal::CONT);
+    cluster.wait_until_ready();
+    for address in cluster.addresses() {
+        let again = put(*address);
+        assert_eq!((again.status, again.json()), (201, first.json()));
+        let found = request(*address, "GET", "/v1/kv/k", b"").expect("an answer").json();
+        assert_eq!((&found["value"], &found["version"]), (&"once".into(), &1.into()));
+    }
+    assert!(cluster.terminate(leader).success());
+}
+
+#[test]
+fn a_write_with_a_key_is_sent_to_the_next_leader_of_raft() {
+    a_write_with_a_key_is_sent_to_the_next_leader("raft");
+}
+
+#[test]
+fn a_write_with_a_key_is_sent_to_the_next_leader_of_zab() {
+    a_write_with_a_key_is_sent_to_the_next_leader("zab");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use kvcore::RequestId;
 use crate::clients::ClientId;
 use crate::history::{OperationId, OperationResult};
 use crate::network::ConnectionId;
+use crate::snapshots::{OfferId, Part};
 
 /// One start of one node. Whatever was under way in an earlier life concerns nobody any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +73,20 @@ pub(crate) enum Happening {
     Restart(Life),
     /// A stopped process goes on.
     Resume { node: NodeId, pause: u64 },
+    /// A node dials the peer that a snapshot is for.
+    Stream(OfferId),
+    /// The sender of a snapshot sends the next part.
+    SendPart(OfferId, ConnectionId),
+    /// Something comes out of a connection that carries a snapshot.
+    ArrivePart { connection: ConnectionId, from: NodeId, to: NodeId, part: Part },
+    /// The receiver of a snapshot is done with a part.
+    TakePart(Life, ConnectionId),
+    /// The pause after a snapshot that broke off is over.
+    SnapshotOver(OfferId),
+    /// The connection of a snapshot breaks.
+    BreakStream(ConnectionId),
+    /// Somebody wants another leader while this one sends a snapshot.
+    TransferSoon(Life),
     /// A partition ends.
     HealPartition(u64),
     /// A slow part of a node is as fast as before.
@@ -89,8 +104,14 @@ impl Happening {
             | Self::FlushStore(life)
             | Self::StoreWritten(life)
             | Self::Late { to: life, .. }
+            | Self::TakePart(life, _)
             | Self::Serve { life, .. } => Some(life.node),
-            Self::Arrive { to: node, .. } | Self::Request { node, .. } => Some(*node),
+            Self::Stream(offer) | Self::SendPart(offer, _) | Self::SnapshotOver(offer) => {
+                Some(offer.from.node)
+            }
+            Self::Arrive { to: node, .. }
+            | Self::ArrivePart { to: node, .. }
+            | Self::Request { node, .. } => Some(*node),
             _ => None,
         }
     }
@@ -120,6 +141,13 @@ impl Happening {
             Self::HealSlowness { node, .. } => (19, node.0),
             Self::CrashSoon(life) => (20, life.node.0),
             Self::CutOffSoon(life) => (21, life.node.0),
+            Self::Stream(offer) => (22, offer.number),
+            Self::SendPart(offer, _) => (23, offer.number),
+            Self::ArrivePart { connection, .. } => (24, connection.0),
+            Self::TakePart(_, connection) => (25, connection.0),
+            Self::SnapshotOver(offer) => (26, offer.number),
+            Self::BreakStream(connection) => (27, connection.0),
+            Self::TransferSoon(life) => (28, life.node.0),
         }
     }
 }

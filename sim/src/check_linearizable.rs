@@ -37,10 +37,11 @@ fn check_fates(history: &History, oracle: &Oracle) -> Result<(), Violation> {
         let place = oracle.place(id);
         let Some((_, result)) = &operation.completed else { continue };
         if let OperationResult::Written { index, expected, revision } = result {
-            if place != Some(*index) {
+            if !oracle.is_at(id, *index) {
                 return Err(violation("an acknowledged write is in the log", operation));
             }
-            if oracle.outcome_at(*index) != Some((*expected, *revision)) {
+            let told = oracle.told_at(*index);
+            if told.map(|told| (told.expected, told.revision)) != Some((*expected, *revision)) {
                 return Err(violation("a write is answered with its outcome", operation));
             }
         }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use consensus::{Consensus, NodeId, Random, Wire};
 use kvcore::replica::{Conclusion, Failure, ReplicaInput};
 use kvcore::{
-    Applied, Command, Condition, Envelope, Header, Keys, Range, ReadError, RequestId, Revision,
+    Applied, Command, Condition, Envelope, Header, Idempotency, IdempotencyKey, Keys, Range,
+    ReadError, RequestId, Revision,
 };
 
 use crate::agenda::{Happening, Life};
@@ -40,6 +41,10 @@ pub(crate) struct Client {
     seen: Option<(Bytes, Revision, u64, Bytes)>,
     /// The last revision that it heard of.
     revision: Revision,
+    /// Idempotency keys that it made up.
+    keys: u64,
+    /// A write with a key that it sends again: its answer was lost, or it wants to hear it once more.
+    again: Option<(Command, IdempotencyKey)>,
 }
 
 impl Client {
@@ -52,6 +57,8 @@ impl Client {
             values: 0,
             seen: None,
             revision: Revision(1),
+            keys: 0,
+            again: None,
         }
     }
 
@@ -100,8 +107,14 @@ impl Client {
     }
 
     fn action(&mut self, value_bytes_max: u64) -> Action {
+        if let Some((command, key)) = self.again.take() {
+            return Action::Write(command, Some(key));
+        }
         match self.random.below(100) {
-            0..40 => self.put(value_bytes_max),
+            0..40 => {
+                let command = self.put(value_bytes_max);
+                self.write(command)
+            }
             40..47 => {
                 let target =
                     if self.random.one_in(4) { self.keys() } else { Keys::One(self.key()) };
@@ -109,13 +122,13 @@ impl Client {
                     (Keys::One(key), true) => vec![self.condition(&key.clone())],
                     _ => Vec::new(),
                 };
-                Action::Write(Command::Delete { target, conditions, return_previous: false })
+                self.write(Command::Delete { target, conditions, return_previous: false })
             }
             47..49 => {
                 let back = self.random.below(30);
                 let revision =
                     Revision(self.revision.0.saturating_sub(back) + self.random.below(2));
-                Action::Write(Command::Compact { revision })
+                self.write(Command::Compact { revision })
             }
             other => self.read(match other {
                 49..75 => Consistency::Linearizable,
@@ -125,14 +138,40 @@ impl Client {
         }
     }
 
-    fn put(&mut self, value_bytes_max: u64) -> Action {
+    /// Asks for a write, now and then under a key; and now and then, by mistake, under one that it used.
+    fn write(&mut self, command: Command) -> Action {
+        if !self.random.one_in(3) {
+            return Action::Write(command, None);
+        }
+        if self.keys == 0 || !self.random.one_in(30) {
+            self.keys += 1;
+        }
+        let key = format!("client-{}/{}", self.id.0, self.keys);
+        let key = IdempotencyKey::new(key.as_bytes()).expect("visible characters");
+        Action::Write(command, Some(key))
+    }
+
+    /// Whether to send a write with a key again: surely when it is in doubt, sometimes out of curiosity.
+    fn wants_again(&mut self, action: &Action, result: &OperationResult) {
+        let Action::Write(command, Some(key)) = action else { return };
+        let in_doubt = match result {
+            OperationResult::Unknown | OperationResult::Failed(Failure::UnknownOutcome) => true,
+            // This copy did not happen, but perhaps one before it.
+            OperationResult::Refused | OperationResult::Failed(_) => !self.random.one_in(3),
+            OperationResult::Written { .. } => self.random.one_in(8),
+            OperationResult::Read(_) => false,
+        };
+        self.again = in_doubt.then(|| (command.clone(), key.clone()));
+    }
+
+    fn put(&mut self, value_bytes_max: u64) -> Command {
         let seen = self.seen.clone().filter(|_| self.random.one_in(2));
         let key = seen.map_or_else(|| self.key(), |(key, ..)| key);
         let conditions =
             if self.random.one_in(3) { vec![self.condition(&key)] } else { Vec::new() };
         let value = self.value(value_bytes_max);
         let return_previous = self.random.one_in(8);
-        Action::Write(Command::Put { key, value, conditions, return_previous })
+        Command::Put { key, value, conditions, return_previous }
     }
 
     fn read(&mut self, consistency: Consistency) -> Action {
@@ -176,7 +215,11 @@ impl<C: Consensus> Cluster<C> {
             return;
         }
         let bytes_max = self.surroundings.value_bytes_max;
-        let action = if only_puts { client.put(bytes_max) } else { client.action(bytes_max) };
+        let action = if only_puts {
+            Action::Write(client.put(bytes_max), None)
+        } else {
+            client.action(bytes_max)
+        };
         let operation = self.history.begin(id, action, now);
         client.busy = Some(operation);
         let node = client.node;
@@ -202,11 +245,15 @@ impl<C: Consensus> Cluster<C> {
         let asked = self.history.get_mut(operation);
         asked.taken_by = Some(life);
         match asked.action.clone() {
-            Action::Write(command) => {
+            Action::Write(command, key) => {
                 process.requests.insert(request, operation);
                 let (origin, incarnation) = (node, life.number);
                 self.oracle.asked(Header { origin, incarnation, request }, operation);
-                let envelope = Envelope { origin, incarnation, request, command }.to_bytes();
+                let since = process.machine.applied().index;
+                let key = key.filter(|_| self.options.bug != Some(Bug::DropIdempotencyKey));
+                let idempotency = key.map(|key| Idempotency { key, since });
+                let envelope = Envelope { origin, incarnation, request, idempotency, command };
+                let envelope = envelope.to_bytes();
                 if self.options.bug == Some(Bug::AnswerBeforeCommit) {
                     let index = process.machine.applied().index;
                     let (expected, revision) = (Expected::Nothing, process.machine.revision());
@@ -284,6 +331,7 @@ impl<C: Consensus> Cluster<C> {
         let expected = Expected::of(&applied.outcome).expect("checked by the oracle");
         let (index, revision) = (applied.position.index, applied.revision);
         self.counters.acknowledged += 1;
+        self.counters.repeated += u64::from(applied.repeated);
         self.reply(operation, OperationResult::Written { index, expected, revision });
     }
 
@@ -306,6 +354,7 @@ impl<C: Consensus> Cluster<C> {
         self.trace.line(now, || format!("c{} #{} {result:?}", id.0, operation.0));
         let client = &mut self.clients[id.0];
         client.learn(&result);
+        client.wants_again(&asked.action, &result);
         client.busy = None;
         let nodes = self.options.nodes;
         if self.healed {

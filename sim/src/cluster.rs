@@ -10,7 +10,7 @@ use crate::clients::{Client, ClientId};
 use crate::history::History;
 use crate::network::Network;
 use crate::node::{Node, Start};
-use crate::options::{SimOptions, Surroundings};
+use crate::options::{SimOptions, Span, Surroundings};
 use crate::oracle::Oracle;
 use crate::report::Counters;
 use crate::trace::Trace;
@@ -45,6 +45,7 @@ pub(crate) struct Cluster<C: Consensus> {
     pub(crate) partitions: u64,
     pub(crate) pauses: u64,
     pub(crate) slownesses: u64,
+    pub(crate) offers: u64,
     /// Faults are over.
     pub(crate) healed: bool,
     pub(crate) clients_stop: bool,
@@ -63,7 +64,8 @@ impl<C: Consensus> Cluster<C> {
         let mut random = Random::new(options.seed ^ 0x5EED_0000);
         let surroundings = surroundings.unwrap_or_else(|| Surroundings::draw(&mut random));
         let nodes = (1..=options.nodes).map(NodeId);
-        let nodes = nodes.map(|id| (id, Node::new(id, options, &mut random))).collect();
+        let nodes =
+            nodes.map(|id| (id, Node::new(id, options, &surroundings, &mut random))).collect();
         let clients =
             (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
         let watchers = (0..options.watchers).map(|id| Watcher::new(id, &mut random)).collect();
@@ -87,6 +89,7 @@ impl<C: Consensus> Cluster<C> {
             partitions: 0,
             pauses: 0,
             slownesses: 0,
+            offers: 0,
             healed: false,
             clients_stop: false,
             only_puts: false,
@@ -134,6 +137,7 @@ impl<C: Consensus> Cluster<C> {
         let found = node.start(&start, &mut self.oracle)?;
         self.counters.unacknowledged_found += u64::from(found.unacknowledged);
         self.counters.torn_tails += u64::from(found.torn);
+        self.counters.installed_by_start += u64::from(found.installed);
         let life = Life { node: id, number: node.starts };
         self.trace.fold(life);
         self.trace.line(self.agenda.now(), || format!("{id} starts for the {}. time", life.number));
@@ -225,6 +229,21 @@ impl<C: Consensus> Cluster<C> {
                 }
             }
             Happening::Resume { node, pause } => self.resume(node, pause)?,
+            Happening::Stream(offer) => self.begin_stream(offer)?,
+            Happening::SendPart(offer, connection) => self.send_part(offer, connection)?,
+            Happening::ArrivePart { connection, from, to, part } => {
+                self.arrive_part(connection, from, to, part);
+            }
+            Happening::TakePart(life, connection) => self.take_part(life, connection)?,
+            Happening::SnapshotOver(offer) => self.end_snapshot(offer),
+            Happening::BreakStream(connection) => {
+                self.break_stream(connection, Span::millis(0, 300));
+            }
+            Happening::TransferSoon(life) => {
+                if self.process(life).is_some() {
+                    self.ask_for_transfer(life.node, None);
+                }
+            }
             Happening::HealPartition(number) => self.heal_partition(number),
             Happening::HealSlowness { node, slowness } => self.heal_slowness(node, slowness),
         }

@@ -64,8 +64,10 @@ impl<C: Consensus> Cluster<C> {
         process.wake_at = None;
         let node_now = clock.now(now);
         let mut effects = std::mem::take(&mut process.effects);
+        let mut judged = false;
         for _ in 0..ROUND_INPUTS_MAX {
             let Some(input) = process.inbox.pop_front() else { break };
+            judged |= matches!(input, ReplicaInput::SnapshotReceived { .. });
             process.notice_connection(&input, &mut effects);
             process.replica.step(node_now, input, &mut effects);
         }
@@ -82,6 +84,9 @@ impl<C: Consensus> Cluster<C> {
 
         self.counters.rounds += 1;
         self.check_laws()?;
+        if judged {
+            self.judge_snapshot(life, &effects.consensus.persists)?;
+        }
         self.carry_out(life, &mut effects)?;
         effects.clear();
         if let Some(process) = self.process(life) {
@@ -143,12 +148,18 @@ impl<C: Consensus> Cluster<C> {
             let message = PeerMessage::<C::Message>::Replica(message);
             self.emit(life, to, PersistSequence(0), &message)?;
         }
+        if let Some(snapshot) = effects.consensus.install.take() {
+            self.install(life, &snapshot)?;
+        }
         for entry in &effects.consensus.deliveries {
             self.invariants.delivered(life.node, entry)?;
         }
         let process = self.process(life).expect("the loop runs in a process");
         process.unapplied.extend(effects.consensus.deliveries.drain(..));
         self.go_on_applying(life);
+        for offer in effects.consensus.snapshots.drain(..) {
+            self.offer_snapshot(life, &offer)?;
+        }
         for fetch in effects.consensus.fetches.drain(..) {
             let delay = self.surroundings.fetch_delay.draw(&mut self.random);
             self.agenda.after(delay, Happening::Fetched(life, fetch));
@@ -295,6 +306,15 @@ impl<C: Consensus> Cluster<C> {
                 process.log.wal.offer_spare(spare).expect("there is none yet to be removed");
             }
         }
+        let obsolete = process.log.wal.take_obsolete();
+        self.counters.segments_removed += obsolete.len() as u64;
+        if storage::remove_obsolete(&node.disk, &obsolete).is_err() {
+            // What was to be removed will be at the next start; the batch itself is durable.
+            node.shadow.acknowledged(last);
+            process.log.law.completed(life.node, last)?;
+            self.stop_for_disk_failure(life.node);
+            return Ok(());
+        }
         node.shadow.acknowledged(last);
         process.log.law.completed(life.node, last)?;
         process.log.durable = last;
@@ -317,12 +337,9 @@ impl<C: Consensus> Cluster<C> {
         let found = process.reader.entries(fetch.first, fetch.last, fetch.bytes_max);
         let entries = match found {
             Ok(entries) => entries,
-            // A truncation may have overtaken a fetch for a peer, but nothing delivered is cut off.
-            Err(storage::WalError::Missing(_))
-                if fetch.purpose != consensus::FetchPurpose::Deliver =>
-            {
-                Vec::new()
-            }
+            // A truncation, a compaction or a snapshot may have overtaken the fetch. What is to be
+            // delivered goes only with a snapshot, and the log itself asserts that.
+            Err(storage::WalError::Missing(_)) => Vec::new(),
             Err(error) => {
                 let details = format!("{} {fetch:?}: {error}", life.node);
                 return Err(Violation::new("what left memory is in the log", details));
@@ -332,10 +349,11 @@ impl<C: Consensus> Cluster<C> {
         Ok(())
     }
 
-    fn go_on_applying(&mut self, life: Life) {
+    pub(crate) fn go_on_applying(&mut self, life: Life) {
         let slow = self.nodes[&life.node].slow_disk.0.min(20);
         let process = self.process(life).expect("entries are applied by a process");
-        if process.applying || process.unapplied.is_empty() {
+        let idle = process.unapplied.is_empty() && process.snapshots.installing.is_none();
+        if process.applying || idle {
             return;
         }
         process.applying = true;
@@ -348,6 +366,10 @@ impl<C: Consensus> Cluster<C> {
         let skips = self.options.bug == Some(Bug::SkipEntry) && self.random.one_in(50);
         let Some(process) = self.process(life) else { return Ok(()) };
         process.applying = false;
+        if process.snapshots.installing.is_some() {
+            self.swap_machine(life)?;
+        }
+        let Some(process) = self.process(life) else { return Ok(()) };
         let count = process.unapplied.len().min(APPLY_ENTRIES_MAX);
         let entries: Vec<_> = process.unapplied.drain(..count).collect();
         for mut entry in entries {
@@ -394,7 +416,11 @@ impl<C: Consensus> Cluster<C> {
     pub(crate) fn store_written(&mut self, life: Life) -> Result<(), Violation> {
         let disk_fails = self.nodes[&life.node].disk_fails;
         let Some(process) = self.process(life) else { return Ok(()) };
-        let batch = process.flushing.take().expect("a write of the store is under way");
+        let Some(batch) = process.flushing.take() else {
+            // A snapshot took the place of the store meanwhile.
+            self.agenda.after(std::time::Duration::ZERO, Happening::FlushStore(life));
+            return Ok(());
+        };
         if let Err(error) = process.machine.store().write(&batch) {
             if disk_fails {
                 self.stop_for_disk_failure(life.node);
@@ -404,6 +430,7 @@ impl<C: Consensus> Cluster<C> {
         }
         process.machine.flushed(&batch);
         self.counters.store_writes += 1;
+        self.compact_log(life);
         let delay = self.surroundings.flush_interval.draw(&mut self.random);
         self.agenda.after(delay, Happening::FlushStore(life));
         Ok(())
@@ -442,6 +469,7 @@ impl<C: Consensus> Cluster<C> {
             Item::Down => {
                 let Some(&generation) = process.generations.get(&connection) else { return Ok(()) };
                 self.trace.line(now, || format!("{to} ⇹ {from} {generation}"));
+                self.forsake_snapshot(life, from, generation);
                 self.tell(life, ReplicaInput::PeerLost { peer: from, generation });
             }
         }

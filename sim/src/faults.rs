@@ -17,7 +17,7 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Fault {
+pub(crate) enum Fault {
     CrashOne,
     CrashLeader,
     CrashAll,
@@ -44,7 +44,7 @@ pub(crate) enum Crash {
 }
 
 impl Profile {
-    fn faults(self) -> &'static [Fault] {
+    pub(crate) fn faults(self) -> &'static [Fault] {
         use Fault::*;
         match self {
             Self::Calm => &[],
@@ -158,7 +158,7 @@ impl<C: Consensus> Cluster<C> {
     }
 
     /// Somebody wants another leader. Now and then the next thing to break is one of the two.
-    fn ask_for_transfer(&mut self, asked: NodeId, to: Option<NodeId>) {
+    pub(crate) fn ask_for_transfer(&mut self, asked: NodeId, to: Option<NodeId>) {
         let now = self.agenda.now();
         let node = self.nodes.get_mut(&asked).expect("a node of the cluster");
         let clock = node.clock;
@@ -249,6 +249,7 @@ impl<C: Consensus> Cluster<C> {
                 Crash::PowerCut => Span::millis(100, 2_000),
             };
             self.break_connection(id, peer, notice);
+            self.break_streams(id, peer, notice);
         }
         for operation in process.requests.values() {
             self.reply(*operation, OperationResult::Unknown);
@@ -289,6 +290,7 @@ impl<C: Consensus> Cluster<C> {
                 self.network.block(a, b);
                 if breaks {
                     self.break_connection(a, b, Span::millis(0, 400));
+                    self.break_streams(a, b, Span::millis(0, 400));
                 } else {
                     self.network.stall(a, b, until);
                     self.network.stall(b, a, until);
@@ -305,6 +307,9 @@ impl<C: Consensus> Cluster<C> {
         let Some((connection, ends)) = self.network.break_connection(a, b, lost) else { return };
         let now = self.agenda.now();
         self.trace.line(now, || format!("{a} ⇹ {b} their connection breaks"));
+        if self.random.one_in(2) {
+            self.break_streams(a, b, notice);
+        }
         for (to, everything) in ends {
             let from = if to == a { b } else { a };
             let at = (now + notice.draw(&mut self.random)).max(everything);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use consensus::{Index, Time};
 use kvcore::replica::Failure;
-use kvcore::{Command, Compacted, KeyValue, Keys, Revision};
+use kvcore::{Command, Compacted, IdempotencyKey, KeyValue, Keys, Revision};
 
 use crate::agenda::Life;
 use crate::clients::ClientId;
@@ -36,7 +36,8 @@ pub(crate) struct Query {
 /// What a client asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    Write(Command),
+    /// A write, and the key under which it is to be done at most once.
+    Write(Command, Option<IdempotencyKey>),
     Read(Query, Consistency),
 }
 

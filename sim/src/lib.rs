@@ -29,7 +29,8 @@
 //! - At every pull of a watch: exactly the model's events, going on where it was.
 //! - In the end everything is repaired: the cluster must serve again at every node, and become equal
 //!   everywhere. Then what clients saw is judged: linearizability, acknowledged writes are there,
-//!   failed ones are not.
+//!   failed ones are not, and those with an idempotency key were done at most once, however often
+//!   clients and nodes sent them again.
 //!
 //! # Invariants of the simulator itself
 //! - Equal options give equal runs: everything that happens is folded into one number, and a failure
@@ -48,6 +49,7 @@
 
 mod agenda;
 mod check_linearizable;
+mod check_once;
 mod clients;
 mod cluster;
 mod disk;
@@ -63,6 +65,7 @@ mod oracle;
 mod report;
 mod run;
 mod shadow;
+mod snapshots;
 mod store;
 mod trace;
 mod watchers;

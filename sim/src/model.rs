@@ -1,9 +1,13 @@
 //! The key-value store as a few dozen naive lines: what the real one is compared with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use kvcore::{Command, Condition, KeyValue, Keys, Outcome, Revision};
+use consensus::{Index, WallTime};
+use kvcore::{
+    Command, Condition, IDEMPOTENCY_WINDOW_MILLIS, Idempotency, IdempotencyKey, KeyValue, Keys,
+    Outcome, Revision,
+};
 
 /// One version of a key; `value` is `None` when it was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +28,39 @@ pub(crate) enum Expected {
     ConditionFailed,
     CompactionInFuture,
     AlreadyCompacted,
+    IdempotencyConflict,
+    IdempotencyForgotten,
     Undecodable,
 }
 
+/// What whoever asked is told of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) expected: Expected,
+    /// The store's revision after the entry, or after the one that it repeats.
+    pub(crate) revision: Revision,
+    pub(crate) repeated: bool,
+}
+
+/// What was done under an idempotency key.
+#[derive(Clone, Debug)]
+struct Done {
+    index: Index,
+    key: IdempotencyKey,
+    command: Command,
+    told: Told,
+    wall: WallTime,
+}
+
+/// The most keys that one entry forgets because their time is up.
+const FORGOTTEN_MAX: usize = 64;
+
 impl Expected {
+    /// Whether it is about the idempotency key and not about what was asked.
+    pub(crate) fn is_refused_key(self) -> bool {
+        matches!(self, Self::IdempotencyConflict | Self::IdempotencyForgotten)
+    }
+
     /// What a real outcome amounts to.
     pub(crate) fn of(outcome: &Outcome) -> Option<Self> {
         Some(match outcome {
@@ -38,6 +71,8 @@ impl Expected {
             Outcome::ConditionFailed(_) => Self::ConditionFailed,
             Outcome::CompactionInFuture { .. } => Self::CompactionInFuture,
             Outcome::AlreadyCompacted { .. } => Self::AlreadyCompacted,
+            Outcome::IdempotencyConflict => Self::IdempotencyConflict,
+            Outcome::IdempotencyForgotten => Self::IdempotencyForgotten,
             Outcome::Undecodable(_) => Self::Undecodable,
             _ => return None,
         })
@@ -52,6 +87,12 @@ pub(crate) struct Model {
     keys: BTreeMap<Bytes, Vec<Version>>,
     /// The keys that each revision changed, from revision 2 on.
     changes: Vec<Vec<Bytes>>,
+    /// The time of the store.
+    wall: WallTime,
+    /// What is remembered of idempotency keys, in the order of the log.
+    done: VecDeque<Done>,
+    /// The last entry of which that is forgotten.
+    forgotten: Index,
 }
 
 impl Model {
@@ -61,6 +102,9 @@ impl Model {
             compacted: Revision(0),
             keys: BTreeMap::new(),
             changes: Vec::new(),
+            wall: WallTime(0),
+            done: VecDeque::new(),
+            forgotten: Index(0),
         }
     }
 
@@ -72,8 +116,57 @@ impl Model {
         self.compacted
     }
 
-    /// Carries a command out.
-    pub(crate) fn apply(&mut self, command: &Command) -> Expected {
+    pub(crate) fn wall(&self) -> WallTime {
+        self.wall
+    }
+
+    /// An entry comes: time passes, and old keys are forgotten.
+    pub(crate) fn pass_time(&mut self, wall: WallTime) {
+        self.wall = self.wall.max(wall);
+        for _ in 0..FORGOTTEN_MAX {
+            let Some(first) = self.done.front() else { return };
+            if self.wall.0 - first.wall.0 <= IDEMPOTENCY_WINDOW_MILLIS {
+                return;
+            }
+            self.forgotten = first.index;
+            self.done.pop_front();
+        }
+    }
+
+    /// Carries a command out, unless that was done before under its key.
+    pub(crate) fn apply(
+        &mut self,
+        index: Index,
+        idempotency: Option<&Idempotency>,
+        command: &Command,
+    ) -> Told {
+        let Some(Idempotency { key, since }) = idempotency else { return self.do_it(command) };
+        if let Some(done) = self.done.iter().find(|done| done.key == *key) {
+            if done.command == *command {
+                return Told { repeated: true, ..done.told };
+            }
+            return self.told(Expected::IdempotencyConflict);
+        }
+        if self.forgotten > *since {
+            return self.told(Expected::IdempotencyForgotten);
+        }
+        let told = self.do_it(command);
+        let (key, command, wall) = (key.clone(), command.clone(), self.wall);
+        self.done.push_back(Done { index, key, command, told, wall });
+        told
+    }
+
+    fn do_it(&mut self, command: &Command) -> Told {
+        let expected = self.carry_out(command);
+        self.told(expected)
+    }
+
+    /// What is told of an entry that comes now.
+    pub(crate) fn told(&self, expected: Expected) -> Told {
+        Told { expected, revision: self.revision, repeated: false }
+    }
+
+    fn carry_out(&mut self, command: &Command) -> Expected {
         match command {
             Command::Put { key, value, conditions, .. } => {
                 let before = self.at(key, self.revision).cloned();

@@ -34,6 +34,8 @@ pub(crate) struct Network {
     connections: BTreeMap<ConnectionId, Connection>,
     /// The last connection of each pair, the smaller number first.
     latest: BTreeMap<(NodeId, NodeId), ConnectionId>,
+    /// The intact connections that carry a snapshot, beside the others.
+    streams: BTreeSet<ConnectionId>,
     made: u64,
     /// Pairs that can not connect, and in which partition that is so.
     blocked: BTreeSet<(NodeId, NodeId)>,
@@ -57,12 +59,34 @@ impl Network {
     }
 
     pub(crate) fn connect(&mut self, a: Life, b: Life) -> ConnectionId {
+        let id = self.add(a, b);
+        self.latest.insert(pair(a.node, b.node), id);
+        id
+    }
+
+    /// A connection for a snapshot.
+    pub(crate) fn connect_stream(&mut self, a: Life, b: Life) -> ConnectionId {
+        let id = self.add(a, b);
+        self.streams.insert(id);
+        id
+    }
+
+    fn add(&mut self, a: Life, b: Life) -> ConnectionId {
         self.made += 1;
         let id = ConnectionId(self.made);
         let directions = [(a.node, Direction::default()), (b.node, Direction::default())].into();
         self.connections.insert(id, Connection { ends: [a, b], broken: false, directions });
-        self.latest.insert(pair(a.node, b.node), id);
         id
+    }
+
+    /// The intact connections that carry a snapshot.
+    pub(crate) fn streams(&self) -> Vec<ConnectionId> {
+        self.streams.iter().copied().collect()
+    }
+
+    /// The two ends of a connection.
+    pub(crate) fn ends(&self, id: ConnectionId) -> [Life; 2] {
+        self.connections[&id].ends
     }
 
     /// The life of an end of a connection.
@@ -109,15 +133,20 @@ impl Network {
         lost: [bool; 2],
     ) -> Option<(ConnectionId, [(NodeId, Time); 2])> {
         let id = self.intact(a, b)?;
-        let connection = self.connections.get_mut(&id).expect("it is intact");
+        Some((id, self.break_off(id, lost)))
+    }
+
+    /// Breaks a connection; see [`Self::break_connection`].
+    pub(crate) fn break_off(&mut self, id: ConnectionId, lost: [bool; 2]) -> [(NodeId, Time); 2] {
+        self.streams.remove(&id);
+        let connection = self.connections.get_mut(&id).expect("connections are never forgotten");
         connection.broken = true;
-        let (a, b) = pair(a, b);
-        let ends = [(a, lost[0]), (b, lost[1])].map(|(node, lost)| {
+        let (a, b) = pair(connection.ends[0].node, connection.ends[1].node);
+        [(a, lost[0]), (b, lost[1])].map(|(node, lost)| {
             let direction = connection.directions.get_mut(&node).expect("two ends");
             direction.lost = lost;
             (node, if lost { Time(0) } else { direction.last_arrival })
-        });
-        Some((id, ends))
+        })
     }
 
     pub(crate) fn block(&mut self, a: NodeId, b: NodeId) {

@@ -1,7 +1,6 @@
 //! One node: what outlives its process, and the process while it runs.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use consensus::{
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
 use kvcore::store::{Store, StoreBatch};
-use kvcore::{Machine, MemoryStore, RequestId};
+use kvcore::{Machine, RequestId};
 use storage::{DirectoryId, Identity, Wal, WalOptions, WalReader};
 
 use crate::agenda::{Happening, Life};
@@ -23,11 +22,12 @@ use crate::network::ConnectionId;
 use crate::options::{Bug, SimOptions, Surroundings};
 use crate::oracle::Oracle;
 use crate::shadow::ShadowLog;
-use crate::store::SimulatedStore;
+use crate::snapshots::Snapshots;
+use crate::store::{SimulatedStore, Stores};
 
 /// The bytes of rows that a simulated machine keeps in memory beyond need: little, so that reads go
 /// to the store.
-const MACHINE_CACHE_BYTES: usize = 4 << 10;
+pub(crate) const MACHINE_CACHE_BYTES: usize = 4 << 10;
 
 /// The wall clocks begin here.
 const WALL_START_MILLIS: u64 = 1_700_000_000_000;
@@ -40,9 +40,11 @@ pub(crate) struct Node<C: Consensus> {
     pub(crate) id: NodeId,
     pub(crate) clock: Clock,
     pub(crate) disk: NodeDisk,
-    /// The rows, when the store is in memory.
-    memory: Arc<MemoryStore>,
+    pub(crate) stores: Stores,
+    /// Which of the stores is that of its machine.
+    pub(crate) store_number: u64,
     directory: DirectoryId,
+    wal_options: WalOptions,
     pub(crate) shadow: ShadowLog,
     /// How often it was started.
     pub(crate) starts: u64,
@@ -96,6 +98,7 @@ pub(crate) struct Process<C: Consensus> {
     pub(crate) unapplied: VecDeque<Entry>,
     pub(crate) applying: bool,
     pub(crate) flushing: Option<StoreBatch>,
+    pub(crate) snapshots: Snapshots,
     /// The connections that the loop knows to be up.
     peers: BTreeMap<NodeId, Generation>,
     /// The numbers that this process gave to connections, and the other way round.
@@ -144,16 +147,28 @@ pub(crate) struct Found {
     pub(crate) unacknowledged: bool,
     /// A torn write.
     pub(crate) torn: bool,
+    /// A snapshot that was durable in the log, and not yet in the machine.
+    pub(crate) installed: bool,
 }
 
 impl<C: Consensus> Node<C> {
-    pub(crate) fn new(id: NodeId, options: &SimOptions, random: &mut Random) -> Self {
+    pub(crate) fn new(
+        id: NodeId,
+        options: &SimOptions,
+        surroundings: &Surroundings,
+        random: &mut Random,
+    ) -> Self {
+        let offset = random.below(1 << 40);
+        let directory = DirectoryId(u128::from(random.next_u64()));
+        let segment_bytes = surroundings.segment_bytes;
         Self {
             id,
-            clock: Clock { offset: random.below(1 << 40), wall_skew_millis: 0 },
+            clock: Clock { offset, wall_skew_millis: 0 },
             disk: NodeDisk::new(options.bug == Some(Bug::LieAboutSync)),
-            memory: Arc::default(),
-            directory: DirectoryId(u128::from(random.next_u64())),
+            stores: Stores::new(options.store, directory),
+            store_number: 0,
+            directory,
+            wal_options: WalOptions { segment_bytes, ..WalOptions::small() },
             shadow: ShadowLog::default(),
             starts: 0,
             process: None,
@@ -168,7 +183,7 @@ impl<C: Consensus> Node<C> {
     /// Opens the log only, as a start does that is interrupted.
     pub(crate) fn open_log(&self) -> Result<(), String> {
         let opened =
-            Wal::open(self.disk.clone(), WalOptions::small(), &self.identity(), self.directory);
+            Wal::open(self.disk.clone(), self.wal_options, &self.identity(), self.directory);
         opened.map(drop).map_err(|error| error.to_string())
     }
 
@@ -189,17 +204,21 @@ impl<C: Consensus> Node<C> {
         let failed =
             |what: String| Violation::new("a node starts after any crash", format!("{id}: {what}"));
         let (wal, recovery) =
-            Wal::open(self.disk.clone(), WalOptions::small(), &self.identity(), self.directory)
+            Wal::open(self.disk.clone(), self.wal_options, &self.identity(), self.directory)
                 .map_err(|error| failed(error.to_string()))?;
-        let mut recovered = recovery.recovered;
+        let (mut recovered, number) = (recovery.recovered, recovery.installed);
         let mut reader = wal.reader();
-        let log = read_all(&mut reader, recovered.last).map_err(failed)?;
-        let found = self.shadow.recovered(id, &recovered, &log)?;
-        let what = Found { unacknowledged: found > 0, torn: recovery.torn_tail.is_some() };
+        let log = read_all(&mut reader, recovered.compacted, recovered.last).map_err(failed)?;
+        let found = self.shadow.recovered(id, &recovered, number, &log)?;
+        let installed = number != self.store_number;
+        let (unacknowledged, torn) = (found > 0, recovery.torn_tail.is_some());
+        let what = Found { unacknowledged, torn, installed };
 
+        // What a snapshot left behind that never took effect is kept, to go on with.
+        self.store_number = number;
+        self.stores.keep_only(&self.disk, number).map_err(|error| failed(error.to_string()))?;
         let store =
-            SimulatedStore::open(start.options.store, &self.disk, recovery.directory, &self.memory)
-                .map_err(|error| failed(error.to_string()))?;
+            self.stores.open(&self.disk, number).map_err(|error| failed(error.to_string()))?;
         let mut machine = Machine::open_with_cache(store, MACHINE_CACHE_BYTES)
             .map_err(|error| failed(error.to_string()))?;
         oracle.opened(id, machine.state())?;
@@ -213,9 +232,19 @@ impl<C: Consensus> Node<C> {
                 ),
             ));
         }
-        let known = usize::try_from(recovered.commit.0).expect("a simulated log fits into memory");
-        let applied = usize::try_from(machine.applied().index.0).expect("likewise");
-        for entry in log.iter().take(known).skip(applied) {
+        if machine.applied().index < recovered.compacted {
+            return Err(Violation::new(
+                "the store holds what the log has forgotten",
+                format!(
+                    "{id} has applied {}, its log has forgotten up to {}",
+                    machine.applied(),
+                    recovered.compacted
+                ),
+            ));
+        }
+        let applied = machine.applied().index;
+        let known = applied.next()..=recovered.commit;
+        for entry in log.iter().filter(|entry| known.contains(&entry.index())) {
             let outcome = machine.apply(entry).map_err(|error| failed(error.to_string()))?;
             oracle.applied(id, entry, &outcome, machine.state())?;
         }
@@ -271,6 +300,9 @@ impl<C: Consensus> Node<C> {
         let Some(process) = &mut self.process else { return };
         self.disk.power_lasts(if random.one_in(2) { 0 } else { random.below(6) });
         let log_first = random.one_in(2);
+        if random.one_in(2) {
+            process.snapshots.write_last_gasp();
+        }
         for log in [log_first, !log_first] {
             // Whatever comes of it, nobody is left to be told.
             if log && !process.log.writing.is_empty() && !random.one_in(3) {
@@ -313,6 +345,7 @@ impl<C: Consensus> Process<C> {
             unapplied: VecDeque::new(),
             applying: false,
             flushing: None,
+            snapshots: Snapshots::default(),
             peers: BTreeMap::new(),
             generations: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -325,6 +358,11 @@ impl<C: Consensus> Process<C> {
     /// The connection to a peer on which a message leaves that is emitted now.
     pub(crate) fn connection(&self, peer: NodeId) -> Option<ConnectionId> {
         self.peers.get(&peer).map(|generation| self.connections[generation])
+    }
+
+    /// The number of the connection to a peer that is up now.
+    pub(crate) fn generation(&self, peer: NodeId) -> Option<Generation> {
+        self.peers.get(&peer).copied()
     }
 
     /// The loop is about to hear that a connection came or went. What was said to that peer earlier
@@ -348,6 +386,7 @@ impl<C: Consensus> Process<C> {
             _ => return,
         };
         effects.consensus.messages.retain(|outbound| outbound.to != changed);
+        effects.consensus.snapshots.retain(|offer| offer.to != changed);
         effects.messages.retain(|&(to, _)| to != changed);
     }
 }
@@ -365,13 +404,19 @@ impl LogWriter {
     }
 }
 
-fn read_all(reader: &mut WalReader<NodeDisk>, last: Index) -> Result<Vec<Entry>, String> {
+/// The entries behind those that were forgotten.
+fn read_all(
+    reader: &mut WalReader<NodeDisk>,
+    compacted: Index,
+    last: Index,
+) -> Result<Vec<Entry>, String> {
     let mut entries: Vec<Entry> = Vec::new();
-    while (entries.len() as u64) < last.0 {
-        let first = Index(entries.len() as u64 + 1);
+    let mut next = compacted.next();
+    while next <= last {
         let more =
-            reader.entries(first, last, REPLAY_BYTES_MAX).map_err(|error| error.to_string())?;
+            reader.entries(next, last, REPLAY_BYTES_MAX).map_err(|error| error.to_string())?;
         entries.extend(more);
+        next = entries.last().map_or(next, |entry| entry.index().next());
     }
     Ok(entries)
 }

@@ -104,8 +104,14 @@ pub enum Bug {
     AnswerBeforeCommit,
     /// An applier skips an entry now and then.
     SkipEntry,
+    /// A node takes the idempotency keys off the writes of its clients.
+    DropIdempotencyKey,
     /// A watch that goes on at another node begins one revision too late.
     WatchSkipsRevision,
+    /// A snapshot lacks a row now and then.
+    SnapshotLacksRow,
+    /// A snapshot says that it is of one entry more than it is.
+    SnapshotClaimsMore,
 }
 
 /// The surroundings of one run, drawn from its seed: how fast things are and how little fits.
@@ -134,6 +140,13 @@ pub(crate) struct Surroundings {
     pub(crate) suspect_on_connection_loss: bool,
     pub(crate) value_bytes_max: u64,
     pub(crate) fault_interval: Span,
+    /// How many entries the log keeps behind what the store holds; `None` keeps all.
+    pub(crate) retain_entries: Option<u64>,
+    pub(crate) segment_bytes: u64,
+    /// The bytes of rows that a part of a snapshot carries, about.
+    pub(crate) part_bytes_max: usize,
+    /// How long it takes to read or to write a part of a snapshot.
+    pub(crate) part_delay: Span,
 }
 
 /// A range of durations.
@@ -191,6 +204,10 @@ impl Surroundings {
             suspect_on_connection_loss: pick(&[0, 1]) == 1,
             value_bytes_max: pick(&[20, 300, 3_000]) as u64,
             fault_interval: Span::millis(20, pick(&[300, 800, 1_500]) as u64),
+            retain_entries: [Some(3), Some(30), Some(300), None][pick(&[0, 0, 1, 1, 2, 3])],
+            segment_bytes: pick(&[8 << 10, 64 << 10]) as u64,
+            part_bytes_max: pick(&[2 << 10, 16 << 10]),
+            part_delay: Span::micros(20, pick(&[300, 3_000, 10_000]) as u64),
         }
     }
 
@@ -219,6 +236,10 @@ impl Surroundings {
             suspect_on_connection_loss: true,
             value_bytes_max: 256,
             fault_interval: Span::millis(1_000, 1_000),
+            retain_entries: None,
+            segment_bytes: 64 << 10,
+            part_bytes_max: 256 << 10,
+            part_delay: Span::micros(500, 1_000),
         }
     }
 }

@@ -3,19 +3,32 @@
 
 use std::collections::BTreeMap;
 
-use consensus::{Entry, Index, NodeId, Position, Violation, Wire};
+use consensus::{Entry, Index, NodeId, Position, Violation, WallTime, Wire};
 use kvcore::store::StoreState;
-use kvcore::{Applied, Envelope, Header, Revision};
+use kvcore::{Applied, Command, Envelope, Header, IdempotencyKey, Revision};
 
 use crate::history::OperationId;
-use crate::model::{Expected, Model};
+use crate::model::{Expected, Model, Told};
 
 /// What the first node that applied an entry made of it, checked against the model.
 #[derive(Clone, Debug)]
 struct Known {
     entry: Entry,
-    expected: Expected,
+    told: Told,
     state: StoreState,
+    /// The command and its key, if it has one.
+    keyed: Option<(IdempotencyKey, Command)>,
+}
+
+/// An entry with an idempotency key.
+pub(crate) struct Keyed<'a> {
+    pub(crate) index: Index,
+    pub(crate) key: &'a IdempotencyKey,
+    pub(crate) command: &'a Command,
+    pub(crate) told: Told,
+    /// The time of the store at the entry.
+    pub(crate) wall: WallTime,
+    pub(crate) changed_store: bool,
 }
 
 /// The reference for all machines.
@@ -25,8 +38,8 @@ pub(crate) struct Oracle {
     known: Vec<Known>,
     /// Who asked for what, by the address in the envelope.
     requests: BTreeMap<Header, OperationId>,
-    /// Where each write stands in the log.
-    placed: BTreeMap<OperationId, Index>,
+    /// Where each write stands in the log: those with a key may stand there several times.
+    placed: BTreeMap<OperationId, Vec<Index>>,
 }
 
 impl Oracle {
@@ -50,14 +63,31 @@ impl Oracle {
         Index(self.known.len() as u64)
     }
 
-    /// Where a write stands in the log, if any node applied it.
+    /// Where a write first stands in the log, if any node applied it.
     pub(crate) fn place(&self, operation: OperationId) -> Option<Index> {
-        self.placed.get(&operation).copied()
+        self.placed.get(&operation).map(|copies| copies[0])
+    }
+
+    /// Whether a write stands at an index.
+    pub(crate) fn is_at(&self, operation: OperationId, index: Index) -> bool {
+        self.placed.get(&operation).is_some_and(|copies| copies.contains(&index))
+    }
+
+    /// The entries with an idempotency key, in order.
+    pub(crate) fn keyed(&self) -> impl Iterator<Item = Keyed<'_>> {
+        let mut before = Revision(1);
+        self.known.iter().filter_map(move |known| {
+            let StoreState { revision, wall, .. } = known.state;
+            let changed_store = std::mem::replace(&mut before, revision) != revision;
+            let (index, told) = (known.entry.index(), known.told);
+            let (key, command) = known.keyed.as_ref()?;
+            Some(Keyed { index, key, command, told, wall, changed_store })
+        })
     }
 
     /// The writes of clients, in the order of the log.
     pub(crate) fn placed(&self) -> BTreeMap<Index, OperationId> {
-        self.placed.iter().map(|(&operation, &index)| (index, operation)).collect()
+        self.placed.iter().map(|(&operation, copies)| (copies[0], operation)).collect()
     }
 
     /// The store's revision after an entry.
@@ -65,9 +95,9 @@ impl Oracle {
         self.known(index).map_or(Revision(1), |known| known.state.revision)
     }
 
-    /// What the entry at an index did, and the revision that it left.
-    pub(crate) fn outcome_at(&self, index: Index) -> Option<(Expected, Revision)> {
-        self.known(index).map(|known| (known.expected, known.state.revision))
+    /// What is told of the entry at an index.
+    pub(crate) fn told_at(&self, index: Index) -> Option<Told> {
+        self.known(index).map(|known| known.told)
     }
 
     fn known(&self, index: Index) -> Option<&Known> {
@@ -97,13 +127,13 @@ impl Oracle {
                 format!("{id} applies {entry:?}, another node applied {:?}", known.entry),
             ));
         }
-        if Expected::of(&applied.outcome) != Some(known.expected) {
+        let Applied { outcome, revision, repeated, .. } = applied;
+        let (revision, repeated) = (*revision, *repeated);
+        let told = Expected::of(outcome).map(|expected| Told { expected, revision, repeated });
+        if told != Some(known.told) {
             return Err(Violation::new(
                 "the machine does what the model does",
-                format!(
-                    "{id} at {}: {:?}, expected {:?}",
-                    entry.position, applied.outcome, known.expected
-                ),
+                format!("{id} at {}: {applied:?}, expected {:?}", entry.position, known.told),
             ));
         }
         same_state(id, &state, &known.state)
@@ -124,23 +154,35 @@ impl Oracle {
     /// The first to apply an entry: the model follows.
     fn learn(&mut self, id: NodeId, entry: &Entry, state: StoreState) -> Result<(), Violation> {
         let envelope = entry.command().map(|command| Envelope::from_bytes(command.clone()));
-        let expected = match envelope {
-            None => Expected::Nothing,
-            Some(Err(_)) => Expected::Undecodable,
+        self.model.pass_time(entry.wall);
+        let mut keyed = None;
+        let told = match envelope {
+            None => self.model.told(Expected::Nothing),
+            Some(Err(_)) => self.model.told(Expected::Undecodable),
             Some(Ok(envelope)) => {
-                let Envelope { origin, incarnation, request, command } = envelope;
+                let Envelope { origin, incarnation, request, idempotency, command } = envelope;
                 let header = Header { origin, incarnation, request };
-                if let Some(&operation) = self.requests.get(&header)
-                    && let Some(former) = self.placed.insert(operation, entry.index())
-                {
-                    return Err(Violation::new(
-                        "a write happens once",
-                        format!("{header:?} is at {former} and at {}", entry.index()),
-                    ));
+                if let Some(&operation) = self.requests.get(&header) {
+                    let copies = self.placed.entry(operation).or_default();
+                    copies.push(entry.index());
+                    if copies.len() > 1 && idempotency.is_none() {
+                        return Err(Violation::new(
+                            "a write without an idempotency key is in the log once",
+                            format!("{header:?} is at {copies:?}"),
+                        ));
+                    }
                 }
-                self.model.apply(&command)
+                let told = self.model.apply(entry.index(), idempotency.as_ref(), &command);
+                keyed = idempotency.map(|idempotency| (idempotency.key, command));
+                told
             }
         };
+        if state.wall != self.model.wall() {
+            return Err(Violation::new(
+                "the time of the store never goes back",
+                format!("{id} at {}: {}, {:?}", entry.position, state.wall.0, self.model.wall()),
+            ));
+        }
         if (state.revision, state.compacted) != (self.model.revision(), self.model.compacted()) {
             return Err(Violation::new(
                 "revisions are dense, and change only when the store does",
@@ -154,7 +196,7 @@ impl Oracle {
                 ),
             ));
         }
-        self.known.push(Known { entry: entry.clone(), expected, state });
+        self.known.push(Known { entry: entry.clone(), told, state, keyed });
         Ok(())
     }
 }

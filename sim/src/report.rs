@@ -36,6 +36,8 @@ pub struct Counters {
     pub rounds: u64,
     /// Writes of clients that were answered with an outcome.
     pub acknowledged: u64,
+    /// Those of them that repeated an earlier write with the same idempotency key.
+    pub repeated: u64,
     /// Reads of clients that were answered.
     pub reads: u64,
     /// Requests that failed at a node.
@@ -50,6 +52,24 @@ pub struct Counters {
     pub crashes: u64,
     /// Transfers of leadership that were done as asked.
     pub transfers: u64,
+    /// Entries that logs forgot, of which each node forgets its own.
+    pub forgotten: u64,
+    /// Segments of logs that were removed.
+    pub segments_removed: u64,
+    /// Snapshots that began to be sent.
+    pub snapshots: u64,
+    /// Those of them that went on with what an earlier one had left.
+    pub resumed: u64,
+    /// Those that broke off.
+    pub broken_off: u64,
+    /// Snapshots that took the place of a machine.
+    pub installed: u64,
+    /// Snapshots that were received as a whole and were of no use.
+    pub useless: u64,
+    /// Starts that went on from a snapshot whose machine had not taken its place yet.
+    pub installed_by_start: u64,
+    /// Writes of clients that ended in a snapshot.
+    pub swallowed: u64,
 }
 
 impl Counters {
@@ -70,6 +90,7 @@ impl Counters {
             store_writes: self.store_writes - earlier.store_writes,
             rounds: self.rounds - earlier.rounds,
             acknowledged: self.acknowledged - earlier.acknowledged,
+            repeated: self.repeated - earlier.repeated,
             reads: self.reads - earlier.reads,
             failed: self.failed - earlier.failed,
             overloaded: self.overloaded - earlier.overloaded,
@@ -77,6 +98,15 @@ impl Counters {
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
             transfers: self.transfers - earlier.transfers,
+            forgotten: self.forgotten - earlier.forgotten,
+            segments_removed: self.segments_removed - earlier.segments_removed,
+            snapshots: self.snapshots - earlier.snapshots,
+            resumed: self.resumed - earlier.resumed,
+            broken_off: self.broken_off - earlier.broken_off,
+            installed: self.installed - earlier.installed,
+            useless: self.useless - earlier.useless,
+            installed_by_start: self.installed_by_start - earlier.installed_by_start,
+            swallowed: self.swallowed - earlier.swallowed,
         }
     }
 }

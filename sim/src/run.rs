@@ -8,6 +8,7 @@ use std::time::Duration;
 use consensus::{Consensus, NodeId, Time, Violation};
 
 use crate::check_linearizable;
+use crate::check_once;
 use crate::clients::Client;
 use crate::cluster::Cluster;
 use crate::history::OperationResult;
@@ -93,6 +94,7 @@ impl<C: Consensus> Cluster<C> {
         }
         let one_leader = self.invariants.leaders().len() == 1;
         check_linearizable::check(&self.history, &self.oracle, one_leader)?;
+        check_once::check(&self.history, &self.oracle)?;
         for process in self.nodes.values().filter_map(|node| node.process.as_ref()) {
             self.trace.fold(&process.replica);
         }

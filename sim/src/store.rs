@@ -1,17 +1,72 @@
 //! The two homes that a simulated machine's rows can have.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
+use consensus::Index;
 use kvcore::MemoryStore;
 use kvcore::snapshot::StoreView;
-use kvcore::store::{Row, RowId, Store, StoreBatch, StoreError, StoreState};
-use storage::{DirectoryId, RedbStore, RedbStoreOptions};
+use kvcore::store::{Remembered, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use storage::{DirectoryId, RedbStore, RedbStoreOptions, remove_other_stores, remove_store};
 
 use crate::disk::NodeDisk;
 use crate::options::StoreKind;
 
 /// The memory for pages that a simulated node's redb keeps.
 const CACHE_BYTES: usize = 1 << 20;
+
+/// The stores of a node, by number: the one that the log says counts, and at times the next one, into
+/// which a snapshot is received.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    kind: StoreKind,
+    directory: DirectoryId,
+    /// The rows of stores in memory.
+    memory: BTreeMap<u64, Arc<MemoryStore>>,
+}
+
+impl Stores {
+    pub(crate) fn new(kind: StoreKind, directory: DirectoryId) -> Self {
+        Self { kind, directory, memory: BTreeMap::new() }
+    }
+
+    /// Opens the store of a number, or makes it.
+    pub(crate) fn open(
+        &mut self,
+        disk: &NodeDisk,
+        number: u64,
+    ) -> Result<SimulatedStore, StoreError> {
+        match self.kind {
+            StoreKind::Memory => {
+                Ok(SimulatedStore::Memory(Arc::clone(self.memory.entry(number).or_default())))
+            }
+            StoreKind::Redb => {
+                let directory = self.directory;
+                let options = RedbStoreOptions { directory, number, cache_bytes: CACHE_BYTES };
+                Ok(SimulatedStore::Redb(Box::new(RedbStore::open(disk, options)?)))
+            }
+        }
+    }
+
+    /// Removes every store but the one of this number and the next.
+    pub(crate) fn keep_only(&mut self, disk: &NodeDisk, number: u64) -> io::Result<()> {
+        self.memory.retain(|&other, _| other == number || other == number + 1);
+        match self.kind {
+            StoreKind::Memory => Ok(()),
+            StoreKind::Redb => remove_other_stores(disk, number),
+        }
+    }
+
+    /// Removes the store of a number, if there is one.
+    pub(crate) fn remove(&mut self, disk: &NodeDisk, number: u64) -> io::Result<()> {
+        self.memory.remove(&number);
+        match self.kind {
+            StoreKind::Memory => Ok(()),
+            StoreKind::Redb => remove_store(disk, number),
+        }
+    }
+}
 
 /// A machine's store.
 #[derive(Debug)]
@@ -23,25 +78,6 @@ pub(crate) enum SimulatedStore {
 }
 
 impl SimulatedStore {
-    /// Opens the store of a node that starts.
-    pub(crate) fn open(
-        kind: StoreKind,
-        disk: &NodeDisk,
-        directory: DirectoryId,
-        memory: &Arc<MemoryStore>,
-    ) -> Result<Self, StoreError> {
-        match kind {
-            StoreKind::Memory => Ok(Self::Memory(Arc::clone(memory))),
-            StoreKind::Redb => {
-                let options = RedbStoreOptions {
-                    cache_bytes: CACHE_BYTES,
-                    ..RedbStoreOptions::new(directory)
-                };
-                Ok(Self::Redb(Box::new(RedbStore::open(disk, options)?)))
-            }
-        }
-    }
-
     fn store(&self) -> &dyn Store {
         match self {
             Self::Redb(store) => store.as_ref(),
@@ -57,6 +93,10 @@ impl Store for SimulatedStore {
 
     fn rows(&self, from: RowId, limit: usize) -> Result<Vec<(RowId, Row)>, StoreError> {
         self.store().rows(from, limit)
+    }
+
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
+        self.store().remembered(after, limit)
     }
 
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {

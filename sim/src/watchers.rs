@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use consensus::{Consensus, NodeId, Random, Violation};
+use kvcore::store::Store;
 use kvcore::{
-    Event, EventKind, EventLimits, KeyValue, Keys, Revision, RevisionEvents, WatchFilter,
+    Event, EventKind, EventLimits, KeyValue, Keys, Machine, Range, Revision, RevisionEvents,
+    WatchFilter,
 };
 
 use crate::agenda::Happening;
@@ -100,6 +102,25 @@ impl<C: Consensus> Cluster<C> {
         self.watched[number] = events.next;
         Ok(())
     }
+}
+
+/// Compares everything that a machine holds with what the model has: all keys as they are now, and
+/// all changes that were not compacted.
+pub(crate) fn check_whole<S: Store>(model: &Model, machine: &Machine<S>) -> Result<(), String> {
+    let (revision, compacted) = (machine.revision(), machine.compacted());
+    let all = Keys::all();
+    let range = machine.range(&Range::of(all.clone())).map_err(|error| error.to_string())?;
+    let expected = model.range(&all, revision);
+    let expected = expected.map(|(key, version)| model::key_value(key, version));
+    if !expected.eq(range.key_values) {
+        return Err(format!("the keys at revision {revision} are others"));
+    }
+    let filter = WatchFilter { previous: true, ..WatchFilter::of(all) };
+    let limits =
+        EventLimits { revisions_max: usize::MAX, events_max: usize::MAX, bytes_max: usize::MAX };
+    let plan = machine.events(&filter, compacted, limits).map_err(|error| error.to_string())?;
+    let events = plan.fetch(machine.store()).map_err(|error| error.to_string())?;
+    check(model, &filter, compacted, compacted, &events.revisions, events.next)
 }
 
 /// Compares the events from one revision up to another with what the model has.

@@ -18,11 +18,13 @@
 //! table  key                    value, little-endian
 //! rows   (revision, place)      create revision 8, version 8, 1 when there is a value else 0,
 //!                               length of the key 4, the key, the value
+//! idempotency  index            what is remembered of the idempotency key of that entry
 //! state  "state"                format 4, directory 16, applied term 8, applied index 8, wall time 8,
-//!                               revision 8, compacted revision 8, digest 16
+//!                               revision 8, compacted revision 8, digest 16, digest of the
+//!                               idempotency keys 16, index up to which they are forgotten 8
 //! ```
 //!
-//! Rows and state change in one transaction, with redb's two-phase commit, and the allocator's state
+//! Rows, keys and state change in one transaction, with redb's two-phase commit, and the allocator's state
 //! is written along ("quick repair"), so that opening after a crash does not walk the file.
 
 use std::io;
@@ -30,9 +32,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BufMut, Bytes};
+use consensus::codec::Wire;
 use consensus::{Index, Position, Term, WallTime};
 use kvcore::snapshot::{Portion, StoreView};
-use kvcore::store::{Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use kvcore::store::{Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
 use redb::{
     AccessGuard, Builder, Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase,
     ReadableTable, StorageBackend, StorageError, Table, TableDefinition,
@@ -79,11 +82,14 @@ pub fn remove_store<D: Disk>(disk: &D, number: u64) -> io::Result<()> {
 }
 
 const ROWS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("rows");
+/// What is remembered of idempotency keys, by the index of the entry that carried them. Rows are added
+/// at the end and removed at the front.
+const IDEMPOTENCY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("idempotency");
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const STATE_KEY: &str = "state";
 
-const FORMAT: u32 = 1;
-const STATE_BYTES: usize = 4 + 16 + 5 * 8 + 16;
+const FORMAT: u32 = 2;
+const STATE_BYTES: usize = 4 + 16 + 5 * 8 + 16 + 16 + 8;
 
 /// A row as redb hands it out.
 type Item<'a> = Result<(AccessGuard<'a, (u64, u32)>, AccessGuard<'a, &'static [u8]>), StorageError>;
@@ -223,6 +229,14 @@ impl RedbStore {
                 encode_row(row, &mut bytes);
                 rows.insert((id.revision.0, id.place), bytes.as_slice())?;
             }
+            let mut remembered = transaction.open_table(IDEMPOTENCY)?;
+            let forgotten = batch.state.idempotency_forgotten.0;
+            if remembered.first()?.is_some_and(|(first, _)| first.value() <= forgotten) {
+                remembered.retain_in(..=forgotten, |_, _| false)?;
+            }
+            for row in &batch.remembered {
+                remembered.insert(row.index.0, &*row.to_bytes())?;
+            }
             let mut state = transaction.open_table(STATE)?;
             state.insert(STATE_KEY, encode_state(&batch.state, self.directory).as_slice())?;
         }
@@ -256,11 +270,18 @@ impl Store for RedbStore {
         range.take(limit).map(|item| decode_item(item, &self.location)).collect()
     }
 
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
+        let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
+        let keys = read.open_table(IDEMPOTENCY).map_err(|error| self.wrong(error))?;
+        remembered(&keys, after, limit, &self.location)
+    }
+
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
         let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
         let rows = read.open_table(ROWS).map_err(|error| self.wrong(error))?;
+        let keys = read.open_table(IDEMPOTENCY).map_err(|error| self.wrong(error))?;
         let state = self.state_in(&read)?;
-        Ok(Box::new(RedbView { rows, state, location: self.location.clone() }))
+        Ok(Box::new(RedbView { rows, keys, state, location: self.location.clone() }))
     }
 
     fn state(&self) -> Result<StoreState, StoreError> {
@@ -283,6 +304,7 @@ impl Store for RedbStore {
 /// The store as of the beginning of a transaction. redb keeps the pages that it sees.
 struct RedbView {
     rows: ReadOnlyTable<(u64, u32), &'static [u8]>,
+    keys: ReadOnlyTable<u64, &'static [u8]>,
     state: StoreState,
     location: String,
 }
@@ -304,6 +326,29 @@ impl StoreView for RedbView {
         let ids = range.take(limit).map(|item| item.map(|(key, _)| row_id(key.value())));
         ids.collect::<Result<_, _>>().map_err(wrong)
     }
+
+    fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
+        remembered(&self.keys, after, limit, &self.location)
+    }
+}
+
+/// The rows of up to `limit` entries after this one.
+fn remembered(
+    keys: &ReadOnlyTable<u64, &'static [u8]>,
+    after: Index,
+    limit: usize,
+    location: &str,
+) -> Result<Vec<Remembered>, StoreError> {
+    let range = keys.range(after.0 + 1..).map_err(|error| unusable(location, error))?;
+    let rows = range.take(limit).map(|item| {
+        let (index, value) = item.map_err(|error| unusable(location, error))?;
+        let row = Remembered::from_bytes(Bytes::copy_from_slice(value.value()));
+        row.ok().filter(|row| row.index.0 == index.value()).ok_or_else(|| {
+            let index = index.value();
+            unusable(location, format!("what is stored of the idempotency key of {index} is none"))
+        })
+    });
+    rows.collect()
 }
 
 fn row_id((revision, place): (u64, u32)) -> RowId {
@@ -374,17 +419,21 @@ fn encode_state(state: &StoreState, directory: DirectoryId) -> Vec<u8> {
     out.put_u64_le(state.revision.0);
     out.put_u64_le(state.compacted.0);
     out.put_u128_le(state.digest);
+    out.put_u128_le(state.idempotency_digest);
+    out.put_u64_le(state.idempotency_forgotten.0);
     out
 }
 
 fn decode_state(mut input: &[u8], directory: DirectoryId) -> Result<StoreState, String> {
+    let format = input.first_chunk().map(|format| u32::from_le_bytes(*format));
+    if format.is_some_and(|format| format != FORMAT) {
+        let format = format.unwrap_or_default();
+        return Err(format!("it has format {format}; this version reads format {FORMAT}"));
+    }
     if input.len() != STATE_BYTES {
         return Err(format!("its state has {} bytes, not {STATE_BYTES}", input.len()));
     }
-    let format = input.get_u32_le();
-    if format != FORMAT {
-        return Err(format!("it has format {format}; this version reads format {FORMAT}"));
-    }
+    input.advance(4);
     let found = DirectoryId(input.get_u128_le());
     if found != directory {
         return Err(format!("it belongs to data directory {found}, and this one is {directory}"));
@@ -397,6 +446,8 @@ fn decode_state(mut input: &[u8], directory: DirectoryId) -> Result<StoreState, 
         revision: Revision(input.get_u64_le()),
         compacted: Revision(input.get_u64_le()),
         digest: input.get_u128_le(),
+        idempotency_digest: input.get_u128_le(),
+        idempotency_forgotten: Index(input.get_u64_le()),
     })
 }
 

@@ -12,7 +12,7 @@
 
 mod power_cut;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -275,13 +275,14 @@ impl Shared {
     /// Drops the files that have neither a name, nor a pending one, nor an open handle.
     fn collect(&mut self) {
         let Self { inodes, names, durable_names, pending_names, .. } = self;
+        let pending = pending_names.iter().filter_map(|change| match change {
+            NameChange::Create { inode, .. } => Some(inode),
+            NameChange::Rename { .. } | NameChange::Remove { .. } => None,
+        });
+        let named: BTreeSet<u64> =
+            names.values().chain(durable_names.values()).chain(pending).copied().collect();
         inodes.retain(|number, inode| {
-            Arc::strong_count(&inode.handles) > 1
-                || names.values().any(|named| named == number)
-                || durable_names.values().any(|named| named == number)
-                || pending_names.iter().any(
-                    |change| matches!(change, NameChange::Create { inode, .. } if inode == number),
-                )
+            Arc::strong_count(&inode.handles) > 1 || named.contains(number)
         });
     }
 }

@@ -1,10 +1,12 @@
 //! The store: what is written is read, power cuts leave whole batches, doubt is refused.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus::{Position, Random, WallTime};
-use kvcore::store::{Revision, Row, RowId, Store, StoreBatch, StoreState};
+use consensus::{Index, Position, Random, WallTime};
+use kvcore::IdempotencyKey;
+use kvcore::store::{Fate, Remembered, Revision, Row, RowId, Store, StoreBatch, StoreState};
 use storage::{DirectoryId, Disk, DiskFile, RealDisk, RedbStore, RedbStoreOptions, SimulatedDisk};
 
 const DIRECTORY: DirectoryId = DirectoryId(77);
@@ -21,6 +23,7 @@ fn id(revision: u64, place: u32) -> RowId {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model {
     rows: BTreeMap<RowId, Row>,
+    remembered: BTreeMap<Index, Arc<Remembered>>,
     state: StoreState,
 }
 
@@ -30,6 +33,9 @@ impl Model {
             self.rows.remove(id);
         }
         self.rows.extend(batch.added.iter().cloned());
+        let remembered = batch.remembered.iter().map(|row| (row.index, Arc::clone(row)));
+        self.remembered.extend(remembered);
+        self.remembered.retain(|index, _| *index > batch.state.idempotency_forgotten);
         self.state = batch.state;
     }
 
@@ -54,10 +60,31 @@ impl Model {
             removed.extend(self.rows.keys().filter(|_| random.one_in(one_in)));
             state.compacted = state.revision;
         }
+        let mut remembered = Vec::new();
+        for _ in 0..random.below(5) {
+            state.applied.index.0 += 1 + random.below(3);
+            let key = format!("name-{}", state.applied.index.0);
+            remembered.push(Arc::new(Remembered {
+                index: state.applied.index,
+                key: IdempotencyKey::new(key.as_bytes()).expect("a key"),
+                wall: WallTime(random.next_u64()),
+                request: u128::from(random.next_u64()),
+                revision: state.revision,
+                fate: Fate::Deleted { count: random.below(3) },
+            }));
+        }
+        if random.one_in(3) {
+            let back = random.below(12);
+            let forgotten = state.applied.index.0.saturating_sub(back);
+            let forgotten = state.idempotency_forgotten.0.max(forgotten);
+            state.idempotency_forgotten = Index(forgotten);
+        }
+        remembered.retain(|row| row.index > state.idempotency_forgotten);
+        state.idempotency_digest = u128::from(random.next_u64());
         state.applied = Position::new(3, state.applied.index.0 + 1);
         state.wall = WallTime(random.next_u64());
         state.digest = u128::from(random.next_u64()) << 64;
-        StoreBatch { added, removed, state }
+        StoreBatch { added, removed, remembered, state }
     }
 
     fn is(&self, store: &RedbStore) -> bool {
@@ -67,6 +94,11 @@ impl Model {
                 .expect("it is readable")
                 .into_iter()
                 .eq(self.rows.iter().map(|(id, row)| (*id, row.clone())))
+            && store
+                .remembered(Index(0), usize::MAX)
+                .expect("it is readable")
+                .iter()
+                .eq(self.remembered.values().map(|row| &**row))
     }
 }
 
@@ -87,6 +119,12 @@ fn exercise<D: Disk>(disk: &D) {
             let wanted: Vec<_> =
                 model.rows.range(probe..).take(limit).map(|(id, row)| (*id, row.clone())).collect();
             assert_eq!(found, wanted);
+            let after = Index(random.below(model.state.applied.index.0 + 2));
+            let found = store.remembered(after, limit).expect("it is readable");
+            let wanted = model.remembered.range(after.next()..).take(limit);
+            assert!(found.iter().eq(wanted.map(|(_, row)| &**row)));
+            let view = store.view().expect("it is readable");
+            assert_eq!(view.remembered(after, limit).expect("it is readable"), found);
         }
         assert!(model.is(&store));
     }
@@ -235,7 +273,7 @@ fn reads_run_beside_writes() {
                 version: revision,
             };
             let added = vec![(id(revision, 0), row)];
-            store.write(&StoreBatch { added, removed: Vec::new(), state }).expect("works");
+            store.write(&StoreBatch { added, state, ..StoreBatch::default() }).expect("works");
         }
         reader.join().expect("the reader found no fault");
     });

@@ -55,6 +55,7 @@ impl<C: Consensus> Replica<C> {
             origin: self.settings.id,
             incarnation: self.settings.incarnation,
             request: NOBODY,
+            idempotency: None,
             command: Command::Compact { revision },
         };
         if self.propose(now, envelope.to_bytes(), effects).is_none() {

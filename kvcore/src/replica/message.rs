@@ -31,6 +31,9 @@ pub enum ReplicaMessage {
     },
     /// These writes were not appended and never will be on behalf of that message.
     ForwardRefused {
+        /// The term or epoch of the [`ReplicaMessage::Forward`] that is refused: a write with an
+        /// idempotency key may have been forwarded in several.
+        term: Term,
         /// Which of the sender's requests.
         requests: Vec<RequestId>,
         /// Why.
@@ -84,8 +87,8 @@ impl fmt::Display for ReplicaMessage {
             Self::Forward { term, envelopes } => {
                 write!(f, "Forward term={term} writes={}", envelopes.len())
             }
-            Self::ForwardRefused { requests, reason } => {
-                write!(f, "ForwardRefused writes={} reason={reason:?}", requests.len())
+            Self::ForwardRefused { term, requests, reason } => {
+                write!(f, "ForwardRefused term={term} writes={} reason={reason:?}", requests.len())
             }
             Self::BarrierRequest { attempt, confirmed } => {
                 write!(f, "BarrierRequest attempt={attempt} confirmed={confirmed}")
@@ -155,8 +158,9 @@ impl Wire for ReplicaMessage {
                     codec::put_bytes(out, envelope);
                 }
             }
-            Self::ForwardRefused { requests, reason } => {
+            Self::ForwardRefused { term, requests, reason } => {
                 out.put_u8(1);
+                term.encode(out);
                 put_refusal(out, *reason);
                 put_count(out, requests.len());
                 for request in requests {
@@ -203,12 +207,13 @@ impl Wire for ReplicaMessage {
                 Ok(Self::Forward { term, envelopes })
             }
             1 => {
+                let term = Term::decode(input)?;
                 let reason = get_refusal(input)?;
                 let count = get_count(input)?;
                 let requests = (0..count)
                     .map(|_| codec::get_u64(input).map(RequestId))
                     .collect::<Result<_, _>>()?;
-                Ok(Self::ForwardRefused { requests, reason })
+                Ok(Self::ForwardRefused { term, requests, reason })
             }
             2 => Ok(Self::BarrierRequest {
                 attempt: codec::get_u64(input)?,

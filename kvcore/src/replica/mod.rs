@@ -19,6 +19,10 @@
 //! earlier terms can ever commit, and the write was not among it, it certainly did not happen, and
 //! the client is told so. Until then it is never handed over a second time.
 //!
+//! A write with an idempotency key is: whenever there is another leader, or another connection to the
+//! same one, it is held and handed over again, until one of its copies is delivered here or its time is
+//! up. It ends as `UnknownOutcome` only if one of the copies may still happen then.
+//!
 //! The replica is as pure as the protocols: inputs in, effects out.
 
 mod compaction;
@@ -41,7 +45,7 @@ use crate::{Envelope, RequestId, Revision};
 use compaction::Compaction;
 use reads::Reads;
 use transfers::Transfers;
-use writes::Writes;
+use writes::{Refused, Writes};
 
 /// How long a leader is left alone that could not confirm itself, or that refused a write.
 const RETRY_WAIT: Duration = Duration::from_millis(10);
@@ -325,6 +329,12 @@ impl<C: Consensus> Replica<C> {
             }
             ReplicaInput::Timer(ReplicaTimer::Requests) => self.expire(now, effects),
             ReplicaInput::PeerConnected { peer, generation } => {
+                if let Leadership::Following { leader, .. } = self.leadership
+                    && leader == peer
+                {
+                    // What was said on the connection before may never have arrived.
+                    self.writes.hold_again();
+                }
                 self.step_core(now, Input::PeerConnected { peer, generation }, effects);
             }
             ReplicaInput::PeerLost { peer, generation } => {
@@ -465,10 +475,11 @@ impl<C: Consensus> Replica<C> {
             ReplicaMessage::Forward { term, envelopes } => {
                 self.take_forwarded(now, peer, term, envelopes, effects);
             }
-            ReplicaMessage::ForwardRefused { requests, reason } => {
-                let present = self.leadership.term();
+            ReplicaMessage::ForwardRefused { term, requests, reason } => {
+                let is_present = self.leadership.term() == Some(term);
                 for request in requests {
-                    if let Some(failure) = self.writes.refused(now.time, present, request, reason) {
+                    let refused = Refused { term, is_present, request, reason };
+                    if let Some(failure) = self.writes.refused(now.time, refused) {
                         conclude(effects, request, failure);
                     }
                 }

@@ -35,6 +35,37 @@ struct Waiting {
     envelope_bytes: usize,
     deadline: Time,
     stage: Stage,
+    /// Whether it has an idempotency key, so that it does no harm to hand it over more than once.
+    has_key: bool,
+    /// The latest term under which a copy was handed over, besides that of the stage, that may happen
+    /// still; [`TERM_NEVER_SETTLED`] if it may have.
+    perhaps_under: Option<Term>,
+}
+
+/// Stands for copies of which no delivered entry can ever show that they are lost: a snapshot was
+/// installed that may hold them.
+const TERM_NEVER_SETTLED: Term = Term(u64::MAX);
+
+impl Waiting {
+    /// The terms under which it was handed over and may happen.
+    fn terms(&self) -> impl Iterator<Item = Term> {
+        let handed = match self.stage {
+            Stage::HandedOver(term, _) => Some(term),
+            Stage::Held(_) => None,
+        };
+        handed.into_iter().chain(self.perhaps_under)
+    }
+}
+
+/// A leader's refusal of one write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    /// The term under which it was handed over.
+    pub(super) term: Term,
+    /// Whether that is the present one.
+    pub(super) is_present: bool,
+    pub(super) request: RequestId,
+    pub(super) reason: Refusal,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -58,6 +89,20 @@ impl Writes {
     /// There is another leader to hand writes to, or none.
     pub(super) fn leadership_changed(&mut self) {
         self.retry_at = None;
+        self.hold_again();
+    }
+
+    /// The leader or the connection to it is another one: what has a key is handed over again.
+    pub(super) fn hold_again(&mut self) {
+        for (&request, waiting) in &mut self.waiting {
+            if let Stage::HandedOver(term, envelope) = &waiting.stage
+                && waiting.has_key
+            {
+                waiting.perhaps_under = waiting.perhaps_under.max(Some(*term));
+                waiting.stage = Stage::Held(envelope.clone());
+                self.held.insert(request);
+            }
+        }
     }
 
     /// An entry was delivered: the applier answers if it is a write of ours.
@@ -73,26 +118,30 @@ impl Writes {
     /// over may be among them, unless its leader's term is later than all of them.
     pub(super) fn installed(&mut self, term: Term, conclusions: &mut Vec<(RequestId, Conclusion)>) {
         self.delivered_term = self.delivered_term.max(term);
+        for waiting in self.waiting.values_mut().filter(|waiting| waiting.has_key) {
+            if waiting.terms().any(|under| under <= term) {
+                waiting.perhaps_under = Some(TERM_NEVER_SETTLED);
+            }
+        }
         self.end_handed_over(|under| under <= term, Failure::UnknownOutcome, conclusions);
     }
 
     /// A leader refused a write. Returns the failure if that is its end; otherwise it is held, and
     /// that leader, if it still is the one of the present term, is left alone for a while: whoever is
     /// refused and asks again at once is refused again.
-    pub(super) fn refused(
-        &mut self,
-        now: Time,
-        present: Option<Term>,
-        request: RequestId,
-        reason: Refusal,
-    ) -> Option<Failure> {
+    pub(super) fn refused(&mut self, now: Time, refused: Refused) -> Option<Failure> {
+        let Refused { term, is_present, request, reason } = refused;
         let waiting = self.waiting.get_mut(&request)?;
-        let Stage::HandedOver(term, envelope) = &waiting.stage else { return None };
-        if reason == Refusal::Overloaded {
+        let Stage::HandedOver(handed, envelope) = &waiting.stage else { return None };
+        if *handed != term {
+            // Another copy, under another leader, is under way.
+            return None;
+        }
+        if reason == Refusal::Overloaded && waiting.perhaps_under.is_none() {
             self.remove(request);
             return Some(Failure::Overloaded);
         }
-        if present == Some(*term) {
+        if is_present {
             self.retry_at = Some(now + RETRY_WAIT);
         }
         // It was not appended, so handing it over again can not make it happen twice.
@@ -108,9 +157,9 @@ impl Writes {
                 break;
             }
             let waiting = self.remove(request).expect("a deadline belongs to a waiting write");
-            let failure = match waiting.stage {
-                Stage::Held(_) => Failure::NoLeader,
-                Stage::HandedOver(..) => Failure::UnknownOutcome,
+            let failure = match waiting.terms().next() {
+                None => Failure::NoLeader,
+                Some(_) => Failure::UnknownOutcome,
             };
             conclusions.push((request, Conclusion::Failed(failure)));
         }
@@ -124,37 +173,45 @@ impl Writes {
         self.handed_term_min.is_some_and(|handed| handed < term)
     }
 
-    /// Ends the writes that were handed over before this term: they certainly did not happen.
+    /// Ends the writes that were handed over before this term: they certainly did not happen. What has
+    /// a key is handed over once more.
     pub(super) fn settle_before(
         &mut self,
         term: Term,
         conclusions: &mut Vec<(RequestId, Conclusion)>,
     ) {
+        for waiting in self.waiting.values_mut() {
+            waiting.perhaps_under = waiting.perhaps_under.filter(|&under| under >= term);
+        }
         self.end_handed_over(|under| under < term, Failure::LeaderChanged, conclusions);
     }
 
-    /// Ends the writes that were handed over under such a term.
+    /// Ends the writes that were handed over under such a term, or holds them again if they have a key.
     fn end_handed_over(
         &mut self,
         ends: impl Fn(Term) -> bool,
         failure: Failure,
         conclusions: &mut Vec<(RequestId, Conclusion)>,
     ) {
-        let handed = |waiting: &Waiting| match waiting.stage {
-            Stage::HandedOver(term, _) => Some(term),
-            Stage::Held(_) => None,
-        };
-        let ended: Vec<RequestId> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| handed(waiting).is_some_and(&ends))
-            .map(|(&request, _)| request)
-            .collect();
+        let mut ended = Vec::new();
+        for (&request, waiting) in &mut self.waiting {
+            match &waiting.stage {
+                Stage::HandedOver(term, envelope) if ends(*term) => {
+                    if waiting.has_key {
+                        waiting.stage = Stage::Held(envelope.clone());
+                        self.held.insert(request);
+                    } else {
+                        ended.push(request);
+                    }
+                }
+                _ => {}
+            }
+        }
         for request in ended {
             self.remove(request);
             conclusions.push((request, Conclusion::Failed(failure)));
         }
-        self.handed_term_min = self.waiting.values().filter_map(handed).min();
+        self.handed_term_min = self.waiting.values().flat_map(Waiting::terms).min();
     }
 
     fn remove(&mut self, request: RequestId) -> Option<Waiting> {
@@ -201,7 +258,9 @@ impl<C: Consensus> Replica<C> {
             return conclude(effects, request, Failure::Overloaded);
         }
         let envelope_bytes = envelope.len();
-        let waiting = Waiting { envelope_bytes, deadline, stage: Stage::Held(envelope) };
+        let has_key = Envelope::has_key(&envelope);
+        let (stage, perhaps_under) = (Stage::Held(envelope), None);
+        let waiting = Waiting { envelope_bytes, deadline, stage, has_key, perhaps_under };
         let former = writes.waiting.insert(request, waiting);
         assert!(former.is_none(), "a request's number is used once");
         writes.bytes += envelope_bytes;
@@ -217,8 +276,8 @@ impl<C: Consensus> Replica<C> {
             Leadership::Established { term } => {
                 while let Some((request, envelope)) = self.writes.hand_over_next(term) {
                     let Some(reason) = self.propose(now, envelope, effects) else { continue };
-                    let failure = self.writes.refused(now.time, Some(term), request, reason);
-                    if let Some(failure) = failure {
+                    let refused = Refused { term, is_present: true, request, reason };
+                    if let Some(failure) = self.writes.refused(now.time, refused) {
                         conclude(effects, request, failure);
                     }
                 }
@@ -267,7 +326,8 @@ impl<C: Consensus> Replica<C> {
             }
         }
         for (_, (reason, requests)) in refused {
-            effects.messages.push((peer, ReplicaMessage::ForwardRefused { requests, reason }));
+            let message = ReplicaMessage::ForwardRefused { term, requests, reason };
+            effects.messages.push((peer, message));
         }
     }
 
@@ -303,5 +363,89 @@ impl<C: Consensus> Replica<C> {
         if self.writes.any_before(term) {
             self.writes.settle_before(term, &mut effects.conclusions);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: RequestId = RequestId(1);
+
+    /// One write with a key, handed over in term 1, whose client waits until second 9.
+    fn handed_over() -> Writes {
+        let mut writes = Writes::default();
+        let (deadline, stage) = (Time(9_000_000), Stage::Held(Bytes::from_static(b"envelope")));
+        let waiting =
+            Waiting { envelope_bytes: 8, deadline, stage, has_key: true, perhaps_under: None };
+        writes.waiting.insert(REQUEST, waiting);
+        writes.bytes = 8;
+        writes.held.insert(REQUEST);
+        writes.deadlines.insert((deadline, REQUEST));
+        assert!(writes.hand_over_next(Term(1)).is_some());
+        writes
+    }
+
+    fn refuse(writes: &mut Writes, term: u64, reason: Refusal) -> Option<Failure> {
+        let refused = Refused { term: Term(term), is_present: true, request: REQUEST, reason };
+        writes.refused(Time(0), refused)
+    }
+
+    fn expire(writes: &mut Writes) -> Vec<(RequestId, Conclusion)> {
+        let mut conclusions = Vec::new();
+        writes.expire(Time(1_000_000), &mut conclusions);
+        assert_eq!(conclusions, Vec::new(), "its time is not up");
+        writes.expire(Time(9_000_000), &mut conclusions);
+        assert_eq!((writes.waiting.len(), writes.held.len(), writes.bytes), (0, 0, 0));
+        conclusions
+    }
+
+    fn failed(failure: Failure) -> Vec<(RequestId, Conclusion)> {
+        vec![(REQUEST, Conclusion::Failed(failure))]
+    }
+
+    #[test]
+    fn a_refusal_counts_for_the_copy_that_it_refuses_and_no_other() {
+        let mut writes = handed_over();
+        writes.leadership_changed();
+        assert!(writes.hand_over_next(Term(2)).is_some());
+        assert_eq!(refuse(&mut writes, 1, Refusal::NotLeader), None);
+        assert!(writes.held.is_empty(), "the second copy is under way still");
+        assert_eq!(refuse(&mut writes, 2, Refusal::Overloaded), None);
+        assert_eq!(writes.hand_over_next(Term(2)), None, "the leader is left alone for a while");
+        assert_eq!(expire(&mut writes), failed(Failure::UnknownOutcome), "the first may happen");
+    }
+
+    #[test]
+    fn what_was_refused_everywhere_certainly_did_not_happen() {
+        let mut writes = handed_over();
+        assert_eq!(refuse(&mut writes, 1, Refusal::NotLeader), None);
+        assert_eq!(expire(&mut writes), failed(Failure::NoLeader));
+        let mut writes = handed_over();
+        assert_eq!(refuse(&mut writes, 1, Refusal::Overloaded), Some(Failure::Overloaded));
+    }
+
+    #[test]
+    fn copies_that_are_lost_for_certain_do_not_make_the_outcome_unknown() {
+        let mut writes = handed_over();
+        writes.leadership_changed();
+        let mut conclusions = Vec::new();
+        assert!(writes.any_before(Term(2)));
+        writes.settle_before(Term(2), &mut conclusions);
+        assert!(!writes.any_before(Term(9)), "nothing is left to be settled");
+        assert_eq!(conclusions, Vec::new(), "it is held, and goes to the next leader");
+        assert_eq!(expire(&mut writes), failed(Failure::NoLeader));
+    }
+
+    #[test]
+    fn a_copy_that_a_snapshot_may_hold_stays_in_doubt() {
+        let mut writes = handed_over();
+        let mut conclusions = Vec::new();
+        writes.installed(Term(1), &mut conclusions);
+        assert_eq!(conclusions, Vec::new(), "another copy tells what became of it");
+        assert!(writes.hand_over_next(Term(2)).is_some());
+        assert_eq!(refuse(&mut writes, 2, Refusal::NotLeader), None);
+        writes.settle_before(Term(7), &mut conclusions);
+        assert_eq!(expire(&mut writes), failed(Failure::UnknownOutcome));
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus::{Entry, Index, NodeId, Payload, Position, WallTime, Wire};
 use kvcore::{
-    Applied, Command, Condition, Envelope, KeyValue, Keys, Machine, MemoryStore, Outcome, Range,
-    RequestId, Revision,
+    Applied, Command, Condition, Envelope, Idempotency, IdempotencyKey, KeyValue, Keys, Machine,
+    MemoryStore, Outcome, Range, RequestId, Revision,
 };
 
 /// A machine over a store in memory.
@@ -46,8 +46,25 @@ pub(crate) fn entry_at(position: Position, payload: Payload) -> Entry {
 
 /// A command's bytes in the log.
 pub(crate) fn payload(command: Command) -> Payload {
+    payload_with_key(command, None)
+}
+
+/// A command's bytes in the log, under a key if there is one, from a node that knew so much.
+pub(crate) fn payload_with_key(command: Command, key: Option<(&str, Index)>) -> Payload {
     let (origin, incarnation, request) = (NodeId(1), 1, RequestId(1));
-    Payload::Command(Envelope { origin, incarnation, request, command }.to_bytes())
+    let idempotency = key.map(|(key, since)| Idempotency {
+        key: IdempotencyKey::new(key.as_bytes()).expect("tests use keys"),
+        since,
+    });
+    let envelope = Envelope { origin, incarnation, request, idempotency, command };
+    Payload::Command(envelope.to_bytes())
+}
+
+/// Applies a command under a key as the next entry.
+pub(crate) fn apply_with_key(machine: &mut TestMachine, key: &str, command: Command) -> Applied {
+    let since = machine.applied().index;
+    let entry = entry_after(machine, payload_with_key(command, Some((key, since))));
+    machine.apply(&entry).expect("the store in memory does not fail")
 }
 
 /// Applies a command as the next entry.

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use consensus::WallTime;
 use kvcore::{
-    Command, Condition, Event, EventKind, KeyValue, Keys, Order, Range, RangeResult, Revision,
-    RevisionEvents, SortBy, WatchFilter,
+    Command, Condition, Event, EventKind, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, Order, Range,
+    RangeResult, Revision, RevisionEvents, SortBy, WatchFilter,
 };
 
 /// What a command did, without the details that the machine adds.
@@ -25,16 +26,33 @@ struct Change {
     kind: EventKind,
 }
 
+/// What was done under an idempotency key.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) key: String,
+    pub(crate) command: Command,
+    pub(crate) effect: Effect,
+    pub(crate) revision: Revision,
+    pub(crate) wall: WallTime,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     history: Vec<Change>,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
+    /// Everything that was ever done under a key, in order.
+    done: Vec<Done>,
 }
 
 impl Model {
     pub(crate) fn new() -> Self {
-        Self { history: Vec::new(), revision: Revision(1), compacted: Revision(0) }
+        Self {
+            history: Vec::new(),
+            revision: Revision(1),
+            compacted: Revision(0),
+            done: Vec::new(),
+        }
     }
 
     pub(crate) fn get(&self, key: &[u8], at: Revision) -> Option<KeyValue> {
@@ -50,6 +68,25 @@ impl Model {
             self.history.iter().map(|change| &change.key_value.key).collect();
         let names = names.into_iter().filter(|name| keys.contains(name));
         names.filter_map(|name| self.get(name, at)).collect()
+    }
+
+    /// What is remembered of a key.
+    pub(crate) fn done(&self, key: &str, now: WallTime) -> Option<&Done> {
+        let done = self.done.iter().rev().find(|done| done.key == key)?;
+        (now.0 - done.wall.0 <= IDEMPOTENCY_WINDOW_MILLIS).then_some(done)
+    }
+
+    /// How many keys are remembered.
+    pub(crate) fn keys_remembered(&self, now: WallTime) -> usize {
+        self.done.iter().filter(|done| now.0 - done.wall.0 <= IDEMPOTENCY_WINDOW_MILLIS).count()
+    }
+
+    /// Carries a command out whose key is not remembered.
+    pub(crate) fn apply_first(&mut self, key: &str, command: &Command, wall: WallTime) -> Effect {
+        let effect = self.apply(command);
+        let (key, command, revision) = (key.to_owned(), command.clone(), self.revision);
+        self.done.push(Done { key, command, effect: effect.clone(), revision, wall });
+        effect
     }
 
     pub(crate) fn apply(&mut self, command: &Command) -> Effect {

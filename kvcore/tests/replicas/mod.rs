@@ -8,13 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use consensus::{
-    Consensus, Entry, Generation, Leadership, NodeId, Now, Recovered, Refusal, Settings, Time,
-    WallTime, Wire,
+    Consensus, Entry, Generation, Index, Leadership, NodeId, Now, Recovered, Refusal, Settings,
+    Term, Time, WallTime, Wire,
 };
 use kvcore::replica::{
     Conclusion, PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
 };
-use kvcore::{Command, Envelope, RequestId, Revision};
+use kvcore::{
+    Applied, Command, Envelope, Idempotency, IdempotencyKey, Machine, MemoryStore, RequestId,
+    Revision,
+};
 
 /// How long a client of these tests waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -104,6 +107,21 @@ impl<C: Consensus> Cluster<C> {
 
     /// A client of this node asks for a put.
     pub(crate) fn put(&mut self, id: NodeId, value: &str) -> RequestId {
+        self.put_under(id, value, None)
+    }
+
+    /// A client of this node asks for a put that has an idempotency key.
+    pub(crate) fn put_with_key(&mut self, id: NodeId, value: &str, key: &str) -> RequestId {
+        let key = IdempotencyKey::new(key.as_bytes()).expect("tests use keys");
+        self.put_under(id, value, Some(Idempotency { key, since: Index(0) }))
+    }
+
+    fn put_under(
+        &mut self,
+        id: NodeId,
+        value: &str,
+        idempotency: Option<Idempotency>,
+    ) -> RequestId {
         let request = self.next_request();
         let command = Command::Put {
             key: "key".into(),
@@ -111,7 +129,8 @@ impl<C: Consensus> Cluster<C> {
             conditions: Vec::new(),
             return_previous: false,
         };
-        let envelope = Envelope { origin: id, incarnation: 7, request, command }.to_bytes();
+        let (origin, incarnation) = (id, 7);
+        let envelope = Envelope { origin, incarnation, request, idempotency, command }.to_bytes();
         let deadline = self.time + PATIENCE;
         self.step(id, ReplicaInput::Write { request, envelope, deadline });
         self.step(id, ReplicaInput::Flush);
@@ -164,6 +183,33 @@ impl<C: Consensus> Cluster<C> {
             header.is_some_and(|header| header.request == request)
         };
         self.nodes[&at].delivered.iter().filter(of_request).count()
+    }
+
+    /// Delivers the message that waits longest.
+    pub(crate) fn deliver_one(&mut self) {
+        let (from, to, generation, message) = self.network.pop_front().expect("one waits");
+        assert_eq!(self.links.get(&(to, from)), Some(&generation));
+        self.step(to, ReplicaInput::Received { peer: from, generation, message });
+        self.step(to, ReplicaInput::Flush);
+    }
+
+    /// Breaks the connection of two nodes and makes another.
+    pub(crate) fn reconnect(&mut self, a: NodeId, b: NodeId) {
+        for (a, b) in [(a, b), (b, a)] {
+            let generation = self.links[&(a, b)];
+            self.step(a, ReplicaInput::PeerLost { peer: b, generation });
+            self.step(a, ReplicaInput::Flush);
+        }
+        self.network.retain(|&(from, to, ..)| (from, to) != (a, b) && (from, to) != (b, a));
+        self.connect(a, b);
+    }
+
+    /// What a state machine makes of everything that was delivered at a node: all that it applied.
+    pub(crate) fn applied(&self, at: NodeId) -> Vec<Applied> {
+        let mut machine = Machine::open(MemoryStore::new()).expect("a new store opens");
+        let entries = self.nodes[&at].delivered.iter();
+        let applied = entries.map(|entry| machine.apply(entry).expect("the store does not fail"));
+        applied.collect()
     }
 
     /// Breaks every connection of a node.
@@ -230,11 +276,12 @@ impl<C: Consensus> Cluster<C> {
         for _ in 0..100_000 {
             let Some((from, to, generation, message)) = self.network.pop_front() else { return };
             if self.links.get(&(to, from)) == Some(&generation) {
-                if let PeerMessage::Replica(ReplicaMessage::Forward { envelopes, .. }) = &message {
+                if let PeerMessage::Replica(ReplicaMessage::Forward { term, envelopes }) = &message
+                {
                     self.forwards += 1;
                     if self.refusing == Some(to) {
                         let back = self.links[&(from, to)];
-                        self.network.push_back((to, from, back, refusal(envelopes)));
+                        self.network.push_back((to, from, back, refusal(*term, envelopes)));
                         continue;
                     }
                 }
@@ -296,8 +343,9 @@ impl<C: Consensus> Cluster<C> {
 }
 
 /// What a node that does not lead says to writes.
-fn refusal<M>(envelopes: &[Bytes]) -> PeerMessage<M> {
+fn refusal<M>(term: Term, envelopes: &[Bytes]) -> PeerMessage<M> {
     let request = |envelope| Envelope::header(envelope).expect("ours").request;
     let requests = envelopes.iter().map(request).collect();
-    PeerMessage::Replica(ReplicaMessage::ForwardRefused { requests, reason: Refusal::NotLeader })
+    let reason = Refusal::NotLeader;
+    PeerMessage::Replica(ReplicaMessage::ForwardRefused { term, requests, reason })
 }

@@ -12,6 +12,7 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use kvcore::IdempotencyKey;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -32,6 +33,9 @@ pub(super) struct Client {
     /// `host:port` of each.
     endpoints: Vec<String>,
     timeout: Duration,
+    /// What every request of this client is sent with, so that a write can be sent to several nodes and
+    /// still takes effect at most once.
+    idempotency_key: Option<IdempotencyKey>,
 }
 
 /// A whole answer.
@@ -66,7 +70,12 @@ enum Unanswered {
 impl Client {
     pub(super) fn new(endpoints: &[String], timeout: Duration) -> Result<Self, Complaint> {
         let parsed: Result<Vec<_>, _> = endpoints.iter().map(|text| parse_endpoint(text)).collect();
-        Ok(Self { endpoints: parsed?, timeout })
+        Ok(Self { endpoints: parsed?, timeout, idempotency_key: None })
+    }
+
+    /// The same client, whose requests carry a key.
+    pub(super) fn with_idempotency_key(self, key: Option<IdempotencyKey>) -> Self {
+        Self { idempotency_key: key, ..self }
     }
 
     /// The endpoints as `host:port`.
@@ -74,7 +83,8 @@ impl Client {
         &self.endpoints
     }
 
-    /// Asks the endpoints, one after the other, until one answers.
+    /// Asks the endpoints, one after the other, until one answers. A write is sent on only while it is
+    /// certain that nobody has done it, or if it has a key.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -86,31 +96,34 @@ impl Client {
             &humantime::format_duration(self.timeout).to_string().replace(' ', ""),
         );
         let is_write = method != Method::GET;
+        let has_key = self.idempotency_key.is_some();
         let mut refusals = Vec::new();
+        let mut in_doubt = false;
         for endpoint in &self.endpoints {
+            let is_last = endpoint == self.endpoints.last().expect("in the loop");
             match self.ask_one(endpoint, &method, &url, body.clone()).await {
                 // Definite and retryable: another node may do better.
+                Ok(answer) if is_retryable(answer.status) && (in_doubt || !is_last) => {
+                    refusals.push(format!("{endpoint} answered {}", answer.status));
+                }
                 Ok(answer)
-                    if is_retryable(answer.status)
-                        && endpoint != self.endpoints.last().expect("in the loop") =>
+                    if has_key && answer.status == StatusCode::GATEWAY_TIMEOUT && !is_last =>
                 {
+                    in_doubt = true;
                     refusals.push(format!("{endpoint} answered {}", answer.status));
                 }
                 Ok(answer) => return Ok(answer),
                 Err(Unanswered::Definite(cause)) => refusals.push(cause),
-                Err(Unanswered::Unknown(cause)) if is_write => {
-                    return Err(Complaint::new(
-                        Exit::Unknown,
-                        format!(
-                            "{cause}; the write may or may not have happened: read before you \
-                             try again"
-                        ),
-                    ));
+                Err(Unanswered::Unknown(cause)) => {
+                    in_doubt |= is_write;
+                    refusals.push(cause);
+                    if is_write && !has_key {
+                        break;
+                    }
                 }
-                Err(Unanswered::Unknown(cause)) => refusals.push(cause),
             }
         }
-        Err(nobody(&refusals))
+        Err(if in_doubt { doubt(&refusals, has_key) } else { nobody(&refusals) })
     }
 
     /// Asks one endpoint for a whole answer.
@@ -186,15 +199,17 @@ impl Client {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(definite)?;
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(url.as_str())
             .header(HOST, endpoint)
-            .header(ACCEPT, "application/json")
-            .body(Full::new(body))
-            .map_err(|cause| {
-                Unanswered::Definite(format!("the request can not be sent: {cause}"))
-            })?;
+            .header(ACCEPT, "application/json");
+        if let Some(key) = &self.idempotency_key {
+            request = request.header("idempotency-key", key.as_str());
+        }
+        let request = request.body(Full::new(body)).map_err(|cause| {
+            Unanswered::Definite(format!("the request can not be sent: {cause}"))
+        })?;
         // From here on the server may have it.
         sender
             .send_request(request)
@@ -206,6 +221,18 @@ impl Client {
 /// Statuses of errors that are definite and that another node may not have.
 fn is_retryable(status: StatusCode) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// The complaint about a write of which nobody knows whether it happened.
+fn doubt(refusals: &[String], has_key: bool) -> Complaint {
+    let advice = if has_key {
+        "send it again with the same key, or read before you try without"
+    } else {
+        "read before you try again"
+    };
+    let causes = refusals.join("; ");
+    let message = format!("{causes}; the write may or may not have happened: {advice}");
+    Complaint::new(Exit::Unknown, message)
 }
 
 fn nobody(refusals: &[String]) -> Complaint {
@@ -256,6 +283,7 @@ pub(super) fn accept(answer: Answer) -> Result<Answer, Complaint> {
         404 | 412 => Exit::No,
         504 => Exit::Unknown,
         400 | 405 | 410 | 413 => Exit::Usage,
+        409 if name == "idempotency_conflict" => Exit::Usage,
         _ => Exit::Unavailable,
     };
     Err(Complaint::new(exit, format!("{name}: {message}")))

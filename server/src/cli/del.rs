@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args};
 use hyper::Method;
 
 use super::client::accept;
-use super::put::{Conditions, NO_BODY, print_key, print_value, tell_unavailable};
+use super::put::{Conditions, NO_BODY, Once, print_key, print_value, tell_unavailable};
 use super::url::Url;
 use super::{Complaint, Connection, print};
 
@@ -48,6 +48,9 @@ pub(super) struct Del {
     /// Show also what was deleted
     #[arg(long)]
     prev: bool,
+
+    #[command(flatten)]
+    once: Once,
 }
 
 impl Del {
@@ -61,7 +64,8 @@ impl Del {
                 .with_some("to", self.to.as_ref()),
         };
         let url = self.conditions.add_to(url).with_flag("prev", self.prev);
-        let answer = self.connection.client()?.ask(Method::DELETE, &url, NO_BODY).await?;
+        let client = self.connection.client()?.with_idempotency_key(self.once.idempotency_key);
+        let answer = client.ask(Method::DELETE, &url, NO_BODY).await?;
         let answer = accept(answer)?;
         if self.connection.json {
             return print::bytes(&answer.body);

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use bytes::Bytes;
 use clap::Args;
 use hyper::Method;
+use kvcore::{IdempotencyKey, InvalidIdempotencyKey};
 
 use super::client::accept;
 use super::url::Url;
@@ -15,7 +16,8 @@ Examples:
   duorum put greeting hello
   duorum put picture - < picture.png
   duorum put leader node-1 --if-absent         only if nobody has it
-  duorum put counter 8 --if-mod-revision 41    only if it did not change since";
+  duorum put counter 8 --if-mod-revision 41    only if it did not change since
+  duorum put order paid --idempotency-key 81a7 once, however often it is sent";
 
 /// The flags.
 #[derive(Args, Debug)]
@@ -37,6 +39,22 @@ pub(super) struct Put {
     /// Show also what the value replaces
     #[arg(long)]
     prev: bool,
+
+    #[command(flatten)]
+    once: Once,
+}
+
+/// What makes a write take effect at most once.
+#[derive(Args, Debug)]
+pub(super) struct Once {
+    /// A name of the write that no other write has: however often it is sent with the same name, it is
+    /// done once, and the answer is always the first
+    #[arg(long, value_name = "NAME", value_parser = parse_key)]
+    pub(super) idempotency_key: Option<IdempotencyKey>,
+}
+
+fn parse_key(text: &str) -> Result<IdempotencyKey, InvalidIdempotencyKey> {
+    IdempotencyKey::new(text.as_bytes())
 }
 
 /// What must hold for a write to be done.
@@ -74,7 +92,8 @@ impl Put {
     pub(super) async fn run(self) -> Result<(), Complaint> {
         let value = if self.value == "-" { read_stdin()? } else { self.value.into_bytes() };
         let url = self.conditions.add_to(Url::key(&self.key)).with_flag("prev", self.prev);
-        let answer = self.connection.client()?.ask(Method::PUT, &url, value.into()).await?;
+        let client = self.connection.client()?.with_idempotency_key(self.once.idempotency_key);
+        let answer = client.ask(Method::PUT, &url, value.into()).await?;
         let answer = accept(answer)?;
         if self.connection.json {
             return print::bytes(&answer.body);

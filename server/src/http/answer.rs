@@ -6,6 +6,7 @@ use bytes::Bytes;
 use consensus::Leadership;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
+use kvcore::Revision;
 
 use super::App;
 use super::error::ApiError;
@@ -34,7 +35,12 @@ pub(crate) fn bytes(status: StatusCode, content_type: HeaderValue, body: Bytes) 
 impl App {
     /// The answer to a request that could not be fulfilled.
     pub(super) fn refuse(&self, error: &ApiError) -> Response {
-        let mut body = error.to_json(self.revision());
+        self.refuse_at(error, self.revision())
+    }
+
+    /// The same for a write that left the store at this revision.
+    pub(super) fn refuse_at(&self, error: &ApiError, revision: Revision) -> Response {
+        let mut body = error.to_json(revision);
         body.push(b'\n');
         let mut response = json(error.name.status(), body);
         if let Some(methods) = error.allow() {

@@ -12,8 +12,9 @@ use kvcore::{Command, Outcome, Revision};
 use serde::Deserialize;
 
 use super::error::{ApiError, ErrorName};
-use super::parameters::{Parameters, refuse_idempotency_key};
+use super::parameters::{Parameters, idempotency_key};
 use super::{App, State, answer, body, json, write};
+use crate::node::handle::Written;
 
 /// The longest body; a number needs far less.
 const BODY_BYTES_MAX: usize = 4 << 10;
@@ -33,20 +34,23 @@ pub(super) async fn compact(app: State, request: Request) -> Response {
 
 async fn forget(app: &App, request: Request) -> Result<Response, ApiError> {
     let parameters = Parameters::parse(request.uri().query(), &["timeout"])?;
-    refuse_idempotency_key(request.headers())?;
+    let key = idempotency_key(request.headers())?;
     let timeout = parameters.timeout()?;
     let body = body::read(app, request, BODY_BYTES_MAX, ErrorName::BodyTooLarge).await?;
-    let Compact { revision } = parse(&body.bytes)?;
-    let written =
-        app.handle.write(Command::Compact { revision: Revision(revision) }, timeout).await?;
-    let Outcome::Compacted = written.outcome else {
-        return Err(write::refused(written.outcome));
+    let Compact { revision: oldest } = parse(&body.bytes)?;
+    let command = Command::Compact { revision: Revision(oldest) };
+    let Written { outcome, revision, repeated } = app.handle.write(command, key, timeout).await?;
+    let result = match outcome {
+        Outcome::Compacted => {
+            let mut out = Vec::with_capacity(48);
+            out.extend_from_slice(b"{\"compact_revision\":");
+            json::number(&mut out, oldest);
+            json::end(&mut out, revision);
+            Ok(answer::json(StatusCode::OK, out))
+        }
+        other => Err(write::refused(other)),
     };
-    let mut out = Vec::with_capacity(48);
-    out.extend_from_slice(b"{\"compact_revision\":");
-    json::number(&mut out, revision);
-    json::end(&mut out, written.revision);
-    Ok(answer::json(StatusCode::OK, out))
+    Ok(app.answer_written(revision, repeated, result))
 }
 
 fn parse(body: &[u8]) -> Result<Compact, ApiError> {

@@ -20,8 +20,9 @@ use kvcore::{Command, Keys, Outcome};
 
 use super::error::ApiError;
 use super::json;
-use super::parameters::{Parameters, refuse_idempotency_key};
+use super::parameters::{Parameters, idempotency_key};
 use super::{App, State, key, write};
+use crate::node::handle::Written;
 
 /// What the deletion of one key may be asked with.
 const PARAMETERS: &[&str] =
@@ -75,22 +76,21 @@ async fn delete(
     parameters: &Parameters,
     target: Keys,
 ) -> Result<Response, ApiError> {
-    refuse_idempotency_key(&request.headers)?;
+    let key = idempotency_key(&request.headers)?;
     let single = matches!(target, Keys::One(_));
     let (return_previous, timeout) = (parameters.flag("prev")?, parameters.timeout()?);
     let conditions = parameters.conditions()?;
     let command = Command::Delete { target, conditions, return_previous };
     command.check()?;
-    let written = app.handle.write(command, timeout).await?;
-    let Outcome::Deleted { count, previous } = written.outcome else {
-        return Err(write::refused(written.outcome));
+    let Written { outcome, revision, repeated } = app.handle.write(command, key, timeout).await?;
+    let Outcome::Deleted { count, previous } = outcome else {
+        return Ok(app.answer_written(revision, repeated, Err(write::refused(outcome))));
     };
     let previous = match return_previous {
         true => Some(app.fetch_previous(previous).await),
         false => None,
     };
-    let revision = written.revision;
-    Ok(app.answer_with_previous(StatusCode::OK, previous, |previous| {
+    let response = app.answer_with_previous(StatusCode::OK, previous, |previous| {
         let mut out = Vec::with_capacity(48);
         out.extend_from_slice(b"{\"deleted\":");
         json::number(&mut out, count);
@@ -101,5 +101,6 @@ async fn delete(
         }
         json::end(&mut out, revision);
         out
-    }))
+    });
+    Ok(app.answer_written(revision, repeated, Ok(response)))
 }

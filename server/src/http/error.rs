@@ -96,6 +96,9 @@ error_table! {
         "The path exists, but not with this method. The header Allow lists those that it takes.";
     BodyTimeout, "body_timeout", 408, true, true,
         "The body did not arrive in time. Nothing was stored.";
+    IdempotencyConflict, "idempotency_conflict", 409, true, false,
+        "The Idempotency-Key belongs to another request, with another call, key, value or condition. \
+         Nothing was changed. Every write needs a key of its own.";
     NoSuccessor, "no_successor", 409, true, true,
         "Leadership can not be transferred: the node asked for, or every other one, is not connected to \
          the leader or does not follow it yet. Nothing happened.";
@@ -140,7 +143,8 @@ error_table! {
         "The node has as many connections as it takes (`--max-connections`). Nothing happened.";
     UnknownOutcome, "unknown_outcome", 504, false, false,
         "The write was handed over, but the time ran out or the leader was lost before its fate \
-         was known: it may or may not happen, or have happened. Read before you try again.";
+         was known: it may or may not happen, or have happened. Read before you try again; a write with \
+         an Idempotency-Key can be sent again with the same key.";
 }
 
 impl ErrorName {
@@ -254,7 +258,8 @@ impl From<Failure> for ApiError {
             Failure::UnknownOutcome => (
                 ErrorName::UnknownOutcome,
                 "the write was handed to the leader, but its fate did not become known in time: \
-                 it may or may not happen, or have happened. Read before you try again",
+                 it may or may not happen, or have happened. Read before you try again; what was sent \
+                 with an Idempotency-Key can be sent again with the same key",
             ),
             Failure::NoQuorum => (
                 ErrorName::NoQuorum,

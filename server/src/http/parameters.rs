@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use kvcore::{Condition, KEY_BYTES_MAX, Keys, Revision};
+use kvcore::{Condition, IdempotencyKey, KEY_BYTES_MAX, Keys, Revision};
 use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, ErrorName};
@@ -215,13 +215,28 @@ impl Parameters {
     }
 }
 
-/// Refuses the header of a feature that this version does not have.
+/// The header that names a write.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The key under which a write is to take effect at most once, if it has one.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::parameter("the header Idempotency-Key is given twice"));
+    }
+    let key = IdempotencyKey::new(value.as_bytes()).map_err(|invalid| {
+        ApiError::parameter(format!("the header Idempotency-Key can not be used: {invalid}"))
+    })?;
+    Ok(Some(key))
+}
+
+/// Refuses the header where nothing is written.
 pub(crate) fn refuse_idempotency_key(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key("idempotency-key") {
-        return Err(ApiError::new(
-            ErrorName::UnsupportedParameter,
-            "the header Idempotency-Key is not supported by this version; to be safe against \
-             doing a write twice, use if_absent, if_version or if_mod_revision",
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        return Err(ApiError::parameter(
+            "this call writes no key and takes no header Idempotency-Key; calling it twice does no \
+             harm",
         ));
     }
     Ok(())
@@ -339,6 +354,31 @@ mod tests {
         assert!(parse("timeout=11m").expect("a query").timeout().is_err());
         assert!(parse("consistency=eventual").expect("a query").consistency().is_err());
         assert!(parse("prefix=a&from=b").expect("a query").keys().is_err());
+    }
+
+    #[test]
+    fn an_idempotency_key_is_one_header_of_visible_characters() {
+        let headers = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = hyper::header::HeaderValue::from_bytes(value).expect("a value");
+                headers.append(IDEMPOTENCY_KEY, value);
+            }
+            idempotency_key(&headers)
+        };
+        assert_eq!(headers(&[]), Ok(None));
+        assert_eq!(headers(&[b"a-1"]), Ok(Some(IdempotencyKey::new(b"a-1").expect("a key"))));
+        for (values, word) in [
+            (&[&b""[..]][..], "is empty"),
+            (&[b"a b"], "0x20"),
+            (&[b"\xc3\xa4"], "0xc3"),
+            (&[&[b'a'; 256]], "256 bytes"),
+            (&[b"a", b"a"], "twice"),
+        ] {
+            let error = headers(values).expect_err(word);
+            assert_eq!(error.name, ErrorName::InvalidParameter);
+            assert!(error.message.contains(word), "{}", error.message);
+        }
     }
 
     #[test]

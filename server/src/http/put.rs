@@ -7,6 +7,9 @@
 //!
 //! The status is 201 when the key was created. The value's revision is the answer's.
 //!
+//! With the header `Idempotency-Key: …` the write takes effect at most once, however often it is sent:
+//! the answer to a repetition is that of the first, with the header `Idempotency-Replayed: true`.
+//!
 //! With `?prev` the answer has `prev`: what was replaced, `null` when there was nothing. Where it can
 //! not be told any more, `prev_unavailable` stands in its place and says why: the write was done all
 //! the same.
@@ -16,13 +19,14 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
-use kvcore::{Command, Outcome, Revision};
+use kvcore::{Command, IdempotencyKey, Outcome, Revision};
 
 use super::error::{ApiError, ErrorName};
 use super::json;
-use super::parameters::{Parameters, refuse_idempotency_key};
+use super::parameters::{Parameters, idempotency_key};
 use super::previous::Previous;
 use super::{App, State, body, key, write};
+use crate::node::handle::Written;
 
 /// What a put may be asked with.
 const PARAMETERS: &[&str] =
@@ -36,7 +40,7 @@ pub(super) async fn put(app: State, request: Request) -> Response {
 
 async fn store(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
     let parsed = parse(&request);
-    let (mut command, timeout, tells_previous) = match parsed {
+    let Parsed { mut command, key, timeout, tells_previous } = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             body::discard_all(request).await;
@@ -49,29 +53,35 @@ async fn store(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
         *value = body.bytes.clone();
     }
     command.check()?;
-    let written = app.handle.write(command, timeout).await?;
-    match written.outcome {
+    let Written { outcome, revision, repeated } = app.handle.write(command, key, timeout).await?;
+    let result = match outcome {
         Outcome::Put { created, previous } => {
             let previous = match tells_previous {
                 true => Some(app.fetch_previous(previous.into_iter().collect()).await),
                 false => None,
             };
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            let revision = written.revision;
             Ok(app.answer_with_previous(status, previous, |previous| {
                 to_json(created, previous, revision)
             }))
         }
         other => Err(write::refused(other)),
-    }
+    };
+    Ok(app.answer_written(revision, repeated, result))
 }
 
-type Parsed = (Command, std::time::Duration, bool);
+/// What the head of the request says.
+struct Parsed {
+    command: Command,
+    key: Option<IdempotencyKey>,
+    timeout: std::time::Duration,
+    tells_previous: bool,
+}
 
 fn parse(request: &Request) -> Result<Parsed, ApiError> {
     let key = key::from_path(request.uri())?;
     let parameters = Parameters::parse(request.uri().query(), PARAMETERS)?;
-    refuse_idempotency_key(request.headers())?;
+    let key_of_write = idempotency_key(request.headers())?;
     let return_previous = parameters.flag("prev")?;
     let command = Command::Put {
         key,
@@ -79,7 +89,8 @@ fn parse(request: &Request) -> Result<Parsed, ApiError> {
         conditions: parameters.conditions()?,
         return_previous,
     };
-    Ok((command, parameters.timeout()?, return_previous))
+    let (key, timeout) = (key_of_write, parameters.timeout()?);
+    Ok(Parsed { command, key, timeout, tells_previous: return_previous })
 }
 
 fn to_json(created: bool, previous: Option<&Previous>, revision: Revision) -> Vec<u8> {

@@ -171,8 +171,8 @@ impl App {
 
     /// Reads a range and writes the answer.
     fn read_range(&self, range: &Range) -> Result<Vec<u8>, ApiError> {
-        let store = &*self.handle.store();
-        let (result, revision) = read::persist(|| self.try_range(range, store))?;
+        // Another store each time: an installed snapshot brings one that has what is planned then.
+        let (result, revision) = read::persist(|| self.try_range(range, &*self.handle.store()))?;
         Ok(to_json(range, &result, revision))
     }
 

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use consensus::Index;
 use kvcore::snapshot::StoreView;
-use kvcore::store::{Row, RowId, StoreBatch, StoreError, StoreState};
+use kvcore::store::{Remembered, Row, RowId, StoreBatch, StoreError, StoreState};
 use kvcore::{FetchError, KeyValue, Located, ReadError, Revision, Store};
 
 use super::App;
@@ -78,6 +79,10 @@ impl MemoryOnly {
 }
 
 impl Store for MemoryOnly {
+    fn remembered(&self, _: Index, _: usize) -> Result<Vec<Remembered>, StoreError> {
+        Self::nothing()
+    }
+
     fn row(&self, _: RowId) -> Result<Option<Row>, StoreError> {
         Self::nothing()
     }

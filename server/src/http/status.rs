@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use consensus::{Leadership, NodeId, Position, Protocol};
 use hyper::StatusCode;
+use kvcore::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS};
 use serde::Serialize;
 
 use super::parameters::Parameters;
@@ -42,6 +43,7 @@ struct Status<'a> {
     keys: usize,
     compact_revision: u64,
     store: Store,
+    idempotency_keys: IdempotencyKeys,
     peers: Vec<Peer<'a>>,
     directory: String,
     uptime_ms: u64,
@@ -56,6 +58,16 @@ struct Store {
     overlay_bytes: usize,
     index_bytes: usize,
     unflushed_entries: usize,
+}
+
+/// The keys of writes that are not done twice.
+#[derive(Debug, Serialize)]
+struct IdempotencyKeys {
+    /// How many are remembered, and how many can be: the oldest is forgotten for the next.
+    remembered: usize,
+    remembered_max: usize,
+    /// How long a key is remembered at most, by the clocks of the leaders.
+    window_ms: u64,
 }
 
 /// Another node.
@@ -120,6 +132,11 @@ fn tell(app: &App) -> Response {
             overlay_bytes: statistics.overlay_bytes,
             index_bytes: statistics.index_bytes,
             unflushed_entries: statistics.unflushed_entries,
+        },
+        idempotency_keys: IdempotencyKeys {
+            remembered: statistics.idempotency_keys,
+            remembered_max: IDEMPOTENCY_KEYS_MAX,
+            window_ms: IDEMPOTENCY_WINDOW_MILLIS,
         },
         peers: peers.collect(),
         directory: format!("{:032x}", facts.directory),

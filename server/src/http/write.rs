@@ -1,8 +1,31 @@
-//! What is said of a write that was replicated but did not do what was asked.
+//! What is said of a write that was replicated, whatever it did.
 
-use kvcore::Outcome;
+use axum::response::Response;
+use hyper::header::{HeaderName, HeaderValue};
+use kvcore::{Outcome, Revision};
 
+use super::App;
 use super::error::{ApiError, Detail, ErrorName};
+
+/// Says that the answer is that of an earlier request with the same idempotency key.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+impl App {
+    /// The answer to a write that left the store at a revision, whether it did what was asked or not,
+    /// now or when it was asked first.
+    pub(super) fn answer_written(
+        &self,
+        revision: Revision,
+        repeated: bool,
+        result: Result<Response, ApiError>,
+    ) -> Response {
+        let mut response = result.unwrap_or_else(|error| self.refuse_at(&error, revision));
+        if repeated {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
 
 /// The error for an outcome by which nothing was changed.
 pub(super) fn refused(outcome: Outcome) -> ApiError {
@@ -30,6 +53,16 @@ pub(super) fn refused(outcome: Outcome) -> ApiError {
         Outcome::DeletionTooLarge(limit) => {
             ApiError::new(ErrorName::DeletionTooLarge, limit.to_string())
         }
+        Outcome::IdempotencyConflict => ApiError::new(
+            ErrorName::IdempotencyConflict,
+            "the Idempotency-Key belongs to another request, with another call, key, value or \
+             condition; nothing was changed. Give every write a key of its own",
+        ),
+        Outcome::IdempotencyForgotten => ApiError::new(
+            ErrorName::Overloaded,
+            "the write came into the log only after so many others with an Idempotency-Key that \
+             nobody could tell whether it was there before; this request did nothing. Try again",
+        ),
         Outcome::Invalid(invalid) => invalid.into(),
         other => ApiError::new(
             ErrorName::Internal,

@@ -11,7 +11,7 @@ use std::sync::{Arc, TryLockError};
 use std::time::Duration;
 
 use consensus::{Entry, Index};
-use kvcore::{Envelope, Machine, Outcome, RequestId, Revision};
+use kvcore::{Applied, Envelope, Machine, Outcome, RequestId, Revision};
 use storage::RedbStore;
 use tokio::sync::mpsc;
 
@@ -158,13 +158,15 @@ impl Applier {
         for entry in entries {
             let applied = machine.apply(entry).map_err(|error| error.to_string())?;
             match applied.outcome {
+                _ if applied.repeated => 0,
                 Outcome::Put { .. } => shared.metrics.applied_puts.inc(),
                 Outcome::Deleted { .. } => shared.metrics.applied_deletes.inc(),
                 _ => 0,
             };
             let Some(header) = applied.header else { continue };
             if header.origin == shared.facts.id && header.incarnation == shared.incarnation {
-                let written = Written { outcome: applied.outcome, revision: applied.revision };
+                let Applied { outcome, revision, repeated, .. } = applied;
+                let written = Written { outcome, revision, repeated };
                 self.ended.push((header.request, Ended::Written(written)));
             }
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use consensus::{NodeId, Position, Protocol, Status};
 pub use kvcore::replica::Failure;
-use kvcore::{Command, Machine, Outcome, Revision};
+use kvcore::{Command, IdempotencyKey, Machine, Outcome, Revision};
 use storage::RedbStore;
 use tokio::sync::watch;
 
@@ -38,6 +38,8 @@ pub struct Written {
     pub outcome: Outcome,
     /// The store's revision after it.
     pub revision: Revision,
+    /// Whether it was done before, by an earlier request with the same idempotency key.
+    pub repeated: bool,
 }
 
 /// A running node. Cheap to clone.
@@ -150,12 +152,18 @@ pub enum ValueReply {
 pub(crate) use super::shared::Shared;
 
 impl NodeHandle {
-    /// Replicates a command and waits until this node has applied it.
+    /// Replicates a command and waits until this node has applied it. Under an idempotency key it takes
+    /// effect at most once, and is sent again when its leader is lost.
     ///
     /// # Errors
     /// [`Failure`] says why there is no answer and whether that is definite.
-    pub async fn write(&self, command: Command, timeout: Duration) -> Result<Written, Failure> {
-        self.shared.write(command, timeout).await
+    pub async fn write(
+        &self,
+        command: Command,
+        key: Option<IdempotencyKey>,
+        timeout: Duration,
+    ) -> Result<Written, Failure> {
+        self.shared.write(command, key, timeout).await
     }
 
     /// Waits until a read of the local state machine is as fresh as asked for.

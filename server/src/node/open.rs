@@ -250,7 +250,7 @@ mod tests {
                 },
             };
             let (origin, incarnation, request) = (NodeId(1), 1, RequestId(index));
-            let envelope = Envelope { origin, incarnation, request, command };
+            let envelope = Envelope { origin, incarnation, request, idempotency: None, command };
             Entry {
                 position: Position::new(1, index),
                 wall: WallTime(index),

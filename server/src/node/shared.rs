@@ -9,7 +9,7 @@ use bytes::Bytes;
 use consensus::codec::Wire;
 use consensus::{Index, NodeId, Now, Time, WallTime};
 use kvcore::replica::{Conclusion, Failure};
-use kvcore::{Command, Envelope, RequestId, Revision};
+use kvcore::{Command, Envelope, Idempotency, IdempotencyKey, RequestId, Revision};
 use storage::{RedbStore, Retained};
 use tokio::sync::{oneshot, watch};
 
@@ -110,12 +110,14 @@ impl Shared {
     pub(crate) async fn write(
         &self,
         command: Command,
+        key: Option<IdempotencyKey>,
         timeout: Duration,
     ) -> Result<Written, Failure> {
         let request = self.next_request();
-        let envelope =
-            Envelope { origin: self.facts.id, incarnation: self.incarnation, request, command }
-                .to_bytes();
+        // Somewhat old is as good: what counts is that nothing of this request stands before it.
+        let idempotency = key.map(|key| Idempotency { key, since: self.status().applied });
+        let (origin, incarnation) = (self.facts.id, self.incarnation);
+        let envelope = Envelope { origin, incarnation, request, idempotency, command }.to_bytes();
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Write { request, envelope, deadline };
         match self.wait_for(request, input, timeout).await {

@@ -115,23 +115,6 @@ async fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_refused_rather_than_ignored() {
-    let fixture = Fixture::start().await;
-    let header = [("Idempotency-Key", "abc")];
-    for (method, path, body) in [
-        ("PUT", "/v1/kv/k", "v"),
-        ("DELETE", "/v1/kv/k", ""),
-        ("DELETE", "/v1/kv?prefix=", ""),
-        ("POST", "/v1/compact", "{\"revision\": 1}"),
-    ] {
-        let answer = fixture.http.send(method, path, &header, body.as_bytes()).await;
-        answer.assert_error(400, "unsupported_parameter", "if_mod_revision");
-    }
-    assert_eq!(fixture.http.revision().await, 1);
-    fixture.stop().await;
-}
-
-#[tokio::test]
 async fn a_key_has_at_most_4096_bytes_in_a_path() {
     let fixture = Fixture::start().await;
     let longest = format!("/v1/kv/{}", "%61".repeat(4096));

@@ -11,6 +11,7 @@ mod conditions;
 mod diagrams;
 mod directories;
 mod errors;
+mod idempotency;
 mod keys;
 mod operations;
 mod quorum;

@@ -35,6 +35,12 @@ fn bites(bug: Bug, profile: Profile, seeds: u64, laws: &[&str]) {
 }
 
 #[test]
+fn a_write_that_is_done_twice_although_it_has_a_key_is_noticed() {
+    let law = "a write that is sent again is answered as the first time";
+    bites(Bug::DropIdempotencyKey, Profile::Calm, 10, &[law]);
+}
+
+#[test]
 fn a_message_that_leaves_too_early_is_noticed_at_once() {
     let law = "nothing leaves before what it promises is durable";
     bites(Bug::SendBeforeDurableChecked, Profile::Calm, 1, &[law]);

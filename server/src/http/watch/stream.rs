@@ -280,8 +280,8 @@ fn pull_in_memory(
 }
 
 fn pull(app: &App, filter: &WatchFilter, next: Revision) -> Result<Events, ApiError> {
-    let store = &*app.handle.store();
-    let events = read::persist(|| Ok(plan(app, filter, next)?.fetch(store)))?;
+    // The store after the plan, each time: an installed snapshot brings one that has what was planned.
+    let events = read::persist(|| Ok(plan(app, filter, next)?.fetch(&*app.handle.store())))?;
     count(app, &events);
     Ok(events)
 }

@@ -9,9 +9,10 @@
 //!     greeting ──────────────────────────────────▶
 //!     ◀────────────────────────────────── greeting
 //!     Begin(the protocol's word, state, terms) ──▶  opens store N+1, or what is left in it
-//!     ◀────────────────────────────── After(revision)
+//!     ◀──────────────────────── After(revision, entry)
 //!     Ids(the rows up to there) … Ids() ─────────▶  removes what was compacted since
 //!     Rows … Rows(last) ─────────────────────────▶  writes them, some megabytes at a time
+//!     Remembered … Remembered() ─────────────────▶  likewise what is known of idempotency keys
 //!                                                   checks the digest; the protocol decides
 //!     ◀──────────────────────────────── Done(whether it was installed)
 //! ```

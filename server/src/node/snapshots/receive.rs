@@ -11,6 +11,7 @@ use consensus::codec::Wire;
 use consensus::{Generation, Index, NodeId, Snapshot, Term};
 use kvcore::Machine;
 use kvcore::Revision;
+use kvcore::Store as _;
 use kvcore::snapshot::{ReceiveError, Receiving};
 use kvcore::store::{Row, RowId, StoreState};
 use storage::{
@@ -194,10 +195,16 @@ fn receive_store(
     state: StoreState,
     channel: &mut Channel,
 ) -> Result<Machine<Arc<RedbStore>>, Problem> {
-    let mut receiving =
-        Receiving::begin(receiver.open(number)?, state).map_err(ReceiveError::Store)?;
+    let mut store = receiver.open(number)?;
+    if !Receiving::<Arc<RedbStore>>::may_go_on(&store.state().map_err(ReceiveError::Store)?, &state)
+    {
+        drop(store);
+        remove_store(&receiver.disk, number).map_err(|error| error.to_string())?;
+        store = receiver.open(number)?;
+    }
+    let mut receiving = Receiving::begin(store, state).map_err(ReceiveError::Store)?;
     let after = receiving.after();
-    channel.say(&Part::After(after))?;
+    channel.say(&Part::After { revision: after, remembered: receiving.remembered_after() })?;
     if after > Revision(0) {
         loop {
             let Part::Ids(ids) = channel.hear()? else { return Err(unexpected().into()) };
@@ -219,8 +226,15 @@ fn receive_store(
             bytes = 0;
         }
         if is_last {
+            break;
+        }
+    }
+    loop {
+        let Part::Remembered(rows) = channel.hear()? else { return Err(unexpected().into()) };
+        if rows.is_empty() {
             return Ok(receiving.finish(ROW_CACHE_BYTES)?);
         }
+        receiving.take_remembered(rows)?;
     }
 }
 

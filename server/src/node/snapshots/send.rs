@@ -20,6 +20,8 @@ use crate::node::transport::{Hello, HelloPurpose, greet_blocking};
 const PORTION_BYTES: usize = 256 << 10;
 /// Row addresses in one frame.
 const IDS_MAX: usize = 16 << 10;
+/// Idempotency keys in one frame, each of some hundred bytes at most.
+const REMEMBERED_MAX: usize = 4 << 10;
 /// How long the receiver may take to open what it received: it reads all of it once more.
 const FINISHING_MAX: Duration = Duration::from_secs(600);
 /// How often the progress is told.
@@ -64,13 +66,16 @@ pub(crate) fn send(shared: &Shared, outgoing: &Outgoing) -> Result<bool, String>
     let mut channel = dial(shared, outgoing)?;
     let Snapshot { terms, .. } = snapshot;
     channel.say(&Part::Begin { message: outgoing.message.clone(), state, terms })?;
-    let Part::After(after) = channel.hear()? else { return Err(unexpected()) };
+    let Part::After { revision: after, remembered } = channel.hear()? else {
+        return Err(unexpected());
+    };
     let to = outgoing.to;
     info!("sends a snapshot to {to}: up to entry {applied}, from revision {after} on");
     if after > Revision(0) {
         send_ids(&*view, after, &mut channel)?;
     }
     send_rows(shared, &*view, after, to, &mut channel)?;
+    send_remembered(shared, &*view, remembered, &mut channel)?;
     drop(view);
     channel.set_patience(FINISHING_MAX)?;
     let Part::Done { installed } = channel.hear()? else { return Err(unexpected()) };
@@ -145,6 +150,24 @@ fn send_rows(
             told = Instant::now();
             info!("snapshot to {to}: revision {after} of {last}, {} bytes", channel.bytes);
         }
+    }
+}
+
+/// Sends what is remembered of the idempotency keys of entries after this one.
+fn send_remembered(
+    shared: &Shared,
+    view: &dyn StoreView,
+    mut after: Index,
+    channel: &mut Channel,
+) -> Result<(), String> {
+    loop {
+        let before = channel.bytes;
+        let rows = view.remembered(after, REMEMBERED_MAX).map_err(|error| error.to_string())?;
+        let last = rows.last().map(|row| row.index);
+        channel.say(&Part::Remembered(rows))?;
+        shared.metrics.snapshot_sent_bytes.inc_by(channel.bytes - before);
+        let Some(last) = last else { return Ok(()) };
+        after = last;
     }
 }
 

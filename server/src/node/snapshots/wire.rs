@@ -9,8 +9,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 use consensus::{Index, Term};
 use kvcore::Revision;
-use kvcore::snapshot::Rows;
-use kvcore::store::{Row, RowId, StoreState};
+use kvcore::snapshot::{RememberedRows, Rows};
+use kvcore::store::{Remembered, Row, RowId, StoreState};
 
 use crate::node::transport::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
 
@@ -26,12 +26,15 @@ const TERMS_MAX: u32 = 1 << 20;
 pub(super) enum Part {
     /// What follows, and the word of the sender's protocol with it.
     Begin { message: Bytes, state: StoreState, terms: BTreeMap<Index, Term> },
-    /// The last revision that the receiver has already.
-    After(Revision),
+    /// The last revision that the receiver has already, and the last entry of whose idempotency key it
+    /// has something.
+    After { revision: Revision, remembered: Index },
     /// The rows of the sender up to that revision, in order; an empty list ends them.
     Ids(Vec<RowId>),
     /// The rows behind it, in order. A revision ends where `is_whole` says so.
     Rows { rows: Vec<(RowId, Row)>, is_whole: bool, is_last: bool },
+    /// What is remembered of idempotency keys, in order; an empty list ends it.
+    Remembered(Vec<Remembered>),
     /// The receiver has dealt with it.
     Done { installed: bool },
 }
@@ -49,9 +52,10 @@ impl Wire for Part {
                     term.encode(out);
                 }
             }
-            Self::After(revision) => {
+            Self::After { revision, remembered } => {
                 out.put_u8(2);
                 out.put_u64_le(revision.0);
+                remembered.encode(out);
             }
             Self::Ids(ids) => {
                 out.put_u8(3);
@@ -66,6 +70,10 @@ impl Wire for Part {
                 is_whole.encode(out);
                 is_last.encode(out);
                 Rows(rows.clone()).encode(out);
+            }
+            Self::Remembered(rows) => {
+                out.put_u8(6);
+                RememberedRows(rows.clone()).encode(out);
             }
             Self::Done { installed } => {
                 out.put_u8(5);
@@ -89,7 +97,10 @@ impl Wire for Part {
                 }
                 Self::Begin { message, state, terms }
             }
-            2 => Self::After(Revision(codec::get_u64(input)?)),
+            2 => Self::After {
+                revision: Revision(codec::get_u64(input)?),
+                remembered: Index::decode(input)?,
+            },
             3 => {
                 let count = codec::get_u32(input)? as usize;
                 let mut ids = Vec::with_capacity(count.min(1024));
@@ -103,6 +114,7 @@ impl Wire for Part {
                 let (is_whole, is_last) = (bool::decode(input)?, bool::decode(input)?);
                 Self::Rows { rows: Rows::decode(input)?.0, is_whole, is_last }
             }
+            6 => Self::Remembered(RememberedRows::decode(input)?.0),
             5 => Self::Done { installed: bool::decode(input)? },
             _ => return Err(CodecError::Invalid("part of a snapshot")),
         })
@@ -178,13 +190,23 @@ mod tests {
             create_revision: Revision(3),
             version: 2,
         };
+        let remembered = Remembered {
+            index: Index(80),
+            key: kvcore::IdempotencyKey::new(b"name").expect("a key"),
+            wall: consensus::WallTime(6),
+            request: 7,
+            revision: Revision(5),
+            fate: kvcore::store::Fate::Put { created: true },
+        };
         let deleted = Row { value: None, ..row.clone() };
         let position = Position { term: Term(4), index: Index(90) };
         let state = StoreState { applied: position, digest: u128::MAX - 3, ..Default::default() };
         let terms = BTreeMap::from([(Index(1), Term(2)), (Index(80), Term(4))]);
         for part in [
             Part::Begin { message: Bytes::from_static(b"word"), state, terms },
-            Part::After(Revision(7)),
+            Part::After { revision: Revision(7), remembered: Index(8) },
+            Part::Remembered(vec![]),
+            Part::Remembered(vec![remembered]),
             Part::Ids(vec![]),
             Part::Ids(vec![id(3, 0), id(3, 1)]),
             Part::Rows {
