@@ -13,6 +13,7 @@ use kvcore::{Command, Machine, Outcome, Revision};
 use storage::RedbStore;
 use tokio::sync::watch;
 
+pub use super::formation::FormationStatus;
 use super::trace::{NodeTrace, TraceQuestion};
 use crate::metrics::Metrics;
 
@@ -209,6 +210,12 @@ impl NodeHandle {
     #[must_use]
     pub fn status(&self) -> Arc<NodeStatus> {
         self.shared.status()
+    }
+
+    /// What this node knows of the forming of its cluster.
+    #[must_use]
+    pub fn formation(&self) -> FormationStatus {
+        self.shared.formation.status()
     }
 
     /// Counters, gauges and histograms.

@@ -12,6 +12,7 @@
 mod applier;
 pub mod config;
 pub(crate) mod driver;
+pub mod formation;
 pub mod handle;
 mod open;
 pub(crate) mod shared;
@@ -30,7 +31,7 @@ use std::sync::{Arc, mpsc as thread_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consensus::{Consensus, NodeId, Null, Protocol};
+use consensus::{Consensus, Null, Protocol};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::replica::Replica;
@@ -44,7 +45,7 @@ use config::NodeConfig;
 use driver::{Driver, DriverInput, INBOX_INPUTS_MAX, Workers};
 use handle::NodeHandle;
 use shared::Shared;
-use transport::{Hello, Peers, accept_peers, dial_peers};
+use transport::{Peers, accept_peers, dial_peers};
 
 /// How long a stopping node lets the requests under way come to an end.
 const STOP_WAIT: Duration = Duration::from_secs(3);
@@ -290,15 +291,8 @@ fn start_consensus<C: Consensus>(
         local.block_on(&runtime, async move {
             let listener = TcpListener::from_std(listener).map_err(|error| error.to_string())?;
             let (lost, lost_queue) = mpsc::unbounded_channel();
+            let (failed, mut failures) = mpsc::unbounded_channel();
             let peers = Rc::new(Peers {
-                hello: Hello {
-                    cluster: shared.facts.cluster.clone(),
-                    protocol: shared.facts.protocol,
-                    from: shared.facts.id,
-                    to: NodeId(0),
-                    directory: shared.facts.directory,
-                    connection: 0,
-                },
                 members: shared.facts.members.clone(),
                 driver: inbox_sender,
                 lost,
@@ -306,10 +300,15 @@ fn start_consensus<C: Consensus>(
                 connections: RefCell::new(BTreeMap::new()),
                 // Random, so that no connection of an earlier start has the same number.
                 dialled: Cell::new(shared.incarnation),
+                failed,
+                turned_away: RefCell::default(),
             });
             tokio::task::spawn_local(accept_peers(Rc::clone(&peers), listener));
             dial_peers(&peers);
-            Driver::new(replica, inbox, lost_queue, workers, shared).run().await
+            tokio::select! {
+                ended = Driver::new(replica, inbox, lost_queue, workers, shared).run() => ended,
+                Some(problem) = failures.recv() => Err(problem),
+            }
         })
     })
 }

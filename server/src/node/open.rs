@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::StartError;
 use super::config::NodeConfig;
 use super::driver::DriverInput;
+use super::formation::NodeFormation;
 use super::handle::{NodeFacts, NodeStatus};
 use super::shared::{Clock, Shared};
 use super::trace::Ring;
@@ -72,6 +73,10 @@ pub(super) fn open<C: Consensus>(
             torn.location, torn.bytes, torn.offset
         );
     }
+    let voters = config.members.keys().copied().collect();
+    let formation = NodeFormation::open(disk.clone(), recovery.directory, config.id, voters);
+    let formation =
+        formation.map_err(|problem| StartError(format!("{}: {problem}", directory.display())))?;
     let mut options = RedbStoreOptions::new(recovery.directory);
     options.cache_bytes = config.store_cache_bytes;
     let store = Arc::new(RedbStore::open(&disk, options).map_err(|error| fail(&error))?);
@@ -131,6 +136,7 @@ pub(super) fn open<C: Consensus>(
             store_file: directory.join(STORE_FILE),
             started: Instant::now(),
         },
+        formation,
         clock,
         incarnation,
         clients: Box::new(clients),

@@ -13,6 +13,7 @@ use kvcore::{Command, Envelope, RequestId, Revision};
 use storage::RedbStore;
 use tokio::sync::{oneshot, watch};
 
+use super::formation::NodeFormation;
 use super::handle::{Consistency, NodeFacts, NodeStatus, Reply, SharedMachine, Written};
 use super::trace::{HostClock, Ring};
 use super::transport::Links;
@@ -77,6 +78,7 @@ impl Clock {
 /// What the threads of a node share.
 pub(crate) struct Shared {
     pub(crate) facts: NodeFacts,
+    pub(crate) formation: NodeFormation,
     pub(crate) clock: Clock,
     pub(crate) incarnation: u64,
     pub(crate) clients: Box<dyn Fn(ClientInput) -> Result<(), Failure> + Send + Sync>,

@@ -87,6 +87,13 @@ impl Forming {
         self.formation.formed && self.voters.contains(&self.own) && !self.counts()
     }
 
+    /// Whether the cluster can not form, because a voter's directory is another than the one first
+    /// heard of.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        !self.formation.formed && self.replaced().is_some()
+    }
+
     /// Takes in what a peer tells. `write` makes durable what follows, if anything does, before it
     /// counts here.
     ///

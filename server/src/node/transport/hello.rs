@@ -3,9 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 use consensus::{NodeId, Protocol};
+use storage::formation::Announcement;
 
 /// The version of everything that travels between nodes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"DUORUMPR");
 
@@ -16,11 +17,11 @@ pub(crate) struct Hello {
     pub(crate) protocol: Protocol,
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
-    /// The random number of the sender's data directory.
-    pub(crate) directory: u128,
     /// A number for the connection, not used before by this node. The one of the side that dials
     /// names the connection at both ends.
     pub(crate) connection: u64,
+    /// What the sender's data directory is, and what it knows of the cluster.
+    pub(crate) announcement: Announcement,
 }
 
 impl Hello {
@@ -60,8 +61,8 @@ impl Wire for Hello {
         codec::put_bytes(out, self.protocol.name().as_bytes());
         self.from.encode(out);
         self.to.encode(out);
-        out.put_u128_le(self.directory);
         out.put_u64_le(self.connection);
+        self.announcement.encode(out);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
@@ -75,10 +76,9 @@ impl Wire for Hello {
         let protocol =
             Protocol::from_name(&get_text(input)?).ok_or(CodecError::Invalid("protocol name"))?;
         let (from, to) = (NodeId::decode(input)?, NodeId::decode(input)?);
-        let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
-        let directory = u128::from(low) | u128::from(high) << 64;
         let connection = codec::get_u64(input)?;
-        Ok(Self { cluster, protocol, from, to, directory, connection })
+        let announcement = Announcement::decode(input)?;
+        Ok(Self { cluster, protocol, from, to, connection, announcement })
     }
 }
 
@@ -88,6 +88,8 @@ fn get_text(input: &mut Bytes) -> Result<String, CodecError> {
 
 #[cfg(test)]
 mod tests {
+    use storage::{DirectoryId, Formation};
+
     use super::*;
 
     fn hello(from: u64, to: u64) -> Hello {
@@ -96,8 +98,15 @@ mod tests {
             protocol: Protocol::Zab,
             from: NodeId(from),
             to: NodeId(to),
-            directory: u128::MAX - 7,
             connection: u64::MAX - 9,
+            announcement: Announcement {
+                directory: DirectoryId(u128::MAX - 7),
+                voters: [NodeId(from), NodeId(to)].into(),
+                formation: Formation {
+                    directories: [(NodeId(from), DirectoryId(u128::MAX - 7))].into(),
+                    formed: false,
+                },
+            },
         }
     }
 
