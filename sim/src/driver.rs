@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use consensus::{
-    Consensus, Fetch, Leadership, NodeId, PersistSequence, Pledge, Time, View, Violation, Wire,
+    Consensus, Fetch, Leadership, NodeId, PersistSequence, Pledge, Standing, Time, View, Violation,
+    Wire,
 };
 use kvcore::replica::{PeerMessage, ReplicaEffects, ReplicaInput};
 use kvcore::store::Store;
@@ -436,7 +437,8 @@ impl<C: Consensus> Cluster<C> {
                 process.generations.insert(connection, generation);
                 process.connections.insert(generation, connection);
                 self.trace.line(now, || format!("{to} connected to {from} {generation}"));
-                self.tell(life, ReplicaInput::PeerConnected { peer: from, generation });
+                let standing = Standing::Voter;
+                self.tell(life, ReplicaInput::PeerConnected { peer: from, generation, standing });
             }
             Item::Frame(frame) => return self.receive(life, connection, from, frame),
             Item::Down => {

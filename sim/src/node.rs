@@ -335,7 +335,7 @@ impl<C: Consensus> Process<C> {
         effects: &mut ReplicaEffects<C::Message>,
     ) {
         let changed = match *input {
-            ReplicaInput::PeerConnected { peer, generation } => {
+            ReplicaInput::PeerConnected { peer, generation, .. } => {
                 self.peers.insert(peer, generation);
                 peer
             }

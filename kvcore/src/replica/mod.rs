@@ -31,7 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{
     Answer, Consensus, Effects, Entry, FetchPurpose, Generation, Index, Input, Leadership, NodeId,
-    Now, PersistSequence, Status, Time, Timer, Token,
+    Now, PersistSequence, Standing, Status, Time, Timer, Token,
 };
 
 pub use message::{PeerMessage, ReplicaMessage, TransferReply};
@@ -72,7 +72,11 @@ pub enum ReplicaInput<M> {
         peer: NodeId,
         /// The number of the new connection.
         generation: Generation,
+        /// The peer's standing on it.
+        standing: Standing,
     },
+    /// As [`Input::BecomeVoter`].
+    BecomeVoter,
     /// As [`Input::PeerLost`].
     PeerLost {
         /// The peer.
@@ -303,8 +307,9 @@ impl<C: Consensus> Replica<C> {
                 self.step_core(now, Input::Timer(timer), effects);
             }
             ReplicaInput::Timer(ReplicaTimer::Requests) => self.expire(now, effects),
-            ReplicaInput::PeerConnected { peer, generation } => {
-                self.step_core(now, Input::PeerConnected { peer, generation }, effects);
+            ReplicaInput::PeerConnected { peer, generation, standing } => {
+                let input = Input::PeerConnected { peer, generation, standing };
+                self.step_core(now, input, effects);
             }
             ReplicaInput::PeerLost { peer, generation } => {
                 self.reads.lost(peer);
@@ -334,6 +339,7 @@ impl<C: Consensus> Replica<C> {
                     self.transfers.take(request, to, deadline);
                 }
             }
+            ReplicaInput::BecomeVoter => self.step_core(now, Input::BecomeVoter, effects),
             ReplicaInput::Persisted(sequence) => {
                 self.step_core(now, Input::Persisted(sequence), effects);
             }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use consensus::{
-    Consensus, Entry, Generation, Leadership, NodeId, Now, Recovered, Refusal, Settings, Time,
-    WallTime, Wire,
+    Consensus, Entry, Generation, Leadership, NodeId, Now, Recovered, Refusal, Settings, Standing,
+    Time, WallTime, Wire,
 };
 use kvcore::replica::{
     Conclusion, PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
@@ -220,7 +220,10 @@ impl<C: Consensus> Cluster<C> {
             let generation = self.links.entry((a, b)).or_default();
             *generation = generation.next();
             let generation = *generation;
-            self.step(a, ReplicaInput::PeerConnected { peer: b, generation });
+            self.step(
+                a,
+                ReplicaInput::PeerConnected { peer: b, generation, standing: Standing::Voter },
+            );
             self.step(a, ReplicaInput::Flush);
         }
     }

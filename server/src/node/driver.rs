@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use consensus::codec::Wire;
 use consensus::{
     Consensus, Entry, Event, Fetch, FetchPurpose, Generation, Index, Leadership, Message, NodeId,
-    Now, Passage, Persist, PersistSequence, Term, Time,
+    Now, Passage, Persist, PersistSequence, Standing, Term, Time,
 };
 use kvcore::replica::{PeerMessage, Replica, ReplicaEffects, ReplicaInput};
 use kvcore::{Envelope, RequestId};
@@ -43,6 +43,7 @@ pub(crate) enum DriverInput<M> {
     PeerConnected {
         peer: NodeId,
         generation: Generation,
+        standing: Standing,
         /// What both ends call the connection.
         connection: u64,
         outgoing: mpsc::Sender<Bytes>,
@@ -228,7 +229,7 @@ impl<C: Consensus> Driver<C> {
                 DriverInput::Fetched { purpose, entries } => {
                     ReplicaInput::Fetched { purpose, entries }
                 }
-                DriverInput::PeerConnected { peer, generation, connection, outgoing } => {
+                DriverInput::PeerConnected { peer, generation, standing, connection, outgoing } => {
                     if self.gone.get(&peer).is_some_and(|&gone| gone >= generation) {
                         continue;
                     }
@@ -236,7 +237,7 @@ impl<C: Consensus> Driver<C> {
                     let link = Link::new(generation, connection, outgoing);
                     self.links.insert(peer, link);
                     self.recorder.event(now.time, Event::PeerConnected { peer });
-                    ReplicaInput::PeerConnected { peer, generation }
+                    ReplicaInput::PeerConnected { peer, generation, standing }
                 }
                 DriverInput::Stop => return Ok(false),
             };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use consensus::codec::Wire;
-use consensus::{Generation, NodeId};
+use consensus::{Generation, NodeId, Standing};
 use kvcore::replica::PeerMessage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -262,7 +262,8 @@ async fn run_link<M: Wire + 'static>(
     let weak = outgoing.downgrade();
     let guard = LinkGuard { peers: Rc::clone(&peers), peer, generation, ended: Some(ended) };
     peers.shared.links.lock().expect("no holder of this lock panics").insert(peer, weak.clone());
-    let up = DriverInput::PeerConnected { peer, generation, connection, outgoing };
+    let standing = Standing::Voter;
+    let up = DriverInput::PeerConnected { peer, generation, standing, connection, outgoing };
     if peers.driver.send(up).await.is_err() {
         return;
     }
