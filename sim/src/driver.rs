@@ -3,8 +3,7 @@
 
 use bytes::Bytes;
 use consensus::{
-    Consensus, Fetch, Leadership, NodeId, PersistSequence, Pledge, Standing, Time, View, Violation,
-    Wire,
+    Consensus, Fetch, Leadership, NodeId, PersistSequence, Pledge, Time, View, Violation, Wire,
 };
 use kvcore::replica::{PeerMessage, ReplicaEffects, ReplicaInput};
 use kvcore::store::Store;
@@ -427,6 +426,7 @@ impl<C: Consensus> Cluster<C> {
         }
         let now = self.agenda.now();
         let broken = self.network.is_broken(connection);
+        let standing = self.nodes[&from].standing(self.options.bug);
         let Some(process) = self.process(life) else { return Ok(()) };
         match item {
             // It broke before this end had it.
@@ -437,7 +437,6 @@ impl<C: Consensus> Cluster<C> {
                 process.generations.insert(connection, generation);
                 process.connections.insert(generation, connection);
                 self.trace.line(now, || format!("{to} connected to {from} {generation}"));
-                let standing = Standing::Voter;
                 self.tell(life, ReplicaInput::PeerConnected { peer: from, generation, standing });
             }
             Item::Frame(frame) => return self.receive(life, connection, from, frame),

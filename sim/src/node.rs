@@ -8,7 +8,7 @@ use bytes::Bytes;
 use consensus::invariants::Durability;
 use consensus::{
     Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Random,
-    Settings, Time, Violation, WallTime,
+    Settings, Standing, Time, Violation, WallTime,
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
 use kvcore::store::{Store, StoreBatch};
@@ -43,6 +43,8 @@ pub(crate) struct Node<C: Consensus> {
     /// The rows, when the store is in memory.
     memory: Arc<MemoryStore>,
     directory: DirectoryId,
+    /// Its disk is not the one with which the cluster formed.
+    pub(crate) wiped: bool,
     pub(crate) shadow: ShadowLog,
     /// How often it was started.
     pub(crate) starts: u64,
@@ -154,6 +156,7 @@ impl<C: Consensus> Node<C> {
             disk: NodeDisk::new(options.bug == Some(Bug::LieAboutSync)),
             memory: Arc::default(),
             directory: DirectoryId(u128::from(random.next_u64())),
+            wiped: false,
             shadow: ShadowLog::default(),
             starts: 0,
             process: None,
@@ -162,6 +165,25 @@ impl<C: Consensus> Node<C> {
             slow_disk: (1, 0),
             disk_fails: false,
             lateness: Duration::ZERO,
+        }
+    }
+
+    /// Everything that it had on disk is gone.
+    pub(crate) fn wipe(&mut self, directory: u64) {
+        assert!(self.process.is_none(), "a node that runs has its disk");
+        self.disk.wipe();
+        self.memory = Arc::default();
+        self.directory = DirectoryId(u128::from(directory));
+        self.shadow = ShadowLog::default();
+        self.wiped = true;
+    }
+
+    /// Whether it votes, as its peers and it itself know by its disk.
+    pub(crate) fn standing(&self, bug: Option<Bug>) -> Standing {
+        if self.wiped && bug != Some(Bug::CountWiped) {
+            Standing::Observer
+        } else {
+            Standing::Voter
         }
     }
 
@@ -253,6 +275,7 @@ impl<C: Consensus> Node<C> {
         let voters = (1..=start.options.nodes).map(NodeId);
         Settings {
             seed: start.seed,
+            standing: self.standing(start.options.bug),
             heartbeat_interval: surroundings.election_timeout / 6,
             election_timeout: surroundings.election_timeout,
             suspect_on_connection_loss: surroundings.suspect_on_connection_loss,

@@ -48,6 +48,8 @@ pub struct Counters {
     pub faults: u64,
     /// Processes that were ended.
     pub crashes: u64,
+    /// Disks that were taken away.
+    pub wipes: u64,
     /// Transfers of leadership that were done as asked.
     pub transfers: u64,
 }
@@ -76,6 +78,7 @@ impl Counters {
             watched: self.watched - earlier.watched,
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
+            wipes: self.wipes - earlier.wipes,
             transfers: self.transfers - earlier.transfers,
         }
     }

@@ -125,6 +125,8 @@ pub(crate) struct Driver<C: Consensus> {
     round_began: Time,
     /// The last reign of this node whose first write of a client was recorded.
     written: Option<Term>,
+    /// Whether this node votes, as the protocol knows it.
+    standing: Standing,
 }
 
 impl<C: Consensus> Driver<C> {
@@ -140,6 +142,7 @@ impl<C: Consensus> Driver<C> {
         let last = replica.core().view().log.last().index;
         recorder.event(shared.clock.time(), Event::Started { last });
         recorder.publish();
+        let standing = replica.status().standing;
         Self {
             applier: Applier::new(Arc::clone(&shared)),
             applied_here: None,
@@ -163,6 +166,7 @@ impl<C: Consensus> Driver<C> {
             events_recorded: 0,
             round_began: Time::default(),
             written: None,
+            standing,
         }
     }
 
@@ -233,6 +237,7 @@ impl<C: Consensus> Driver<C> {
                     if self.gone.get(&peer).is_some_and(|&gone| gone >= generation) {
                         continue;
                     }
+                    self.take_standing(now);
                     self.forget_messages_to(peer);
                     let link = Link::new(generation, connection, outgoing);
                     self.links.insert(peer, link);
@@ -257,6 +262,20 @@ impl<C: Consensus> Driver<C> {
         self.carry_out()?;
         self.recorder.publish();
         Ok(true)
+    }
+
+    /// Before the first connection the cluster is formed, and with that it is known whether this node
+    /// votes.
+    fn take_standing(&mut self, now: Now) {
+        let formed_with = self.shared.formation.standing();
+        if self.standing == Standing::Observer && formed_with == Standing::Voter {
+            self.step(now, ReplicaInput::BecomeVoter);
+        }
+        assert!(
+            self.standing == Standing::Observer || formed_with == Standing::Voter,
+            "who votes does not change once the cluster is formed"
+        );
+        self.standing = formed_with;
     }
 
     fn step(&mut self, now: Now, input: ReplicaInput<C::Message>) {
@@ -468,10 +487,7 @@ impl<C: Consensus> Driver<C> {
             last_fsync: Duration::from_micros(fsync_micros),
             requests_pending: self.replica.requests_pending(),
             persists_pending: usize::try_from(persists).unwrap_or(usize::MAX),
-            trouble: leader.is_none().then(|| {
-                let trouble = self.shared.formation.trouble();
-                trouble.unwrap_or_else(|| "no leader is known".to_owned())
-            }),
+            trouble: leader.is_none().then(|| "no leader is known".to_owned()),
             consensus,
         };
         *self.shared.status.write().expect("no holder of this lock panics") = Arc::new(status);

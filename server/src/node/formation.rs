@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use consensus::NodeId;
+use consensus::{NodeId, Standing};
 use storage::formation::{Announcement, HearError};
 use storage::{DirectoryId, Formation, Forming, RealDisk, formation};
 use tracing::{info, warn};
@@ -77,14 +77,14 @@ impl NodeFormation {
         Ok(before != state.forming)
     }
 
-    /// Whether this node votes.
-    pub(crate) fn counts(&self) -> bool {
-        self.state().forming.counts()
+    /// Whether this node votes. As long as the cluster is not formed, no node does.
+    pub(crate) fn standing(&self) -> Standing {
+        standing(self.state().forming.counts())
     }
 
-    /// Whether the node with this data directory votes.
-    pub(crate) fn peer_counts(&self, peer: NodeId, directory: DirectoryId) -> bool {
-        self.state().forming.formation().counts(peer, directory)
+    /// Whether a peer that says that this is its data directory votes.
+    pub(crate) fn peer_standing(&self, peer: NodeId, directory: DirectoryId) -> Standing {
+        standing(self.state().forming.formation().counts(peer, directory))
     }
 
     /// Why this node does not vote, though it should.
@@ -119,6 +119,10 @@ impl State {
         }
         self.told = trouble;
     }
+}
+
+fn standing(counts: bool) -> Standing {
+    if counts { Standing::Voter } else { Standing::Observer }
 }
 
 fn listed(formation: &Formation) -> String {

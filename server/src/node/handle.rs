@@ -212,6 +212,13 @@ impl NodeHandle {
         self.shared.status()
     }
 
+    /// Why the node does not serve as it should, if it does not: for `/readyz`, `/health` and
+    /// `/v1/status`.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.formation.trouble().or_else(|| self.status().trouble.clone())
+    }
+
     /// What this node knows of the forming of its cluster.
     #[must_use]
     pub fn formation(&self) -> FormationStatus {

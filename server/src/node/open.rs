@@ -109,8 +109,9 @@ pub(super) fn open<C: Consensus>(
     let clock = Clock::start();
     let seed = u64::try_from(random()? >> 64).expect("64 of 128 bits");
     let incarnation = u64::try_from(random()? >> 64).expect("64 of 128 bits");
-    let core =
-        C::start(clock.now(), config.settings(seed), recovered).map_err(|error| fail(&error))?;
+    let mut settings = config.settings(seed);
+    settings.standing = formation.standing();
+    let core = C::start(clock.now(), settings, recovered).map_err(|error| fail(&error))?;
     let settings = ReplicaSettings {
         id: config.id,
         incarnation,

@@ -15,7 +15,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 13] = [
+    let reached: [(&str, u64, u64); 14] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("reads", most(|counters| counters.reads), 10_000),
         ("requests refused for want of room", most(|counters| counters.overloaded), 100),
@@ -31,6 +31,7 @@ fn corners<C: Consensus>() {
         ),
         ("segments", most(|counters| counters.segments), 100),
         ("late frames", most(|counters| counters.late_frames), 50),
+        ("wiped disks", most(|counters| counters.wipes), 10),
         ("crashes", most(|counters| counters.crashes), 200),
         ("transfers of leadership", most(|counters| counters.transfers), 50),
     ];

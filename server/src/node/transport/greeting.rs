@@ -3,7 +3,8 @@
 use bytes::BytesMut;
 use consensus::NodeId;
 use consensus::codec::Wire;
-use storage::formation::{Announcement, HearError};
+use storage::DirectoryId;
+use storage::formation::HearError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -21,8 +22,8 @@ pub(super) struct Greeted {
     pub(super) rest: BytesMut,
     /// What both ends call the connection.
     pub(super) connection: u64,
-    /// What the peer told of its data directory.
-    pub(super) announcement: Announcement,
+    /// The peer's data directory.
+    pub(super) directory: DirectoryId,
 }
 
 /// What came of a greeting.
@@ -106,7 +107,8 @@ fn conclude(
 ) -> Greeting {
     let Hello { connection, announcement, .. } = theirs;
     if sent.announcement.formation.formed && announcement.formation.formed {
-        Greeting::Connected(Greeted { stream, rest, connection, announcement })
+        let directory = announcement.directory;
+        Greeting::Connected(Greeted { stream, rest, connection, directory })
     } else {
         Greeting::Forming { progress }
     }

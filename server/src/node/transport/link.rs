@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use consensus::codec::Wire;
-use consensus::{Generation, NodeId, Standing};
+use consensus::{Generation, NodeId};
 use kvcore::replica::PeerMessage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -256,18 +256,18 @@ async fn run_link<M: Wire + 'static>(
     greeted: Greeted,
     ended: oneshot::Sender<()>,
 ) {
-    let Greeted { stream, rest, connection, .. } = greeted;
+    let Greeted { stream, rest, connection, directory } = greeted;
     let (outgoing, to_send) = mpsc::channel(OUTGOING_CHUNKS_MAX);
     let (asked, questions) = mpsc::channel(QUESTIONS_MAX);
     let weak = outgoing.downgrade();
     let guard = LinkGuard { peers: Rc::clone(&peers), peer, generation, ended: Some(ended) };
     peers.shared.links.lock().expect("no holder of this lock panics").insert(peer, weak.clone());
-    let standing = Standing::Voter;
+    let standing = peers.shared.formation.peer_standing(peer, directory);
     let up = DriverInput::PeerConnected { peer, generation, standing, connection, outgoing };
     if peers.driver.send(up).await.is_err() {
         return;
     }
-    info!("connected with peer {}", peer.0);
+    info!("connected with peer {}, {standing}", peer.0);
     let (reader, writer) = stream.into_split();
     let problem = tokio::select! {
         problem = receive(&peers, peer, generation, reader, rest, &asked) => problem,
