@@ -14,7 +14,6 @@ use consensus::{Effects, NodeId, Now, Progress, Standing, Timer};
 
 use crate::message::RaftMessage;
 use crate::node::Raft;
-use crate::promise::Promise;
 use crate::role::{Intent, Peer, Role};
 
 impl Peer {
@@ -80,15 +79,23 @@ impl Raft {
         }
     }
 
-    /// This node counts from now on. It waits for a leader as one that has just started does.
+    /// This node counts from now on. Whom it followed it follows; without a leader it campaigns like
+    /// any other.
     pub(crate) fn become_voter(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {
-        let promised = self.promise != Promise::default();
-        self.settings.become_voter(self.log.last(), promised);
+        self.settings.become_voter();
         let alone = self.settings.voters.len() == 1;
-        let intent = alone.then_some(Intent::NoLeader);
-        self.become_follower(now, None, intent, "it has become a voter".to_owned(), effects);
+        let Role::Follower(follower) = &mut self.role else {
+            unreachable!("observers are followers in all but their standing")
+        };
         if alone {
+            // There is nobody to wait for.
+            follower.intent = Some(Intent::NoLeader);
             self.timers.set(Timer::Election, now.time);
+        } else if follower.intent.is_some() {
+            self.wait_before_campaign(now, 0);
+        } else {
+            self.timers.set(Timer::Election, follower.detector.deadline());
         }
+        self.tell_role("it has become a voter".to_owned(), effects);
     }
 }

@@ -341,7 +341,7 @@ impl Raft {
     }
 
     /// Tells of the present role, if the last that was told was another one or knew another leader.
-    fn tell_role(&mut self, cause: String, effects: &mut Effects<RaftMessage>) {
+    pub(crate) fn tell_role(&mut self, cause: String, effects: &mut Effects<RaftMessage>) {
         let leader = if self.leads_or_follows() { self.leader } else { None };
         let told = (self.role.name(self.settings.standing), self.promise.term, leader);
         let (role, term, leader) = told;

@@ -360,6 +360,9 @@ impl fmt::Display for ZabMessage {
         let name = self.name();
         match self {
             Self::Notification(Notification { state, round, vote }) => {
+                if *vote == Vote::NOBODY {
+                    return write!(f, "{name} {state} round={round} vote=nobody");
+                }
                 let Vote { peer_epoch, zxid, leader } = vote;
                 write!(f, "{name} {state} round={round} vote={leader} ")?;
                 write!(f, "peerEpoch={peer_epoch} zxid={zxid}")
@@ -414,6 +417,6 @@ fn write_entries(
     match entries {
         [] => write!(f, "{name} of nothing"),
         [only] => write!(f, "{name} {}", zxid(only)),
-        [first, .., last] => write!(f, "PROPOSAL {}..{}", zxid(first), zxid(last)),
+        [first, .., last] => write!(f, "{name} {}..{}", zxid(first), zxid(last)),
     }
 }

@@ -36,7 +36,6 @@ use consensus::{Effects, Entry, Index, NodeId, Now, Standing};
 
 use crate::message::{Vote, ZabMessage};
 use crate::node::{Context, Core, Zab};
-use crate::promise::Promise;
 use crate::role::{Change, Flow, Following, Learner, STAY, Stage, Stream, look};
 use crate::zxid::{Epoch, LogPoint, Zxid};
 
@@ -128,10 +127,9 @@ impl Following {
 }
 
 impl Zab {
-    /// This server counts from now on, and takes part in the next election.
+    /// This server counts from now on. It looks for a leader as one that votes.
     pub(crate) fn become_voter(&mut self, now: Now, effects: &mut Effects<ZabMessage>) {
-        let core = &mut self.core;
-        core.settings.become_voter(core.log.last(), core.promise != Promise::default());
+        self.core.settings.become_voter();
         let change = Change::Look("it has become a voter".to_owned());
         self.settle(now, ControlFlow::Break(change), effects);
     }

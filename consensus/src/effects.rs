@@ -109,9 +109,9 @@ pub enum Input<M> {
         entries: Vec<Entry>,
     },
     /// This node counts from now on: its standing rises from [`Standing::Observer`] to
-    /// [`Standing::Voter`]. It is one of the voters, it remembers nothing because there is nothing to
-    /// remember yet, and all of them agree on that (`design.md`, forming a cluster). Its standing
-    /// never falls. What its peers think of it changes with their next connection to it.
+    /// [`Standing::Voter`], and never falls again. It is one of the voters, and whoever says this knows
+    /// that it has forgotten nothing: it holds whatever it was sent since the cluster was formed, which
+    /// may be nothing at all. What its peers think of it changes with their next connection to it.
     BecomeVoter,
     /// The driver has no more input just now: what accumulated is turned into as few writes and
     /// frames as possible. Every series of inputs ends with a flush; nothing else may be lost by a

@@ -152,7 +152,7 @@ impl Consensus for Null {
                 self.log.deliver(effects);
             }
             Input::BecomeVoter => {
-                self.settings.become_voter(self.log.last(), self.term > Term(0));
+                self.settings.become_voter();
                 self.timers.set(Timer::Election, now.time);
             }
             Input::Compact(index) => self.log.compact_to(index),

@@ -229,16 +229,11 @@ impl Settings {
     /// Raises this node's standing; see [`crate::Input::BecomeVoter`].
     ///
     /// # Panics
-    /// If it is no voter of the cluster, counts already, or has anything to remember: entries, or a
-    /// promise.
-    pub fn become_voter(&mut self, last: Position, promised: bool) {
+    /// If it is no voter of the cluster, or counts already.
+    pub fn become_voter(&mut self) {
         let Self { id, voters, .. } = self;
         assert!(self.standing == Standing::Observer, "{id} becomes a voter once");
         assert!(voters.contains(id), "{id} becomes a voter, and is none of the cluster's");
-        assert!(
-            last == Position::ZERO && !promised,
-            "{id} becomes a voter without anything to remember: it holds {last}"
-        );
         self.standing = Standing::Voter;
     }
 }

@@ -11,8 +11,8 @@ use super::snapshots::Stream;
 use super::transcript::{Detail, Transcript};
 use crate::invariants::Durability;
 use crate::{
-    Consensus, Effects, Entry, Fetch, Generation, Index, Invariants, Leadership, NodeId, Now,
-    PersistSequence, Pledge, Refusal, Settings, Standing, Status, Time, Timer, Token, View,
+    Consensus, Effects, Entry, Fetch, Generation, Index, Input, Invariants, Leadership, NodeId,
+    Now, PersistSequence, Pledge, Refusal, Settings, Standing, Status, Time, Timer, Token, View,
     Violation, WallTime,
 };
 
@@ -40,6 +40,9 @@ pub struct Options {
     pub twins: bool,
     /// How many messages of each name to keep as samples.
     pub samples_max: usize,
+    /// Whether the voters count from the start. Otherwise they begin as observers, as the nodes of a
+    /// cluster that is yet to be formed do.
+    pub formed: bool,
     /// How much is written down.
     pub detail: Detail,
 }
@@ -67,6 +70,7 @@ impl Options {
             tail_max: usize::MAX,
             twins: true,
             samples_max: 0,
+            formed: true,
             detail: Detail::Everything,
         }
     }
@@ -155,9 +159,9 @@ impl<C: Consensus> Cluster<C> {
     /// A broken law.
     pub fn new(options: Options) -> Result<Self, Violation> {
         let settings = &options.settings;
+        let first = if options.formed { Standing::Voter } else { Standing::Observer };
         let ids: Vec<NodeId> = settings.voters.union(&settings.observers).copied().collect();
-        let nodes =
-            ids.iter().map(|&id| (id, Node::new(settings.standing_of(id, Standing::Voter))));
+        let nodes = ids.iter().map(|&id| (id, Node::new(settings.standing_of(id, first))));
         let nodes = nodes.collect();
         let mut cluster = Self {
             time: Time(0),
@@ -425,6 +429,17 @@ impl<C: Consensus> Cluster<C> {
         node.standing = Standing::Observer;
         self.line(Detail::Everything, || format!("{id} loses its disk"));
         self.invariants.wiped(id);
+    }
+
+    /// A voter that was none so far counts from now on. Its peers learn that with their next
+    /// connection to it.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn become_voter(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.node(id).standing = Standing::Voter;
+        self.line(Detail::Everything, || format!("{id} becomes a voter"));
+        self.input(id, Input::BecomeVoter)
     }
 
     /// Whether a node counts.

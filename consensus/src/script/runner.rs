@@ -151,6 +151,10 @@ fn execute_on<C: Consensus>(
             }
             cluster.restart(id)?;
         }
+        "become-voter" => {
+            let id = running(cluster, args)?;
+            cluster.become_voter(id)?;
+        }
         "wipe" => {
             let id = node(cluster, args)?;
             if cluster.is_running(id) {
@@ -452,6 +456,7 @@ fn options(args: &mut ArgumentConsumer<'_>) -> Outcome<Options> {
             "unapplied_bytes" => settings.unapplied_bytes_max = parse(value)?,
             "seed" => options.seed = parse(value)?,
             "overtaking" => options.overtaking = parse(value)?,
+            "formed" => options.formed = parse(value)?,
             "tail" => options.tail_max = parse(value)?,
             _ => return Err(format!("no setting `{key}`").into()),
         }
