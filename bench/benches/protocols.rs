@@ -90,7 +90,7 @@ async fn put(handle: &NodeHandle, key: String) {
         return_previous: false,
     };
     let began = Instant::now();
-    while let Err(error) = handle.write(command.clone(), TIMEOUT).await {
+    while let Err(error) = handle.write(command.clone(), None, TIMEOUT).await {
         assert!(began.elapsed() < TIMEOUT, "no leader acknowledges a write: {error:?}");
         tokio::time::sleep(Duration::from_micros(200)).await;
     }

@@ -46,8 +46,9 @@ impl Raft {
         let own = self.settings.id;
         let Role::Leader(leader) = &mut self.role else { return };
         while let Some(&Barrier { token, index, round }) = leader.barriers.front() {
-            let answered =
-                |id: NodeId| leader.peers.get(&id).is_some_and(|peer| peer.round >= round);
+            let answered = |id: NodeId| {
+                leader.peers.get(&id).is_some_and(|peer| peer.counts() && peer.round >= round)
+            };
             if !self.quorum.reached(|id| id == own || answered(id)) {
                 return;
             }

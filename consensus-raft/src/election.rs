@@ -48,6 +48,9 @@ impl Raft {
                         return;
                     }
                 }
+                if self.observes() {
+                    return;
+                }
                 let cause = match &self.role {
                     Role::Follower(follower) => follower.intent.map(|intent| intent.to_string()),
                     _ => None,
@@ -98,7 +101,12 @@ impl Raft {
             }
             None => Intent::NoLeader,
         });
-        self.wait_before_campaign(now, 0);
+        if self.observes() {
+            // It waits for the next leader as long as that takes.
+            self.timers.cancel(Timer::Election);
+        } else {
+            self.wait_before_campaign(now, 0);
+        }
     }
 
     /// Sets the election timer to a random delay, the longer the more campaigns came to nothing.
@@ -132,7 +140,7 @@ impl Raft {
     fn ask_pre_votes(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {
         let own = self.settings.id;
         let attempt = self.attempt.next();
-        let reachable = self.quorum.reached(|id| id == own || self.is_connected(id));
+        let reachable = self.quorum.reached(|id| id == own || self.can_vote(id));
         let Role::PreCandidate(candidate) = &mut self.role else { return };
         candidate.deferred = false;
         candidate.granted = [own].into();
@@ -157,6 +165,9 @@ impl Raft {
 
     /// Asks one peer for what this node is asking all of them, if it has not answered yet.
     pub(crate) fn ask_again(&mut self, now: Now, peer: NodeId, effects: &mut Effects<RaftMessage>) {
+        if !self.can_vote(peer) {
+            return;
+        }
         let (term, last) = (self.promise.term, self.log.last());
         match &self.role {
             Role::PreCandidate(candidate) => match candidate.attempt {
@@ -345,7 +356,7 @@ impl Raft {
                     self.campaign(now, failures, false, cause, effects);
                 } else if self.quorum.unreachable(|id| {
                     !candidate.granted.contains(&id)
-                        && (candidate.refused.contains(&id) || !self.is_connected(id))
+                        && (candidate.refused.contains(&id) || !self.can_vote(id))
                 }) {
                     let Role::PreCandidate(candidate) = &mut self.role else { return };
                     candidate.attempt = None;
@@ -366,7 +377,7 @@ impl Raft {
                 } else if self.quorum.unreachable(|id| {
                     id != own
                         && !candidate.granted.contains(&id)
-                        && (candidate.refused.contains(&id) || !self.is_connected(id))
+                        && (candidate.refused.contains(&id) || !self.can_vote(id))
                 }) {
                     let failures = candidate.failures + 1;
                     let cause = "no quorum is left that could vote for it".to_owned();

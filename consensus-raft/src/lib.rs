@@ -97,6 +97,7 @@ mod barrier;
 mod election;
 mod message;
 mod node;
+mod observer;
 mod promise;
 mod replication;
 mod role;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::{
     CodecError, Consensus, Effects, FailureDetector, FetchPurpose, Generation, Index, Input,
     Leadership, Log, NodeId, Now, Outbound, PeerStatus, PersistSequence, Pledge, Position,
-    ProgressState, Protocol, Quorum, Random, Recovered, Settings, StartError, Status, Term, Timer,
-    Timers, View, Wire,
+    ProgressState, Protocol, Quorum, Random, Recovered, Settings, Standing, StartError, Status,
+    Term, Timer, Timers, View, Wire,
 };
 
 use crate::message::{AppendOutcome, Attempt, RaftMessage};
@@ -47,6 +47,7 @@ pub struct Raft {
 pub(crate) struct Connection {
     pub(crate) generation: Generation,
     pub(crate) up: bool,
+    pub(crate) standing: Standing,
 }
 
 impl Consensus for Raft {
@@ -55,14 +56,12 @@ impl Consensus for Raft {
     type Message = RaftMessage;
 
     fn start(now: Now, settings: Settings, recovered: Recovered) -> Result<Self, StartError> {
-        if !settings.voters.contains(&settings.id) {
-            return Err(StartError(format!("{} is not one of the voters", settings.id)));
-        }
+        settings.check()?;
         let promise = promise::recover(&recovered)?;
         let detector = FailureDetector::new(now.time, settings.election_timeout);
         let mut timers = Timers::default();
         // Alone, there is nobody to wait for.
-        let alone = settings.voters.len() == 1;
+        let alone = settings.voters.len() == 1 && !settings.observes();
         timers.set(Timer::Election, if alone { now.time } else { detector.deadline() });
         let role = Role::Follower(Follower {
             detector,
@@ -72,8 +71,9 @@ impl Consensus for Raft {
             matched: Index(0),
             owed: None,
         });
+        let name = role.name(settings.standing);
         Ok(Self {
-            told_role: (role.name(), promise.term, None),
+            told_role: (name, promise.term, None),
             told_commit: recovered.commit,
             told_leadership: Leadership::None,
             quorum: Quorum::new(settings.voters.clone()),
@@ -93,12 +93,15 @@ impl Consensus for Raft {
     fn step(&mut self, now: Now, input: Input<RaftMessage>, effects: &mut Effects<RaftMessage>) {
         match input {
             Input::Timer(timer) => self.timer(now, timer, effects),
-            Input::PeerConnected { peer, generation } => {
-                self.connected(now, peer, generation, effects);
+            Input::PeerConnected { peer, generation, standing } => {
+                self.connected(now, peer, generation, standing, effects);
             }
             Input::PeerLost { peer, generation } => self.lost(now, peer, generation, effects),
             Input::Received { peer, generation, message } => {
-                if self.is_current(peer, generation) && message.is_plausible(self.promise.term) {
+                if self.is_current(peer, generation)
+                    && message.is_plausible(self.promise.term)
+                    && self.admits(peer, &message)
+                {
                     self.received(now, peer, message, effects);
                 }
             }
@@ -116,7 +119,7 @@ impl Consensus for Raft {
             Input::Applied(index) => self.log.applied_to(index, effects),
             Input::Compact(index) => self.log.compact_to(index),
             Input::SnapshotReceived { peer, generation, snapshot, message } => {
-                if self.is_current(peer, generation) {
+                if self.is_current(peer, generation) && self.admits(peer, &message) {
                     self.snapshot_received(now, peer, snapshot, &message, effects);
                 }
             }
@@ -131,6 +134,7 @@ impl Consensus for Raft {
             Input::Fetched { purpose: FetchPurpose::Replicate(peer), entries } => {
                 self.fetched(now, peer, entries, effects);
             }
+            Input::BecomeVoter => self.become_voter(now, effects),
             Input::Flush => self.flush(now, effects),
         }
         self.tell_leadership(effects);
@@ -139,7 +143,8 @@ impl Consensus for Raft {
 
     fn status(&self) -> Status {
         Status {
-            role: self.role.name(),
+            role: self.role.name(self.settings.standing),
+            standing: self.settings.standing,
             phase: None,
             term: self.promise.term,
             leadership: self.told_leadership,
@@ -193,16 +198,26 @@ impl Raft {
         now: Now,
         peer: NodeId,
         generation: Generation,
+        standing: Standing,
         effects: &mut Effects<RaftMessage>,
     ) {
         let former = self.connections.get(&peer);
         let newer = former.is_none_or(|former| former.generation < generation);
-        if !newer || peer == self.settings.id || !self.quorum.contains(peer) {
+        if !newer || !self.others().any(|id| id == peer) {
             return;
         }
         self.forget_connection(peer);
         self.successor_lost(peer, effects);
-        self.connections.insert(peer, Connection { generation, up: true });
+        let standing = self.settings.standing_of(peer, standing);
+        self.connections.insert(peer, Connection { generation, up: true, standing });
+        if standing == Standing::Observer {
+            self.forget_counted(peer);
+        }
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(peer) = leader.peers.get_mut(&peer)
+        {
+            peer.standing = standing;
+        }
         match &self.role {
             Role::Follower(_) => {}
             Role::PreCandidate(_) | Role::Candidate(_) => self.ask_again(now, peer, effects),
@@ -356,10 +371,9 @@ impl Raft {
         self.connections.get(&peer).is_some_and(|connection| connection.up)
     }
 
-    /// The voters besides this node.
+    /// All nodes besides this one, in the order of their numbers.
     pub(crate) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let own = self.settings.id;
-        self.quorum.voters().into_iter().filter(move |&id| id != own)
+        self.settings.others().collect::<BTreeSet<_>>().into_iter()
     }
 
     /// Whether this node knows a leader that it does not suspect; it may be itself.
@@ -391,6 +405,7 @@ impl Raft {
         };
         PeerStatus {
             id,
+            standing: self.standing(id),
             connected: self.is_connected(id),
             matched: peer.map(|peer| peer.progress.matched()),
             replication: peer.map(|peer| match peer.progress.state() {

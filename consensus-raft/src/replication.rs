@@ -60,7 +60,8 @@ impl Raft {
     fn advance_commit(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
         let held = self.quorum.committed(|id| match leader.peers.get(&id) {
-            Some(peer) => peer.progress.matched(),
+            Some(peer) if peer.counts() => peer.progress.matched(),
+            Some(_) => Index(0),
             None => self.log.durable(),
         });
         if held >= leader.opening {

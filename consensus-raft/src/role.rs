@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use consensus::{
     Answer, Backlog, Effects, Entry, Event, FailureDetector, Index, NodeId, Now, Payload,
-    PersistSequence, Position, Progress, Refusal, Suspicion, Term, Time, Timer, Token, Transfer,
-    Wire,
+    PersistSequence, Position, Progress, Refusal, Standing, Suspicion, Term, Time, Timer, Token,
+    Transfer, Wire,
 };
 
 use crate::message::{Attempt, RaftMessage, Round};
@@ -38,9 +38,10 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// The role's name, as in the paper.
-    pub(crate) fn name(&self) -> &'static str {
+    /// The role's name, as in the paper; of an observer, as in etcd.
+    pub(crate) fn name(&self, standing: Standing) -> &'static str {
         match self {
+            Self::Follower(_) if standing == Standing::Observer => "learner",
             Self::Follower(_) => "follower",
             Self::PreCandidate(_) => "pre-candidate",
             Self::Candidate(_) => "candidate",
@@ -101,7 +102,7 @@ pub(crate) struct Candidate {
 /// Leads its term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leader {
-    /// What it knows of each of the other voters.
+    /// What it knows of each of the other nodes.
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     /// The index of the empty entry that opened the term (§8). Once that is committed, the leader
     /// knows what is.
@@ -120,9 +121,11 @@ pub(crate) struct Leader {
     pub(crate) transfer: Option<Transfer>,
 }
 
-/// What a leader knows of another voter.
+/// What a leader knows of another node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
+    /// Whether it counts.
+    pub(crate) standing: Standing,
     /// The paper's nextIndex and matchIndex, and the window of what is under way.
     pub(crate) progress: Progress,
     /// When a probe was last sent.
@@ -226,6 +229,7 @@ impl Raft {
         cause: String,
         effects: &mut Effects<RaftMessage>,
     ) {
+        assert!(!self.observes(), "observers do not campaign");
         assert!(
             !matches!(self.role, Role::Leader(_)),
             "a leader steps down before it campaigns (Figure 4)"
@@ -259,6 +263,7 @@ impl Raft {
             },
             "only a quorum of PreVotes (thesis §9.6) or the leader's word (§3.10) makes a candidate"
         );
+        assert!(!self.observes(), "observers do not campaign");
         let term = self.promise.term.next();
         self.leader = None;
         self.promise = Promise { term, vote: Some(self.settings.id) };
@@ -292,7 +297,8 @@ impl Raft {
             "a leader voted for itself in its term (§5.2)"
         );
         let opening = self.log.last().index.next();
-        let peer = Peer {
+        let peer = |standing| Peer {
+            standing,
             progress: Progress::probing(opening),
             probed: now.time,
             told: Index(0),
@@ -307,7 +313,7 @@ impl Raft {
         });
         self.leader = Some(self.settings.id);
         self.timers.clear();
-        let peers: BTreeMap<_, _> = self.others().map(|id| (id, peer.clone())).collect();
+        let peers: BTreeMap<_, _> = self.others().map(|id| (id, peer(self.standing(id)))).collect();
         if !peers.is_empty() {
             self.timers.set(Timer::Heartbeat, now.time + self.settings.heartbeat_interval);
             self.timers.set(Timer::Quorum, now.time + self.settings.election_timeout);
@@ -335,9 +341,9 @@ impl Raft {
     }
 
     /// Tells of the present role, if the last that was told was another one or knew another leader.
-    fn tell_role(&mut self, cause: String, effects: &mut Effects<RaftMessage>) {
+    pub(crate) fn tell_role(&mut self, cause: String, effects: &mut Effects<RaftMessage>) {
         let leader = if self.leads_or_follows() { self.leader } else { None };
-        let told = (self.role.name(), self.promise.term, leader);
+        let told = (self.role.name(self.settings.standing), self.promise.term, leader);
         let (role, term, leader) = told;
         if self.told_role.0 == role && (self.told_role == told || leader.is_none()) {
             return;

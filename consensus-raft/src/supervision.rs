@@ -157,7 +157,9 @@ impl Raft {
         let wished = self.timers.due(Timer::Quorum).is_none_or(|due| now.time < due);
         let contact = self.quorum_contact(now.time);
         let Role::Leader(leader) = &mut self.role else { return };
-        if contact > leader.detector.last_heard() {
+        if let Some(contact) = contact
+            && contact > leader.detector.last_heard()
+        {
             leader.detector.heard(contact);
             if !wished && now.time < leader.detector.deadline() {
                 self.timers.set(Timer::Quorum, leader.detector.deadline());
@@ -176,14 +178,15 @@ impl Raft {
         }
     }
 
-    /// When a quorum was last heard: the latest time such that a quorum was heard at or after it.
-    fn quorum_contact(&self, now: Time) -> Time {
-        let Role::Leader(leader) = &self.role else { return now };
-        let heard = |id: NodeId| leader.peers.get(&id).map_or(now, |peer| peer.heard);
-        let times = self.quorum.voters().into_iter().map(heard);
-        times
-            .filter(|&time| self.quorum.reached(|id| heard(id) >= time))
-            .max()
-            .expect("all voters are a quorum of themselves")
+    /// When a quorum was last heard: the latest time such that a quorum was heard at or after it;
+    /// none if too few of the voters count at all.
+    fn quorum_contact(&self, now: Time) -> Option<Time> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let heard = |id: NodeId| match leader.peers.get(&id) {
+            Some(peer) => peer.counts().then_some(peer.heard),
+            None => Some(now),
+        };
+        let times = self.quorum.voters().into_iter().filter_map(heard);
+        times.filter(|&time| self.quorum.reached(|id| heard(id).is_some_and(|at| at >= time))).max()
     }
 }

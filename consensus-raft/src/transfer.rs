@@ -27,7 +27,7 @@ use consensus::{
 
 use crate::message::RaftMessage;
 use crate::node::Raft;
-use crate::role::Role;
+use crate::role::{Peer, Role};
 
 /// The leader's side.
 impl Raft {
@@ -44,7 +44,8 @@ impl Raft {
         if leader.transfer.is_some() {
             return refuse(Refusal::Transferring);
         }
-        let heirs = leader.peers.iter().filter(|&(&id, _)| connected(id)).map(|(&id, peer)| Heir {
+        let able = |heir: &(&NodeId, &Peer)| connected(*heir.0) && heir.1.counts();
+        let heirs = leader.peers.iter().filter(able).map(|(&id, peer)| Heir {
             id,
             matched: peer.progress.matched(),
             heard: peer.heard,

@@ -4,7 +4,7 @@
 mod node;
 
 use bytes::Bytes;
-use consensus::{Consensus, Index, Input, NodeId, Position, Term, Time, Timer, Wire};
+use consensus::{Consensus, Index, Input, NodeId, Position, Standing, Term, Time, Timer, Wire};
 use consensus_raft::{AppendOutcome, Attempt, Promise, RaftMessage, Round};
 use node::*;
 use proptest::prelude::*;
@@ -192,7 +192,7 @@ proptest! {
 fn strangers_are_not_heard() {
     let mut node = Start::of(3).start();
     let (peer, generation) = (NodeId(9), FIRST);
-    node.step(Input::PeerConnected { peer, generation });
+    node.step(Input::PeerConnected { peer, generation, standing: Standing::Voter });
     for message in [append(5, (0, 0), vec![], 0), request_vote(5, (4, 4)), pre_vote(5, (4, 4))] {
         let effects = node.step(Input::Received { peer, generation, message });
         assert!(effects.messages.is_empty());
@@ -252,7 +252,7 @@ fn a_past_that_contradicts_itself_is_refused_at_the_start() {
     assert!(refused(start).contains("the last promise is term 1"));
     let mut start = Start::of(3);
     start.settings.id = NodeId(4);
-    assert_eq!(refused(start), "n4 is not one of the voters");
+    assert_eq!(refused(start), "n4 is neither among the voters nor among the observers");
     assert!(refused(Start::of(3).log(&[1]).commit(2)).contains("committed but the log ends at 1"));
     assert!(refused(Start::of(3).log(&[2, 1]).term(3)).contains("contradict"));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use consensus::{
     Consensus, Effects, Generation, Index, Input, Leadership, NodeId, Now, PersistSequence, Random,
-    Recovered, Settings, Term, Time, Timer, WallTime,
+    Recovered, Settings, Standing, Term, Time, Timer, WallTime,
 };
 use consensus_raft::{Raft, RaftMessage};
 
@@ -63,7 +63,14 @@ impl World {
         }
         for &id in &ids {
             for &peer in ids.iter().filter(|&&peer| peer != id) {
-                world.input(id, Input::PeerConnected { peer, generation: Generation(1) });
+                world.input(
+                    id,
+                    Input::PeerConnected {
+                        peer,
+                        generation: Generation(1),
+                        standing: Standing::Voter,
+                    },
+                );
             }
         }
         world

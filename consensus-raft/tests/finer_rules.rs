@@ -2,7 +2,9 @@
 
 mod node;
 
-use consensus::{Generation, Index, Input, Leadership, Message, NodeId, Term, Timer, Token};
+use consensus::{
+    Generation, Index, Input, Leadership, Message, NodeId, Standing, Term, Timer, Token,
+};
 use consensus_raft::{AppendOutcome, RaftMessage};
 use node::*;
 
@@ -11,7 +13,7 @@ const SECOND: Generation = Generation(2);
 fn reconnect(node: &mut Node, peer: u64) -> consensus::Effects<RaftMessage> {
     let peer = NodeId(peer);
     node.step(Input::PeerLost { peer, generation: FIRST });
-    node.step(Input::PeerConnected { peer, generation: SECOND })
+    node.step(Input::PeerConnected { peer, generation: SECOND, standing: Standing::Voter })
 }
 
 #[test]
@@ -21,7 +23,7 @@ fn an_answer_owed_to_a_broken_connection_is_not_sent_on_the_next() {
     let effects = node.steps([
         received(2, append(1, (0, 0), entries(1, &[1]), 0)),
         Input::PeerLost { peer, generation: FIRST },
-        Input::PeerConnected { peer, generation: SECOND },
+        Input::PeerConnected { peer, generation: SECOND, standing: Standing::Voter },
     ]);
     assert_eq!(effects.persists.len(), 1);
     assert!(effects.messages.is_empty(), "{effects:?}");
@@ -138,7 +140,7 @@ fn nobody_is_asked_while_too_few_are_connected() {
     let before = node.now.time;
     let peer = NodeId(2);
     let (due, _) = node
-        .step(Input::PeerConnected { peer, generation: SECOND })
+        .step(Input::PeerConnected { peer, generation: SECOND, standing: Standing::Voter })
         .deadline
         .expect("a new connection is new hope");
     assert!(due.since(before) <= Start::of(5).settings.election_jitter);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use consensus::script::{Cluster, Options};
 use consensus::{
-    Answer, Generation, Index, Input, Leadership, NodeId, PersistSequence, Position, Refusal, Term,
-    Timer, Token,
+    Answer, Generation, Index, Input, Leadership, NodeId, PersistSequence, Position, Refusal,
+    Standing, Term, Timer, Token,
 };
 use consensus_raft::{Raft, RaftMessage};
 use node::*;
@@ -85,7 +85,7 @@ fn openraft_cecb5de8_an_acknowledgement_counts_only_on_its_connection_and_in_its
     node.persist();
     let peer = NodeId(2);
     node.step(Input::PeerLost { peer, generation: FIRST });
-    node.step(Input::PeerConnected { peer, generation: Generation(2) });
+    node.step(Input::PeerConnected { peer, generation: Generation(2), standing: Standing::Voter });
     node.receive(2, matched(1, 2));
     assert_eq!(node.commit(), 1, "of the connection that broke");
     let message = matched(0, 2);
@@ -320,7 +320,11 @@ fn raft_rs_345_a_read_outlives_the_connections_that_it_began_on() {
     node.step(Input::ReadBarrier { token });
     for peer in [2, 3].map(NodeId) {
         node.step(Input::PeerLost { peer, generation: FIRST });
-        let effects = node.step(Input::PeerConnected { peer, generation: Generation(2) });
+        let effects = node.step(Input::PeerConnected {
+            peer,
+            generation: Generation(2),
+            standing: Standing::Voter,
+        });
         assert!(effects.messages.iter().any(|sent| sent.to == peer), "{effects:?}");
     }
     node.fire(Timer::Heartbeat);

@@ -4,7 +4,8 @@
 mod node;
 
 use consensus::{
-    Answer, Effects, Generation, Input, NodeId, Position, Refusal, Settings, Term, Timer, Token,
+    Answer, Effects, Generation, Input, NodeId, Position, Refusal, Settings, Standing, Term, Timer,
+    Token,
 };
 use consensus_raft::RaftMessage;
 use node::*;
@@ -153,11 +154,15 @@ fn a_transfer_fails_with_the_successors_connection() {
         let lost = node.step(Input::PeerLost { peer, generation: FIRST });
         assert_eq!(lost.answers, failed);
         let generation = Generation(2);
-        let back = node.step(Input::PeerConnected { peer, generation });
+        let back = node.step(Input::PeerConnected { peer, generation, standing: Standing::Voter });
         assert_eq!(back.answers, []);
         assert!(node.propose("b").answers.is_empty());
         node.step(transfer(Some(3)));
-        let replaced = node.step(Input::PeerConnected { peer, generation: Generation(3) });
+        let replaced = node.step(Input::PeerConnected {
+            peer,
+            generation: Generation(3),
+            standing: Standing::Voter,
+        });
         assert_eq!(replaced.answers, failed, "a newer connection ends the older one");
     }
 }

@@ -4,7 +4,7 @@ mod node;
 
 use consensus::{
     Consensus, Effects, Fetch, Generation, Index, Input, NodeId, Position, Snapshot, SnapshotOffer,
-    Term, Timer,
+    Standing, Term, Timer,
 };
 use consensus_raft::{AppendOutcome, RaftMessage};
 use node::*;
@@ -136,7 +136,11 @@ fn what_is_no_whole_snapshot_of_this_connection_is_ignored() {
         assert_eq!(node.raft, before);
     }
     let mut node = Start::of(3).start();
-    node.step(Input::PeerConnected { peer: NodeId(2), generation: later });
+    node.step(Input::PeerConnected {
+        peer: NodeId(2),
+        generation: later,
+        standing: Standing::Voter,
+    });
     let before = node.raft.clone();
     node.step(of(good(), word, FIRST));
     assert_eq!(node.raft, before);
@@ -229,7 +233,8 @@ fn a_lost_connection_ends_a_snapshot() {
     node.step(Input::PeerLost { peer: NodeId(2), generation: FIRST });
     assert_eq!(node.propose("x").snapshots, []);
     let generation = Generation(2);
-    let effects = node.step(Input::PeerConnected { peer: NodeId(2), generation });
+    let effects =
+        node.step(Input::PeerConnected { peer: NodeId(2), generation, standing: Standing::Voter });
     assert_eq!(effects.snapshots, [], "it is asked where it is");
     let message = conflict(2, 6, (1, 2));
     let effects = node.step(Input::Received { peer: NodeId(2), generation, message });

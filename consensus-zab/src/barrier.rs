@@ -98,7 +98,7 @@ impl Leading {
         }
         let round = self.barriers.round;
         for (&peer, learner) in &mut self.learners {
-            if learner.barrier_asked < round && learner.joined().is_some() {
+            if learner.barrier_asked < round && learner.counted().is_some() {
                 learner.barrier_asked = round;
                 cx.send(peer, ZabMessage::Barrier { session: learner.session, round });
             }
@@ -115,7 +115,7 @@ impl Leading {
     ) {
         let last = self.barriers.round;
         let Some(learner) = self.learner(peer, session) else { return };
-        if learner.joined().is_none() || round > last {
+        if learner.counted().is_none() || round > last {
             return;
         }
         learner.barrier_confirmed = learner.barrier_confirmed.max(round);

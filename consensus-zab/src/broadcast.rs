@@ -69,7 +69,7 @@ impl Leading {
             self.backlog.settle(&cx.core.log);
             for &peer in &peers {
                 self.bring_up_to_date(cx, peer);
-                self.send_commit(cx, peer);
+                self.tell_committed(cx, peer);
             }
             self.watch_quorum(cx);
             self.ask_barrier(cx);
@@ -87,11 +87,15 @@ impl Leading {
         up_to: LogPoint,
     ) {
         let Some(learner) = self.learner(peer, session) else { return };
+        let observes = !learner.counts();
         let LearnerStage::Streaming(stream) = &mut learner.stage else {
             return self.dismiss(cx, peer, Reason::Broken);
         };
         if stream.new_leader != NewLeader::Acked {
             return self.new_leader_acknowledged(cx, peer, up_to);
+        }
+        if observes {
+            return self.dismiss(cx, peer, Reason::Broken);
         }
         // What was never sent can not be there, nor anything else in its place.
         if up_to.index >= stream.progress.next() || !up_to.is_in(&cx.core.log) {
@@ -107,7 +111,7 @@ impl Leading {
                 return cx.core.log.durable();
             }
             let learner = self.learners.get(&id);
-            let stream = learner.and_then(|learner| learner.joined());
+            let stream = learner.and_then(|learner| learner.counted());
             stream.map_or(Index(0), |stream| stream.progress.matched())
         };
         let index = cx.core.quorum.committed(held);
@@ -118,9 +122,12 @@ impl Leading {
         self.answer_syncs(cx);
     }
 
-    /// Tells a learner what is committed of what it was sent.
-    fn send_commit(&mut self, cx: &mut Context<'_>, peer: NodeId) {
+    /// Tells a learner what is committed: of what it was sent, or, to an observer, all of it.
+    fn tell_committed(&mut self, cx: &mut Context<'_>, peer: NodeId) {
         let Some(learner) = self.learners.get_mut(&peer) else { return };
+        if !learner.counts() {
+            return self.stream(cx, peer);
+        }
         let session = learner.session;
         let LearnerStage::Streaming(stream) = &mut learner.stage else { return };
         let index = cx.core.log.commit().min(stream.progress.next().previous());
@@ -200,6 +207,9 @@ impl Following {
                     self.reported = durable;
                     cx.send(self.leader, ZabMessage::Received { session, up_to: durable });
                 }
+                Stage::Joined { .. } | Stage::Broadcast { .. } if self.observes() => {
+                    self.report_as_observer(cx);
+                }
                 Stage::Joined { .. } | Stage::Broadcast { .. } => {
                     self.reported = durable;
                     let up_to = LogPoint::of(&cx.core.log, durable);
@@ -238,8 +248,8 @@ fn continues(log: &Log, base: Index, position: Position) -> bool {
 #[cfg(test)]
 mod tests {
     use consensus::{
-        Consensus, Effects, Generation, Input, Leadership, Now, Recovered, Settings, Timer,
-        WallTime, Wire,
+        Consensus, Effects, Generation, Input, Leadership, Now, Recovered, Settings, Standing,
+        Timer, WallTime, Wire,
     };
 
     use super::*;
@@ -265,7 +275,11 @@ mod tests {
         let mut effects = Effects::default();
         let peer = NodeId(2);
         let generation = Generation(1);
-        zab.step(Now::default(), Input::PeerConnected { peer, generation }, &mut effects);
+        zab.step(
+            Now::default(),
+            Input::PeerConnected { peer, generation, standing: Standing::Voter },
+            &mut effects,
+        );
         zab.step(Now::default(), Input::Timer(Timer::Election), &mut effects);
         zab.continue_to_lead(Now::default(), EPOCH, Index(0), &mut effects);
         zab

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
-use consensus::{Index, NodeId, Time};
+use consensus::{Index, NodeId, Standing, Time};
 
 use crate::message::{Notification, Reason, ServerState, Session, Vote, ZabMessage};
 use crate::zxid::{Epoch, EpochTable, LogPoint, Zxid};
@@ -53,6 +53,7 @@ impl Wire for Reason {
             Self::Unresponsive => 2,
             Self::Broken => 3,
             Self::TooFarBehind => 4,
+            Self::NotVoting => 5,
         });
     }
 
@@ -63,6 +64,7 @@ impl Wire for Reason {
             2 => Self::Unresponsive,
             3 => Self::Broken,
             4 => Self::TooFarBehind,
+            5 => Self::NotVoting,
             _ => return Err(CodecError::Invalid("reason")),
         })
     }
@@ -80,8 +82,8 @@ impl Wire for ZabMessage {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Notification(notification) => put!(out, 0, notification),
-            Self::FollowerInfo { session, accepted_epoch, handed_over } => {
-                put!(out, 1, session, accepted_epoch, handed_over);
+            Self::FollowerInfo { session, accepted_epoch, handed_over, standing } => {
+                put!(out, 1, session, accepted_epoch, handed_over, standing);
             }
             Self::LeaderInfo { session, epoch } => put!(out, 2, session, epoch),
             Self::AckEpoch { session, current_epoch, last, table } => {
@@ -94,6 +96,10 @@ impl Wire for ZabMessage {
             Self::UpToDate { session, committed } => put!(out, 8, session, committed),
             Self::Proposal { session, base, entries } => {
                 put!(out, 9, session, base);
+                codec::put_list(out, entries);
+            }
+            Self::Inform { session, base, entries } => {
+                put!(out, 20, session, base);
                 codec::put_list(out, entries);
             }
             Self::Ack { session, first, up_to } => put!(out, 10, session, first, up_to),
@@ -126,6 +132,7 @@ impl Wire for ZabMessage {
                 session,
                 accepted_epoch: Epoch::decode(input)?,
                 handed_over: Option::decode(input)?,
+                standing: Standing::decode(input)?,
             },
             2 => Self::LeaderInfo { session, epoch: Epoch::decode(input)? },
             3 => Self::AckEpoch {
@@ -139,11 +146,14 @@ impl Wire for ZabMessage {
             6 => Self::NewLeader { session, at: LogPoint::decode(input)? },
             7 => Self::Received { session, up_to: Index::decode(input)? },
             8 => Self::UpToDate { session, committed: LogPoint::decode(input)? },
-            9 => Self::Proposal {
-                session,
-                base: Index::decode(input)?,
-                entries: codec::get_list(input)?,
-            },
+            9 | 20 => {
+                let (base, entries) = (Index::decode(input)?, codec::get_list(input)?);
+                if tag == 9 {
+                    Self::Proposal { session, base, entries }
+                } else {
+                    Self::Inform { session, base, entries }
+                }
+            }
             10 | 11 => {
                 let (first, up_to) = <(Index, LogPoint)>::decode(input)?;
                 if tag == 10 {
@@ -182,6 +192,12 @@ mod tests {
             payload: Payload::Command(Bytes::from_static(b"x")),
         };
         let vote = Vote { peer_epoch: Epoch(2), zxid: point.zxid, leader: NodeId(3) };
+        let opening = |handed_over, standing| ZabMessage::FollowerInfo {
+            session,
+            accepted_epoch: Epoch(6),
+            handed_over,
+            standing,
+        };
         let ack_epoch = |current_epoch| ZabMessage::AckEpoch {
             session,
             current_epoch,
@@ -190,12 +206,9 @@ mod tests {
         };
         vec![
             ZabMessage::Notification(Notification { state: ServerState::Leading, round: 4, vote }),
-            ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(6), handed_over: None },
-            ZabMessage::FollowerInfo {
-                session,
-                accepted_epoch: Epoch(6),
-                handed_over: Some(Epoch(6)),
-            },
+            opening(None, Standing::Voter),
+            opening(None, Standing::Observer),
+            opening(Some(Epoch(6)), Standing::Voter),
             ZabMessage::LeaderInfo { session, epoch: Epoch(7) },
             ack_epoch(Some(Epoch(6))),
             ack_epoch(None),
@@ -206,6 +219,7 @@ mod tests {
             ZabMessage::Received { session, up_to: Index(8) },
             ZabMessage::UpToDate { session, committed: point },
             ZabMessage::Proposal { session, base: Index(4), entries: vec![entry(8), entry(9)] },
+            ZabMessage::Inform { session, base: Index(4), entries: vec![entry(8), entry(9)] },
             ZabMessage::Ack { session, first: Index(7), up_to: point },
             ZabMessage::Commit { session, first: Index(8), up_to: point },
             ZabMessage::Ping { session, sent: Time(1) },
@@ -214,6 +228,7 @@ mod tests {
             ZabMessage::BarrierAck { session, round: 2 },
             ZabMessage::Leave { session },
             ZabMessage::Resign { session, reason: Reason::Unresponsive },
+            ZabMessage::Resign { session, reason: Reason::NotVoting },
             ZabMessage::Handover { session, to: NodeId(2), at: point },
         ]
     }
@@ -233,7 +248,7 @@ mod tests {
     fn a_frame_counts_for_as_many_messages_as_its_range_holds() {
         let weights: Vec<u64> =
             samples().iter().filter(|message| message.weight() > 1).map(Message::weight).collect();
-        assert_eq!(weights, [2, 3, 2], "PROPOSAL 8..9, ACK 7..9, COMMIT 8..9");
+        assert_eq!(weights, [2, 2, 3, 2], "PROPOSAL and INFORM 8..9, ACK 7..9, COMMIT 8..9");
     }
 
     #[test]

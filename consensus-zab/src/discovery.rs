@@ -15,10 +15,10 @@
 //! Having accepted e', a server never again acts for a leader of an earlier epoch: once a quorum has,
 //! no earlier epoch can commit anything more.
 
-use consensus::{NodeId, Timer};
+use consensus::{NodeId, Standing, Timer};
 
 use crate::message::{Reason, Session, Vote, ZabMessage};
-use crate::node::Context;
+use crate::node::{Context, Opening};
 use crate::role::{Flow, Following, Leading, Learner, LearnerStage, Phase, STAY, Stage, look};
 use crate::zxid::{Epoch, EpochTable, LogPoint, Zxid};
 
@@ -31,21 +31,21 @@ impl Leading {
             .iter_mut()
             .filter_map(|(&id, peer)| Some((id, peer.opened.take()?)))
             .collect();
-        for (peer, (session, accepted)) in opened {
-            self.greeted(cx, peer, session, accepted)?;
+        for (peer, opening) in opened {
+            self.greeted(cx, peer, opening)?;
         }
         // A quorum of one is complete without anybody.
         self.choose_epoch(cx)
     }
 
     /// FOLLOWERINFO arrived: a session is open, and an earlier one of the same learner is over.
-    pub(crate) fn greeted(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: NodeId,
-        session: Session,
-        accepted: Epoch,
-    ) -> Flow {
+    pub(crate) fn greeted(&mut self, cx: &mut Context<'_>, peer: NodeId, opening: Opening) -> Flow {
+        let Opening { session, accepted, standing } = opening;
+        if standing == Standing::Voter && !cx.core.counts(peer) {
+            self.learners.remove(&peer);
+            cx.send(peer, ZabMessage::Resign { session, reason: Reason::NotVoting });
+            return STAY;
+        }
         let known = cx.core.epoch_floor.max(cx.core.promise.accepted);
         if !accepted.is_plausible_after(known) {
             self.learners.remove(&peer);
@@ -54,6 +54,7 @@ impl Leading {
         }
         cx.core.epoch_floor = cx.core.epoch_floor.max(accepted);
         let learner = Learner {
+            standing,
             session,
             stage: LearnerStage::Greeted { informed: false },
             heard: cx.now.time,
@@ -66,7 +67,8 @@ impl Leading {
             None => return self.choose_epoch(cx),
             // This epoch can not be joined by a server that has accepted a later one, which would
             // stay out until the next election. So that election is held now.
-            Some(epoch) if accepted > epoch => {
+            // An observer is no reason for one; it looks for another leader by itself.
+            Some(epoch) if accepted > epoch && standing == Standing::Voter => {
                 return look(format!("{peer} has accepted epoch {accepted}, later than {epoch}"));
             }
             Some(epoch) => {
@@ -80,7 +82,7 @@ impl Leading {
 
     /// Chooses the epoch once a quorum, this server included, has said what it accepted before.
     fn choose_epoch(&mut self, cx: &mut Context<'_>) -> Flow {
-        let here = |id| id == cx.core.id() || self.learners.contains_key(&id);
+        let here = |id| id == cx.core.id() || self.learners.get(&id).is_some_and(Learner::counts);
         if self.phase != Phase::Gathering || !cx.core.quorum.reached(here) {
             return STAY;
         }
@@ -143,6 +145,7 @@ impl Leading {
         }
         // Until a quorum says otherwise, what a more recent learner has may be committed, and this
         // leader can not fetch it.
+        let current = current.filter(|_| learner.counts());
         let theirs = current.map(|peer_epoch| Vote { peer_epoch, zxid: last, ..initial });
         if let Phase::AwaitingAcks { .. } = phase
             && theirs.is_some_and(|theirs| theirs > initial)
@@ -185,8 +188,9 @@ impl Following {
         if !self.opened && cx.core.connected(self.leader) {
             self.opened = true;
             let accepted_epoch = cx.core.promise.accepted;
-            let (session, handed_over) = (self.session, self.handed_over);
-            let message = ZabMessage::FollowerInfo { session, accepted_epoch, handed_over };
+            let (session, handed_over, standing) = (self.session, self.handed_over, self.standing);
+            let message =
+                ZabMessage::FollowerInfo { session, accepted_epoch, handed_over, standing };
             cx.send(self.leader, message);
         }
     }
@@ -205,9 +209,10 @@ impl Following {
             return look(format!("{leader} proposes epoch {epoch}, far from {accepted}"));
         }
         // An epoch accepted before is not accepted twice: the acknowledgement does not count, but
-        // the learner may still be synchronized.
-        let current_epoch = (epoch > accepted).then_some(cx.core.promise.current);
-        if epoch > accepted {
+        // the learner may still be synchronized. Nor does an observer accept it already.
+        let accepts = epoch > accepted && !self.observes();
+        let current_epoch = accepts.then_some(cx.core.promise.current);
+        if accepts {
             cx.core.promise.accepted = epoch;
             cx.core.epoch_floor = cx.core.epoch_floor.max(epoch);
             cx.persist_promise();

@@ -19,10 +19,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use consensus::{Event, NodeId, Term, Timer};
+use consensus::{Event, NodeId, Standing, Term, Timer};
 
-use crate::message::{Notification, ServerState, Vote, ZabMessage};
-use crate::node::Context;
+use crate::message::{Notification, Reason, ServerState, Vote, ZabMessage};
+use crate::node::{Context, Opening, Peer};
 use crate::role::{Change, Flow, Looking, STAY, Voting};
 
 /// How far the round of a notification may be beyond this server's.
@@ -41,8 +41,10 @@ impl Looking {
             "a vote names the last durable zxid, and nothing is being written behind it"
         );
         let held = std::mem::take(held);
-        cx.core.round = cx.core.round.saturating_add(1);
-        let vote = cx.core.own_vote();
+        let observes = cx.core.observes();
+        // An observer goes by the voters' rounds and has none of its own.
+        cx.core.round = if observes { 0 } else { cx.core.round.saturating_add(1) };
+        let vote = if observes { Vote::NOBODY } else { cx.core.own_vote() };
         let resend = cx.core.settings.heartbeat_interval;
         let mut voting = Voting {
             initial: vote,
@@ -53,7 +55,9 @@ impl Looking {
             resend,
         };
         cx.core.timers.set(Timer::Election, cx.now.time + resend);
-        cx.voted(vote.leader);
+        if !observes {
+            cx.voted(vote.leader);
+        }
         voting.broadcast(cx);
         let mut flow = voting.conclude(cx);
         for (peer, notification) in held {
@@ -82,8 +86,12 @@ impl Looking {
             },
             // The peer has finished its election sooner: if this server comes to lead, the session
             // is as good as opened.
-            ZabMessage::FollowerInfo { session, accepted_epoch, .. } => {
-                cx.core.session_opened(from, session, accepted_epoch);
+            ZabMessage::FollowerInfo { session, .. } if cx.core.observes() => {
+                cx.send(from, ZabMessage::Resign { session, reason: Reason::NotLeading });
+                STAY
+            }
+            ZabMessage::FollowerInfo { session, accepted_epoch: accepted, standing, .. } => {
+                cx.core.session_opened(from, Opening { session, accepted, standing });
                 STAY
             }
             ZabMessage::Leave { session } => {
@@ -143,7 +151,16 @@ impl Voting {
     /// one runs: ZooKeeper throws away those that are not better, and with them the news that a
     /// voter has changed its mind.
     fn notified(&mut self, cx: &mut Context<'_>, from: NodeId, theirs: Notification) -> Flow {
-        if !cx.core.quorum.contains(from) || !cx.core.quorum.contains(theirs.vote.leader) {
+        let observes = cx.core.observes();
+        if !cx.core.counts(from) {
+            // Who does not vote may know how the votes stand.
+            if !observes && theirs.state == ServerState::Looking {
+                self.tell(cx, from);
+            }
+            return STAY;
+        }
+        let leader = theirs.vote.leader;
+        if !cx.core.quorum.contains(leader) || (observes && leader == cx.core.id()) {
             return STAY;
         }
         // Rounds only grow: one absurd number would leave no later one to anybody.
@@ -178,7 +195,7 @@ impl Voting {
             self.received.insert(from, theirs);
         }
         // A peer that is behind, or that was not LOOKING when it was told, must hear the vote now.
-        if self.told.get(&from) != Some(&(cx.core.round, self.proposal)) {
+        if !cx.core.observes() && self.told.get(&from) != Some(&(cx.core.round, self.proposal)) {
             self.tell(cx, from);
         }
         self.conclude(cx)
@@ -201,7 +218,8 @@ impl Voting {
                 vote: self.proposal,
             };
             let supports = |id| {
-                let vote = if id == cx.core.id() { Some(&own) } else { self.received.get(&id) };
+                let me = id == cx.core.id() && !cx.core.observes();
+                let vote = if me { Some(&own) } else { self.received.get(&id) };
                 vote.is_some_and(|vote| agree(vote, &theirs))
             };
             if cx.core.quorum.reached(supports) && self.leads(cx, &theirs) {
@@ -212,7 +230,7 @@ impl Voting {
         }
         // Whoever joins completes the quorum himself: with a server down, the restart of the only
         // follower must not depose the leader. This never makes the server itself leader.
-        let joins = |id| id == cx.core.id() && theirs.vote.leader != id;
+        let joins = |id| id == cx.core.id() && theirs.vote.leader != id && !cx.core.observes();
         let supports =
             |id| joins(id) || self.outside.get(&id).is_some_and(|vote| agree(vote, &theirs));
         if cx.core.quorum.reached(supports) && self.leads(cx, &theirs) {
@@ -236,13 +254,16 @@ impl Voting {
 
     /// Changes this server's vote and tells everybody.
     fn adopt(&mut self, cx: &mut Context<'_>, vote: Vote) {
-        if vote != self.proposal {
+        let observes = cx.core.observes();
+        if vote != self.proposal && !observes {
             cx.voted(vote.leader);
         }
         self.proposal = vote;
         // The wait for a better vote begins anew once a quorum repeats this one.
         cx.core.timers.cancel(Timer::Finalize);
-        self.broadcast(cx);
+        if !observes {
+            self.broadcast(cx);
+        }
     }
 
     /// Ends the election if a quorum agrees and nobody is worth waiting for.
@@ -251,7 +272,8 @@ impl Voting {
             cx.core.timers.cancel(Timer::Finalize);
             return STAY;
         }
-        let mut connected = cx.core.peers.iter().filter(|(_, peer)| peer.connected);
+        let voter = |peer: &Peer| peer.connected && peer.standing == Standing::Voter;
+        let mut connected = cx.core.peers.iter().filter(|(_, peer)| voter(peer));
         let unanimous = connected.all(|(&id, _)| self.repeats(id));
         let wait = cx.core.settings.finalize_wait;
         if unanimous || wait == Duration::ZERO {
@@ -265,7 +287,8 @@ impl Voting {
 
     /// Whether a quorum repeats this server's vote.
     fn agreed(&self, cx: &Context<'_>) -> bool {
-        cx.core.quorum.reached(|id| id == cx.core.id() || self.repeats(id))
+        let me = |id| id == cx.core.id() && !cx.core.observes();
+        cx.core.quorum.reached(|id| me(id) || self.repeats(id))
     }
 
     /// Whether a peer has sent the same vote in this round.
@@ -285,12 +308,14 @@ impl Voting {
         }
     }
 
-    /// Tells a peer this server's vote.
+    /// Tells a peer this server's vote. An observer asks the voters for theirs.
     fn tell(&mut self, cx: &mut Context<'_>, peer: NodeId) {
-        if !cx.core.connected(peer) {
+        let observes = cx.core.observes();
+        if !cx.core.connected(peer) || (observes && !cx.core.counts(peer)) {
             return;
         }
-        let (round, vote) = (cx.core.round, self.proposal);
+        let vote = if observes { Vote::NOBODY } else { self.proposal };
+        let round = cx.core.round;
         let notification = Notification { state: ServerState::Looking, round, vote };
         cx.send(peer, ZabMessage::Notification(notification));
         self.told.insert(peer, (round, vote));

@@ -122,6 +122,7 @@ mod discovery;
 mod election;
 mod message;
 mod node;
+mod observer;
 mod promise;
 mod role;
 mod snapshot;

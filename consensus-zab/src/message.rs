@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use consensus::{Entry, Index, Message, NodeId, Time};
+use consensus::{Entry, Index, Message, NodeId, Standing, Time};
 
 use crate::zxid::{Epoch, EpochTable, LogPoint, Zxid};
 
@@ -78,6 +78,8 @@ pub enum Reason {
     Broken,
     /// The leader's log has forgotten what the learner was to be sent next.
     TooFarBehind,
+    /// The learner wants to follow, and the leader knows it as an observer.
+    NotVoting,
 }
 
 impl fmt::Display for Reason {
@@ -88,6 +90,7 @@ impl fmt::Display for Reason {
             Self::Unresponsive => "a proposal was not acknowledged for too long",
             Self::Broken => "the learner broke the protocol",
             Self::TooFarBehind => "what the learner needs next was forgotten",
+            Self::NotVoting => "the learner is known as an observer",
         })
     }
 }
@@ -97,7 +100,7 @@ impl fmt::Display for Reason {
 pub enum ZabMessage {
     /// Fast leader election: the sender's vote.
     Notification(Notification),
-    /// The learner opens a session (the paper's CEPOCH).
+    /// The learner opens a session (the paper's CEPOCH). An observer's is called OBSERVERINFO.
     FollowerInfo {
         /// The session that this opens.
         session: Session,
@@ -106,6 +109,8 @@ pub enum ZabMessage {
         /// The epoch whose leader has sent the learner here by HANDOVER, if one has. The receiver may
         /// have to wait for its own.
         handed_over: Option<Epoch>,
+        /// Whether it follows, or only observes.
+        standing: Standing,
     },
     /// The leader proposes an epoch (the paper's NEWEPOCH).
     LeaderInfo {
@@ -118,8 +123,8 @@ pub enum ZabMessage {
     AckEpoch {
         /// The session.
         session: Session,
-        /// The learner's currentEpoch; `None` when it had accepted this epoch before, which does not
-        /// count towards the quorum.
+        /// The learner's currentEpoch; `None` when it had accepted this epoch before, or is an observer,
+        /// which does not count towards the quorum.
         current_epoch: Option<Epoch>,
         /// The learner's last durable zxid; with the currentEpoch it says how recent its history is.
         last: Zxid,
@@ -157,8 +162,9 @@ pub enum ZabMessage {
         /// `(epoch, 0)`, at the index of the last entry sent before.
         at: LogPoint,
     },
-    /// The learner holds this much of the history durably, before NEWLEADER: entries, or the state of
-    /// a SNAP. It counts for nothing but the window of what is under way.
+    /// The learner holds this much durably: entries of the history before NEWLEADER, the state of a
+    /// SNAP, or, at an observer, what it was informed of. It counts for nothing but the window of what
+    /// is under way.
     Received {
         /// The session.
         session: Session,
@@ -174,6 +180,16 @@ pub enum ZabMessage {
     },
     /// Proposals, in order: one frame may carry a range, of one epoch.
     Proposal {
+        /// The session.
+        session: Session,
+        /// The base of the entries' epoch, which turns their indexes into zxids.
+        base: Index,
+        /// The proposals, without gaps.
+        entries: Vec<Entry>,
+    },
+    /// Committed proposals, in order, to an observer: PROPOSAL and COMMIT in one. One frame may carry a
+    /// range, of one epoch.
+    Inform {
         /// The session.
         session: Session,
         /// The base of the entries' epoch, which turns their indexes into zxids.
@@ -268,6 +284,7 @@ impl ZabMessage {
             | Self::Received { session, .. }
             | Self::UpToDate { session, .. }
             | Self::Proposal { session, .. }
+            | Self::Inform { session, .. }
             | Self::Ack { session, .. }
             | Self::Commit { session, .. }
             | Self::Ping { session, .. }
@@ -285,7 +302,8 @@ impl Message for ZabMessage {
     fn name(&self) -> &'static str {
         match self {
             Self::Notification(_) => "NOTIFICATION",
-            Self::FollowerInfo { .. } => "FOLLOWERINFO",
+            Self::FollowerInfo { standing: Standing::Voter, .. } => "FOLLOWERINFO",
+            Self::FollowerInfo { standing: Standing::Observer, .. } => "OBSERVERINFO",
             Self::LeaderInfo { .. } => "LEADERINFO",
             Self::AckEpoch { .. } => "ACKEPOCH",
             Self::Diff { .. } => "DIFF",
@@ -295,6 +313,7 @@ impl Message for ZabMessage {
             Self::Received { .. } => "RECEIVED",
             Self::UpToDate { .. } => "UPTODATE",
             Self::Proposal { .. } => "PROPOSAL",
+            Self::Inform { .. } => "INFORM",
             Self::Ack { .. } => "ACK",
             Self::Commit { .. } => "COMMIT",
             Self::Ping { .. } => "PING",
@@ -309,7 +328,7 @@ impl Message for ZabMessage {
 
     fn weight(&self) -> u64 {
         match self {
-            Self::Proposal { entries, .. } => entries.len() as u64,
+            Self::Proposal { entries, .. } | Self::Inform { entries, .. } => entries.len() as u64,
             Self::Ack { first, up_to, .. } | Self::Commit { first, up_to, .. } => {
                 up_to.index.0.saturating_sub(first.0).saturating_add(1)
             }
@@ -325,6 +344,7 @@ impl Message for ZabMessage {
         matches!(
             self,
             Self::Proposal { .. }
+                | Self::Inform { .. }
                 | Self::Commit { .. }
                 | Self::Received { .. }
                 | Self::Ping { .. }
@@ -340,11 +360,14 @@ impl fmt::Display for ZabMessage {
         let name = self.name();
         match self {
             Self::Notification(Notification { state, round, vote }) => {
+                if *vote == Vote::NOBODY {
+                    return write!(f, "{name} {state} round={round} vote=nobody");
+                }
                 let Vote { peer_epoch, zxid, leader } = vote;
                 write!(f, "{name} {state} round={round} vote={leader} ")?;
                 write!(f, "peerEpoch={peer_epoch} zxid={zxid}")
             }
-            Self::FollowerInfo { session, accepted_epoch, handed_over } => {
+            Self::FollowerInfo { session, accepted_epoch, handed_over, .. } => {
                 write!(f, "{name} acceptedEpoch={accepted_epoch} session={}", session.0)?;
                 match handed_over {
                     Some(epoch) => write!(f, " handed over in epoch {epoch}"),
@@ -364,7 +387,9 @@ impl fmt::Display for ZabMessage {
             Self::NewLeader { at, .. } => write!(f, "{name} {at}"),
             Self::Received { up_to, .. } => write!(f, "{name} index={up_to}"),
             Self::UpToDate { committed, .. } => write!(f, "{name} committed={committed}"),
-            Self::Proposal { base, entries, .. } => write_proposal(f, *base, entries),
+            Self::Proposal { base, entries, .. } | Self::Inform { base, entries, .. } => {
+                write_entries(f, name, *base, entries)
+            }
             Self::Ack { up_to, .. } | Self::Commit { up_to, .. } => write!(f, "{name} {up_to}"),
             Self::Ping { .. } | Self::Pong { .. } => write!(f, "{name}"),
             Self::Barrier { round, .. } | Self::BarrierAck { round, .. } => {
@@ -379,14 +404,19 @@ impl fmt::Display for ZabMessage {
     }
 }
 
-fn write_proposal(f: &mut fmt::Formatter<'_>, base: Index, entries: &[Entry]) -> fmt::Result {
+fn write_entries(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    base: Index,
+    entries: &[Entry],
+) -> fmt::Result {
     let zxid = |entry: &Entry| {
         let epoch = Epoch::from_term(entry.term()).unwrap_or_default();
         Zxid::at(epoch, base, entry.index()).unwrap_or(Zxid::ZERO)
     };
     match entries {
-        [] => write!(f, "PROPOSAL of nothing"),
-        [only] => write!(f, "PROPOSAL {}", zxid(only)),
-        [first, .., last] => write!(f, "PROPOSAL {}..{}", zxid(first), zxid(last)),
+        [] => write!(f, "{name} of nothing"),
+        [only] => write!(f, "{name} {}", zxid(only)),
+        [first, .., last] => write!(f, "{name} {}..{}", zxid(first), zxid(last)),
     }
 }

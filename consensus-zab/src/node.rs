@@ -8,7 +8,7 @@ use std::time::Duration;
 use consensus::{
     Answer, CodecError, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Log,
     NodeId, Now, Outbound, PeerStatus, PersistSequence, Pledge, Position, Protocol, Quorum,
-    Recovered, Refusal, Settings, StartError, Status, Timer, Timers, View, Wire,
+    Recovered, Refusal, Settings, Standing, StartError, Status, Timer, Timers, View, Wire,
 };
 
 use crate::message::{Reason, Session, Vote, ZabMessage};
@@ -24,7 +24,7 @@ const PHASE_TIMEOUTS: u32 = 4;
 /// A server that speaks ZAB.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Zab {
-    core: Core,
+    pub(crate) core: Core,
     role: Role,
 }
 
@@ -49,18 +49,38 @@ pub(crate) struct Core {
 }
 
 /// A peer, whatever the role.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
+    /// Whether it counts, by its last connection; before the first one, by the configuration.
+    pub standing: Standing,
     /// The newest connection.
     pub generation: Generation,
     /// Whether it is up.
     pub connected: bool,
-    /// The session that the peer has opened, and its acceptedEpoch, while this server is LOOKING or
-    /// about to be handed the office, and may yet lead. In ZooKeeper the learner tries to connect
-    /// again and again meanwhile.
-    pub opened: Option<(Session, Epoch)>,
+    /// The session that the peer has opened while this server is LOOKING or about to be handed the
+    /// office, and may yet lead. In ZooKeeper the learner tries to connect again and again meanwhile.
+    pub opened: Option<Opening>,
     /// Whether a fetch for this peer is under way. It outlives the session that asked for it.
     pub fetching: bool,
+}
+
+/// What FOLLOWERINFO or OBSERVERINFO says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Opening {
+    /// The session.
+    pub session: Session,
+    /// The learner's acceptedEpoch.
+    pub accepted: Epoch,
+    /// Whether the learner follows or observes.
+    pub standing: Standing,
+}
+
+impl Peer {
+    /// A peer before its first connection.
+    fn new(standing: Standing) -> Self {
+        let generation = Generation(0);
+        Self { standing, generation, connected: false, opened: None, fetching: false }
+    }
 }
 
 /// What a handler works with: the shared state, the present, and the effects.
@@ -102,16 +122,16 @@ impl Core {
     }
 
     /// A peer has opened a session, sooner than this server knows whether it will lead.
-    pub(crate) fn session_opened(&mut self, peer: NodeId, session: Session, accepted: Epoch) {
+    pub(crate) fn session_opened(&mut self, peer: NodeId, opening: Opening) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.opened = Some((session, accepted));
+            peer.opened = Some(opening);
         }
     }
 
     /// A peer has closed a session.
     pub(crate) fn session_left(&mut self, peer: NodeId, session: Session) {
         if let Some(peer) = self.peers.get_mut(&peer)
-            && peer.opened.is_some_and(|(opened, _)| opened == session)
+            && peer.opened.is_some_and(|opened| opened.session == session)
         {
             peer.opened = None;
         }
@@ -158,7 +178,7 @@ impl Context<'_> {
             .core
             .peers
             .iter_mut()
-            .filter_map(|(&id, peer)| peer.opened.take().map(|(session, _)| (id, session)))
+            .filter_map(|(&id, peer)| peer.opened.take().map(|opened| (id, opened.session)))
             .collect();
         for (peer, session) in opened {
             self.send(peer, ZabMessage::Resign { session, reason: Reason::NotLeading });
@@ -172,17 +192,16 @@ impl Consensus for Zab {
     type Message = ZabMessage;
 
     fn start(now: Now, settings: Settings, recovered: Recovered) -> Result<Self, StartError> {
-        if !settings.voters.contains(&settings.id) {
-            return Err(StartError(format!("{} is not among the voters", settings.id)));
-        }
+        settings.check()?;
         let promise = check_recovered(&recovered)?;
         let mut timers = Timers::default();
         timers.set(Timer::Election, now.time);
-        let peers = settings.voters.iter().filter(|&&id| id != settings.id);
+        let peers =
+            settings.others().map(|id| (id, Peer::new(settings.standing_of(id, Standing::Voter))));
         Ok(Self {
             core: Core {
                 quorum: Quorum::new(settings.voters.clone()),
-                peers: peers.map(|&id| (id, Peer::default())).collect(),
+                peers: peers.collect(),
                 log: Log::new(&settings, recovered),
                 settings,
                 promise,
@@ -199,9 +218,10 @@ impl Consensus for Zab {
 
     fn step(&mut self, now: Now, input: Input<ZabMessage>, effects: &mut Effects<ZabMessage>) {
         match input {
-            Input::PeerConnected { peer, generation } => {
-                self.peer_connected(now, peer, generation, effects);
+            Input::PeerConnected { peer, generation, standing } => {
+                self.peer_connected(now, peer, generation, standing, effects);
             }
+            Input::BecomeVoter => self.become_voter(now, effects),
             Input::PeerLost { peer, generation } => self.peer_lost(now, peer, generation, effects),
             input => {
                 let mut cx = Context { now, core: &mut self.core, effects };
@@ -216,6 +236,7 @@ impl Consensus for Zab {
         let log = &self.core.log;
         Status {
             role: self.role.name(),
+            standing: self.core.settings.standing,
             phase: self.role.phase(),
             term: self.core.promise.current.term(),
             leadership: self.core.leadership,
@@ -260,7 +281,10 @@ impl Consensus for Zab {
 
     fn pledge(&self, _to: NodeId, message: &ZabMessage) -> Pledge {
         let session = match &self.role {
-            Role::Following(following) => following.epoch().map(|epoch| (following.session, epoch)),
+            // An observer's ACKEPOCH promises nothing.
+            Role::Following(following) if !following.observes() => {
+                following.epoch().map(|epoch| (following.session, epoch))
+            }
             _ => None,
         };
         promise::pledge(message, session, self.core.promise.current, &self.core.log)
@@ -280,6 +304,7 @@ impl Zab {
         now: Now,
         peer: NodeId,
         generation: Generation,
+        standing: Standing,
         effects: &mut Effects<ZabMessage>,
     ) {
         let Some(known) = self.core.peers.get(&peer) else { return };
@@ -287,8 +312,9 @@ impl Zab {
             return;
         }
         self.peer_lost(now, peer, known.generation, effects);
+        let standing = self.core.settings.standing_of(peer, standing);
         let known = self.core.peers.get_mut(&peer).expect("looked at just now");
-        (known.generation, known.connected) = (generation, true);
+        (known.generation, known.connected, known.standing) = (generation, true, standing);
         let mut cx = Context { now, core: &mut self.core, effects };
         let flow = match &mut self.role {
             Role::Looking(looking) => {
@@ -328,7 +354,7 @@ impl Zab {
     }
 
     /// Carries out changes of role until the role stays.
-    fn settle(&mut self, now: Now, mut flow: Flow, effects: &mut Effects<ZabMessage>) {
+    pub(crate) fn settle(&mut self, now: Now, mut flow: Flow, effects: &mut Effects<ZabMessage>) {
         while let ControlFlow::Break(change) = flow {
             let mut cx = Context { now, core: &mut self.core, effects };
             let idle = Role::Looking(Looking::settling(PersistSequence(0), false));
@@ -339,6 +365,7 @@ impl Zab {
                 (Role::Looking(looking), Change::Elect(vote)) => {
                     Role::Following(looking.into_following(&mut cx, vote))
                 }
+                (Role::Looking(_), Change::Look(cause)) => Role::Looking(cx.settle(cause)),
                 (Role::Following(following), Change::Look(cause)) => {
                     Role::Looking(following.into_looking(&mut cx, cause))
                 }
@@ -378,6 +405,7 @@ impl Zab {
         });
         PeerStatus {
             id,
+            standing: self.core.standing(id),
             connected,
             matched: learner.and_then(|learner| Some(learner.joined()?.progress.matched())),
             replication: learner.map(|_| match stream {
@@ -397,7 +425,7 @@ impl Role {
     fn name(&self) -> &'static str {
         match self {
             Self::Looking(_) => "LOOKING",
-            Self::Following(_) => "FOLLOWING",
+            Self::Following(following) => following.name(),
             Self::Leading(_) => "LEADING",
         }
     }
@@ -497,8 +525,8 @@ impl Role {
                 STAY
             }
             Input::Flush => self.flush(cx),
-            Input::PeerConnected { .. } | Input::PeerLost { .. } => {
-                unreachable!("connections are the server's, not the role's")
+            Input::PeerConnected { .. } | Input::PeerLost { .. } | Input::BecomeVoter => {
+                unreachable!("connections and standing are the server's, not the role's")
             }
         }
     }

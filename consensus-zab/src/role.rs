@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use consensus::{
     Answer, Backlog, Event, FailureDetector, Index, Leadership, NodeId, PersistSequence, Progress,
-    Refusal, Time, Timer, Token, Transfer,
+    Refusal, Standing, Time, Timer, Token, Transfer,
 };
 
 use crate::barrier::Barriers;
@@ -100,6 +100,8 @@ pub(crate) struct Voting {
 pub(crate) struct Following {
     /// The leader.
     pub leader: NodeId,
+    /// Whether this server counts in the session.
+    pub standing: Standing,
     /// The session.
     pub session: Session,
     /// Whether FOLLOWERINFO was sent; it waits for a connection.
@@ -211,6 +213,8 @@ pub(crate) enum Phase {
 /// A learner as its leader knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Learner {
+    /// Whether it counts.
+    pub standing: Standing,
     /// The session.
     pub session: Session,
     /// How far it has come.
@@ -284,7 +288,7 @@ pub(crate) enum NewLeader {
     Pending,
     /// It was sent.
     Sent,
-    /// It was acknowledged: the learner counts.
+    /// It was acknowledged: the learner counts, if it is a voter.
     Acked,
 }
 
@@ -404,7 +408,7 @@ impl Leading {
 }
 
 impl Learner {
-    /// The stream to a learner that has acknowledged NEWLEADER, and so counts.
+    /// The stream to a learner that has acknowledged NEWLEADER, whether that counts or not.
     pub(crate) fn joined(&self) -> Option<&Stream> {
         match &self.stage {
             LearnerStage::Streaming(stream) if stream.new_leader == NewLeader::Acked => {
@@ -431,6 +435,7 @@ impl Context<'_> {
         core.timers.set(Timer::Phase, detector.deadline());
         let mut following = Following {
             leader: vote.leader,
+            standing: core.settings.standing,
             session: core.session,
             opened: false,
             handed_over,
@@ -442,7 +447,7 @@ impl Context<'_> {
             detector,
         };
         let (phase, epoch) = (Some("discovery"), self.core.promise.current);
-        self.role_changed("FOLLOWING", phase, epoch, Some(vote.leader), cause);
+        self.role_changed(following.name(), phase, epoch, Some(vote.leader), cause);
         following.open(self);
         following
     }
@@ -477,7 +482,7 @@ impl Context<'_> {
     }
 
     /// Begins to look for a leader: nothing of the former role goes on.
-    fn settle(&mut self, cause: String) -> Looking {
+    pub(crate) fn settle(&mut self, cause: String) -> Looking {
         self.lead(Leadership::None);
         self.core.timers.clear();
         self.role_changed("LOOKING", None, self.core.promise.current, None, cause);

@@ -106,7 +106,8 @@ impl Leading {
         cx.core.quorum.reached(|id| {
             id == me
                 || self.learners.get(&id).is_some_and(|learner| {
-                    alive(learner.heard)
+                    learner.counts()
+                        && alive(learner.heard)
                         && (learner.joined().is_some() || learner.awaits_snapshot())
                 })
         })
@@ -155,12 +156,13 @@ impl Following {
             return look(format!("{leader} sent a snapshot that ends with {position}"));
         }
         cx.core.log.install(snapshot);
+        self.accept_as_observer(cx, epoch);
         self.stage = Stage::Receiving { epoch };
         // Only the whole of it is worth a word.
         self.reported = position.index.previous();
         self.committed = self.committed.max(position.index);
         cx.role_changed(
-            "FOLLOWING",
+            self.name(),
             Some("synchronization"),
             cx.core.promise.current,
             Some(leader),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use consensus::{Event, NodeId, Suspicion, Time, Timer, Verdict};
 
 use crate::message::{Notification, Reason, ServerState, ZabMessage};
-use crate::node::Context;
+use crate::node::{Context, Opening};
 use crate::role::{Flow, Following, Leading, LearnerStage, STAY, Stage, look};
 
 impl Leading {
@@ -28,8 +28,8 @@ impl Leading {
         }
         match message {
             ZabMessage::Notification(theirs) => cx.advertise(from, theirs, self.advertised),
-            ZabMessage::FollowerInfo { session, accepted_epoch, .. } => {
-                return self.greeted(cx, from, session, accepted_epoch);
+            ZabMessage::FollowerInfo { session, accepted_epoch: accepted, standing, .. } => {
+                return self.greeted(cx, from, Opening { session, accepted, standing });
             }
             ZabMessage::AckEpoch { session, current_epoch, last, table } => {
                 self.epoch_acknowledged(cx, from, session, current_epoch, last, table);
@@ -59,6 +59,7 @@ impl Leading {
             | ZabMessage::NewLeader { .. }
             | ZabMessage::UpToDate { .. }
             | ZabMessage::Proposal { .. }
+            | ZabMessage::Inform { .. }
             | ZabMessage::Commit { .. }
             | ZabMessage::Ping { .. }
             | ZabMessage::Barrier { .. }
@@ -123,7 +124,7 @@ impl Leading {
             }
             let learner = self.learners.get(&id)?;
             let follows = learner.joined().is_some() || learner.began_with_snapshot();
-            follows.then_some(learner.heard)
+            (follows && learner.counts()).then_some(learner.heard)
         };
         let mut times: Vec<Time> = cx.core.quorum.voters().into_iter().filter_map(heard).collect();
         times.sort_unstable();
@@ -186,10 +187,11 @@ impl Following {
         match message {
             ZabMessage::Notification(theirs) => self.notified(cx, from, theirs),
             // The leader has sent it here, and this server will hear of it in a moment.
-            ZabMessage::FollowerInfo { session, accepted_epoch, handed_over }
-                if handed_over.is_some() && handed_over == self.epoch() =>
+            ZabMessage::FollowerInfo { session, accepted_epoch, handed_over, standing }
+                if handed_over.is_some() && handed_over == self.epoch() && !self.observes() =>
             {
-                cx.core.session_opened(from, session, accepted_epoch);
+                let accepted = accepted_epoch;
+                cx.core.session_opened(from, Opening { session, accepted, standing });
                 STAY
             }
             ZabMessage::Leave { session } => {
@@ -201,7 +203,11 @@ impl Following {
                 cx.send(from, ZabMessage::Resign { session, reason });
                 STAY
             }
-            message if from == self.leader && message.session() == Some(self.session) => {
+            message
+                if from == self.leader
+                    && cx.core.counts(from)
+                    && message.session() == Some(self.session) =>
+            {
                 self.heard(cx);
                 self.led(cx, message)
             }
@@ -218,7 +224,10 @@ impl Following {
         if from == self.leader && looking && theirs.round > self.advertised.round {
             return look(format!("{from} itself looks for a leader in round {}", theirs.round));
         }
-        cx.advertise(from, theirs, self.advertised);
+        // An observer's word would count for nothing.
+        if !self.observes() {
+            cx.advertise(from, theirs, self.advertised);
+        }
         STAY
     }
 
@@ -234,6 +243,7 @@ impl Following {
             ZabMessage::NewLeader { at, .. } => self.new_leader(cx, at),
             ZabMessage::UpToDate { committed, .. } => self.up_to_date(cx, committed),
             ZabMessage::Proposal { base, entries, .. } => self.proposed(cx, base, entries),
+            ZabMessage::Inform { base, entries, .. } => self.informed(cx, base, entries),
             ZabMessage::Commit { up_to, .. } => match self.stage {
                 // The log is not equal to the leader's before it is synchronized.
                 Stage::Discovery | Stage::EpochAcked { .. } => {
@@ -303,6 +313,9 @@ impl Following {
     pub(crate) fn peer_connected(&mut self, cx: &mut Context<'_>, peer: NodeId) -> Flow {
         if peer != self.leader {
             return STAY;
+        }
+        if !cx.core.counts(peer) {
+            return look(format!("{peer} has become an observer"));
         }
         if self.opened {
             // Without suspicion on connection loss alone: the stream was cut all the same.

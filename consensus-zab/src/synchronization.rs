@@ -21,7 +21,7 @@
 //! or with a prefix of the new one, and its old currentEpoch.
 
 use consensus::{
-    Entry, Event, FailureDetector, Index, Leadership, NodeId, Progress, ProgressState, Timer,
+    Entry, Event, FailureDetector, Index, Leadership, Log, NodeId, Progress, ProgressState, Timer,
 };
 
 use crate::message::{Reason, Session, ZabMessage};
@@ -52,11 +52,14 @@ impl Leading {
 
     /// Decides how a learner is synchronized, and starts its stream.
     pub(crate) fn start_stream(&mut self, cx: &mut Context<'_>, peer: NodeId) {
+        let Some(epoch) = self.epoch() else { return };
         let Some(learner) = self.learners.get_mut(&peer) else { return };
         let LearnerStage::EpochAcked { table, .. } = &learner.stage else { return };
         let log = &cx.core.log;
-        let common = EpochTable::of(log).common_prefix(table);
-        let end = log.last().index;
+        // An observer of an established epoch is given what is committed, and nothing else.
+        let informed = !learner.counts() && self.phase == (Phase::Broadcasting { epoch });
+        let end = if informed { log.commit() } else { log.last().index };
+        let common = EpochTable::of(log).common_prefix(table).min(end);
         let surplus = table.last().index > common;
         let session = learner.session;
         let forgotten = common.next() < log.first();
@@ -96,7 +99,11 @@ impl Leading {
         loop {
             self.send_new_leader(cx, peer, epoch);
             let Some(learner) = self.learners.get_mut(&peer) else { return };
+            let counts = learner.counts();
             let LearnerStage::Streaming(stream) = &mut learner.stage else { return };
+            if stream.progress.next() > stream.end(counts, &cx.core.log) {
+                return;
+            }
             let known = cx.core.peers.get_mut(&peer).expect("learners are peers");
             if known.fetching && stream.progress.next() < cx.core.log.first_in_memory() {
                 return;
@@ -140,12 +147,10 @@ impl Leading {
     /// Sends entries as one PROPOSAL: of one epoch, and not beyond the place of NEWLEADER.
     fn send_entries(&mut self, cx: &mut Context<'_>, peer: NodeId, mut entries: Vec<Entry>) {
         let Some(learner) = self.learners.get_mut(&peer) else { return };
+        let (session, counts) = (learner.session, learner.counts());
         let LearnerStage::Streaming(stream) = &mut learner.stage else { return };
         let first = entries.first().expect("there is at least one entry").position;
-        let limit = match stream.new_leader {
-            NewLeader::Pending => stream.behind,
-            NewLeader::Sent | NewLeader::Acked => cx.core.log.last().index,
-        };
+        let limit = stream.end(counts, &cx.core.log);
         assert!(first.index <= limit, "NEWLEADER is sent in its place");
         let fits = |entry: &Entry| entry.term() == first.term && entry.index() <= limit;
         let count = entries.iter().take_while(|entry| fits(entry)).count();
@@ -154,7 +159,15 @@ impl Leading {
         stream.progress.sent(last, entries.iter().map(Entry::size_bytes).sum());
         stream.waiting_since.get_or_insert(cx.now.time);
         let base = cx.core.log.first_of_term_at(first.index).previous();
-        cx.send(peer, ZabMessage::Proposal { session: learner.session, base, entries });
+        let informs = !counts && stream.new_leader != NewLeader::Pending;
+        cx.send(
+            peer,
+            if informs {
+                ZabMessage::Inform { session, base, entries }
+            } else {
+                ZabMessage::Proposal { session, base, entries }
+            },
+        );
     }
 
     /// RECEIVED arrived: room in the window, and a sign of progress.
@@ -208,7 +221,7 @@ impl Leading {
         let Phase::Synchronizing { epoch } = self.phase else { return };
         let me = cx.core.id();
         let joined = |id| {
-            id == me || self.learners.get(&id).is_some_and(|learner| learner.joined().is_some())
+            id == me || self.learners.get(&id).is_some_and(|learner| learner.counted().is_some())
         };
         if !cx.core.quorum.reached(joined) {
             return;
@@ -256,6 +269,16 @@ fn truncate(session: Session, to: LogPoint) -> ZabMessage {
 }
 
 impl Stream {
+    /// The last entry that the learner may be sent now: of the initial history what stands in front of
+    /// NEWLEADER, and then what is proposed, or to an observer what is committed.
+    fn end(&self, counts: bool, log: &Log) -> Index {
+        match self.new_leader {
+            NewLeader::Pending => self.behind,
+            NewLeader::Sent | NewLeader::Acked if counts => log.last().index,
+            NewLeader::Sent | NewLeader::Acked => self.behind.max(log.commit()),
+        }
+    }
+
     /// The learner holds everything up to here durably.
     pub(crate) fn acknowledged(&mut self, cx: &Context<'_>, up_to: Index) {
         self.progress.acknowledged(up_to);
@@ -294,10 +317,11 @@ impl Following {
                 "TRUNC"
             }
         };
+        self.accept_as_observer(cx, epoch);
         self.stage = Stage::Receiving { epoch };
         self.reported = cx.core.log.durable();
         cx.role_changed(
-            "FOLLOWING",
+            self.name(),
             Some("synchronization"),
             cx.core.promise.current,
             Some(leader),
@@ -338,7 +362,7 @@ impl Following {
         self.detector = FailureDetector::new(cx.now.time, cx.core.settings.election_timeout);
         cx.core.timers.set(Timer::Election, self.detector.deadline());
         cx.role_changed(
-            "FOLLOWING",
+            self.name(),
             Some("broadcast"),
             epoch,
             Some(leader),

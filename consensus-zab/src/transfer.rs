@@ -50,7 +50,7 @@ impl Leading {
     ) -> Flow {
         let heirs = self.learners.iter().filter_map(|(&id, learner)| {
             let matched = learner.broadcast()?.progress.matched();
-            Some(Heir { id, matched, heard: learner.heard })
+            learner.counts().then_some(Heir { id, matched, heard: learner.heard })
         });
         let refusal = match successor(to, heirs) {
             _ if self.established().is_none() => Refusal::NotLeader,
@@ -132,7 +132,8 @@ impl Following {
         let Stage::Broadcast { epoch } = self.stage else {
             return look(format!("{leader} handed over out of turn"));
         };
-        if to == leader || !cx.core.quorum.contains(to) {
+        let unable = self.observes() && to == cx.core.id();
+        if to == leader || unable || !cx.core.quorum.contains(to) {
             return look(format!("{leader} handed over to {to}, who can not follow it"));
         }
         let log = &cx.core.log;

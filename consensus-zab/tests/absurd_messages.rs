@@ -4,7 +4,7 @@
 mod lone;
 
 use bytes::Bytes;
-use consensus::{Consensus, Entry, Index, NodeId, Position, Time, Timer, Wire};
+use consensus::{Consensus, Entry, Index, NodeId, Position, Standing, Time, Timer, Wire};
 use consensus_zab::{
     Epoch, EpochTable, LogPoint, Notification, Promise, Reason, ServerState, Session, Vote,
     ZabMessage, Zxid,
@@ -110,7 +110,8 @@ fn of_a_learner() -> impl Strategy<Value = ZabMessage> {
             |(session, accepted_epoch, handed_over)| ZabMessage::FollowerInfo {
                 session,
                 accepted_epoch,
-                handed_over
+                handed_over,
+                standing: Standing::Voter
             }
         ),
         (session(), prop::option::of(epoch()), log_point(), table(), any::<bool>()).prop_map(

@@ -5,7 +5,7 @@ mod lone;
 
 use std::time::Duration;
 
-use consensus::{Consensus, Event, Generation, Input, NodeId, Settings, Term, Timer};
+use consensus::{Consensus, Event, Generation, Input, NodeId, Settings, Standing, Term, Timer};
 use consensus_zab::{Notification, ServerState, Vote, ZabMessage};
 use lone::{Lone, disk, looking, notification, vote};
 
@@ -217,7 +217,11 @@ fn a_peer_that_connects_is_told_the_vote() {
     let mut server = Lone::start(2, 3, disk(&[], 0, 0));
     server.lose(1);
     server.sent.clear();
-    server.step(Input::PeerConnected { peer: NodeId(1), generation: Generation(2) });
+    server.step(Input::PeerConnected {
+        peer: NodeId(1),
+        generation: Generation(2),
+        standing: Standing::Voter,
+    });
     assert_eq!(votes(&mut server, 1), [(Looking, 1, 2)]);
 }
 
@@ -248,7 +252,11 @@ fn votes_for_strangers_are_ignored() {
 #[test]
 fn votes_of_an_older_connection_are_dropped() {
     let mut server = Lone::start(1, 3, disk(&[], 0, 0));
-    server.step(Input::PeerConnected { peer: NodeId(2), generation: Generation(2) });
+    server.step(Input::PeerConnected {
+        peer: NodeId(2),
+        generation: Generation(2),
+        standing: Standing::Voter,
+    });
     server.sent.clear();
     server.say(2, looking(1, vote(3, 9, 9)));
     server.step(Input::PeerLost { peer: NodeId(2), generation: Generation(1) });

@@ -2,7 +2,7 @@
 
 mod lone;
 
-use consensus::{Answer, Input, Leadership, NodeId, Refusal, Token};
+use consensus::{Answer, Input, Leadership, NodeId, Refusal, Standing, Token};
 use consensus_zab::{Epoch, LogPoint, Session, ZabMessage};
 use lone::{Lone, ack, ack_epoch, disk, entries, point, proposal};
 
@@ -18,7 +18,12 @@ fn handover(session: Session, to: u64, at: LogPoint) -> ZabMessage {
 
 fn handed_over(session: Session, epoch: u32) -> ZabMessage {
     let accepted_epoch = Epoch(epoch);
-    ZabMessage::FollowerInfo { session, accepted_epoch, handed_over: Some(Epoch(epoch)) }
+    ZabMessage::FollowerInfo {
+        session,
+        accepted_epoch,
+        handed_over: Some(Epoch(epoch)),
+        standing: Standing::Voter,
+    }
 }
 
 /// Server 1, which follows server 3 in epoch 1 and has one entry of it, durably.
@@ -75,7 +80,12 @@ fn a_learner_that_is_not_synchronized_is_sent_away() {
     let session = leader.establish(2);
     let (accepted_epoch, handed_over) = (Epoch(0), None);
     let session_of_one = Session(9);
-    let info = ZabMessage::FollowerInfo { session: session_of_one, accepted_epoch, handed_over };
+    let info = ZabMessage::FollowerInfo {
+        session: session_of_one,
+        accepted_epoch,
+        handed_over,
+        standing: Standing::Voter,
+    };
     leader.say(1, info);
     leader.told(1);
     let nobody = Answer::Refused { token: ASKED, reason: Refusal::NoSuccessor };

@@ -6,7 +6,8 @@ mod lone;
 use std::time::Duration;
 
 use consensus::{
-    Answer, Consensus, Index, Input, Leadership, NodeId, Refusal, Settings, Term, Timer, Token,
+    Answer, Consensus, Index, Input, Leadership, NodeId, Refusal, Settings, Standing, Term, Timer,
+    Token,
 };
 use consensus_zab::{Epoch, LogPoint, ServerState, Session, ZabMessage, Zxid};
 use lone::{
@@ -31,8 +32,12 @@ fn the_new_epoch_exceeds_every_epoch_that_a_quorum_has_accepted() {
 fn the_quorum_that_the_epoch_is_chosen_by_includes_the_leader() {
     let mut leader = Lone::start(5, 5, disk(&[], 0, 0));
     leader.make_leader(&[1, 2]);
-    let greet =
-        |session| ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(0), handed_over: None };
+    let greet = |session| ZabMessage::FollowerInfo {
+        session,
+        accepted_epoch: Epoch(0),
+        handed_over: None,
+        standing: Standing::Voter,
+    };
     leader.say(1, greet(Session(1)));
     assert!(leader.writes.is_empty(), "two of five are no quorum");
     leader.say(2, greet(Session(2)));
@@ -44,8 +49,12 @@ fn the_quorum_that_the_epoch_is_chosen_by_includes_the_leader() {
 fn a_leader_proposes_an_epoch_only_once_it_has_accepted_it_durably() {
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
     leader.make_leader(&[2]);
-    let greet =
-        |session| ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(0), handed_over: None };
+    let greet = |session| ZabMessage::FollowerInfo {
+        session,
+        accepted_epoch: Epoch(0),
+        handed_over: None,
+        standing: Standing::Voter,
+    };
     leader.say(2, greet(Session(1)));
     leader.say(1, greet(Session(2)));
     assert_eq!(leader.told(2), [""; 0]);
@@ -109,6 +118,7 @@ fn a_leader_joins_its_epoch_only_once_a_quorum_has_accepted_it() {
             session: Session(9),
             accepted_epoch: Epoch(0),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
@@ -127,6 +137,7 @@ fn a_more_recent_learner_is_sent_away_until_a_quorum_has_accepted_the_epoch() {
             session: Session(8),
             accepted_epoch: Epoch(1),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.sent.clear();
@@ -141,6 +152,7 @@ fn a_more_recent_learner_is_sent_away_until_a_quorum_has_accepted_the_epoch() {
             session: Session(9),
             accepted_epoch: Epoch(1),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(1, ack_epoch(Session(9), Some(1), &entries(&[1, 1])));
@@ -159,6 +171,7 @@ fn a_server_that_accepted_a_later_epoch_is_let_in_by_a_new_election() {
             session: Session(9),
             accepted_epoch: Epoch(6),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     assert_eq!(leader.role(), "LOOKING");
@@ -169,6 +182,7 @@ fn a_server_that_accepted_a_later_epoch_is_let_in_by_a_new_election() {
             session: Session(7),
             accepted_epoch: Epoch(1),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.persist();
@@ -318,6 +332,7 @@ fn a_late_follower_gets_what_is_proposed_meanwhile_and_the_present_commit_positi
             session: Session(9),
             accepted_epoch: Epoch(0),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
@@ -372,6 +387,7 @@ fn followers_alone_can_commit_before_the_leader_has_written() {
             session: Session(9),
             accepted_epoch: Epoch(0),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
@@ -388,8 +404,12 @@ fn followers_alone_can_commit_before_the_leader_has_written() {
 fn a_learner_that_has_not_joined_the_epoch_commits_nothing() {
     let mut leader = Lone::start(3, 5, disk(&[], 0, 0));
     leader.make_leader(&[1, 2]);
-    let greet =
-        |session| ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(0), handed_over: None };
+    let greet = |session| ZabMessage::FollowerInfo {
+        session,
+        accepted_epoch: Epoch(0),
+        handed_over: None,
+        standing: Standing::Voter,
+    };
     for peer in [1, 2, 4] {
         leader.say(peer, greet(Session(peer)));
     }
@@ -558,6 +578,7 @@ fn used_up_epochs_never_wrap() {
             session: Session(1),
             accepted_epoch: Epoch(0),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     assert_eq!((server.role(), server.promise()), ("LOOKING", (u32::MAX, 0)));

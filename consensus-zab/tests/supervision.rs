@@ -5,7 +5,7 @@ mod lone;
 
 use std::time::Duration;
 
-use consensus::{Index, Leadership, NodeId, Settings};
+use consensus::{Index, Leadership, NodeId, Settings, Standing};
 use consensus_zab::{Epoch, Reason, Session, ZabMessage};
 use lone::{Lone, ack, ack_epoch, disk, entries, looking, point, proposal, vote};
 
@@ -35,6 +35,7 @@ fn a_follower_that_answers_but_does_not_acknowledge_is_sent_away() {
             session: Session(9),
             accepted_epoch: Epoch(0),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
@@ -106,6 +107,7 @@ fn messages_of_an_earlier_session_are_dropped() {
             session: Session(999),
             accepted_epoch: Epoch(1),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(2, ack(former, point(1, 0, 1)));
@@ -123,6 +125,7 @@ fn a_learner_that_comes_to_a_follower_is_sent_away() {
             session: Session(5),
             accepted_epoch: Epoch(0),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     assert_eq!(follower.told(2), ["RESIGN session=5: it does not lead"]);
@@ -138,6 +141,7 @@ fn a_learner_that_comes_too_early_is_taken_in_when_the_server_leads() {
             session: Session(5),
             accepted_epoch: Epoch(0),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(2, looking(1, vote(3, 0, 0)));

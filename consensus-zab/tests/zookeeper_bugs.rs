@@ -3,7 +3,7 @@
 
 mod lone;
 
-use consensus::{Answer, Consensus, Index, Input, Refusal, Timer, Token};
+use consensus::{Answer, Consensus, Index, Input, Refusal, Standing, Timer, Token};
 use consensus_zab::{Epoch, LogPoint, Reason, Session, ZabMessage, Zxid};
 use lone::{Lone, ack, ack_epoch, disk, entries, entries_from, looking, point, proposal, vote};
 
@@ -133,6 +133,7 @@ fn zookeeper_4685_the_first_acknowledgement_is_new_leaders() {
             session: Session(9),
             accepted_epoch: Epoch(0),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
@@ -228,6 +229,7 @@ fn zookeeper_1319_nothing_falls_between_synchronization_and_broadcast() {
             session: Session(9),
             accepted_epoch: Epoch(1),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.sent.clear();
@@ -272,6 +274,7 @@ fn zookeeper_1343_the_epoch_of_a_learner_that_left_still_counts() {
             session: Session(1),
             accepted_epoch: Epoch(30),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.say(1, ZabMessage::Leave { session: Session(1) });
@@ -279,7 +282,12 @@ fn zookeeper_1343_the_epoch_of_a_learner_that_left_still_counts() {
         let session = Session(peer);
         leader.say(
             peer,
-            ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(2), handed_over: None },
+            ZabMessage::FollowerInfo {
+                session,
+                accepted_epoch: Epoch(2),
+                handed_over: None,
+                standing: Standing::Voter,
+            },
         );
     }
     leader.persist();
@@ -323,8 +331,15 @@ fn zookeeper_3109_a_voter_that_left_does_not_count() {
     leader.sent.clear();
     // It comes back, and is told the same epoch.
     let session = Session(1_000);
-    leader
-        .say(2, ZabMessage::FollowerInfo { session, accepted_epoch: Epoch(0), handed_over: None });
+    leader.say(
+        2,
+        ZabMessage::FollowerInfo {
+            session,
+            accepted_epoch: Epoch(0),
+            handed_over: None,
+            standing: Standing::Voter,
+        },
+    );
     leader.say(2, ack_epoch(session, Some(0), &[]));
     leader.persist();
     assert_eq!(leader.phase(), "synchronization");
@@ -370,7 +385,12 @@ fn one_message_moves_epochs_and_rounds_no_further_than_is_plausible() {
     leader.make_leader(&[2]);
     leader.say(
         2,
-        ZabMessage::FollowerInfo { session: Session(7), accepted_epoch: far, handed_over: None },
+        ZabMessage::FollowerInfo {
+            session: Session(7),
+            accepted_epoch: far,
+            handed_over: None,
+            standing: Standing::Voter,
+        },
     );
     assert_eq!(leader.told(2), ["RESIGN session=7: the learner broke the protocol"]);
     leader.say(
@@ -379,6 +399,7 @@ fn one_message_moves_epochs_and_rounds_no_further_than_is_plausible() {
             session: Session(8),
             accepted_epoch: Epoch(4),
             handed_over: None,
+            standing: Standing::Voter,
         },
     );
     leader.persist();

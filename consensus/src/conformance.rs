@@ -15,7 +15,8 @@
 //! A walk does thousands of random steps: frames delivered in any order that TCP allows, writes
 //! completed late, entries applied late, timers due and not due, connections broken and noticed at
 //! different times, crashes that lose what was not durable, pauses, logs that forget, snapshots that
-//! arrive, break off, or come too late. Every step is checked against
+//! arrive, break off, or come too late. Walks with observers have one or two of them, and some lose
+//! the disks of a minority of the voters. Every step is checked against
 //! [`crate::Invariants`]. Then all faults end, and within a bounded virtual time there must be a
 //! leader, agreement and progress. A failure names its seed and shows the last steps. The
 //! environment chooses seeds:
@@ -25,6 +26,7 @@
 
 pub mod cases;
 pub mod faults;
+pub mod observers;
 pub mod reigns;
 pub mod snapshots;
 pub mod transfers;
@@ -37,11 +39,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use walk::random_walks;
+pub use walk::{random_walks, random_walks_with_observers};
 pub use wire::messages_survive_the_wire_and_garbage_does_not;
 
 use crate::script::{Cluster, Options};
-use crate::{Consensus, NodeId, Term, Violation};
+use crate::{Consensus, NodeId, Standing, Term, Violation};
 
 /// Makes a module of tests for each number of nodes.
 ///
@@ -112,6 +114,30 @@ macro_rules! conformance {
                 a_leader_without_a_quorum_does_not_hand_over,
                 a_late_transfer_timer_ends_no_later_transfer,
             );
+            mod with_observers {
+                use super::*;
+                $crate::conformance!(@observed $protocol, $nodes, 2:
+                    observers_follow_and_apply_everything,
+                    observers_make_no_quorum,
+                    a_cluster_without_its_observers_goes_on,
+                    an_observer_catches_up_by_the_log,
+                    an_observer_catches_up_by_a_snapshot,
+                    an_observer_follows_the_next_leader,
+                    an_observer_never_campaigns,
+                    an_observer_is_never_handed_the_office,
+                    a_disk_of_an_observer_is_waited_for_by_nobody,
+                    a_voter_without_its_memory_makes_no_quorum,
+                    what_a_voter_without_its_memory_acknowledged_is_not_counted,
+                );
+                #[test]
+                fn a_cluster_forms_when_its_voters_become_voters() {
+                    $crate::conformance::observers::a_cluster_forms_when_its_voters_become_voters::<$protocol>($nodes);
+                }
+                #[test]
+                fn random_walks() {
+                    $crate::conformance::random_walks_with_observers::<$protocol>($nodes);
+                }
+            }
             #[test]
             fn messages_survive_the_wire_and_garbage_does_not() {
                 $crate::conformance::messages_survive_the_wire_and_garbage_does_not::<$protocol>($nodes);
@@ -135,6 +161,18 @@ macro_rules! conformance {
         fn random_walks() {
             $crate::conformance::random_walks::<$protocol>($nodes);
         }
+    };
+    (@observed $protocol:ty, $voters:literal, $observers:literal: $($test:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                $crate::conformance::told_with_observers::<$protocol>(
+                    $voters,
+                    $observers,
+                    |cluster| $crate::conformance::observers::$test(cluster),
+                );
+            }
+        )+
     };
     (@tests $protocol:ty, $nodes:literal, $module:ident: $($test:ident),+ $(,)?) => {
         $(
@@ -160,7 +198,11 @@ pub type Outcome = Result<(), Violation>;
 /// # Panics
 /// When the case fails.
 pub fn told<C: Consensus>(nodes: u64, case: impl FnOnce(&mut Cluster<C>) -> Outcome) {
-    let mut cluster = Cluster::new(Options::new(nodes)).expect("a fresh cluster breaks no law");
+    told_of(Options::new(nodes), case);
+}
+
+fn told_of<C: Consensus>(options: Options, case: impl FnOnce(&mut Cluster<C>) -> Outcome) {
+    let mut cluster = Cluster::new(options).expect("a fresh cluster breaks no law");
     let result = catch_unwind(AssertUnwindSafe(|| case(&mut cluster)));
     let failure = match result {
         Ok(Ok(())) => return,
@@ -194,15 +236,28 @@ fn run_until<C: Consensus>(
     Ok(())
 }
 
-/// The established leader of the largest term that a majority of all nodes knows, if there is one.
+/// Runs a case on a fresh cluster with observers; when it fails, shows its transcript.
+///
+/// # Panics
+/// When the case fails.
+pub fn told_with_observers<C: Consensus>(
+    voters: u64,
+    observers: u64,
+    case: impl FnOnce(&mut Cluster<C>) -> Outcome,
+) {
+    told_of(Options::with_observers(voters, observers), case);
+}
+
+/// The established leader of the largest term that a majority of the voters knows, if there is one.
 fn leader_of_majority<C: Consensus>(cluster: &Cluster<C>) -> Option<(NodeId, Term)> {
     let (leader, term) = cluster.established().into_iter().max_by_key(|&(_, term)| term)?;
     let known = cluster
         .running()
         .into_iter()
+        .filter(|&id| cluster.standing(id) == Standing::Voter)
         .filter(|&id| cluster.leadership(id).term() == Some(term))
         .count();
-    (known > cluster.ids().len() / 2).then_some((leader, term))
+    (known > cluster.voters().len() / 2).then_some((leader, term))
 }
 
 /// Runs until every running node knows one leader.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    Entry, Event, Generation, Index, NodeId, PersistSequence, Position, Term, Time, Token,
+    Entry, Event, Generation, Index, NodeId, PersistSequence, Position, Standing, Term, Time, Token,
 };
 
 /// One thing that happened, told to the protocol.
@@ -21,6 +21,10 @@ pub enum Input<M> {
         peer: NodeId,
         /// The number of the new connection, larger than every earlier one to this peer.
         generation: Generation,
+        /// The peer's standing, for as long as the connection lasts. A voter that comes as an observer
+        /// has lost its memory: what it was counted for before is not counted any more, while the
+        /// size of a quorum stays. A peer that is no voter is an observer, whatever this says.
+        standing: Standing,
     },
     /// A connection to a peer broke.
     PeerLost {
@@ -104,6 +108,11 @@ pub enum Input<M> {
         /// The entries.
         entries: Vec<Entry>,
     },
+    /// This node counts from now on: its standing rises from [`Standing::Observer`] to
+    /// [`Standing::Voter`], and never falls again. It is one of the voters, and whoever says this knows
+    /// that it has forgotten nothing: it holds whatever it was sent since the cluster was formed, which
+    /// may be nothing at all. What its peers think of it changes with their next connection to it.
+    BecomeVoter,
     /// The driver has no more input just now: what accumulated is turned into as few writes and
     /// frames as possible. Every series of inputs ends with a flush; nothing else may be lost by a
     /// late one but time.

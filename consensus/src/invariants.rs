@@ -194,6 +194,12 @@ impl Invariants {
         }
     }
 
+    /// A node that stopped lost its disk: it begins anew, and what it knew is not expected of it. What
+    /// others know stays.
+    pub fn wiped(&mut self, id: NodeId) {
+        self.nodes.remove(&id);
+    }
+
     /// Entries are being written to a node's log. Seeing every write, not only the log after it,
     /// notices an entry that was replaced by another one at the same position.
     ///

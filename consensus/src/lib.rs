@@ -31,6 +31,7 @@ mod quorum;
 mod random;
 #[cfg(feature = "script")]
 pub mod script;
+mod standing;
 mod time;
 mod timers;
 mod transfer;
@@ -55,6 +56,7 @@ pub use protocol::{
 };
 pub use quorum::Quorum;
 pub use random::Random;
+pub use standing::Standing;
 pub use time::{Now, Time, WallTime};
 pub use timers::Timers;
 pub use transfer::{Heir, Transfer, successor};

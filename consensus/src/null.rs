@@ -77,10 +77,11 @@ impl Consensus for Null {
     type Message = NullMessage;
 
     fn start(now: Now, settings: Settings, recovered: Recovered) -> Result<Self, StartError> {
-        if settings.voters.len() != 1 || !settings.voters.contains(&settings.id) {
+        settings.check()?;
+        let nodes = settings.voters.len() + settings.observers.len();
+        if nodes != 1 {
             return Err(StartError(format!(
-                "the null protocol does not replicate, so its cluster is exactly one node, not {}",
-                settings.voters.len()
+                "the null protocol does not replicate, so its cluster is exactly one node, not {nodes}"
             )));
         }
         let term = match recovered.promise.clone() {
@@ -89,7 +90,9 @@ impl Consensus for Null {
             None => Term(0),
         };
         let mut timers = Timers::default();
-        timers.set(Timer::Election, now.time);
+        if !settings.observes() {
+            timers.set(Timer::Election, now.time);
+        }
         Ok(Self {
             log: Log::new(&settings, recovered),
             settings,
@@ -102,6 +105,7 @@ impl Consensus for Null {
 
     fn step(&mut self, now: Now, input: Input<NullMessage>, effects: &mut Effects<NullMessage>) {
         match input {
+            Input::Timer(_) if self.settings.observes() => {}
             Input::Timer(_) => self.promise(),
             Input::Propose { token, command } => {
                 let refusal = if !self.established() {
@@ -147,6 +151,10 @@ impl Consensus for Null {
                 // What was known committed at the start but not yet handed over.
                 self.log.deliver(effects);
             }
+            Input::BecomeVoter => {
+                self.settings.become_voter();
+                self.timers.set(Timer::Election, now.time);
+            }
             Input::Compact(index) => self.log.compact_to(index),
             Input::PeerConnected { .. } | Input::PeerLost { .. } | Input::SnapshotEnded { .. } => {}
             Input::Received { message, .. } | Input::SnapshotReceived { message, .. } => {
@@ -159,6 +167,7 @@ impl Consensus for Null {
     fn status(&self) -> Status {
         Status {
             role: if self.established() { "leader" } else { "starting" },
+            standing: self.settings.standing,
             phase: None,
             term: self.term,
             leadership: self.leadership(),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use crate::codec::Wire;
 use crate::{
-    CodecError, Effects, Entry, Index, Input, Leadership, NodeId, Now, Pledge, Position, Term, Time,
+    CodecError, Effects, Entry, Index, Input, Leadership, NodeId, Now, Pledge, Position, Standing,
+    Term, Time,
 };
 
 /// The protocols that a cluster can run.
@@ -124,8 +125,13 @@ pub trait Consensus: Clone + Debug + Hash + Sized + Send + 'static {
 pub struct Settings {
     /// This node.
     pub id: NodeId,
-    /// All voters, this node among them.
+    /// All voters. A quorum is a majority of them, whatever their present standing.
     pub voters: BTreeSet<NodeId>,
+    /// All others: they are synchronized and never count. This node is one of these or of the voters.
+    pub observers: BTreeSet<NodeId>,
+    /// This node's own standing. A voter starts as [`Standing::Observer`] when it does not remember what
+    /// it may have promised; see [`crate::Input::BecomeVoter`].
+    pub standing: Standing,
     /// The seed of every random choice; should differ between nodes and starts.
     pub seed: u64,
     /// How often a leader gives a sign of life.
@@ -162,6 +168,8 @@ impl Settings {
         Self {
             id,
             voters: voters.into_iter().collect(),
+            observers: BTreeSet::new(),
+            standing: Standing::Voter,
             seed: id.0,
             heartbeat_interval: Duration::from_millis(50),
             election_timeout: Duration::from_millis(300),
@@ -175,6 +183,58 @@ impl Settings {
             uncommitted_bytes_max: 32 << 20,
             unapplied_bytes_max: 16 << 20,
         }
+    }
+}
+
+impl Settings {
+    /// Checks that the settings are those of a node of a cluster.
+    ///
+    /// # Errors
+    /// When there is no voter, a node is both voter and observer, this node is neither, or it shall
+    /// vote and is no voter.
+    pub fn check(&self) -> Result<(), StartError> {
+        let Self { id, voters, observers, standing, .. } = self;
+        let problem = if voters.is_empty() {
+            "a cluster has at least one voter: observers alone can not decide anything".to_owned()
+        } else if let Some(both) = voters.intersection(observers).next() {
+            format!("{both} is both a voter and an observer")
+        } else if !voters.contains(id) && !observers.contains(id) {
+            format!("{id} is neither among the voters nor among the observers")
+        } else if !voters.contains(id) && *standing == Standing::Voter {
+            format!("{id} is not among the voters, so that it can only observe")
+        } else {
+            return Ok(());
+        };
+        Err(StartError(problem))
+    }
+
+    /// Whether this node neither votes nor counts.
+    #[must_use]
+    pub fn observes(&self) -> bool {
+        self.standing == Standing::Observer
+    }
+
+    /// All nodes but this one, voters and observers.
+    pub fn others(&self) -> impl Iterator<Item = NodeId> {
+        let all = self.voters.iter().chain(&self.observers).copied();
+        all.filter(|&id| id != self.id)
+    }
+
+    /// The standing of a peer, given the one that its connection has.
+    #[must_use]
+    pub fn standing_of(&self, peer: NodeId, connected_as: Standing) -> Standing {
+        if self.voters.contains(&peer) { connected_as } else { Standing::Observer }
+    }
+
+    /// Raises this node's standing; see [`crate::Input::BecomeVoter`].
+    ///
+    /// # Panics
+    /// If it is no voter of the cluster, or counts already.
+    pub fn become_voter(&mut self) {
+        let Self { id, voters, .. } = self;
+        assert!(self.standing == Standing::Observer, "{id} becomes a voter once");
+        assert!(voters.contains(id), "{id} becomes a voter, and is none of the cluster's");
+        self.standing = Standing::Voter;
     }
 }
 
@@ -211,9 +271,11 @@ impl std::error::Error for StartError {}
 /// A node's state as users see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The role in the protocol's own word: `leader`, `follower`, `pre-candidate`, `candidate`;
-    /// `LEADING`, `FOLLOWING`, `LOOKING`.
+    /// The role in the protocol's own word: `leader`, `follower`, `pre-candidate`, `candidate`,
+    /// `learner`; `LEADING`, `FOLLOWING`, `LOOKING`, `OBSERVING`.
     pub role: &'static str,
+    /// Whether this node counts.
+    pub standing: Standing,
     /// The phase within the role, where the protocol names one: ZAB's `discovery`,
     /// `synchronization`, `broadcast`.
     pub phase: Option<&'static str>,
@@ -238,6 +300,8 @@ pub struct Status {
 pub struct PeerStatus {
     /// The peer.
     pub id: NodeId,
+    /// Its standing, as the last connection had it, or as the configuration says.
+    pub standing: Standing,
     /// Whether a connection is up.
     pub connected: bool,
     /// At a leader: the last index known durable there.

@@ -21,7 +21,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `cluster nodes=3` | starts that many nodes and connects every pair; settings below |
+//! | `cluster nodes=3 [observers=1]` | starts that many voters, and observers with the numbers behind theirs, and connects every pair; settings below |
 //! | `tick MS` | lets time pass: timers that become due fire, nothing is delivered |
 //! | `run MS` | as `tick`, and `stabilize` after every timer: a cluster left to itself |
 //! | `skip MS` | lets time pass without firing anything: nodes that slept |
@@ -49,6 +49,8 @@
 //! | `connect [n1 n2]` | connects a pair, or every pair |
 //! | `crash n1 [lose=unsynced]` | stops a node; `lose=nothing` keeps the writes under way, `keep=2` the oldest two |
 //! | `restart n1` | starts a node from its disk and connects it |
+//! | `wipe n1` | a stopped node loses its disk: from its next start it does not count |
+//! | `become-voter n1` | a voter of a cluster with `formed=false` counts from now on; its peers learn that with their next connection |
 //! | `pause n1`, `resume n1` | SIGSTOP, SIGCONT |
 //! | `status [n1]` | a line for each node; of one node also what it knows of its peers |
 //! | `log [n1]` | the entries; what is before the bar is known committed there |
@@ -59,7 +61,7 @@
 //! A `!` before a command expects it to fail. Settings of `cluster` in milliseconds: `heartbeat`,
 //! `election`, `jitter`, `finalize`; in bytes: `message_bytes`, `inflight_bytes`, `memory_log_bytes`,
 //! `uncommitted_bytes`, `unapplied_bytes`; in messages: `inflight_messages`; further `seed`,
-//! `suspect_on_connection_loss=false`, `overtaking=false`, `tail` (entries that a starting node keeps
+//! `suspect_on_connection_loss=false`, `overtaking=false`, `formed=false`, `tail` (entries that a starting node keeps
 //! in memory).
 //!
 //! # Transcript

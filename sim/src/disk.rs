@@ -46,6 +46,12 @@ impl NodeDisk {
         self.control().power_lasts = None;
     }
 
+    /// Takes the disk away and puts an empty one in its place.
+    pub(crate) fn wipe(&mut self) {
+        self.disk = SimulatedDisk::new();
+        self.control().power_lasts = None;
+    }
+
     /// Makes the next sync fail as a broken device does.
     pub(crate) fn fail_sync(&self) {
         self.disk.fail_sync(0);

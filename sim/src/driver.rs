@@ -453,6 +453,7 @@ impl<C: Consensus> Cluster<C> {
         }
         let now = self.agenda.now();
         let broken = self.network.is_broken(connection);
+        let standing = self.nodes[&from].standing(self.options.bug);
         let Some(process) = self.process(life) else { return Ok(()) };
         match item {
             // It broke before this end had it.
@@ -463,7 +464,7 @@ impl<C: Consensus> Cluster<C> {
                 process.generations.insert(connection, generation);
                 process.connections.insert(generation, connection);
                 self.trace.line(now, || format!("{to} connected to {from} {generation}"));
-                self.tell(life, ReplicaInput::PeerConnected { peer: from, generation });
+                self.tell(life, ReplicaInput::PeerConnected { peer: from, generation, standing });
             }
             Item::Frame(frame) => return self.receive(life, connection, from, frame),
             Item::Down => {

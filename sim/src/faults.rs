@@ -32,6 +32,7 @@ pub(crate) enum Fault {
     JumpClock,
     LateTimers,
     Transfer,
+    WipeDisk,
 }
 
 /// How a process ends.
@@ -64,6 +65,16 @@ impl Profile {
             Self::SlowDisks => {
                 &[SlowDisk, SlowDisk, SlowDisk, FailSync, CrashOne, CrashAll, Transfer]
             }
+            Self::WipedDisks => &[
+                WipeDisk,
+                CrashOne,
+                CrashLeader,
+                CrashAll,
+                IsolateLeader,
+                Partition,
+                StallDirection,
+                Transfer,
+            ],
             Self::Everything => &[
                 CrashOne,
                 CrashLeader,
@@ -102,6 +113,7 @@ impl<C: Consensus> Cluster<C> {
         let leader = self.leader.unwrap_or(any);
         match fault {
             Fault::CrashOne => self.crash_for_a_while(any),
+            Fault::WipeDisk => self.wipe_disk(any),
             Fault::CrashLeader => self.crash_for_a_while(leader),
             Fault::CrashAll => {
                 let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
@@ -178,6 +190,25 @@ impl<C: Consensus> Cluster<C> {
             let downtime = Span::millis(1, 1_200).draw(&mut self.random);
             self.plan_restart(id, downtime);
         }
+    }
+
+    /// A node loses its disk and starts anew. What the peers say to each other before they use a
+    /// connection is that this is not the disk with which the cluster formed: so it does not count any
+    /// more. Fewer lose theirs than would leave no quorum, for nothing brings one back.
+    fn wipe_disk(&mut self, id: NodeId) {
+        let wiped = self.nodes.values().filter(|node| node.wiped && node.id != id).count() as u64;
+        if (wiped + 1) * 2 >= self.options.nodes {
+            return;
+        }
+        if self.crash(id, Crash::Kill) {
+            let downtime = Span::millis(1, 300).draw(&mut self.random);
+            self.plan_restart(id, downtime);
+        }
+        let directory = self.random.next_u64();
+        self.counters.wipes += 1;
+        self.trace.line(self.agenda.now(), || format!("{id} loses its disk"));
+        self.nodes.get_mut(&id).expect("a node of the cluster").wipe(directory);
+        self.invariants.wiped(id);
     }
 
     /// A node's role changes, which is when faults hurt most: now and then one comes just then.

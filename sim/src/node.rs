@@ -7,7 +7,7 @@ use bytes::Bytes;
 use consensus::invariants::Durability;
 use consensus::{
     Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Random,
-    Settings, Time, Violation, WallTime,
+    Settings, Standing, Time, Violation, WallTime,
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
 use kvcore::store::{Store, StoreBatch};
@@ -45,6 +45,8 @@ pub(crate) struct Node<C: Consensus> {
     pub(crate) store_number: u64,
     directory: DirectoryId,
     wal_options: WalOptions,
+    /// Its disk is not the one with which the cluster formed.
+    pub(crate) wiped: bool,
     pub(crate) shadow: ShadowLog,
     /// How often it was started.
     pub(crate) starts: u64,
@@ -169,6 +171,7 @@ impl<C: Consensus> Node<C> {
             store_number: 0,
             directory,
             wal_options: WalOptions { segment_bytes, ..WalOptions::small() },
+            wiped: false,
             shadow: ShadowLog::default(),
             starts: 0,
             process: None,
@@ -177,6 +180,26 @@ impl<C: Consensus> Node<C> {
             slow_disk: (1, 0),
             disk_fails: false,
             lateness: Duration::ZERO,
+        }
+    }
+
+    /// Everything that it had on disk is gone.
+    pub(crate) fn wipe(&mut self, directory: u64) {
+        assert!(self.process.is_none(), "a node that runs has its disk");
+        self.disk.wipe();
+        self.directory = DirectoryId(u128::from(directory));
+        self.stores.wipe(self.directory);
+        self.store_number = 0;
+        self.shadow = ShadowLog::default();
+        self.wiped = true;
+    }
+
+    /// Whether it votes, as its peers and it itself know by its disk.
+    pub(crate) fn standing(&self, bug: Option<Bug>) -> Standing {
+        if self.wiped && bug != Some(Bug::CountWiped) {
+            Standing::Observer
+        } else {
+            Standing::Voter
         }
     }
 
@@ -282,6 +305,7 @@ impl<C: Consensus> Node<C> {
         let voters = (1..=start.options.nodes).map(NodeId);
         Settings {
             seed: start.seed,
+            standing: self.standing(start.options.bug),
             heartbeat_interval: surroundings.election_timeout / 6,
             election_timeout: surroundings.election_timeout,
             suspect_on_connection_loss: surroundings.suspect_on_connection_loss,
@@ -373,7 +397,7 @@ impl<C: Consensus> Process<C> {
         effects: &mut ReplicaEffects<C::Message>,
     ) {
         let changed = match *input {
-            ReplicaInput::PeerConnected { peer, generation } => {
+            ReplicaInput::PeerConnected { peer, generation, .. } => {
                 self.peers.insert(peer, generation);
                 peer
             }

@@ -62,14 +62,22 @@ pub enum Profile {
     Partitions,
     /// Syncs take long or fail, stores and appliers are slow, and nodes crash meanwhile.
     SlowDisks,
-    /// All of these, jumps of clocks, and late timers.
+    /// Nodes lose their disks, of fewer voters than make a quorum impossible, and crash meanwhile.
+    WipedDisks,
+    /// All of these but wiped disks, jumps of clocks, and late timers.
     Everything,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 5] =
-        [Self::Calm, Self::Crashes, Self::Partitions, Self::SlowDisks, Self::Everything];
+    pub const ALL: [Self; 6] = [
+        Self::Calm,
+        Self::Crashes,
+        Self::Partitions,
+        Self::SlowDisks,
+        Self::WipedDisks,
+        Self::Everything,
+    ];
 }
 
 /// Where the rows of simulated machines are.
@@ -112,6 +120,8 @@ pub enum Bug {
     SnapshotLacksRow,
     /// A snapshot says that it is of one entry more than it is.
     SnapshotClaimsMore,
+    /// A voter that lost its disk votes and counts like any other.
+    CountWiped,
 }
 
 /// The surroundings of one run, drawn from its seed: how fast things are and how little fits.

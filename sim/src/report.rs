@@ -50,6 +50,8 @@ pub struct Counters {
     pub faults: u64,
     /// Processes that were ended.
     pub crashes: u64,
+    /// Disks that were taken away.
+    pub wipes: u64,
     /// Transfers of leadership that were done as asked.
     pub transfers: u64,
     /// Entries that logs forgot, of which each node forgets its own.
@@ -97,6 +99,7 @@ impl Counters {
             watched: self.watched - earlier.watched,
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
+            wipes: self.wipes - earlier.wipes,
             transfers: self.transfers - earlier.transfers,
             forgotten: self.forgotten - earlier.forgotten,
             segments_removed: self.segments_removed - earlier.segments_removed,

@@ -31,6 +31,12 @@ impl Stores {
         Self { kind, directory, memory: BTreeMap::new() }
     }
 
+    /// Forgets everything, as when the disk is replaced: this is another directory.
+    pub(crate) fn wipe(&mut self, directory: DirectoryId) {
+        self.directory = directory;
+        self.memory.clear();
+    }
+
     /// Opens the store of a number, or makes it.
     pub(crate) fn open(
         &mut self,

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `lock` | locked for as long as a process has the directory | – |
 //! | `duorum.identity` | cluster, node, protocol and the directory's random number: [`identity`] | once, when the directory is new |
+//! | `duorum.formation` | whose data directories the cluster formed with: [`formation`] | whenever it changes, before anybody hears of it |
 //! | `log-NNNNNNNNNNNNNNNN.wal` | a segment of the log: [`wal`] | before each acknowledgement |
 //! | `spare-N.tmp` | a segment being prepared; removed at start | – |
 //! | `store-N.redb` | the rows of the state machine: [`redb_store`]; N grows with each snapshot that takes its place | now and then |
@@ -30,6 +31,7 @@
 //! each clean stop, which leaves only the last batch before a kill open to that doubt.
 
 pub mod disk;
+pub mod formation;
 pub mod identity;
 mod real_disk;
 pub mod redb_store;
@@ -37,6 +39,7 @@ mod simulated_disk;
 pub mod wal;
 
 pub use disk::{Disk, DiskFile};
+pub use formation::{Formation, Forming};
 pub use identity::{DirectoryId, Identity};
 pub use real_disk::{RealDisk, RealFile};
 pub use redb_store::{RedbStore, RedbStoreOptions, remove_other_stores, remove_store, store_file};

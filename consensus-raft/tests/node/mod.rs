@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{
     Consensus, Effects, Entry, Event, Generation, Index, Input, NodeId, Now, Outbound, Payload,
-    PersistSequence, Position, Recovered, Settings, StartError, Status, Term, Timer, Token,
-    WallTime, Wire,
+    PersistSequence, Position, Recovered, Settings, Standing, StartError, Status, Term, Timer,
+    Token, WallTime, Wire,
 };
 use consensus_raft::{AppendOutcome, Attempt, Promise, Raft, RaftMessage, Round};
 
@@ -97,7 +97,7 @@ impl Start {
         let now = Now::default();
         let mut node = Node { raft, now, asked: PersistSequence(0), token: 0 };
         for &peer in self.settings.voters.iter().filter(|&&peer| peer != self.settings.id) {
-            node.step(Input::PeerConnected { peer, generation: FIRST });
+            node.step(Input::PeerConnected { peer, generation: FIRST, standing: Standing::Voter });
         }
         node
     }

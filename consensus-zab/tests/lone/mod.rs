@@ -9,7 +9,7 @@ use bytes::Bytes;
 use consensus::{
     Answer, Consensus, Effects, Entry, Event, Generation, Index, Input, Leadership, NodeId, Now,
     Outbound, Payload, Persist, PersistSequence, Position, Recovered, Settings, Snapshot,
-    SnapshotOffer, StartError, Term, Timer, Token, WallTime, Wire,
+    SnapshotOffer, Standing, StartError, Term, Timer, Token, WallTime, Wire,
 };
 use consensus_zab::{
     Epoch, EpochTable, LogPoint, Notification, Promise, ServerState, Session, Vote, Zab,
@@ -59,7 +59,11 @@ impl Lone {
         let mut lone = Self::try_start(settings, disk).expect("the disk is sound");
         for peer in lone.settings.voters.clone() {
             if peer != lone.settings.id {
-                lone.step(Input::PeerConnected { peer, generation: Generation(1) });
+                lone.step(Input::PeerConnected {
+                    peer,
+                    generation: Generation(1),
+                    standing: Standing::Voter,
+                });
             }
         }
         lone.fire(Timer::Election);
@@ -306,7 +310,15 @@ impl Lone {
         self.make_leader(&[follower]);
         let session = Session(100 * follower + number);
         let accepted_epoch = Epoch(accepted);
-        self.say(follower, ZabMessage::FollowerInfo { session, accepted_epoch, handed_over: None });
+        self.say(
+            follower,
+            ZabMessage::FollowerInfo {
+                session,
+                accepted_epoch,
+                handed_over: None,
+                standing: Standing::Voter,
+            },
+        );
         self.persist();
         session
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Outcome, agree, elect, put, words};
 use crate::script::{Cluster, Detail, Options};
-use crate::{Consensus, Index, NodeId, Random, Timer};
+use crate::{Consensus, Index, NodeId, Random, Standing, Timer};
 
 /// How many seeds a test walks unless the environment says otherwise.
 const SEEDS: u64 = 300;
@@ -18,7 +18,7 @@ const STEPS: u64 = 3_000;
 
 /// What a step may do, with its weight when it is allowed at all. Faults are rarer than work, so that
 /// there is something to break.
-const ACTIONS: [(Action, u64); 22] = [
+const ACTIONS: [(Action, u64); 23] = [
     (Action::Deliver, 400),
     (Action::Persist, 150),
     (Action::Apply, 60),
@@ -41,6 +41,7 @@ const ACTIONS: [(Action, u64); 22] = [
     (Action::FireEarly, 4),
     (Action::Depose, 3),
     (Action::Stall, 4),
+    (Action::Wipe, 2),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +68,7 @@ enum Action {
     FireEarly,
     Depose,
     Stall,
+    Wipe,
 }
 
 /// Walks many seeds.
@@ -74,20 +76,33 @@ enum Action {
 /// # Panics
 /// When a walk breaks a law, or the walks together reach too little to mean anything.
 pub fn random_walks<C: Consensus>(nodes: u64) {
+    walk_many::<C>(nodes, false);
+}
+
+/// As [`random_walks`], with one or two observers, and voters that lose their disks.
+///
+/// # Panics
+/// As [`random_walks`].
+pub fn random_walks_with_observers<C: Consensus>(voters: u64) {
+    walk_many::<C>(voters, true);
+}
+
+fn walk_many<C: Consensus>(nodes: u64, observed: bool) {
     if let Some(seed) = number_from_environment("CONFORMANCE_SEED") {
-        walk_and_tell::<C>(seed, nodes, Detail::Steps);
+        walk_and_tell::<C>(seed, nodes, observed, Detail::Steps);
         return;
     }
     let seeds = number_from_environment("CONFORMANCE_SEEDS").unwrap_or(SEEDS);
     let (mut committed, mut terms, mut barriers) = (0, 0, 0);
-    let (mut installed, mut handovers) = (0, 0);
+    let (mut installed, mut handovers, mut wiped) = (0, 0, 0);
     for seed in 0..seeds {
-        let cluster = walk_and_tell::<C>(seed, nodes, Detail::Nothing);
+        let cluster = walk_and_tell::<C>(seed, nodes, observed, Detail::Nothing);
         committed += cluster.invariants().committed().0;
         terms += cluster.invariants().leaders().len() as u64;
         barriers += cluster.answered().len() as u64;
         installed += cluster.installed();
         handovers += cluster.handovers();
+        wiped += wiped_voters(&cluster).count() as u64;
     }
     assert!(committed > 20 * seeds, "the walks commit, not only {committed} entries");
     assert!(terms > 2 * seeds, "the walks change leaders, not only {terms} times");
@@ -95,6 +110,9 @@ pub fn random_walks<C: Consensus>(nodes: u64) {
     if nodes > 1 {
         assert!(2 * installed > seeds, "the walks install snapshots, not only {installed}");
         assert!(handovers > seeds / 4, "the walks hand over, not only {handovers} times");
+    }
+    if observed {
+        assert!(2 * wiped > seeds, "the walks lose disks, not only {wiped}");
     }
 }
 
@@ -108,8 +126,13 @@ fn number_from_environment(name: &str) -> Option<u64> {
 }
 
 /// Walks one seed. When it fails, walks it again with a transcript.
-fn walk_and_tell<C: Consensus>(seed: u64, nodes: u64, detail: Detail) -> Cluster<C> {
-    let mut walk = Walk::new(seed, nodes, detail);
+fn walk_and_tell<C: Consensus>(
+    seed: u64,
+    nodes: u64,
+    observed: bool,
+    detail: Detail,
+) -> Cluster<C> {
+    let mut walk = Walk::new(seed, nodes, observed, detail);
     let result = catch_unwind(AssertUnwindSafe(|| walk.go()));
     let failure = match result {
         Ok(Ok(())) => return walk.cluster,
@@ -117,7 +140,7 @@ fn walk_and_tell<C: Consensus>(seed: u64, nodes: u64, detail: Detail) -> Cluster
         Err(panic) => words(panic.as_ref()),
     };
     if detail == Detail::Nothing {
-        walk_and_tell::<C>(seed, nodes, Detail::Steps);
+        walk_and_tell::<C>(seed, nodes, observed, Detail::Steps);
         panic!("seed {seed} fails only without a transcript: {failure}");
     }
     panic!("seed {seed} with {nodes} nodes: {failure}\n{}", walk.cluster.last_lines());
@@ -134,15 +157,20 @@ struct Walk<C: Consensus> {
 }
 
 impl<C: Consensus> Walk<C> {
-    fn new(seed: u64, nodes: u64, detail: Detail) -> Self {
+    fn new(seed: u64, nodes: u64, observed: bool, detail: Detail) -> Self {
         let mut random = Random::new(seed);
-        let cluster = Cluster::new(Options { detail, ..options(&mut random, seed, nodes) })
+        let observers = if observed { 1 + random.below(2) } else { 0 };
+        let fresh = Options::with_observers(nodes, observers);
+        let cluster = Cluster::new(Options { detail, ..options(&mut random, seed, fresh) })
             .expect("a fresh cluster breaks no law");
         let turbulent = random.one_in(2);
         let mut sum = 0;
         let mut actions = Vec::new();
         for (action, weight) in ACTIONS {
-            sum += weight * weight_factor(action, turbulent, &mut random) / 2;
+            let factor = weight_factor(action, turbulent, &mut random);
+            // Without observers no disk is lost: some laws of a cluster are about what it remembers.
+            let allowed = observed || action != Action::Wipe;
+            sum += if allowed { weight * factor / 2 } else { 0 };
             actions.push((action, sum));
         }
         let pass_ms_max = [5, 20, 60][choose(&mut random, 3)];
@@ -262,6 +290,21 @@ impl<C: Consensus> Walk<C> {
                 } else {
                     self.cluster.hold(from, to);
                 }
+                Ok(())
+            }
+            Action::Wipe => {
+                let id = self.any_node();
+                // A cluster survives the loss of a minority of its voters' disks.
+                let voter = self.cluster.voters().contains(&id);
+                let minority = (self.cluster.voters().len() - 1) / 2;
+                let fresh = wiped_voters(&self.cluster).all(|wiped| wiped != id);
+                if voter && fresh && wiped_voters(&self.cluster).count() >= minority {
+                    return Ok(());
+                }
+                if self.cluster.is_running(id) {
+                    self.cluster.crash_unnoticed(id, 0);
+                }
+                self.cluster.wipe(id);
                 Ok(())
             }
             Action::Depose => {
@@ -472,8 +515,7 @@ fn weight_factor(action: Action, turbulent: bool, random: &mut Random) -> u64 {
 }
 
 /// Settings that make limits matter in some walks.
-fn options(random: &mut Random, seed: u64, nodes: u64) -> Options {
-    let mut options = Options::new(nodes);
+fn options(random: &mut Random, seed: u64, mut options: Options) -> Options {
     let settings = &mut options.settings;
     settings.memory_log_bytes_max = [100, 2_000, 1 << 20][choose(random, 3)];
     settings.message_bytes_max = [1, 300, 1 << 20][choose(random, 3)];
@@ -492,6 +534,12 @@ fn options(random: &mut Random, seed: u64, nodes: u64) -> Options {
     // A second core that does everything again is worth its time only in some of the walks.
     options.twins = seed.is_multiple_of(8);
     options
+}
+
+/// The voters that lost their disks.
+fn wiped_voters<C: Consensus>(cluster: &Cluster<C>) -> impl Iterator<Item = NodeId> + '_ {
+    let voters = cluster.voters().into_iter();
+    voters.filter(|&id| cluster.standing(id) == Standing::Observer)
 }
 
 fn choose(random: &mut Random, count: usize) -> usize {

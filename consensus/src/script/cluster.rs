@@ -11,9 +11,9 @@ use super::snapshots::Stream;
 use super::transcript::{Detail, Transcript};
 use crate::invariants::Durability;
 use crate::{
-    Consensus, Effects, Entry, Fetch, Generation, Index, Invariants, Leadership, NodeId, Now,
-    PersistSequence, Pledge, Refusal, Settings, Status, Time, Timer, Token, View, Violation,
-    WallTime,
+    Consensus, Effects, Entry, Fetch, Generation, Index, Input, Invariants, Leadership, NodeId,
+    Now, PersistSequence, Pledge, Refusal, Settings, Standing, Status, Time, Timer, Token, View,
+    Violation, WallTime,
 };
 
 /// How a cluster is set up.
@@ -40,6 +40,9 @@ pub struct Options {
     pub twins: bool,
     /// How many messages of each name to keep as samples.
     pub samples_max: usize,
+    /// Whether the voters count from the start. Otherwise they begin as observers, as the nodes of a
+    /// cluster that is yet to be formed do.
+    pub formed: bool,
     /// How much is written down.
     pub detail: Detail,
 }
@@ -48,8 +51,16 @@ impl Options {
     /// The defaults for a cluster of this many nodes: everything at once, nothing random.
     #[must_use]
     pub fn new(nodes: u64) -> Self {
+        Self::with_observers(nodes, 0)
+    }
+
+    /// The defaults for a cluster of this many voters, and of observers with the numbers behind theirs.
+    #[must_use]
+    pub fn with_observers(voters: u64, observers: u64) -> Self {
+        let mut settings = Settings::new(NodeId(1), (1..=voters).map(NodeId));
+        settings.observers = (voters + 1..=voters + observers).map(NodeId).collect();
         Self {
-            settings: Settings::new(NodeId(1), (1..=nodes).map(NodeId)),
+            settings,
             seed: 1,
             auto_persist: true,
             auto_apply: true,
@@ -59,6 +70,7 @@ impl Options {
             tail_max: usize::MAX,
             twins: true,
             samples_max: 0,
+            formed: true,
             detail: Detail::Everything,
         }
     }
@@ -82,6 +94,8 @@ pub(super) struct Node<C: Consensus> {
     pub(super) effects: Effects<C::Message>,
     pub(super) twin_effects: Effects<C::Message>,
     pub(super) disk: Disk,
+    /// Whether it counts. A voter does until it loses its disk.
+    pub(super) standing: Standing,
     pub(super) durability: Durability,
     pub(super) durable: PersistSequence,
     pub(super) held: VecDeque<Held<C::Message>>,
@@ -144,10 +158,14 @@ impl<C: Consensus> Cluster<C> {
     /// # Errors
     /// A broken law.
     pub fn new(options: Options) -> Result<Self, Violation> {
-        let ids: Vec<NodeId> = options.settings.voters.iter().copied().collect();
+        let settings = &options.settings;
+        let first = if options.formed { Standing::Voter } else { Standing::Observer };
+        let ids: Vec<NodeId> = settings.voters.union(&settings.observers).copied().collect();
+        let nodes = ids.iter().map(|&id| (id, Node::new(settings.standing_of(id, first))));
+        let nodes = nodes.collect();
         let mut cluster = Self {
             time: Time(0),
-            nodes: ids.iter().map(|&id| (id, Node::new())).collect(),
+            nodes,
             network: Network::new(),
             invariants: Invariants::new(),
             transcript: Transcript::new(options.detail),
@@ -399,6 +417,43 @@ impl<C: Consensus> Cluster<C> {
         Ok(())
     }
 
+    /// A crashed node loses its disk. When it starts again it remembers nothing, so that it does not
+    /// count any more; the laws see it as the same node that begins anew.
+    ///
+    /// # Panics
+    /// If it runs.
+    pub fn wipe(&mut self, id: NodeId) {
+        let node = self.node(id);
+        assert!(node.core.is_none(), "only a node that does not run loses its disk");
+        (node.disk, node.durability) = (Disk::default(), Durability::default());
+        node.standing = Standing::Observer;
+        self.line(Detail::Everything, || format!("{id} loses its disk"));
+        self.invariants.wiped(id);
+    }
+
+    /// A voter that was none so far counts from now on. Its peers learn that with their next
+    /// connection to it.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn become_voter(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.node(id).standing = Standing::Voter;
+        self.line(Detail::Everything, || format!("{id} becomes a voter"));
+        self.input(id, Input::BecomeVoter)
+    }
+
+    /// Whether a node counts.
+    #[must_use]
+    pub fn standing(&self, id: NodeId) -> Standing {
+        self.nodes[&id].standing
+    }
+
+    /// The nodes that vote, those that lost their disk among them.
+    #[must_use]
+    pub fn voters(&self) -> Vec<NodeId> {
+        self.options.settings.voters.iter().copied().collect()
+    }
+
     /// Stops a node in its tracks, as SIGSTOP does: it neither reads nor runs timers, and its
     /// connections stay up.
     pub fn pause(&mut self, id: NodeId) {
@@ -448,8 +503,8 @@ impl<C: Consensus> Cluster<C> {
         let node = self.node(id);
         assert!(node.core.is_none(), "only a node that does not run can be started");
         node.starts += 1;
-        let settings =
-            Settings { id, seed: seed.wrapping_add(id.0 + 1_000 * (node.starts - 1)), ..settings };
+        let seed = seed.wrapping_add(id.0 + 1_000 * (node.starts - 1));
+        let settings = Settings { id, standing: node.standing, seed, ..settings };
         let start = || C::start(now, settings.clone(), node.disk.recovered(tail_max));
         let failed = |error: &dyn std::fmt::Display| {
             Violation::new("a node starts from what it wrote", format!("{id}: {error}"))
@@ -473,8 +528,9 @@ impl<C: Consensus> Cluster<C> {
 }
 
 impl<C: Consensus> Node<C> {
-    fn new() -> Self {
+    fn new(standing: Standing) -> Self {
         Self {
+            standing,
             core: None,
             twin: None,
             effects: Effects::default(),
@@ -498,7 +554,7 @@ impl<C: Consensus> Node<C> {
 
     /// Forgets all but the disk, and what the laws know of it.
     fn stop(&mut self) {
-        let former = std::mem::replace(self, Self::new());
+        let former = std::mem::replace(self, Self::new(self.standing));
         self.disk = former.disk;
         self.durability = former.durability;
         self.starts = former.starts;

@@ -20,8 +20,19 @@ impl<C: Consensus> Cluster<C> {
             }
         }
         self.line(Detail::Steps, || format!("{a} ⇄ {b} {generation}"));
-        self.input(a.min(b), Input::PeerConnected { peer: a.max(b), generation })?;
-        self.input(a.max(b), Input::PeerConnected { peer: a.min(b), generation })
+        self.told_of(a.min(b), a.max(b), generation)?;
+        self.told_of(a.max(b), a.min(b), generation)
+    }
+
+    /// A node hears of a connection, and of the peer's standing.
+    fn told_of(
+        &mut self,
+        id: NodeId,
+        peer: NodeId,
+        generation: Generation,
+    ) -> Result<(), Violation> {
+        let standing = self.nodes[&peer].standing;
+        self.input(id, Input::PeerConnected { peer, generation, standing })
     }
 
     /// Connects every pair that can be connected.

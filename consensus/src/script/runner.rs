@@ -151,6 +151,17 @@ fn execute_on<C: Consensus>(
             }
             cluster.restart(id)?;
         }
+        "become-voter" => {
+            let id = running(cluster, args)?;
+            cluster.become_voter(id)?;
+        }
+        "wipe" => {
+            let id = node(cluster, args)?;
+            if cluster.is_running(id) {
+                return Err(format!("{id} runs").into());
+            }
+            cluster.wipe(id);
+        }
         "detail" => drop(cluster.set_detail(detail(args)?)),
         "status" | "log" | "leader" | "agree" | "messages" => return show(cluster, name, args),
         _ => execute_on_links(cluster, name, args)?,
@@ -426,7 +437,8 @@ fn parse<T: FromStr>(word: &str) -> Outcome<T> {
 
 fn options(args: &mut ArgumentConsumer<'_>) -> Outcome<Options> {
     let nodes = args.take_key("nodes").map(parse::<u64>).transpose()?.unwrap_or(3);
-    let mut options = Options::new(nodes);
+    let observers = args.take_key("observers").map(parse::<u64>).transpose()?.unwrap_or(0);
+    let mut options = Options::with_observers(nodes, observers);
     let settings = &mut options.settings;
     while let Some((key, value)) = args.next_key() {
         let milliseconds = || parse(value).map(Duration::from_millis);
@@ -444,6 +456,7 @@ fn options(args: &mut ArgumentConsumer<'_>) -> Outcome<Options> {
             "unapplied_bytes" => settings.unapplied_bytes_max = parse(value)?,
             "seed" => options.seed = parse(value)?,
             "overtaking" => options.overtaking = parse(value)?,
+            "formed" => options.formed = parse(value)?,
             "tail" => options.tail_max = parse(value)?,
             _ => return Err(format!("no setting `{key}`").into()),
         }

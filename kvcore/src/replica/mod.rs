@@ -36,7 +36,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{
     Answer, Consensus, Effects, Entry, FetchPurpose, Generation, Index, Input, Leadership, NodeId,
-    Now, PersistSequence, Snapshot, Status, Time, Timer, Token,
+    Now, PersistSequence, Snapshot, Standing, Status, Time, Timer, Token,
 };
 
 pub use message::{PeerMessage, ReplicaMessage, TransferReply};
@@ -77,7 +77,11 @@ pub enum ReplicaInput<M> {
         peer: NodeId,
         /// The number of the new connection.
         generation: Generation,
+        /// The peer's standing on it.
+        standing: Standing,
     },
+    /// As [`Input::BecomeVoter`].
+    BecomeVoter,
     /// As [`Input::PeerLost`].
     PeerLost {
         /// The peer.
@@ -328,14 +332,15 @@ impl<C: Consensus> Replica<C> {
                 self.step_core(now, Input::Timer(timer), effects);
             }
             ReplicaInput::Timer(ReplicaTimer::Requests) => self.expire(now, effects),
-            ReplicaInput::PeerConnected { peer, generation } => {
+            ReplicaInput::PeerConnected { peer, generation, standing } => {
                 if let Leadership::Following { leader, .. } = self.leadership
                     && leader == peer
                 {
                     // What was said on the connection before may never have arrived.
                     self.writes.hold_again();
                 }
-                self.step_core(now, Input::PeerConnected { peer, generation }, effects);
+                let input = Input::PeerConnected { peer, generation, standing };
+                self.step_core(now, input, effects);
             }
             ReplicaInput::PeerLost { peer, generation } => {
                 self.reads.lost(peer);
@@ -365,6 +370,7 @@ impl<C: Consensus> Replica<C> {
                     self.transfers.take(request, to, deadline);
                 }
             }
+            ReplicaInput::BecomeVoter => self.step_core(now, Input::BecomeVoter, effects),
             ReplicaInput::Persisted(sequence) => {
                 self.step_core(now, Input::Persisted(sequence), effects);
             }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use consensus::{
     Consensus, Entry, Generation, Index, Leadership, NodeId, Now, Recovered, Refusal, Settings,
-    Term, Time, WallTime, Wire,
+    Standing, Term, Time, WallTime, Wire,
 };
 use kvcore::replica::{
     Conclusion, PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
@@ -266,7 +266,10 @@ impl<C: Consensus> Cluster<C> {
             let generation = self.links.entry((a, b)).or_default();
             *generation = generation.next();
             let generation = *generation;
-            self.step(a, ReplicaInput::PeerConnected { peer: b, generation });
+            self.step(
+                a,
+                ReplicaInput::PeerConnected { peer: b, generation, standing: Standing::Voter },
+            );
             self.step(a, ReplicaInput::Flush);
         }
     }

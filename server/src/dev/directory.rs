@@ -81,8 +81,8 @@ impl DataDirectory {
             let wanted: Vec<u64> = config.members(protocol).map(|name| name.id.0).collect();
             if !known.is_empty() && known != wanted {
                 return Err(format!(
-                    "--data-dir {shown} holds the {protocol} nodes {}, and --nodes is {}: a node \
-                     from nothing would vote without knowing what was promised; allowed: the \
+                    "--data-dir {shown} holds the {protocol} nodes {}, and --nodes is {}: a \
+                     cluster stays with the nodes that it formed with; allowed: the \
                      number of nodes that it was made with, or another directory",
                     list(&known),
                     config.nodes(),

@@ -233,18 +233,16 @@ impl Dev {
             return format!("{name} is running; `stop {name}` stops it");
         }
         let path = self.directory.of(name);
-        if !self.directory.is_known(name) {
-            return format!(
-                "{name} is not started: its data in {} are gone, and a node from nothing would \
-                 vote without knowing what was promised",
-                path.display()
-            );
-        }
+        let is_known = self.directory.is_known(name);
         let serve = self.config.serve_config(name, path);
         match start(name, serve, self.failures.clone()).await.1 {
             Ok(node) => {
                 self.nodes.insert(name, node);
-                format!("{name} is started")
+                if is_known {
+                    format!("{name} is started")
+                } else {
+                    format!("{name} is started without its data: it follows, but never votes again")
+                }
             }
             Err(error) => error.to_string(),
         }

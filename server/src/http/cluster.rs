@@ -6,6 +6,7 @@
 
 use axum::extract::Request;
 use axum::response::Response;
+use consensus::NodeId;
 use hyper::StatusCode;
 use serde::Serialize;
 
@@ -21,6 +22,10 @@ struct Cluster<'a> {
     term: u64,
     /// How many members must agree.
     quorum: usize,
+    /// Whether the cluster is formed, as far as this node knows.
+    formed: bool,
+    /// Why this node does not serve as it should, and what to do.
+    trouble: Option<String>,
     members: Vec<Member<'a>>,
     revision: u64,
 }
@@ -35,6 +40,10 @@ struct Member<'a> {
     leader: bool,
     /// Whether the answering node is connected to it.
     connected: bool,
+    /// Whether it votes: `voter` or `observer`. A voter that lost its data directory is an observer.
+    standing: &'static str,
+    /// The data directory with which the cluster was formed, or which was heard of first.
+    directory: Option<String>,
 }
 
 /// The endpoint.
@@ -47,12 +56,19 @@ fn tell(app: &App) -> Response {
     let (facts, now) = (app.handle.facts(), app.handle.status());
     let leader = status::leader(now.consensus.leadership, facts.id);
     let connected = |id| now.consensus.peers.iter().any(|peer| peer.id == id && peer.connected);
+    let formation = app.handle.formation();
+    let standing = |id: NodeId| {
+        let peer = now.consensus.peers.iter().find(|peer| peer.id == id);
+        peer.map_or(now.consensus.standing, |peer| peer.standing).name()
+    };
     let members = facts.members.iter().map(|(id, address)| Member {
         node: id.0,
         peer_address: address,
         this: *id == facts.id,
         leader: Some(*id) == leader,
         connected: *id == facts.id || connected(*id),
+        standing: standing(*id),
+        directory: formation.directories.get(id).map(ToString::to_string),
     });
     let answer = Cluster {
         cluster: &facts.cluster,
@@ -60,6 +76,8 @@ fn tell(app: &App) -> Response {
         leader: leader.map(|id| id.0),
         term: now.consensus.term.0,
         quorum: facts.members.len() / 2 + 1,
+        formed: formation.formed,
+        trouble: app.handle.trouble(),
         members: members.collect(),
         revision: app.revision().0,
     };

@@ -6,7 +6,8 @@
 //! {"health":"true","reason":"","revision":7}
 //! ```
 //!
-//! They tell the truth: a node that can not confirm a read with a quorum is alive but neither ready
+//! They tell the truth: a voter that lost its data directory serves requests, but is not ready, so
+//! that nobody goes on to stop the next one. A node that can not confirm a read with a quorum is alive but neither ready
 //! nor healthy, whatever it believes of itself. `/health` has etcd's form.
 
 use std::time::Duration;
@@ -106,7 +107,7 @@ async fn check(app: &App, request: &Parts) -> Result<Vec<Check>, ApiError> {
         Leadership::None => Err("no leader is known".to_owned()),
         _ => Ok(()),
     };
-    let trouble = status.trouble.clone().map_or(Ok(()), Err);
+    let trouble = app.handle.trouble().map_or(Ok(()), Err);
     // Without a leader the read would only take its time to fail.
     let quorum = match leader {
         Err(_) => Err("a read can not be confirmed without a leader".to_owned()),

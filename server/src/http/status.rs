@@ -26,6 +26,10 @@ struct Status<'a> {
     version: &'static str,
     role: &'static str,
     phase: Option<&'static str>,
+    /// Whether this node votes: `voter` or `observer`.
+    standing: &'static str,
+    /// Whether the cluster is formed, as far as this node knows.
+    formed: bool,
     leader: Option<u64>,
     /// The term (Raft) or epoch (ZAB).
     term: u64,
@@ -39,7 +43,7 @@ struct Status<'a> {
     last_fsync_ms: f64,
     requests_pending: usize,
     persists_pending: usize,
-    trouble: Option<&'a str>,
+    trouble: Option<String>,
     keys: usize,
     compact_revision: u64,
     store: Store,
@@ -75,6 +79,8 @@ struct IdempotencyKeys {
 struct Peer<'a> {
     node: u64,
     address: Option<&'a str>,
+    /// Whether it votes, by its last connection.
+    standing: &'static str,
     connected: bool,
     /// At a leader: the last index durable there, and how many entries it is behind.
     matched_index: Option<u64>,
@@ -99,6 +105,7 @@ fn tell(app: &App) -> Response {
     let peers = consensus.peers.iter().map(|peer| Peer {
         node: peer.id.0,
         address: facts.members.get(&peer.id).map(String::as_str),
+        standing: peer.standing.name(),
         connected: peer.connected,
         matched_index: peer.matched.map(|index| index.0),
         lag_entries: peer.matched.map(|index| consensus.last.index.0.saturating_sub(index.0)),
@@ -112,6 +119,8 @@ fn tell(app: &App) -> Response {
         version: env!("CARGO_PKG_VERSION"),
         role: consensus.role,
         phase: consensus.phase,
+        standing: consensus.standing.name(),
+        formed: app.handle.formation().formed,
         leader: leader(consensus.leadership, facts.id).map(|id| id.0),
         term: consensus.term.0,
         position: &status.position,
@@ -123,7 +132,7 @@ fn tell(app: &App) -> Response {
         last_fsync_ms: milliseconds(status.last_fsync),
         requests_pending: status.requests_pending,
         persists_pending: status.persists_pending,
-        trouble: status.trouble.as_deref(),
+        trouble: app.handle.trouble(),
         keys: statistics.keys,
         compact_revision: statistics.compacted.0,
         store: Store {

@@ -13,6 +13,7 @@ use kvcore::{Command, IdempotencyKey, Machine, Outcome, Revision};
 use storage::RedbStore;
 use tokio::sync::watch;
 
+pub use super::formation::FormationStatus;
 use super::trace::{NodeTrace, TraceQuestion};
 use crate::metrics::Metrics;
 
@@ -223,6 +224,19 @@ impl NodeHandle {
     #[must_use]
     pub fn status(&self) -> Arc<NodeStatus> {
         self.shared.status()
+    }
+
+    /// Why the node does not serve as it should, if it does not: for `/readyz`, `/health` and
+    /// `/v1/status`.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.formation.trouble().or_else(|| self.status().trouble.clone())
+    }
+
+    /// What this node knows of the forming of its cluster.
+    #[must_use]
+    pub fn formation(&self) -> FormationStatus {
+        self.shared.formation.status()
     }
 
     /// Counters, gauges and histograms.

@@ -12,6 +12,7 @@
 mod applier;
 pub mod config;
 pub(crate) mod driver;
+pub mod formation;
 pub mod handle;
 mod open;
 pub(crate) mod shared;
@@ -45,7 +46,7 @@ use config::NodeConfig;
 use driver::{Driver, DriverInput, INBOX_INPUTS_MAX, Workers};
 use handle::NodeHandle;
 use shared::Shared;
-use transport::{HelloPurpose, Peers, accept_peers, dial_peers};
+use transport::{Peers, accept_peers, dial_peers};
 
 /// How long a stopping node lets the requests under way come to an end.
 const STOP_WAIT: Duration = Duration::from_secs(3);
@@ -288,8 +289,8 @@ fn start_consensus<C: Consensus>(
         local.block_on(&runtime, async move {
             let listener = TcpListener::from_std(listener).map_err(|error| error.to_string())?;
             let (lost, lost_queue) = mpsc::unbounded_channel();
+            let (failed, mut failures) = mpsc::unbounded_channel();
             let peers = Rc::new(Peers {
-                hello: shared.hello(HelloPurpose::Link),
                 members: shared.facts.members.clone(),
                 driver: inbox_sender.clone(),
                 lost,
@@ -298,10 +299,16 @@ fn start_consensus<C: Consensus>(
                 incoming: RefCell::new(None),
                 // Random, so that no connection of an earlier start has the same number.
                 dialled: Cell::new(shared.incarnation),
+                failed,
+                turned_away: RefCell::default(),
             });
             tokio::task::spawn_local(accept_peers(Rc::clone(&peers), listener));
             dial_peers(&peers);
-            Driver::new(replica, (inbox_sender, inbox), lost_queue, workers, shared).run().await
+            let driver = Driver::new(replica, (inbox_sender, inbox), lost_queue, workers, shared);
+            tokio::select! {
+                ended = driver.run() => ended,
+                Some(problem) = failures.recv() => Err(problem),
+            }
         })
     })
 }

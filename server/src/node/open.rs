@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use super::StartError;
 use super::config::NodeConfig;
 use super::driver::DriverInput;
+use super::formation::NodeFormation;
 use super::handle::{NodeFacts, NodeStatus};
 use super::shared::{Clock, Shared};
 use super::snapshots::Receiver;
@@ -73,6 +74,10 @@ pub(super) fn open<C: Consensus>(
             torn.location, torn.bytes, torn.offset
         );
     }
+    let voters = config.members.keys().copied().collect();
+    let formation = NodeFormation::open(disk.clone(), recovery.directory, config.id, voters);
+    let formation =
+        formation.map_err(|problem| StartError(format!("{}: {problem}", directory.display())))?;
     let mut options = RedbStoreOptions::new(recovery.directory);
     options.cache_bytes = config.store_cache_bytes;
     options.number = recovery.installed;
@@ -118,8 +123,9 @@ pub(super) fn open<C: Consensus>(
     let clock = Clock::start();
     let seed = u64::try_from(random()? >> 64).expect("64 of 128 bits");
     let incarnation = u64::try_from(random()? >> 64).expect("64 of 128 bits");
-    let core =
-        C::start(clock.now(), config.settings(seed), recovered).map_err(|error| fail(&error))?;
+    let mut settings = config.settings(seed);
+    settings.standing = formation.standing();
+    let core = C::start(clock.now(), settings, recovered).map_err(|error| fail(&error))?;
     let settings = ReplicaSettings {
         id: config.id,
         incarnation,
@@ -145,6 +151,7 @@ pub(super) fn open<C: Consensus>(
             data_directory: directory.clone(),
             started: Instant::now(),
         },
+        formation,
         clock,
         incarnation,
         clients: Box::new(clients),

@@ -13,6 +13,7 @@ use kvcore::{Command, Envelope, Idempotency, IdempotencyKey, RequestId, Revision
 use storage::{RedbStore, Retained};
 use tokio::sync::{oneshot, watch};
 
+use super::formation::NodeFormation;
 use super::handle::{Consistency, NodeFacts, NodeStatus, Reply, SharedMachine, Written};
 use super::snapshots::Receiver;
 use super::trace::{HostClock, Ring};
@@ -78,6 +79,7 @@ impl Clock {
 /// What the threads of a node share.
 pub(crate) struct Shared {
     pub(crate) facts: NodeFacts,
+    pub(crate) formation: NodeFormation,
     pub(crate) clock: Clock,
     pub(crate) incarnation: u64,
     pub(crate) clients: Box<dyn Fn(ClientInput) -> Result<(), Failure> + Send + Sync>,
@@ -204,16 +206,16 @@ impl Shared {
         }
     }
 
-    /// How this node greets the others; whom, and on which link, is left to be said.
-    pub(crate) fn hello(&self, purpose: HelloPurpose) -> Hello {
+    /// The greeting to a peer. What it says of the data directory is durable.
+    pub(crate) fn hello(&self, to: NodeId, connection: u64, purpose: HelloPurpose) -> Hello {
         Hello {
             cluster: self.facts.cluster.clone(),
             protocol: self.facts.protocol,
             from: self.facts.id,
-            to: NodeId(0),
-            directory: self.facts.directory,
-            connection: 0,
+            to,
+            connection,
             purpose,
+            announcement: self.formation.announcement(),
         }
     }
 

@@ -50,16 +50,9 @@ impl Processes {
         wrapper: &[&str],
         flags: &[&str],
     ) -> Self {
-        let addresses = free_addresses(2 * nodes);
-        let mut processes = Self {
-            protocol,
-            directory: tempfile::tempdir().expect("a temporary directory"),
-            http: addresses[..nodes].to_vec(),
-            peers: addresses[nodes..].to_vec(),
-            children: (0..nodes).map(|_| None).collect(),
-            wrapper: wrapper.iter().map(ToString::to_string).collect(),
-            flags: flags.iter().map(ToString::to_string).collect(),
-        };
+        let mut processes = Self::prepare(protocol, nodes);
+        processes.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        processes.flags = flags.iter().map(ToString::to_string).collect();
         for node in 0..nodes {
             processes.start_node(node);
         }
@@ -67,7 +60,27 @@ impl Processes {
         processes
     }
 
+    /// A cluster of which no node runs yet.
+    pub(crate) fn prepare(protocol: &'static str, nodes: usize) -> Self {
+        let addresses = free_addresses(2 * nodes);
+        Self {
+            protocol,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            http: addresses[..nodes].to_vec(),
+            peers: addresses[nodes..].to_vec(),
+            children: (0..nodes).map(|_| None).collect(),
+            wrapper: Vec::new(),
+            flags: Vec::new(),
+        }
+    }
+
     pub(crate) fn start_node(&mut self, node: usize) {
+        let all: Vec<usize> = (0..self.peers.len()).collect();
+        self.start_node_with_cluster(node, &all);
+    }
+
+    /// Starts a node that is told of these nodes only.
+    pub(crate) fn start_node_with_cluster(&mut self, node: usize, members: &[usize]) {
         let id = (node + 1).to_string();
         let mut words: Vec<String> =
             self.wrapper.iter().map(|word| word.replace("{node}", &id)).collect();
@@ -79,7 +92,7 @@ impl Processes {
             .expect("a log file");
         let child = Command::new(&words[0])
             .args(&words[1..])
-            .args(self.serve_arguments(node))
+            .args(self.serve_arguments(node, members))
             .args(&self.flags)
             .args(self.stop_with_tests())
             .stdout(Stdio::null())
@@ -89,9 +102,9 @@ impl Processes {
         self.children[node] = Some(child);
     }
 
-    fn serve_arguments(&self, node: usize) -> Vec<String> {
+    fn serve_arguments(&self, node: usize, members: &[usize]) -> Vec<String> {
         let members: Vec<String> =
-            self.peers.iter().enumerate().map(|(at, peer)| format!("{}={peer}", at + 1)).collect();
+            members.iter().map(|at| format!("{}={}", at + 1, self.peers[*at])).collect();
         let data = self.data_directory(node);
         [
             ("--protocol", self.protocol.to_owned()),
@@ -149,6 +162,14 @@ impl Processes {
         rustix::process::kill_process(server, rustix::process::Signal::TERM)
             .expect("a running process");
         child.wait().expect("an ended process")
+    }
+
+    /// Waits until a node ends by itself.
+    pub(crate) fn await_end(&mut self, node: usize) {
+        let mut child = self.children[node].take().expect("a node that was started");
+        eventually("the node ends by itself", || {
+            child.try_wait().expect("a process of its own").is_some()
+        });
     }
 
     /// Sends a signal to a running node, as SIGSTOP and SIGCONT.

@@ -57,6 +57,11 @@ fn a_forgotten_promise_is_noticed() {
 }
 
 #[test]
+fn a_wiped_voter_that_counts_is_noticed() {
+    bites(Bug::CountWiped, Profile::WipedDisks, 100, &[]);
+}
+
+#[test]
 fn a_disk_that_lies_about_syncs_is_noticed() {
     let laws = [
         "a node starts after any crash",

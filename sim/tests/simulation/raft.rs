@@ -25,6 +25,12 @@ fn laws_hold_on_slow_and_failing_disks() {
 }
 
 #[test]
+fn laws_hold_when_voters_lose_their_disks() {
+    all_hold::<Raft>(50, 3, Profile::WipedDisks);
+    all_hold::<Raft>(16, 5, Profile::WipedDisks);
+}
+
+#[test]
 fn laws_hold_whatever_breaks() {
     all_hold::<Raft>(50, 3, Profile::Everything);
 }

@@ -15,7 +15,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 14] = [
+    let reached: [(&str, u64, u64); 15] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
         ("reads", most(|counters| counters.reads), 10_000),
@@ -32,6 +32,7 @@ fn corners<C: Consensus>() {
         ),
         ("segments", most(|counters| counters.segments), 100),
         ("late frames", most(|counters| counters.late_frames), 50),
+        ("wiped disks", most(|counters| counters.wipes), 10),
         ("crashes", most(|counters| counters.crashes), 200),
         ("transfers of leadership", most(|counters| counters.transfers), 50),
     ];

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use consensus::codec::Wire;
 use consensus::{
     Consensus, Entry, Event, Fetch, FetchPurpose, Generation, Index, NodeId, Now, Passage, Persist,
-    PersistSequence, Term, Time,
+    PersistSequence, Standing, Term, Time,
 };
 use kvcore::replica::{PeerMessage, Replica, ReplicaEffects, ReplicaInput};
 use tokio::sync::mpsc;
@@ -43,6 +43,7 @@ pub(crate) enum DriverInput<M> {
     PeerConnected {
         peer: NodeId,
         generation: Generation,
+        standing: Standing,
         /// What both ends call the connection.
         connection: u64,
         outgoing: mpsc::Sender<Bytes>,
@@ -146,6 +147,8 @@ pub(crate) struct Driver<C: Consensus> {
     /// The last reign of this node whose first write of a client was recorded.
     written: Option<Term>,
     snapshots: Snapshots<C::Message>,
+    /// Whether this node votes, as the protocol knows it.
+    standing: Standing,
 }
 
 impl<C: Consensus> Driver<C> {
@@ -161,6 +164,7 @@ impl<C: Consensus> Driver<C> {
         let last = replica.core().view().log.last().index;
         recorder.event(shared.clock.time(), Event::Started { last });
         recorder.publish();
+        let standing = replica.status().standing;
         Self {
             applier: Applier::new(Arc::clone(&shared)),
             applied_here: None,
@@ -185,6 +189,7 @@ impl<C: Consensus> Driver<C> {
             events_recorded: 0,
             round_began: Time::default(),
             written: None,
+            standing,
         }
     }
 
@@ -251,15 +256,16 @@ impl<C: Consensus> Driver<C> {
                 DriverInput::Fetched { purpose, entries } => {
                     ReplicaInput::Fetched { purpose, entries }
                 }
-                DriverInput::PeerConnected { peer, generation, connection, outgoing } => {
+                DriverInput::PeerConnected { peer, generation, standing, connection, outgoing } => {
                     if self.gone.get(&peer).is_some_and(|&gone| gone >= generation) {
                         continue;
                     }
+                    self.take_standing(now);
                     self.forget_messages_to(peer);
                     let link = Link::new(generation, connection, outgoing);
                     self.links.insert(peer, link);
                     self.recorder.event(now.time, Event::PeerConnected { peer });
-                    ReplicaInput::PeerConnected { peer, generation }
+                    ReplicaInput::PeerConnected { peer, generation, standing }
                 }
                 DriverInput::Compact { index, at_least } => {
                     match self.compactable(index, at_least) {
@@ -295,6 +301,20 @@ impl<C: Consensus> Driver<C> {
         self.carry_out()?;
         self.recorder.publish();
         Ok(true)
+    }
+
+    /// Before the first connection the cluster is formed, and with that it is known whether this node
+    /// votes.
+    fn take_standing(&mut self, now: Now) {
+        let formed_with = self.shared.formation.standing();
+        if self.standing == Standing::Observer && formed_with == Standing::Voter {
+            self.step(now, ReplicaInput::BecomeVoter);
+        }
+        assert!(
+            self.standing == Standing::Observer || formed_with == Standing::Voter,
+            "who votes does not change once the cluster is formed"
+        );
+        self.standing = formed_with;
     }
 
     fn step(&mut self, now: Now, input: ReplicaInput<C::Message>) {

@@ -59,7 +59,9 @@ impl<M> Snapshots<M> {
         let handle = received.snapshot.handle;
         let mut installs = persists.iter().filter_map(|persist| persist.install.as_ref());
         self.accepted = installs.any(|snapshot| snapshot.handle == handle);
-        if !self.accepted && let Some(received) = self.received.take() {
+        if !self.accepted
+            && let Some(received) = self.received.take()
+        {
             // The loop does not wait until a large index is freed.
             tokio::task::spawn_blocking(move || {
                 let ReceivedSnapshot { machine, decided, .. } = *received;

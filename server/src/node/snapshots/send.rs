@@ -14,7 +14,7 @@ use tracing::info;
 use super::cancel::Cancellation;
 use super::wire::{Channel, Part, SILENCE_MAX};
 use crate::node::shared::Shared;
-use crate::node::transport::{Hello, HelloPurpose, greet_blocking};
+use crate::node::transport::{HelloPurpose, greet_blocking};
 
 /// Bytes of rows that are taken out of the store at a time, and about as much in one frame.
 const PORTION_BYTES: usize = 256 << 10;
@@ -102,7 +102,7 @@ fn dial(shared: &Shared, outgoing: &Outgoing) -> Result<Channel, String> {
             }
         };
         outgoing.cancellation.watch(&stream).map_err(|error| error.to_string())?;
-        let hello = Hello { to, connection, ..shared.hello(HelloPurpose::Snapshot) };
+        let hello = shared.hello(to, connection, HelloPurpose::Snapshot);
         let received = greet_blocking(&mut stream, &hello, SILENCE_MAX)?;
         return Channel::new(stream, received);
     }

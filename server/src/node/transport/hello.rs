@@ -1,22 +1,14 @@
 //! The greeting on a new peer connection.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 use consensus::{NodeId, Protocol};
-
-use super::frame::{FrameKind, put_frame, take_frame};
+use storage::formation::Announcement;
 
 /// The version of everything that travels between nodes.
 const VERSION: u32 = 3;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"DUORUMPR");
-
-/// A greeting is never longer.
-pub(super) const GREETING_BYTES_MAX: usize = 1024;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +26,13 @@ pub(crate) struct Hello {
     pub(crate) protocol: Protocol,
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
-    /// The random number of the sender's data directory.
-    pub(crate) directory: u128,
     /// A number for the link, not used before by this node. The one of the side that dials names the
     /// link at both ends. A snapshot says by it which link it belongs to.
     pub(crate) connection: u64,
     /// What the connection is for.
     pub(crate) purpose: HelloPurpose,
+    /// What the sender's data directory is, and what it knows of the cluster.
+    pub(crate) announcement: Announcement,
 }
 
 impl Hello {
@@ -80,9 +72,9 @@ impl Wire for Hello {
         codec::put_bytes(out, self.protocol.name().as_bytes());
         self.from.encode(out);
         self.to.encode(out);
-        out.put_u128_le(self.directory);
         out.put_u64_le(self.connection);
         (self.purpose == HelloPurpose::Snapshot).encode(out);
+        self.announcement.encode(out);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
@@ -96,48 +88,11 @@ impl Wire for Hello {
         let protocol =
             Protocol::from_name(&get_text(input)?).ok_or(CodecError::Invalid("protocol name"))?;
         let (from, to) = (NodeId::decode(input)?, NodeId::decode(input)?);
-        let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
-        let directory = u128::from(low) | u128::from(high) << 64;
         let connection = codec::get_u64(input)?;
         let purpose =
             if bool::decode(input)? { HelloPurpose::Snapshot } else { HelloPurpose::Link };
-        Ok(Self { cluster, protocol, from, to, directory, connection, purpose })
-    }
-}
-
-/// Greets over a blocking socket as the side that dials. Returns what came behind the answer.
-///
-/// # Errors
-/// When who answers is not whom the greeting is for, or the connection ends.
-pub(crate) fn greet_blocking(
-    stream: &mut TcpStream,
-    hello: &Hello,
-    patience: Duration,
-) -> Result<BytesMut, String> {
-    let mut out = BytesMut::new();
-    put_frame(&mut out, FrameKind::Hello, |out| hello.encode(out));
-    let send = |stream: &mut TcpStream| {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.write_all(&out)
-    };
-    send(stream).map_err(|error| error.to_string())?;
-    let mut received = BytesMut::new();
-    loop {
-        if let Some((kind, content)) = take_frame(&mut received, GREETING_BYTES_MAX)? {
-            if kind != FrameKind::Hello {
-                return Err("it does not greet".to_owned());
-            }
-            let theirs = Hello::from_bytes(content).map_err(|error| error.to_string())?;
-            hello.accepts(&theirs, Some(hello.to))?;
-            return Ok(received);
-        }
-        let mut some = [0; GREETING_BYTES_MAX];
-        match stream.read(&mut some) {
-            Ok(0) => return Err("it closed the connection without a greeting".to_owned()),
-            Ok(read) => received.extend_from_slice(&some[..read]),
-            Err(error) => return Err(error.to_string()),
-        }
+        let announcement = Announcement::decode(input)?;
+        Ok(Self { cluster, protocol, from, to, connection, purpose, announcement })
     }
 }
 
@@ -147,6 +102,8 @@ fn get_text(input: &mut Bytes) -> Result<String, CodecError> {
 
 #[cfg(test)]
 mod tests {
+    use storage::{DirectoryId, Formation};
+
     use super::*;
 
     fn hello(from: u64, to: u64) -> Hello {
@@ -155,9 +112,16 @@ mod tests {
             protocol: Protocol::Zab,
             from: NodeId(from),
             to: NodeId(to),
-            directory: u128::MAX - 7,
             connection: u64::MAX - 9,
             purpose: HelloPurpose::Snapshot,
+            announcement: Announcement {
+                directory: DirectoryId(u128::MAX - 7),
+                voters: [NodeId(from), NodeId(to)].into(),
+                formation: Formation {
+                    directories: [(NodeId(from), DirectoryId(u128::MAX - 7))].into(),
+                    formed: false,
+                },
+            },
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,16 +12,17 @@ use consensus::codec::Wire;
 use consensus::{Generation, NodeId};
 use kvcore::replica::PeerMessage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::ask::{Asked, QUESTIONS_MAX, answer_questions};
-use super::frame::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
-use super::hello::{GREETING_BYTES_MAX, Hello, HelloPurpose};
+use super::frame::{FRAME_BYTES_MAX, FrameKind, take_frame};
+use super::greeting::{GreetError, Greeted, Greeting, greet, greet_back};
+use super::hello::HelloPurpose;
 use crate::node::driver::DriverInput;
 use crate::node::shared::Shared;
 use crate::node::snapshots::{CancelOnDrop, Cancellation, Incoming, receive};
@@ -29,6 +31,9 @@ use crate::node::snapshots::{CancelOnDrop, Cancellation, Incoming, receive};
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait before dialling again: at first, and at most.
 const REDIAL_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+/// How long to wait at most before a node that waits for its cluster to form says what it knows
+/// again, and hears what the other knows.
+const FORMING_WAIT_MAX: Duration = Duration::from_millis(50);
 /// Greetings in progress. One more turns the oldest away: a member greets at once, so whoever has
 /// been silent the longest is none.
 const GREETINGS_MAX: usize = 64;
@@ -47,7 +52,6 @@ pub(crate) type Links = Arc<Mutex<BTreeMap<NodeId, mpsc::WeakSender<Bytes>>>>;
 
 /// Everything that the connections of one node share.
 pub(crate) struct Peers<M> {
-    pub(crate) hello: Hello,
     pub(crate) members: BTreeMap<NodeId, String>,
     pub(crate) driver: mpsc::Sender<DriverInput<M>>,
     /// Which connections broke. Apart from the driver's bounded inbox, because it is told from
@@ -58,8 +62,39 @@ pub(crate) struct Peers<M> {
     pub(crate) connections: RefCell<BTreeMap<NodeId, Connection>>,
     /// The snapshot that is being received, and the link that it belongs to. Another takes its place.
     pub(crate) incoming: RefCell<Option<(NodeId, Generation, CancelOnDrop)>>,
-    /// The number for the next connection that is dialled here.
+    /// The number of the last link that was dialled here.
     pub(crate) dialled: Cell<u64>,
+    /// Tells why the node can not go on.
+    pub(crate) failed: mpsc::UnboundedSender<String>,
+    /// What was last logged of each node that was turned away.
+    pub(crate) turned_away: RefCell<BTreeMap<NodeId, String>>,
+}
+
+impl<M> Peers<M> {
+    /// The number for a connection that is dialled here.
+    pub(super) fn next_connection(&self) -> u64 {
+        self.dialled.set(self.dialled.get().wrapping_add(1));
+        self.dialled.get()
+    }
+
+    /// Whether a node may be the one that dials.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn dials_here(&self, peer: NodeId, purpose: HelloPurpose) -> Result<(), String> {
+        let dials = peer > self.shared.facts.id || purpose == HelloPurpose::Snapshot;
+        if dials && self.members.contains_key(&peer) {
+            Ok(())
+        } else {
+            Err(format!("it says that it is node {}, which does not dial here", peer.0))
+        }
+    }
+
+    /// Says why the node can not go on.
+    pub(super) fn fail(&self, problem: &str) {
+        // After the loop has ended there is nobody left to tell.
+        let _ = self.failed.send(problem.to_owned());
+    }
 }
 
 /// The last link to a peer.
@@ -98,13 +133,14 @@ pub(crate) async fn accept_peers<M: Wire + Send + 'static>(
         let peers = Rc::clone(&peers);
         let greeting = tokio::task::spawn_local(async move {
             match timeout(GREETING_TIMEOUT, greet_back(&peers, stream)).await {
-                Ok(Ok((peer, greeted, HelloPurpose::Link))) => connected(&peers, peer, greeted),
-                Ok(Ok((peer, greeted, HelloPurpose::Snapshot))) => {
-                    snapshot_comes(&peers, peer, greeted);
+                Ok(Ok((peer, Greeting::Connected(greeted)))) => match greeted.purpose {
+                    HelloPurpose::Link => connected(&peers, peer, greeted),
+                    HelloPurpose::Snapshot => snapshot_comes(&peers, peer, greeted),
+                },
+                Ok(Ok((peer, Greeting::Forming { .. }))) => {
+                    debug!("told peer {} what is known of the cluster, which is forming", peer.0);
                 }
-                Ok(Err(problem)) => {
-                    info!("turned away a connection to the peer port from {address}: {problem}");
-                }
+                Ok(Err(error)) => tell_turned_away(&peers, address, error),
                 Err(_) => {
                     info!("turned away a connection to the peer port from {address}: no greeting");
                 }
@@ -114,9 +150,23 @@ pub(crate) async fn accept_peers<M: Wire + Send + 'static>(
     }
 }
 
+/// Logs why somebody was turned away; of a member, which comes again and again, each cause once.
+fn tell_turned_away<M>(peers: &Peers<M>, address: SocketAddr, error: GreetError) {
+    let GreetError { problem, misfit } = error;
+    let Some(peer) = misfit else {
+        info!("turned away a connection to the peer port from {address}: {problem}");
+        return;
+    };
+    let mut turned_away = peers.turned_away.borrow_mut();
+    if turned_away.get(&peer) != Some(&problem) {
+        warn!("turned away peer {} from {address}: {problem}", peer.0);
+        turned_away.insert(peer, problem);
+    }
+}
+
 /// Dials the peers with smaller numbers, again and again. Ends with the runtime.
 pub(crate) fn dial_peers<M: Wire + Send + 'static>(peers: &Rc<Peers<M>>) {
-    for (&peer, address) in peers.members.range(..peers.hello.from) {
+    for (&peer, address) in peers.members.range(..peers.shared.facts.id) {
         tokio::task::spawn_local(keep_dialled(Rc::clone(peers), peer, address.clone()));
     }
 }
@@ -131,87 +181,33 @@ async fn keep_dialled<M: Wire + Send + 'static>(
     let mut last_problem = String::new();
     loop {
         match timeout(GREETING_TIMEOUT, greet(&peers, peer, &address)).await {
-            Ok(Ok(greeted)) => {
+            Ok(Ok(Greeting::Forming { progress })) => {
+                last_problem.clear();
+                wait = if progress { shortest } else { (wait * 2).min(FORMING_WAIT_MAX) };
+            }
+            Ok(Ok(Greeting::Connected(greeted))) => {
                 last_problem.clear();
                 let ended = connected_until(&peers, peer, greeted);
                 let _ = ended.await;
                 wait = shortest;
             }
             failed => {
-                let problem = match failed {
-                    Ok(Err(problem)) => problem,
-                    _ => "no answer".to_owned(),
+                let GreetError { problem, misfit } = match failed {
+                    Ok(Err(error)) => error,
+                    _ => GreetError::from("no answer".to_owned()),
                 };
                 if problem != last_problem {
-                    info!("cannot reach peer {} at {address}: {problem}; still trying", peer.0);
+                    if misfit.is_some() {
+                        warn!("turned away from peer {} at {address}: {problem}", peer.0);
+                    } else {
+                        info!("cannot reach peer {} at {address}: {problem}; still trying", peer.0);
+                    }
                     last_problem = problem;
                 }
                 wait = (wait * 2).min(longest);
             }
         }
         sleep(wait).await;
-    }
-}
-
-/// A connection on which both sides have greeted.
-struct Greeted {
-    stream: TcpStream,
-    /// What came behind the greeting.
-    rest: BytesMut,
-    /// What both ends call the connection.
-    connection: u64,
-}
-
-/// The dialling side: says who it is, and waits to hear who answers.
-async fn greet<M>(peers: &Peers<M>, peer: NodeId, address: &str) -> Result<Greeted, String> {
-    let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-    let connection = peers.dialled.get().wrapping_add(1);
-    peers.dialled.set(connection);
-    send_hello(&mut stream, &Hello { to: peer, connection, ..peers.hello.clone() }).await?;
-    let (theirs, rest) = receive_hello(&mut stream).await?;
-    peers.hello.accepts(&theirs, Some(peer))?;
-    Ok(Greeted { stream, rest, connection })
-}
-
-/// The accepting side: hears who comes, and says who is here.
-async fn greet_back<M>(
-    peers: &Peers<M>,
-    mut stream: TcpStream,
-) -> Result<(NodeId, Greeted, HelloPurpose), String> {
-    let (theirs, rest) = receive_hello(&mut stream).await?;
-    // A stranger is answered all the same, so that it can say what does not fit.
-    let Hello { from, connection, purpose, .. } = theirs;
-    let answer = Hello { to: from, connection, purpose, ..peers.hello.clone() };
-    send_hello(&mut stream, &answer).await?;
-    peers.hello.accepts(&theirs, None)?;
-    let dials = from > peers.hello.from || purpose == HelloPurpose::Snapshot;
-    if !dials || !peers.members.contains_key(&from) {
-        return Err(format!("it says that it is node {}, which does not dial here", from.0));
-    }
-    Ok((from, Greeted { stream, rest, connection }, purpose))
-}
-
-async fn send_hello(stream: &mut TcpStream, hello: &Hello) -> Result<(), String> {
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let mut out = BytesMut::new();
-    put_frame(&mut out, FrameKind::Hello, |out| hello.encode(out));
-    stream.write_all(&out).await.map_err(|error| error.to_string())
-}
-
-async fn receive_hello(stream: &mut TcpStream) -> Result<(Hello, BytesMut), String> {
-    let mut buffer = BytesMut::with_capacity(GREETING_BYTES_MAX);
-    loop {
-        if let Some((kind, content)) = take_frame(&mut buffer, GREETING_BYTES_MAX)? {
-            if kind != FrameKind::Hello {
-                return Err("it does not greet".to_owned());
-            }
-            let hello = Hello::from_bytes(content).map_err(|error| error.to_string())?;
-            return Ok((hello, buffer));
-        }
-        let read = stream.read_buf(&mut buffer).await.map_err(|error| error.to_string())?;
-        if read == 0 {
-            return Err("it closed the connection without a greeting".to_owned());
-        }
     }
 }
 
@@ -242,7 +238,7 @@ fn connected_until<M: Wire + Send + 'static>(
 
 /// Receives a snapshot, if the link that it belongs to is the present one.
 fn snapshot_comes<M: Wire + Send + 'static>(peers: &Rc<Peers<M>>, peer: NodeId, greeted: Greeted) {
-    let Greeted { stream, rest, connection } = greeted;
+    let Greeted { stream, rest, connection, .. } = greeted;
     let generation = match peers.connections.borrow().get(&peer) {
         Some(link) if link.number == connection && link.task.is_some() => link.generation,
         _ => return info!("turned away a snapshot of {peer} that belongs to an earlier link"),
@@ -297,17 +293,18 @@ async fn run_link<M: Wire + Send + 'static>(
     greeted: Greeted,
     ended: oneshot::Sender<()>,
 ) {
-    let Greeted { stream, rest, connection } = greeted;
+    let Greeted { stream, rest, connection, directory, .. } = greeted;
     let (outgoing, to_send) = mpsc::channel(OUTGOING_CHUNKS_MAX);
     let (asked, questions) = mpsc::channel(QUESTIONS_MAX);
     let weak = outgoing.downgrade();
     let guard = LinkGuard { peers: Rc::clone(&peers), peer, generation, ended: Some(ended) };
     peers.shared.links.lock().expect("no holder of this lock panics").insert(peer, weak.clone());
-    let up = DriverInput::PeerConnected { peer, generation, connection, outgoing };
+    let standing = peers.shared.formation.peer_standing(peer, directory);
+    let up = DriverInput::PeerConnected { peer, generation, standing, connection, outgoing };
     if peers.driver.send(up).await.is_err() {
         return;
     }
-    info!("connected with peer {}", peer.0);
+    info!("connected with peer {}, {standing}", peer.0);
     let (reader, writer) = stream.into_split();
     let problem = tokio::select! {
         problem = receive_frames(&peers, peer, generation, reader, rest, &asked) => problem,
@@ -388,6 +385,8 @@ async fn send(
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     async fn connection() -> (TcpStream, OwnedWriteHalf) {
