@@ -64,9 +64,8 @@ impl<C: Consensus> Cluster<C> {
         let mut random = Random::new(options.seed ^ 0x5EED_0000);
         let surroundings = surroundings.unwrap_or_else(|| Surroundings::draw(&mut random));
         let nodes = (1..=options.nodes).map(NodeId);
-        let nodes = nodes
-            .map(|id| (id, Node::new(id, options, &surroundings, &mut random)))
-            .collect();
+        let nodes =
+            nodes.map(|id| (id, Node::new(id, options, &surroundings, &mut random))).collect();
         let clients =
             (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
         let watchers = (0..options.watchers).map(|id| Watcher::new(id, &mut random)).collect();

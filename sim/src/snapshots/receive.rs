@@ -53,7 +53,10 @@ impl Incoming {
 /// What came of a part.
 enum Taken {
     /// The receiver says what it has.
-    Begun { after: Revision, resumed: bool },
+    Begun {
+        after: Revision,
+        resumed: bool,
+    },
     Nothing,
     /// It is whole.
     Whole(Box<Offered>, Box<Received>),
@@ -63,9 +66,12 @@ impl<C: Consensus> Cluster<C> {
     /// A part came in. One snapshot comes in at a time: a newer one takes the place of an older one,
     /// unless that is whole already.
     pub(super) fn receive_part(&mut self, life: Life, connection: ConnectionId, part: Part) {
-        let snapshots = &mut self.process(life).expect("looked up by the caller").snapshots;
-        if let Part::Offer(_) = part {
-            if snapshots.received.is_some() || snapshots.installing.is_some() {
+        let process = self.process(life).expect("looked up by the caller");
+        let snapshots = &mut process.snapshots;
+        if let Part::Offer(offered) = &part {
+            let busy = snapshots.received.is_some() || snapshots.installing.is_some();
+            // It may have been offered to an earlier life of this node.
+            if busy || !process.generations.contains_key(&offered.main) {
                 return self.break_stream(connection, Span::millis(0, 5));
             }
             let incoming = Incoming { connection, queue: [part].into(), begun: None };
@@ -86,7 +92,7 @@ impl<C: Consensus> Cluster<C> {
 
     fn plan_taking(&mut self, life: Life, connection: ConnectionId) {
         let slow = self.nodes[&life.node].slow_disk.0.min(20);
-        let delay = self.surroundings.part_delay.draw(&mut self.random) * slow;
+        let delay = self.part_delay() * slow;
         self.agenda.after(delay, Happening::TakePart(life, connection));
     }
 
@@ -127,7 +133,9 @@ impl<C: Consensus> Cluster<C> {
                 self.send(connection, life.node, Part::After(after));
             }
             Taken::Nothing => {}
-            Taken::Whole(offered, received) => return self.snapshot_received(life, *offered, *received),
+            Taken::Whole(offered, received) => {
+                return self.snapshot_received(life, *offered, *received);
+            }
         }
         let process = self.process(life).expect("it still runs");
         let incoming = process.snapshots.incoming.as_ref().expect("it is not whole yet");
@@ -156,12 +164,7 @@ impl<C: Consensus> Cluster<C> {
         });
         let snapshot = Snapshot { position, terms: offered.terms, handle };
         let process = self.process(life).expect("it still runs");
-        let Some(&generation) = process.generations.get(&offered.main) else {
-            return Err(Violation::new(
-                "a snapshot is offered to whom the protocol has heard of",
-                format!("{} does not know the connection to {peer}", life.node),
-            ));
-        };
+        let generation = process.generations[&offered.main];
         process.snapshots.received = Some(received);
         let input = ReplicaInput::SnapshotReceived { peer, generation, snapshot, message };
         self.tell(life, input);

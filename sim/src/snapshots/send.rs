@@ -10,7 +10,7 @@ use kvcore::replica::ReplicaInput;
 use kvcore::snapshot::{Portion, Rows, StoreView};
 use kvcore::store::{Revision, RowId, Store, StoreError};
 
-use super::{Offered, OfferId, Part};
+use super::{OfferId, Offered, Part};
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
 use crate::network::ConnectionId;
@@ -213,7 +213,7 @@ impl<C: Consensus> Cluster<C> {
     }
 
     fn plan_part(&mut self, id: OfferId, connection: ConnectionId) {
-        let delay = self.surroundings.part_delay.draw(&mut self.random);
+        let delay = self.part_delay();
         self.agenda.after(delay, Happening::SendPart(id, connection));
     }
 
