@@ -126,6 +126,12 @@ impl ServeConfig {
         if let Some(revisions) = flags.retain_revisions {
             node.retain_revisions = (revisions > 0).then_some(revisions);
         }
+        if let Some(entries) = flags.retain_log_entries {
+            node.retained_log.entries = entries;
+        }
+        if let Some(bytes) = flags.retain_log_bytes {
+            node.retained_log.bytes_max = bytes;
+        }
         if let Some(bytes) = flags.store_cache_bytes {
             within("--store-cache-bytes", bytes, 1 << 20, 1 << 40)?;
             node.store_cache_bytes = bytes;

@@ -100,6 +100,15 @@ pub struct Metrics {
     /// Bytes received from peers.
     pub peer_received_bytes: Counter,
 
+    /// Snapshots that peers took as a whole.
+    pub snapshots_sent: Counter,
+    /// Snapshots received as a whole.
+    pub snapshots_received: Counter,
+    /// Bytes of snapshots sent.
+    pub snapshot_sent_bytes: Counter,
+    /// Bytes of snapshots received as a whole.
+    pub snapshot_received_bytes: Counter,
+
     /// Changes of the leader that this node saw.
     pub leader_changes: Counter,
     /// Proposals of this node's clients that failed or whose outcome stayed unknown.
@@ -176,6 +185,10 @@ impl Metrics {
             frames_received: Counter::default(),
             peer_sent_bytes: Counter::default(),
             peer_received_bytes: Counter::default(),
+            snapshots_sent: Counter::default(),
+            snapshots_received: Counter::default(),
+            snapshot_sent_bytes: Counter::default(),
+            snapshot_received_bytes: Counter::default(),
             leader_changes: Counter::default(),
             proposals_failed: Counter::default(),
             http_requests: Family::default(),
@@ -333,6 +346,22 @@ impl Metrics {
             &self.peer_received_bytes,
         );
         counter(
+            "etcd_network_snapshot_send_success",
+            "Snapshots that peers took",
+            &self.snapshots_sent,
+        );
+        counter(
+            "etcd_network_snapshot_receive_success",
+            "Snapshots received as a whole",
+            &self.snapshots_received,
+        );
+        counter("duorum_snapshot_sent_bytes", "Bytes of snapshots sent", &self.snapshot_sent_bytes);
+        counter(
+            "duorum_snapshot_received_bytes",
+            "Bytes of snapshots received as a whole",
+            &self.snapshot_received_bytes,
+        );
+        counter(
             "duorum_http_connections_accepted",
             "Client connections accepted",
             &self.http_connections_accepted,
@@ -407,7 +436,7 @@ impl Metrics {
             gauges.unflushed_entries.set(signed(statistics.unflushed_entries as u64));
         }
         // A file that can not be looked at just now keeps the size that it had.
-        if let Ok(file) = std::fs::metadata(&handle.facts().store_file) {
+        if let Ok(file) = std::fs::metadata(handle.store_file()) {
             gauges.store_file_bytes.set(signed(file.len()));
         }
         let process = process::usage();

@@ -42,6 +42,6 @@ pub use real_disk::{RealDisk, RealFile};
 pub use redb_store::{RedbStore, RedbStoreOptions, remove_other_stores, remove_store, store_file};
 pub use simulated_disk::{DiskStatistics, SimulatedDisk, SimulatedFile};
 pub use wal::{
-    DAMAGE_ADVICE, Recovery, Retained, SpareRequest, SpareSegment, TornTail, Wal, WalError, WalOptions,
-    WalReader, WalStatistics, remove_obsolete,
+    DAMAGE_ADVICE, Recovery, Retained, SpareRequest, SpareSegment, TornTail, Wal, WalError,
+    WalOptions, WalReader, WalStatistics, remove_obsolete,
 };

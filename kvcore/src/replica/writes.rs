@@ -71,11 +71,7 @@ impl Writes {
 
     /// A snapshot takes the place of entries that are not delivered any more. A write that was handed
     /// over may be among them, unless its leader's term is later than all of them.
-    pub(super) fn installed(
-        &mut self,
-        term: Term,
-        conclusions: &mut Vec<(RequestId, Conclusion)>,
-    ) {
+    pub(super) fn installed(&mut self, term: Term, conclusions: &mut Vec<(RequestId, Conclusion)>) {
         self.delivered_term = self.delivered_term.max(term);
         self.end_handed_over(|under| under <= term, Failure::UnknownOutcome, conclusions);
     }

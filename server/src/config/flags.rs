@@ -89,6 +89,15 @@ pub struct ServeFlags {
     #[arg(long, env = "DUORUM_RETAIN_REVISIONS", value_name = "NUMBER")]
     pub retain_revisions: Option<u64>,
 
+    /// Of the log, keep so many of the last entries for nodes that lag; whoever lags more gets a
+    /// snapshot [default: 200000]
+    #[arg(long, env = "DUORUM_RETAIN_LOG_ENTRIES", value_name = "NUMBER")]
+    pub retain_log_entries: Option<u64>,
+
+    /// But keep no more than about so many bytes of it, in segments of 64 MiB [default: 268435456]
+    #[arg(long, env = "DUORUM_RETAIN_LOG_BYTES", value_name = "BYTES")]
+    pub retain_log_bytes: Option<u64>,
+
     /// The memory that the store may use for its pages [default: 33554432]
     #[arg(long, env = "DUORUM_STORE_CACHE_BYTES", value_name = "BYTES")]
     pub store_cache_bytes: Option<usize>,
@@ -122,6 +131,8 @@ impl ServeFlags {
             max_value_bytes: self.max_value_bytes.or(file.max_value_bytes),
             max_connections: self.max_connections.or(file.max_connections),
             retain_revisions: self.retain_revisions.or(file.retain_revisions),
+            retain_log_entries: self.retain_log_entries.or(file.retain_log_entries),
+            retain_log_bytes: self.retain_log_bytes.or(file.retain_log_bytes),
             store_cache_bytes: self.store_cache_bytes.or(file.store_cache_bytes),
             log: self.log.or(file.log),
         })

@@ -116,7 +116,7 @@ impl App {
     }
 
     fn fetch_all(&self, located: Vec<Located>) -> Previous {
-        let store = &**self.handle.store();
+        let store = &*self.handle.store();
         collect(located.into_iter().map(|located| located.fetch(store)))
     }
 

@@ -171,7 +171,7 @@ impl App {
 
     /// Reads a range and writes the answer.
     fn read_range(&self, range: &Range) -> Result<Vec<u8>, ApiError> {
-        let store = &**self.handle.store();
+        let store = &*self.handle.store();
         let (result, revision) = read::persist(|| self.try_range(range, store))?;
         Ok(to_json(range, &result, revision))
     }

@@ -56,7 +56,7 @@ impl App {
         mut found: Found,
     ) -> Result<(Option<KeyValue>, Revision), ApiError> {
         for _ in 0..ATTEMPTS_MAX {
-            match found.located.fetch(&**self.handle.store()) {
+            match found.located.fetch(&*self.handle.store()) {
                 Ok(key_value) => return Ok((key_value, found.revision)),
                 Err(FetchError::Vanished(_)) => found = self.locate(key, at)?,
                 Err(FetchError::Store(error)) => return Err(error.into()),

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::driver::DriverInput;
 use super::handle::Written;
 use super::shared::{Ended, Shared};
+use super::snapshots::ReceivedSnapshot;
 
 /// Entries applied under one hold of the lock, so that readers come in between.
 const APPLY_ENTRIES_MAX: usize = 256;
@@ -32,6 +33,21 @@ pub(crate) struct AppliedUpTo {
     pub(crate) index: Index,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
+}
+
+impl AppliedUpTo {
+    fn of(machine: &Machine<Arc<RedbStore>>) -> Self {
+        let (revision, compacted) = (machine.revision(), machine.compacted());
+        Self { index: machine.applied().index, revision, compacted }
+    }
+}
+
+/// What is put in the applier's queue.
+pub(crate) enum ApplierWork {
+    /// Entries to be applied.
+    Apply(Vec<Entry>),
+    /// A state machine that takes the place of the present one.
+    Install(Box<ReceivedSnapshot>),
 }
 
 /// Applies entries. There are two, that of the thread and that of the loop; at most one of them has
@@ -49,13 +65,21 @@ impl Applier {
     /// Applies what comes, until nothing comes any more.
     pub(super) fn run<M>(
         mut self,
-        queue: &Receiver<Vec<Entry>>,
+        queue: &Receiver<ApplierWork>,
         driver: &mpsc::Sender<DriverInput<M>>,
     ) -> Result<(), String> {
-        while let Ok(mut entries) = queue.recv() {
-            while let Ok(more) = queue.try_recv() {
-                entries.extend(more);
-            }
+        while let Ok(work) = queue.recv() {
+            let entries = match work {
+                ApplierWork::Apply(entries) => entries,
+                ApplierWork::Install(received) => {
+                    let applied = self.install(*received)?;
+                    self.tell(applied.revision);
+                    if driver.blocking_send(DriverInput::Applied(applied)).is_err() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
             for portion in entries.chunks(APPLY_ENTRIES_MAX) {
                 self.wait_for_the_store();
                 let shared = Arc::clone(&self.shared);
@@ -69,6 +93,25 @@ impl Applier {
             }
         }
         Ok(())
+    }
+
+    /// Puts a received state machine in the place of the present one.
+    fn install(&self, received: ReceivedSnapshot) -> Result<AppliedUpTo, String> {
+        let ReceivedSnapshot { snapshot, machine: new, decided } = received;
+        let shared = &*self.shared;
+        let applied = AppliedUpTo::of(&new);
+        let mut machine = shared.machine.write().expect("no holder of this lock panics");
+        assert!(applied.index > machine.applied().index, "a snapshot only replaces what is older");
+        *shared.store.write().expect("no holder of this lock panics") = Arc::clone(new.store());
+        let old = std::mem::replace(&mut *machine, new);
+        shared.flushed.store(applied.index.0, Ordering::Release);
+        drop(machine);
+        // It takes a while to free a large index.
+        drop(old);
+        shared.receiver.installed(snapshot.handle)?;
+        // The session may be gone with its link.
+        let _ = decided.send(true);
+        Ok(applied)
     }
 
     /// Lets the flusher catch up when too much waits for the store, so that memory stays bounded; the
@@ -126,11 +169,7 @@ impl Applier {
             }
         }
         shared.metrics.applied_entries.inc_by(entries.len() as u64);
-        Ok(AppliedUpTo {
-            index: machine.applied().index,
-            revision: machine.revision(),
-            compacted: machine.compacted(),
-        })
+        Ok(AppliedUpTo::of(machine))
     }
 
     /// Answers those who asked, and wakes those who watch.

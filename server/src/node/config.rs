@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use consensus::{NodeId, Protocol};
+use storage::Retained;
 
 /// The recent entries kept in memory: a second or so of full load, so that a peer that lags a little
 /// costs no reads of the disk. They pin the buffers that they arrived in.
@@ -36,6 +37,8 @@ pub struct NodeConfig {
     pub finalize_wait: Duration,
     /// Compact automatically so that about this many revisions stay readable.
     pub retain_revisions: Option<u64>,
+    /// What of the log is kept for peers that lag, although the store holds its effects.
+    pub retained_log: Retained,
     /// The memory that the store may use for its pages.
     pub store_cache_bytes: usize,
     /// The most requests of clients that may wait at once.
@@ -65,6 +68,7 @@ impl NodeConfig {
             election_jitter: settings.election_jitter,
             finalize_wait: settings.finalize_wait,
             retain_revisions: Some(100_000),
+            retained_log: Retained { entries: 200_000, bytes_max: 256 << 20 },
             store_cache_bytes: 32 << 20,
             requests_pending_max: 10_000,
         }

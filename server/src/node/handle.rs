@@ -59,8 +59,8 @@ pub struct NodeFacts {
     pub members: BTreeMap<NodeId, String>,
     /// The random identity of the data directory.
     pub directory: u128,
-    /// The file of the store.
-    pub store_file: PathBuf,
+    /// Where everything durable is.
+    pub data_directory: PathBuf,
     /// When the node started.
     pub started: Instant,
 }
@@ -189,8 +189,14 @@ impl NodeHandle {
 
     /// The store below the state machine, for rows that it located there.
     #[must_use]
-    pub fn store(&self) -> &Arc<RedbStore> {
-        &self.shared.store
+    pub fn store(&self) -> Arc<RedbStore> {
+        self.shared.store()
+    }
+
+    /// The file of that store.
+    #[must_use]
+    pub fn store_file(&self) -> PathBuf {
+        self.facts().data_directory.join(storage::store_file(self.shared.receiver.number()))
     }
 
     /// The revision applied on this node, and each change of it.

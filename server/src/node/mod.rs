@@ -15,6 +15,7 @@ pub(crate) mod driver;
 pub mod handle;
 mod open;
 pub(crate) mod shared;
+mod snapshots;
 pub mod trace;
 pub(crate) mod transport;
 mod workers;
@@ -30,7 +31,7 @@ use std::sync::{Arc, mpsc as thread_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use consensus::{Consensus, NodeId, Null, Protocol};
+use consensus::{Consensus, Null, Protocol};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::replica::Replica;
@@ -44,7 +45,7 @@ use config::NodeConfig;
 use driver::{Driver, DriverInput, INBOX_INPUTS_MAX, Workers};
 use handle::NodeHandle;
 use shared::Shared;
-use transport::{Hello, Peers, accept_peers, dial_peers};
+use transport::{HelloPurpose, Peers, accept_peers, dial_peers};
 
 /// How long a stopping node lets the requests under way come to an end.
 const STOP_WAIT: Duration = Duration::from_secs(3);
@@ -243,16 +244,13 @@ fn start_workers<M: Send + 'static>(
     inbox: &mpsc::Sender<DriverInput<M>>,
     flusher_stops: thread_channel::Receiver<()>,
 ) -> Result<Workers, StartError> {
-    let open::Parts { wal, reader, shared } = parts;
+    let open::Parts { wal, reader, disk, shared } = parts;
     let (log, log_queue) = thread_channel::channel();
     let (applier, applier_queue) = thread_channel::channel();
     let (fetcher, fetcher_queue) = thread_channel::channel();
     let (wanted, wanted_queue) = thread_channel::channel();
     let (prepared, prepared_queue) = thread_channel::channel();
-    threads.start("segments", move || {
-        workers::prepare_segments(&wanted_queue, &prepared);
-        Ok(())
-    })?;
+    threads.start("segments", move || workers::keep_segments(&disk, &wanted_queue, &prepared))?;
     let (driver, its_shared): (_, Arc<Shared>) = (inbox.clone(), Arc::clone(&shared));
     threads.start("log", move || {
         let wal: Wal<RealDisk> = wal;
@@ -291,25 +289,19 @@ fn start_consensus<C: Consensus>(
             let listener = TcpListener::from_std(listener).map_err(|error| error.to_string())?;
             let (lost, lost_queue) = mpsc::unbounded_channel();
             let peers = Rc::new(Peers {
-                hello: Hello {
-                    cluster: shared.facts.cluster.clone(),
-                    protocol: shared.facts.protocol,
-                    from: shared.facts.id,
-                    to: NodeId(0),
-                    directory: shared.facts.directory,
-                    connection: 0,
-                },
+                hello: shared.hello(HelloPurpose::Link),
                 members: shared.facts.members.clone(),
-                driver: inbox_sender,
+                driver: inbox_sender.clone(),
                 lost,
                 shared: Arc::clone(&shared),
                 connections: RefCell::new(BTreeMap::new()),
+                incoming: RefCell::new(None),
                 // Random, so that no connection of an earlier start has the same number.
                 dialled: Cell::new(shared.incarnation),
             });
             tokio::task::spawn_local(accept_peers(Rc::clone(&peers), listener));
             dial_peers(&peers);
-            Driver::new(replica, inbox, lost_queue, workers, shared).run().await
+            Driver::new(replica, (inbox_sender, inbox), lost_queue, workers, shared).run().await
         })
     })
 }

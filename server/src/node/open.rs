@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use consensus::{Consensus, Index};
 use kvcore::replica::{Failure, Replica, ReplicaSettings};
 use kvcore::{Machine, Store};
-use storage::redb_store::STORE_FILE;
 use storage::{
     DAMAGE_ADVICE, DirectoryId, Identity, RealDisk, RedbStore, RedbStoreOptions, Wal, WalOptions,
-    WalReader,
+    WalReader, remove_other_stores, store_file,
 };
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -22,6 +21,7 @@ use super::config::NodeConfig;
 use super::driver::DriverInput;
 use super::handle::{NodeFacts, NodeStatus};
 use super::shared::{Clock, Shared};
+use super::snapshots::Receiver;
 use super::trace::Ring;
 use super::workers::FLUSH_BYTES_MAX;
 use crate::metrics::Metrics;
@@ -33,7 +33,7 @@ const REPLAY_BYTES: usize = 4 << 20;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Recent rows kept in memory after they are in the store; they pin the buffers that they arrived in.
-const ROW_CACHE_BYTES: usize = 8 << 20;
+pub(super) const ROW_CACHE_BYTES: usize = 8 << 20;
 
 /// A node that is ready to run.
 pub(super) struct Opened<C: Consensus> {
@@ -45,6 +45,7 @@ pub(super) struct Opened<C: Consensus> {
 pub(super) struct Parts {
     pub(super) wal: Wal<RealDisk>,
     pub(super) reader: WalReader<RealDisk>,
+    pub(super) disk: RealDisk,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -74,15 +75,28 @@ pub(super) fn open<C: Consensus>(
     }
     let mut options = RedbStoreOptions::new(recovery.directory);
     options.cache_bytes = config.store_cache_bytes;
+    options.number = recovery.installed;
+    remove_other_stores(&disk, options.number).map_err(|error| fail(&error))?;
     let store = Arc::new(RedbStore::open(&disk, options).map_err(|error| fail(&error))?);
     let mut machine =
         Machine::open_with_cache(Arc::clone(&store), ROW_CACHE_BYTES).map_err(|error| {
             StartError(format!(
-                "{}: {error}; remove the file store.redb there, and it is rebuilt from the log",
-                directory.display()
+                "{}: the store {} can not be used: {error}",
+                directory.display(),
+                store_file(options.number)
             ))
         })?;
     let mut recovered = recovery.recovered;
+    if machine.applied().index < recovered.compacted {
+        return Err(StartError(format!(
+            "{}: the store {} has applied entry {}, but the log begins behind entry {}: the store \
+             lost what was durable; {DAMAGE_ADVICE}",
+            directory.display(),
+            store_file(options.number),
+            machine.applied().index,
+            recovered.compacted
+        )));
+    }
     if machine.applied().index > recovered.last {
         return Err(StartError(format!(
             "{}: the store has applied entry {}, but the log ends at {}: the log lost entries that \
@@ -128,7 +142,7 @@ pub(super) fn open<C: Consensus>(
             cluster: config.cluster_name.clone(),
             members: config.members.clone(),
             directory: recovery.directory.0,
-            store_file: directory.join(STORE_FILE),
+            data_directory: directory.clone(),
             started: Instant::now(),
         },
         clock,
@@ -145,8 +159,16 @@ pub(super) fn open<C: Consensus>(
             consensus: status,
         })),
         durable: AtomicU64::new(machine.applied().index.0),
+        flushed: AtomicU64::new(machine.flushed_state().applied.index.0),
+        retained: config.retained_log,
         machine: Arc::new(RwLock::new(machine)),
-        store,
+        store: RwLock::new(store),
+        receiver: Receiver::new(
+            disk.clone(),
+            recovery.directory,
+            config.store_cache_bytes,
+            recovery.installed,
+        ),
         metrics: Arc::new(Metrics::new()),
         revisions: watch::Sender::new(revision),
         last_fsync_micros: AtomicU64::new(0),
@@ -157,7 +179,7 @@ pub(super) fn open<C: Consensus>(
         questions: Mutex::new(HashMap::new()),
         question_numbers: AtomicU64::new(0),
     });
-    Ok(Opened { replica, parts: Parts { wal, reader, shared } })
+    Ok(Opened { replica, parts: Parts { wal, reader, disk, shared } })
 }
 
 /// Applies what the log knows to be committed and the store does not have yet. That may be the whole

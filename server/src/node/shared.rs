@@ -10,12 +10,13 @@ use consensus::codec::Wire;
 use consensus::{Index, NodeId, Now, Time, WallTime};
 use kvcore::replica::{Conclusion, Failure};
 use kvcore::{Command, Envelope, RequestId, Revision};
-use storage::RedbStore;
+use storage::{RedbStore, Retained};
 use tokio::sync::{oneshot, watch};
 
 use super::handle::{Consistency, NodeFacts, NodeStatus, Reply, SharedMachine, Written};
+use super::snapshots::Receiver;
 use super::trace::{HostClock, Ring};
-use super::transport::Links;
+use super::transport::{Hello, HelloPurpose, Links};
 use crate::metrics::Metrics;
 
 /// How much later than the replica a client gives up: the replica knows what became of the request.
@@ -82,11 +83,18 @@ pub(crate) struct Shared {
     pub(crate) clients: Box<dyn Fn(ClientInput) -> Result<(), Failure> + Send + Sync>,
     pub(crate) stopping: AtomicBool,
     pub(crate) machine: SharedMachine,
-    pub(crate) store: Arc<RedbStore>,
+    /// The store below the machine. Locked only to take a handle.
+    pub(crate) store: RwLock<Arc<RedbStore>>,
+    /// Where a snapshot takes the place of that store.
+    pub(crate) receiver: Receiver,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) revisions: watch::Sender<Revision>,
     /// The last index known durable in the log here; the flusher never goes beyond.
     pub(crate) durable: AtomicU64,
+    /// The last index whose effects the store holds durably; the log forgets nothing beyond.
+    pub(crate) flushed: AtomicU64,
+    /// What of the log is kept for peers that lag.
+    pub(crate) retained: Retained,
     pub(crate) status: RwLock<Arc<NodeStatus>>,
     pub(crate) last_fsync_micros: AtomicU64,
     pub(crate) links: Links,
@@ -192,6 +200,25 @@ impl Shared {
                 let _ = sender.send(ended);
             }
         }
+    }
+
+    /// How this node greets the others; whom, and on which link, is left to be said.
+    pub(crate) fn hello(&self, purpose: HelloPurpose) -> Hello {
+        Hello {
+            cluster: self.facts.cluster.clone(),
+            protocol: self.facts.protocol,
+            from: self.facts.id,
+            to: NodeId(0),
+            directory: self.facts.directory,
+            connection: 0,
+            purpose,
+        }
+    }
+
+    /// The store below the state machine. Another may take its place at any time; rows that were
+    /// located before are then found in that one, or have vanished.
+    pub(crate) fn store(&self) -> Arc<RedbStore> {
+        Arc::clone(&self.store.read().expect("no holder of this lock panics"))
     }
 
     /// The last index known durable in the log here, for the flusher.

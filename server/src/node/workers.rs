@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use consensus::{Fetch, Persist};
-use storage::{RealDisk, SpareRequest, SpareSegment, Wal, WalError, WalReader};
+use consensus::{Fetch, Index, Persist};
+use kvcore::Store;
+use storage::{RealDisk, Retained, SpareRequest, SpareSegment, Wal, WalError, WalReader};
 use tokio::sync::mpsc;
 
 use super::driver::DriverInput;
@@ -15,6 +16,11 @@ use super::shared::Shared;
 /// How often the store is brought up to date. Small and often: a commit's cost grows with what is
 /// dirty.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the log is asked what it could forget.
+const RETENTION_INTERVAL: Duration = Duration::from_millis(100);
+/// A peer that was sent a snapshot holds the log up until so many times as much is retained as is
+/// meant to be.
+const PRESSING_FACTOR: u64 = 4;
 /// Bytes of rows in one commit of the store.
 pub(super) const FLUSH_BYTES_MAX: usize = 4 << 20;
 
@@ -22,11 +28,12 @@ pub(super) const FLUSH_BYTES_MAX: usize = 4 << 20;
 pub(super) fn write_log<M>(
     mut wal: Wal<RealDisk>,
     queue: &Receiver<Vec<Persist>>,
-    spares: (&Sender<SpareRequest<RealDisk>>, &Receiver<Option<SpareSegment<RealDisk>>>),
+    segments: (&Sender<SegmentWork>, &Receiver<Option<SpareSegment<RealDisk>>>),
     driver: &mpsc::Sender<DriverInput<M>>,
     shared: &Shared,
 ) -> Result<(), String> {
-    let (wanted, prepared) = spares;
+    let (wanted, prepared) = segments;
+    let mut retention = Retention { looked: Instant::now() };
     while let Ok(mut persists) = queue.recv() {
         while let Ok(more) = queue.try_recv() {
             persists.extend(more);
@@ -50,25 +57,76 @@ pub(super) fn write_log<M>(
         }
         if wal.needs_spare() {
             // Without a spare the log makes its next segment itself, only slower.
-            let _ = wanted.send(wal.request_spare());
+            let _ = wanted.send(SegmentWork::Prepare(wal.request_spare()));
+        }
+        let obsolete = wal.take_obsolete();
+        if !obsolete.is_empty() {
+            // Without it the next start removes them.
+            let _ = wanted.send(SegmentWork::Remove(obsolete));
+        }
+        if let Some(compact) = retention.look(&wal, shared)
+            && driver.blocking_send(compact).is_err()
+        {
+            return Ok(());
         }
     }
     wal.close().map_err(|error| error.to_string())
 }
 
-/// Prepares segments of the log ahead of their use. `None` says that one could not be prepared.
-pub(super) fn prepare_segments(
-    wanted: &Receiver<SpareRequest<RealDisk>>,
+/// When the log is asked what it could forget.
+struct Retention {
+    looked: Instant,
+}
+
+impl Retention {
+    /// What to tell the loop, if the file of a segment could be freed.
+    fn look<M>(&mut self, wal: &Wal<RealDisk>, shared: &Shared) -> Option<DriverInput<M>> {
+        if self.looked.elapsed() < RETENTION_INTERVAL {
+            return None;
+        }
+        self.looked = Instant::now();
+        let retained = shared.retained;
+        let flushed = Index(shared.flushed.load(Ordering::Acquire));
+        let index = wal.forgettable(retained, flushed)?;
+        let pressing = Retained {
+            entries: retained.entries.saturating_mul(PRESSING_FACTOR),
+            bytes_max: retained.bytes_max.saturating_mul(PRESSING_FACTOR),
+        };
+        let at_least = wal.forgettable(pressing, flushed).unwrap_or_default();
+        Some(DriverInput::Compact { index, at_least })
+    }
+}
+
+/// What is done about the files of the log beside writing it.
+pub(super) enum SegmentWork {
+    /// Prepare a segment ahead of its use.
+    Prepare(SpareRequest<RealDisk>),
+    /// Remove segments that nothing needs any more.
+    Remove(Vec<String>),
+}
+
+/// Prepares and removes segments of the log. `None` says that one could not be prepared.
+pub(super) fn keep_segments(
+    disk: &RealDisk,
+    queue: &Receiver<SegmentWork>,
     prepared: &Sender<Option<SpareSegment<RealDisk>>>,
-) {
-    while let Ok(request) = wanted.recv() {
+) -> Result<(), String> {
+    while let Ok(work) = queue.recv() {
+        let request = match work {
+            SegmentWork::Prepare(request) => request,
+            SegmentWork::Remove(names) => {
+                storage::remove_obsolete(disk, &names).map_err(|error| error.to_string())?;
+                continue;
+            }
+        };
         let spare = request.create().map_err(|error| {
             tracing::warn!("cannot prepare the next segment of the log: {error}");
         });
         if prepared.send(spare.ok()).is_err() {
-            return;
+            return Ok(());
         }
     }
+    Ok(())
 }
 
 /// Reads old entries from the log on disk.
@@ -100,17 +158,22 @@ pub(super) fn flush(stop: &Receiver<()>, shared: &Arc<Shared>) -> Result<(), Str
             Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
         };
         loop {
-            let batch = {
+            let (batch, store) = {
                 let machine = shared.machine.read().expect("no holder of this lock panics");
-                machine.flush_batch(shared.durable(), FLUSH_BYTES_MAX)
+                let batch = machine.flush_batch(shared.durable(), FLUSH_BYTES_MAX);
+                (batch, Arc::clone(machine.store()))
             };
             let Some(batch) = batch else { break };
             let began = Instant::now();
-            kvcore::Store::write(&*shared.store, &batch).map_err(|error| error.to_string())?;
+            store.write(&batch).map_err(|error| error.to_string())?;
             shared.metrics.store_commit_seconds.observe(began.elapsed().as_secs_f64());
             shared.metrics.store_rows_written.inc_by(batch.added.len() as u64);
             let mut machine = shared.machine.write().expect("no holder of this lock panics");
-            machine.flushed(&batch);
+            // A snapshot may have taken its place meanwhile.
+            if Arc::ptr_eq(machine.store(), &store) {
+                machine.flushed(&batch);
+                shared.flushed.store(batch.state.applied.index.0, Ordering::Release);
+            }
         }
         if stopping {
             return Ok(());

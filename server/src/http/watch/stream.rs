@@ -280,7 +280,7 @@ fn pull_in_memory(
 }
 
 fn pull(app: &App, filter: &WatchFilter, next: Revision) -> Result<Events, ApiError> {
-    let store = &**app.handle.store();
+    let store = &*app.handle.store();
     let events = read::persist(|| Ok(plan(app, filter, next)?.fetch(store)))?;
     count(app, &events);
     Ok(events)

@@ -132,7 +132,7 @@ impl Shared {
                 let failed = reply(ReplyContent::Failed);
                 drop(machine);
                 let Ok(located) = located else { return Ok(failed) };
-                match located.fetch(&*self.store) {
+                match located.fetch(&*self.store()) {
                     Ok(found) => {
                         Ok(Reply { content: ReplyContent::Key(found.map(KeyReply::of)), ..failed })
                     }

@@ -12,7 +12,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The largest body of a frame. A message of entries is bounded by one entry above
 /// `message_bytes_max`, and an entry by the largest value.
-pub(super) const FRAME_BYTES_MAX: usize = 40 << 20;
+pub(crate) const FRAME_BYTES_MAX: usize = 40 << 20;
 
 const HEADER_BYTES: usize = 8;
 
@@ -27,11 +27,13 @@ pub(crate) enum FrameKind {
     Reply = 3,
     /// The greeting; the first frame, and only that.
     Hello = 4,
+    /// A part of a snapshot, on a connection of its own.
+    Snapshot = 5,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Message, Self::Question, Self::Reply, Self::Hello]
+        [Self::Message, Self::Question, Self::Reply, Self::Hello, Self::Snapshot]
             .into_iter()
             .find(|&kind| kind as u8 == byte)
     }
@@ -55,7 +57,7 @@ pub(crate) fn put_frame(out: &mut BytesMut, kind: FrameKind, content: impl FnOnc
 ///
 /// The content is a copy of its own size: entries stay in memory for long, and if they shared the
 /// buffer's memory, one small entry would keep all of it, and each read would need a new buffer.
-pub(super) fn take_frame(
+pub(crate) fn take_frame(
     buffer: &mut BytesMut,
     bytes_max: usize,
 ) -> Result<Option<(FrameKind, Bytes)>, String> {

@@ -1,13 +1,31 @@
 //! The greeting on a new peer connection.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 use consensus::{NodeId, Protocol};
 
+use super::frame::{FrameKind, put_frame, take_frame};
+
 /// The version of everything that travels between nodes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"DUORUMPR");
+
+/// A greeting is never longer.
+pub(super) const GREETING_BYTES_MAX: usize = 1024;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HelloPurpose {
+    /// Everything that the protocol says.
+    Link,
+    /// One snapshot.
+    Snapshot,
+}
 
 /// Who greets, and whom it expects at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +36,11 @@ pub(crate) struct Hello {
     pub(crate) to: NodeId,
     /// The random number of the sender's data directory.
     pub(crate) directory: u128,
-    /// A number for the connection, not used before by this node. The one of the side that dials
-    /// names the connection at both ends.
+    /// A number for the link, not used before by this node. The one of the side that dials names the
+    /// link at both ends. A snapshot says by it which link it belongs to.
     pub(crate) connection: u64,
+    /// What the connection is for.
+    pub(crate) purpose: HelloPurpose,
 }
 
 impl Hello {
@@ -62,6 +82,7 @@ impl Wire for Hello {
         self.to.encode(out);
         out.put_u128_le(self.directory);
         out.put_u64_le(self.connection);
+        (self.purpose == HelloPurpose::Snapshot).encode(out);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
@@ -78,7 +99,45 @@ impl Wire for Hello {
         let (low, high) = (codec::get_u64(input)?, codec::get_u64(input)?);
         let directory = u128::from(low) | u128::from(high) << 64;
         let connection = codec::get_u64(input)?;
-        Ok(Self { cluster, protocol, from, to, directory, connection })
+        let purpose =
+            if bool::decode(input)? { HelloPurpose::Snapshot } else { HelloPurpose::Link };
+        Ok(Self { cluster, protocol, from, to, directory, connection, purpose })
+    }
+}
+
+/// Greets over a blocking socket as the side that dials. Returns what came behind the answer.
+///
+/// # Errors
+/// When who answers is not whom the greeting is for, or the connection ends.
+pub(crate) fn greet_blocking(
+    stream: &mut TcpStream,
+    hello: &Hello,
+    patience: Duration,
+) -> Result<BytesMut, String> {
+    let mut out = BytesMut::new();
+    put_frame(&mut out, FrameKind::Hello, |out| hello.encode(out));
+    let send = |stream: &mut TcpStream| {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(&out)
+    };
+    send(stream).map_err(|error| error.to_string())?;
+    let mut received = BytesMut::new();
+    loop {
+        if let Some((kind, content)) = take_frame(&mut received, GREETING_BYTES_MAX)? {
+            if kind != FrameKind::Hello {
+                return Err("it does not greet".to_owned());
+            }
+            let theirs = Hello::from_bytes(content).map_err(|error| error.to_string())?;
+            hello.accepts(&theirs, Some(hello.to))?;
+            return Ok(received);
+        }
+        let mut some = [0; GREETING_BYTES_MAX];
+        match stream.read(&mut some) {
+            Ok(0) => return Err("it closed the connection without a greeting".to_owned()),
+            Ok(read) => received.extend_from_slice(&some[..read]),
+            Err(error) => return Err(error.to_string()),
+        }
     }
 }
 
@@ -98,6 +157,7 @@ mod tests {
             to: NodeId(to),
             directory: u128::MAX - 7,
             connection: u64::MAX - 9,
+            purpose: HelloPurpose::Snapshot,
         }
     }
 

@@ -20,14 +20,13 @@ use tracing::{debug, info, warn};
 
 use super::ask::{Asked, QUESTIONS_MAX, answer_questions};
 use super::frame::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
-use super::hello::Hello;
+use super::hello::{GREETING_BYTES_MAX, Hello, HelloPurpose};
 use crate::node::driver::DriverInput;
 use crate::node::shared::Shared;
+use crate::node::snapshots::{CancelOnDrop, Cancellation, Incoming, receive};
 
 /// How long a connection may take to be made and to greet.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
-/// A greeting is never longer.
-const GREETING_BYTES_MAX: usize = 1024;
 /// How long to wait before dialling again: at first, and at most.
 const REDIAL_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 /// Greetings in progress. One more turns the oldest away: a member greets at once, so whoever has
@@ -55,14 +54,29 @@ pub(crate) struct Peers<M> {
     /// places that can not wait.
     pub(crate) lost: mpsc::UnboundedSender<(NodeId, Generation)>,
     pub(crate) shared: Arc<Shared>,
-    /// The number of the last connection to each peer, and how to end it.
-    pub(crate) connections: RefCell<BTreeMap<NodeId, (Generation, Option<AbortHandle>)>>,
+    /// The last link to each peer.
+    pub(crate) connections: RefCell<BTreeMap<NodeId, Connection>>,
+    /// The snapshot that is being received, and the link that it belongs to. Another takes its place.
+    pub(crate) incoming: RefCell<Option<(NodeId, Generation, CancelOnDrop)>>,
     /// The number for the next connection that is dialled here.
     pub(crate) dialled: Cell<u64>,
 }
 
-/// Accepts the peers with larger numbers. Ends with the runtime.
-pub(crate) async fn accept_peers<M: Wire + 'static>(peers: Rc<Peers<M>>, listener: TcpListener) {
+/// The last link to a peer.
+#[derive(Default)]
+pub(crate) struct Connection {
+    generation: Generation,
+    /// What both ends call it.
+    number: u64,
+    /// How to end it; `None` once it has ended.
+    task: Option<AbortHandle>,
+}
+
+/// Accepts the peers with larger numbers, and the snapshots of all. Ends with the runtime.
+pub(crate) async fn accept_peers<M: Wire + Send + 'static>(
+    peers: Rc<Peers<M>>,
+    listener: TcpListener,
+) {
     let mut greetings: VecDeque<AbortHandle> = VecDeque::with_capacity(GREETINGS_MAX);
     loop {
         let (stream, address) = match listener.accept().await {
@@ -84,7 +98,10 @@ pub(crate) async fn accept_peers<M: Wire + 'static>(peers: Rc<Peers<M>>, listene
         let peers = Rc::clone(&peers);
         let greeting = tokio::task::spawn_local(async move {
             match timeout(GREETING_TIMEOUT, greet_back(&peers, stream)).await {
-                Ok(Ok((peer, greeted))) => connected(&peers, peer, greeted),
+                Ok(Ok((peer, greeted, HelloPurpose::Link))) => connected(&peers, peer, greeted),
+                Ok(Ok((peer, greeted, HelloPurpose::Snapshot))) => {
+                    snapshot_comes(&peers, peer, greeted);
+                }
                 Ok(Err(problem)) => {
                     info!("turned away a connection to the peer port from {address}: {problem}");
                 }
@@ -98,13 +115,17 @@ pub(crate) async fn accept_peers<M: Wire + 'static>(peers: Rc<Peers<M>>, listene
 }
 
 /// Dials the peers with smaller numbers, again and again. Ends with the runtime.
-pub(crate) fn dial_peers<M: Wire + 'static>(peers: &Rc<Peers<M>>) {
+pub(crate) fn dial_peers<M: Wire + Send + 'static>(peers: &Rc<Peers<M>>) {
     for (&peer, address) in peers.members.range(..peers.hello.from) {
         tokio::task::spawn_local(keep_dialled(Rc::clone(peers), peer, address.clone()));
     }
 }
 
-async fn keep_dialled<M: Wire + 'static>(peers: Rc<Peers<M>>, peer: NodeId, address: String) {
+async fn keep_dialled<M: Wire + Send + 'static>(
+    peers: Rc<Peers<M>>,
+    peer: NodeId,
+    address: String,
+) {
     let (shortest, longest) = REDIAL_WAIT;
     let mut wait = shortest;
     let mut last_problem = String::new();
@@ -156,16 +177,18 @@ async fn greet<M>(peers: &Peers<M>, peer: NodeId, address: &str) -> Result<Greet
 async fn greet_back<M>(
     peers: &Peers<M>,
     mut stream: TcpStream,
-) -> Result<(NodeId, Greeted), String> {
+) -> Result<(NodeId, Greeted, HelloPurpose), String> {
     let (theirs, rest) = receive_hello(&mut stream).await?;
     // A stranger is answered all the same, so that it can say what does not fit.
-    let connection = theirs.connection;
-    send_hello(&mut stream, &Hello { to: theirs.from, connection, ..peers.hello.clone() }).await?;
+    let Hello { from, connection, purpose, .. } = theirs;
+    let answer = Hello { to: from, connection, purpose, ..peers.hello.clone() };
+    send_hello(&mut stream, &answer).await?;
     peers.hello.accepts(&theirs, None)?;
-    if theirs.from <= peers.hello.from || !peers.members.contains_key(&theirs.from) {
-        return Err(format!("it says that it is node {}, which does not dial here", theirs.from.0));
+    let dials = from > peers.hello.from || purpose == HelloPurpose::Snapshot;
+    if !dials || !peers.members.contains_key(&from) {
+        return Err(format!("it says that it is node {}, which does not dial here", from.0));
     }
-    Ok((theirs.from, Greeted { stream, rest, connection }))
+    Ok((from, Greeted { stream, rest, connection }, purpose))
 }
 
 async fn send_hello(stream: &mut TcpStream, hello: &Hello) -> Result<(), String> {
@@ -192,47 +215,73 @@ async fn receive_hello(stream: &mut TcpStream) -> Result<(Hello, BytesMut), Stri
     }
 }
 
-fn connected<M: Wire + 'static>(peers: &Rc<Peers<M>>, peer: NodeId, greeted: Greeted) {
+fn connected<M: Wire + Send + 'static>(peers: &Rc<Peers<M>>, peer: NodeId, greeted: Greeted) {
     // Nobody waits for its end: the peer dials again by itself.
     drop(connected_until(peers, peer, greeted));
 }
 
 /// Puts a greeted connection to use. The receiver hears when it ends.
-fn connected_until<M: Wire + 'static>(
+fn connected_until<M: Wire + Send + 'static>(
     peers: &Rc<Peers<M>>,
     peer: NodeId,
     greeted: Greeted,
 ) -> oneshot::Receiver<()> {
     let (ended, until_ended) = oneshot::channel();
     let mut connections = peers.connections.borrow_mut();
-    let (generation, former) = connections.entry(peer).or_default();
-    *generation = generation.next();
-    let generation = *generation;
-    if let Some(former) = former.take() {
+    let connection = connections.entry(peer).or_default();
+    if let Some(former) = connection.task.take() {
         // The peer comes anew before we noticed that it was gone.
         former.abort();
     }
-    let task =
-        tokio::task::spawn_local(run_link(Rc::clone(peers), peer, generation, greeted, ended));
-    connections.get_mut(&peer).expect("entered just now").1 = Some(task.abort_handle());
+    connection.generation = connection.generation.next();
+    connection.number = greeted.connection;
+    let link = run_link(Rc::clone(peers), peer, connection.generation, greeted, ended);
+    connection.task = Some(tokio::task::spawn_local(link).abort_handle());
     until_ended
 }
 
+/// Receives a snapshot, if the link that it belongs to is the present one.
+fn snapshot_comes<M: Wire + Send + 'static>(peers: &Rc<Peers<M>>, peer: NodeId, greeted: Greeted) {
+    let Greeted { stream, rest, connection } = greeted;
+    let generation = match peers.connections.borrow().get(&peer) {
+        Some(link) if link.number == connection && link.task.is_some() => link.generation,
+        _ => return info!("turned away a snapshot of {peer} that belongs to an earlier link"),
+    };
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return warn!("cannot receive a snapshot of {peer}: {error}"),
+    };
+    let cancellation = Cancellation::default();
+    let cancel = CancelOnDrop(cancellation.clone());
+    // Whatever was being received before ends: the newer sender knows more.
+    drop(peers.incoming.replace(Some((peer, generation, cancel))));
+    let incoming = Incoming { peer, generation, stream, rest, cancellation };
+    let (shared, driver) = (Arc::clone(&peers.shared), peers.driver.clone());
+    tokio::task::spawn_blocking(move || {
+        if let Err(problem) = receive(&shared, incoming, &driver) {
+            info!("the snapshot from {peer} broke off: {problem}");
+        }
+    });
+}
+
 /// Tells the driver that a connection is gone, however its task ends.
-struct LinkGuard<M: Wire + 'static> {
+struct LinkGuard<M: Wire + Send + 'static> {
     peers: Rc<Peers<M>>,
     peer: NodeId,
     generation: Generation,
     ended: Option<oneshot::Sender<()>>,
 }
 
-impl<M: Wire + 'static> Drop for LinkGuard<M> {
+impl<M: Wire + Send + 'static> Drop for LinkGuard<M> {
     fn drop(&mut self) {
         let Self { peers, peer, generation, ended } = self;
-        let current = peers.connections.borrow().get(peer).map(|&(current, _)| current);
-        if current == Some(*generation) {
+        let mut connections = peers.connections.borrow_mut();
+        let current = connections.get_mut(peer).filter(|link| link.generation == *generation);
+        if let Some(current) = current {
+            current.task = None;
             peers.shared.links.lock().expect("no holder of this lock panics").remove(peer);
         }
+        peers.incoming.borrow_mut().take_if(|(from, with, _)| from == peer && with == generation);
         // After the loop has ended there is nobody left to tell.
         let _ = peers.lost.send((*peer, *generation));
         if let Some(ended) = ended.take() {
@@ -241,7 +290,7 @@ impl<M: Wire + 'static> Drop for LinkGuard<M> {
     }
 }
 
-async fn run_link<M: Wire + 'static>(
+async fn run_link<M: Wire + Send + 'static>(
     peers: Rc<Peers<M>>,
     peer: NodeId,
     generation: Generation,
@@ -261,7 +310,7 @@ async fn run_link<M: Wire + 'static>(
     info!("connected with peer {}", peer.0);
     let (reader, writer) = stream.into_split();
     let problem = tokio::select! {
-        problem = receive(&peers, peer, generation, reader, rest, &asked) => problem,
+        problem = receive_frames(&peers, peer, generation, reader, rest, &asked) => problem,
         problem = send(writer, to_send, WRITE_TIMEOUT) => problem,
         problem = answer_questions(&peers.shared, questions, weak) => problem,
     };
@@ -270,7 +319,7 @@ async fn run_link<M: Wire + 'static>(
 }
 
 /// Reads frames until the connection ends. Returns why it did.
-async fn receive<M: Wire + 'static>(
+async fn receive_frames<M: Wire + Send + 'static>(
     peers: &Peers<M>,
     peer: NodeId,
     generation: Generation,
@@ -298,6 +347,7 @@ async fn receive<M: Wire + 'static>(
                 FrameKind::Question => peers.shared.question_received(content, questions),
                 FrameKind::Reply => peers.shared.reply_received(content),
                 FrameKind::Hello => Err("it greets twice".to_owned()),
+                FrameKind::Snapshot => Err("a snapshot does not belong here".to_owned()),
             };
             if let Err(problem) = handled {
                 return problem;

@@ -1,4 +1,5 @@
-//! The connections between nodes: one TCP connection for each pair, both ways.
+//! The connections between nodes: one TCP connection for each pair, both ways, which is called the
+//! link. A snapshot comes on a connection of its own ([`super::snapshots`]), which its greeting says.
 //!
 //! The node with the larger number dials, so that two connections never cross. Both sides greet
 //! with who they are and whom they expect; anything else on the port is shown out. What travels
@@ -14,6 +15,6 @@ mod hello;
 mod link;
 mod question;
 
-pub(crate) use frame::{FrameKind, put_frame};
-pub(crate) use hello::Hello;
+pub(crate) use frame::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
+pub(crate) use hello::{Hello, HelloPurpose, greet_blocking};
 pub(crate) use link::{Links, Peers, accept_peers, dial_peers};

@@ -3,27 +3,29 @@
 //! The loop waits for nothing but its inbox and the clock. Writing the log, applying, fetching old
 //! entries and flushing the store each have a thread of their own and report back to the inbox.
 
+mod snapshots;
+mod telling;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc as thread_channel;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use consensus::codec::Wire;
 use consensus::{
-    Consensus, Entry, Event, Fetch, FetchPurpose, Generation, Index, Leadership, Message, NodeId,
-    Now, Passage, Persist, PersistSequence, Term, Time,
+    Consensus, Entry, Event, Fetch, FetchPurpose, Generation, Index, NodeId, Now, Passage, Persist,
+    PersistSequence, Term, Time,
 };
 use kvcore::replica::{PeerMessage, Replica, ReplicaEffects, ReplicaInput};
-use kvcore::{Envelope, RequestId};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::applier::{AppliedUpTo, Applier};
-use super::handle::NodeStatus;
+use self::snapshots::Snapshots;
+use self::telling::{Told, is_routine, name_and_weight};
+use super::applier::{AppliedUpTo, Applier, ApplierWork};
 use super::shared::{ClientInput, Ended, Shared};
+use super::snapshots::ReceivedSnapshot;
 use super::trace::{Recorder, Way};
 use super::transport::{FrameKind, put_frame};
 use crate::metrics::MessageLabel;
@@ -34,8 +36,6 @@ const ROUND_INPUTS_MAX: usize = 4096;
 pub(crate) const INBOX_INPUTS_MAX: usize = 65_536;
 /// The timers fired in one round.
 const ROUND_TIMERS_MAX: usize = 16;
-/// How old the published status may be while things change quickly.
-const STATUS_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Everything that the loop hears of.
 pub(crate) enum DriverInput<M> {
@@ -58,13 +58,34 @@ pub(crate) enum DriverInput<M> {
         purpose: FetchPurpose,
         entries: Vec<Entry>,
     },
+    /// The log may forget up to here, if no peer needs it, and in any case up to `at_least`.
+    Compact {
+        index: Index,
+        at_least: Index,
+    },
+    /// A snapshot is durable here as a whole.
+    SnapshotReceived {
+        peer: NodeId,
+        generation: Generation,
+        message: M,
+        received: Box<ReceivedSnapshot>,
+    },
+    /// A snapshot to a peer came to its end; the number is this node's own for it.
+    SnapshotEnded {
+        peer: NodeId,
+        generation: Generation,
+        number: u64,
+    },
     Stop,
 }
+
+/// Both ends of the loop's inbox: what it starts itself reports there, too.
+pub(crate) type Inbox<M> = (mpsc::Sender<DriverInput<M>>, mpsc::Receiver<DriverInput<M>>);
 
 /// Where the loop's work goes.
 pub(crate) struct Workers {
     pub(crate) log: thread_channel::Sender<Vec<Persist>>,
-    pub(crate) applier: thread_channel::Sender<Vec<Entry>>,
+    pub(crate) applier: thread_channel::Sender<ApplierWork>,
     pub(crate) fetcher: thread_channel::Sender<Fetch>,
 }
 
@@ -124,12 +145,13 @@ pub(crate) struct Driver<C: Consensus> {
     round_began: Time,
     /// The last reign of this node whose first write of a client was recorded.
     written: Option<Term>,
+    snapshots: Snapshots<C::Message>,
 }
 
 impl<C: Consensus> Driver<C> {
     pub(crate) fn new(
         replica: Replica<C>,
-        inbox: mpsc::Receiver<DriverInput<C::Message>>,
+        (inbox_sender, inbox): Inbox<C::Message>,
         lost: mpsc::UnboundedReceiver<(NodeId, Generation)>,
         workers: Workers,
         shared: Arc<Shared>,
@@ -146,6 +168,7 @@ impl<C: Consensus> Driver<C> {
             applied,
             replica,
             effects: ReplicaEffects::default(),
+            snapshots: Snapshots::new(inbox_sender),
             inbox,
             lost,
             workers,
@@ -238,6 +261,22 @@ impl<C: Consensus> Driver<C> {
                     self.recorder.event(now.time, Event::PeerConnected { peer });
                     ReplicaInput::PeerConnected { peer, generation }
                 }
+                DriverInput::Compact { index, at_least } => {
+                    match self.compactable(index, at_least) {
+                        Some(index) => ReplicaInput::Compact(index),
+                        None => continue,
+                    }
+                }
+                DriverInput::SnapshotReceived { peer, generation, message, received } => {
+                    let snapshot = self.snapshots.received(received);
+                    ReplicaInput::SnapshotReceived { peer, generation, snapshot, message }
+                }
+                DriverInput::SnapshotEnded { peer, generation, number } => {
+                    if !self.snapshots.ended(peer, number) {
+                        continue;
+                    }
+                    ReplicaInput::SnapshotEnded { peer, generation }
+                }
                 DriverInput::Stop => return Ok(false),
             };
             self.step(now, input);
@@ -272,6 +311,7 @@ impl<C: Consensus> Driver<C> {
         *gone = (*gone).max(generation);
         if self.links.get(&peer).is_some_and(|link| link.generation == generation) {
             self.links.remove(&peer);
+            self.snapshots.peer_lost(peer);
             self.forget_messages_to(peer);
         }
         let now = self.shared.clock.now();
@@ -282,11 +322,13 @@ impl<C: Consensus> Driver<C> {
     /// What this round said to a peer belongs to the connection that is gone now.
     fn forget_messages_to(&mut self, peer: NodeId) {
         self.effects.consensus.messages.retain(|outbound| outbound.to != peer);
+        self.effects.consensus.snapshots.retain(|offer| offer.to != peer);
         self.effects.messages.retain(|&(to, _)| to != peer);
     }
 
     fn carry_out(&mut self) -> Result<(), String> {
         let effects = &mut self.effects.consensus;
+        self.snapshots.decide(&effects.persists);
         if let Some(last) = effects.persists.last() {
             self.persists_asked = last.sequence;
             // A worker that is gone has failed, and the node with it: the failure is reported there.
@@ -310,11 +352,16 @@ impl<C: Consensus> Driver<C> {
         // flusher must not take the new entries for as durable as the old ones were.
         let durable = self.replica.core().view().log.durable();
         self.shared.durable.store(durable.0, Ordering::Release);
-        let effects = &mut self.effects.consensus;
-        if !effects.deliveries.is_empty() {
-            let entries = std::mem::take(&mut effects.deliveries);
-            self.deliver(entries)?;
+        let mut entries = std::mem::take(&mut self.effects.consensus.deliveries);
+        if let Some(snapshot) = self.effects.consensus.install.take() {
+            // What was delivered earlier in the round is answered as ever.
+            let covered = entries.partition_point(|entry| entry.index() <= snapshot.position.index);
+            let behind = entries.split_off(covered);
+            self.deliver(std::mem::replace(&mut entries, behind))?;
+            self.install(&snapshot);
         }
+        self.deliver(entries)?;
+        self.send_snapshots();
         for fetch in self.effects.consensus.fetches.drain(..) {
             let _ = self.workers.fetcher.send(fetch);
         }
@@ -343,7 +390,7 @@ impl<C: Consensus> Driver<C> {
             }
         }
         // A worker that is gone has failed, and the node with it: the failure is reported there.
-        let _ = self.workers.applier.send(entries);
+        let _ = self.workers.applier.send(ApplierWork::Apply(entries));
         Ok(())
     }
 
@@ -409,94 +456,5 @@ impl<C: Consensus> Driver<C> {
         }
         let label = MessageLabel { message: name };
         self.shared.metrics.messages_received.get_or_create(&label).inc_by(weight);
-    }
-
-    /// Looks for the first write of a client in this node's own reign.
-    fn note_first_write(&mut self, entries: &[Entry]) {
-        let Leadership::Established { term } = self.replica.leadership() else { return };
-        if self.written == Some(term) {
-            return;
-        }
-        let is_write = |entry: &&Entry| {
-            let header = entry.command().and_then(|payload| Envelope::header(payload).ok());
-            // Number 0 is for commands that nobody waits for.
-            entry.term() == term && header.is_some_and(|header| header.request != RequestId(0))
-        };
-        if let Some(first) = entries.iter().find(is_write) {
-            let index = first.position.index;
-            self.recorder.event(self.round_began, Event::FirstWrite { term, index });
-            self.written = Some(term);
-        }
-    }
-
-    /// One readable line for what a person should know.
-    fn tell(&mut self, event: &Event) {
-        match event {
-            Event::Committed { .. } | Event::FirstCommit { .. } => {}
-            Event::LeaderSuspected { .. }
-            | Event::Truncated { .. }
-            | Event::TransferFailed { .. } => warn!("{event}"),
-            _ => info!("{event}"),
-        }
-    }
-
-    fn publish_status(&mut self, now: Time) {
-        let leader = match self.replica.leadership() {
-            Leadership::None => None,
-            Leadership::Following { leader, .. } => Some(leader),
-            Leadership::Established { .. } => Some(self.shared.facts.id),
-        };
-        let leader_changed = leader != self.leader;
-        if leader_changed && leader.is_some() {
-            self.shared.metrics.leader_changes.inc();
-        }
-        self.leader = leader;
-        let fresh_enough = now.since(self.status_published) < STATUS_INTERVAL;
-        if fresh_enough && !leader_changed {
-            self.status_due = Some(self.status_published + STATUS_INTERVAL);
-            return;
-        }
-        self.status_due = None;
-        self.status_published = now;
-        let consensus = self.replica.status();
-        let fsync_micros = self.shared.last_fsync_micros.load(Ordering::Relaxed);
-        let persists = self.persists_asked.0 - self.durable.0;
-        let status = NodeStatus {
-            position: self.replica.core().describe(consensus.last),
-            applied: self.applied,
-            last_fsync: Duration::from_micros(fsync_micros),
-            requests_pending: self.replica.requests_pending(),
-            persists_pending: usize::try_from(persists).unwrap_or(usize::MAX),
-            trouble: leader.is_none().then(|| "no leader is known".to_owned()),
-            consensus,
-        };
-        *self.shared.status.write().expect("no holder of this lock panics") = Arc::new(status);
-    }
-}
-
-fn name_and_weight<M: Message>(message: &PeerMessage<M>) -> (&'static str, u64) {
-    match message {
-        PeerMessage::Consensus(message) => (message.name(), message.weight()),
-        PeerMessage::Replica(message) => (message.name(), 1),
-    }
-}
-
-/// Whether traces forget it soon.
-fn is_routine<M: Message>(message: &PeerMessage<M>) -> bool {
-    match message {
-        PeerMessage::Consensus(message) => message.is_routine(),
-        PeerMessage::Replica(_) => true,
-    }
-}
-
-/// What a message says.
-struct Told<'a, M>(&'a PeerMessage<M>);
-
-impl<M: fmt::Display> fmt::Display for Told<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            PeerMessage::Consensus(message) => message.fmt(f),
-            PeerMessage::Replica(message) => message.fmt(f),
-        }
     }
 }
