@@ -178,7 +178,22 @@ fn a_copy_goes_on_only_with_a_source_that_is_not_behind() {
     assert!(may_go_on(&partial(&behind), &ahead.state()));
     assert!(!may_go_on(&partial(&ahead), &behind.state()), "rows were freed that are not here");
     assert!(!may_go_on(&partial(&ahead), &written(10, 5).state()), "rows are ahead");
-    assert!(!may_go_on(&behind.state(), &ahead.state()), "it is whole and has a position");
+}
+
+#[test]
+fn a_copy_that_was_whole_and_never_used_is_gone_on_with() {
+    let mut source = written(20, 10);
+    let store = Arc::new(MemoryStore::new());
+    for compacted in [15, 18] {
+        flush(&mut source);
+        let view = source.store().view().expect("a view");
+        let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
+        assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
+        let copy = receiving.finish(0).expect("it is whole");
+        assert_eq!((copy.state(), all(&copy, None)), (source.state(), all(&source, None)));
+        put(&mut source, "key", "more");
+        compact(&mut source, compacted);
+    }
 }
 
 fn machine_revision(machine: &TestMachine) -> u64 {

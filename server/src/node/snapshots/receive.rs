@@ -12,7 +12,7 @@ use consensus::{Generation, Index, NodeId, Snapshot, Term};
 use kvcore::Machine;
 use kvcore::Revision;
 use kvcore::snapshot::{ReceiveError, Receiving};
-use kvcore::store::{Row, RowId, StoreState};
+use kvcore::store::{Row, RowId, Store, StoreState};
 use storage::{
     DirectoryId, RealDisk, RedbStore, RedbStoreOptions, remove_other_stores, remove_store,
 };
@@ -194,8 +194,14 @@ fn receive_store(
     state: StoreState,
     channel: &mut Channel,
 ) -> Result<Machine<Arc<RedbStore>>, Problem> {
-    let mut receiving =
-        Receiving::begin(receiver.open(number)?, state).map_err(ReceiveError::Store)?;
+    let mut store = receiver.open(number)?;
+    let left = store.state().map_err(ReceiveError::Store)?;
+    if !Receiving::<Arc<RedbStore>>::may_go_on(&left, &state) {
+        drop(store);
+        remove_store(&receiver.disk, number).map_err(|error| error.to_string())?;
+        store = receiver.open(number)?;
+    }
+    let mut receiving = Receiving::begin(store, state).map_err(ReceiveError::Store)?;
     let after = receiving.after();
     channel.say(&Part::After(after))?;
     if after > Revision(0) {
