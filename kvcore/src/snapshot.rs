@@ -151,14 +151,12 @@ impl From<StoreError> for ReceiveError {
 }
 
 impl<S: Store> Receiving<S> {
-    /// Whether what an earlier attempt left in a store of this state can become a copy of a source in
-    /// that one. Otherwise the copy is to be begun in an empty store: the former was whole already,
-    /// or its source was ahead of this one, in its rows or in what it had freed.
+    /// Whether what an earlier attempt left in a store of this state, whole or not, can become a copy
+    /// of a source in that one. Otherwise its source was ahead of this one, in its rows or in what it
+    /// had freed, and the copy is to be begun in an empty store.
     #[must_use]
     pub fn may_go_on(left: &StoreState, source: &StoreState) -> bool {
-        left.applied == Position::ZERO
-            && left.revision <= source.revision
-            && left.compacted <= source.compacted
+        left.revision <= source.revision && left.compacted <= source.compacted
     }
 
     /// Begins a copy of a source in that state, or goes on with what an earlier attempt has left in

@@ -11,9 +11,8 @@ use consensus::codec::Wire;
 use consensus::{Generation, Index, NodeId, Snapshot, Term};
 use kvcore::Machine;
 use kvcore::Revision;
-use kvcore::Store as _;
 use kvcore::snapshot::{ReceiveError, Receiving};
-use kvcore::store::{Row, RowId, StoreState};
+use kvcore::store::{Row, RowId, Store, StoreState};
 use storage::{
     DirectoryId, RealDisk, RedbStore, RedbStoreOptions, remove_other_stores, remove_store,
 };
@@ -196,8 +195,8 @@ fn receive_store(
     channel: &mut Channel,
 ) -> Result<Machine<Arc<RedbStore>>, Problem> {
     let mut store = receiver.open(number)?;
-    if !Receiving::<Arc<RedbStore>>::may_go_on(&store.state().map_err(ReceiveError::Store)?, &state)
-    {
+    let left = store.state().map_err(ReceiveError::Store)?;
+    if !Receiving::<Arc<RedbStore>>::may_go_on(&left, &state) {
         drop(store);
         remove_store(&receiver.disk, number).map_err(|error| error.to_string())?;
         store = receiver.open(number)?;
