@@ -207,14 +207,6 @@ impl<C: Consensus> Cluster<C> {
         self.nodes[&at].delivered.iter().filter(of_request).count()
     }
 
-    /// Delivers the message that waits longest.
-    pub(crate) fn deliver_one(&mut self) {
-        let (from, to, generation, message) = self.network.pop_front().expect("one waits");
-        assert_eq!(self.links.get(&(to, from)), Some(&generation));
-        self.step(to, ReplicaInput::Received { peer: from, generation, message });
-        self.step(to, ReplicaInput::Flush);
-    }
-
     /// Breaks the connection of two nodes and makes another.
     pub(crate) fn reconnect(&mut self, a: NodeId, b: NodeId) {
         for (a, b) in [(a, b), (b, a)] {

@@ -174,16 +174,17 @@ impl Applier {
         Ok(AppliedUpTo::of(machine))
     }
 
-    /// Answers those who asked, and wakes those who watch.
+    /// Wakes those who watch, and answers those who asked: whoever has an answer finds the revision
+    /// that it names.
     fn tell(&mut self, revision: Revision) {
-        if !self.ended.is_empty() {
-            self.shared.end(self.ended.drain(..));
-        }
         self.shared.revisions.send_if_modified(|known| {
             let changed = *known != revision;
             *known = revision;
             changed
         });
+        if !self.ended.is_empty() {
+            self.shared.end(self.ended.drain(..));
+        }
     }
 }
 

@@ -31,6 +31,9 @@
 //!
 //! # What it is not
 //!
+//! An old copy of a data directory that is put in its place has the right number and has forgotten all
+//! the same; nothing here notices that.
+//!
 //! If all voters are wiped there is nobody left to remember, and they form a new, empty cluster. And
 //! a voter that is wiped *before* the cluster formed keeps it from forming: the others have bound
 //! what is no more. Nothing was written then, and [`Forming::trouble`] says what to do. To bind anew

@@ -179,3 +179,39 @@ pub(crate) fn greet_blocking(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use consensus::Protocol;
+    use storage::Formation;
+    use storage::formation::{Announcement, VOTERS_MAX};
+    use storage::identity::CLUSTER_NAME_BYTES_MAX;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_greeting_is_within_its_bound() {
+        let voters = || (1..=VOTERS_MAX as u64).map(NodeId);
+        let hello = Hello {
+            cluster: "c".repeat(CLUSTER_NAME_BYTES_MAX),
+            protocol: Protocol::Raft,
+            from: NodeId(1),
+            to: NodeId(2),
+            connection: 3,
+            purpose: HelloPurpose::Link,
+            announcement: Announcement {
+                directory: DirectoryId(1),
+                voters: voters().collect(),
+                formation: Formation {
+                    directories: voters().map(|voter| (voter, DirectoryId(7))).collect(),
+                    formed: true,
+                },
+            },
+        };
+        let mut buffer = BytesMut::new();
+        put_frame(&mut buffer, FrameKind::Hello, |out| hello.encode(out));
+        let taken = take_frame(&mut buffer, GREETING_BYTES_MAX).expect("within the bound");
+        let (_, content) = taken.expect("whole");
+        assert_eq!(Hello::from_bytes(content), Ok(hello));
+    }
+}
