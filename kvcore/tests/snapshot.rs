@@ -244,6 +244,57 @@ fn keys_that_do_not_follow_or_are_not_true_are_refused() {
     assert!(matches!(take(twice), Err(ReceiveError::Open(OpenError::Rows(_)))), "a key twice");
 }
 
+/// One key written over and over, compacted and maybe not pruned yet.
+fn written(writes: u64, compacted: u64) -> TestMachine {
+    let mut source = machine();
+    for number in 0..writes {
+        put(&mut source, "key", &number.to_string());
+    }
+    flush(&mut source);
+    compact(&mut source, compacted);
+    source
+}
+
+#[test]
+fn a_copy_goes_on_with_another_source_that_has_not_freed_as_much_yet() {
+    let mut pruned = written(20, 15);
+    flush(&mut pruned);
+    flush(&mut pruned);
+    let store = Arc::new(MemoryStore::new());
+    let view = pruned.store().view().expect("a view");
+    let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
+    assert!(!send(&*view, &mut receiving, 3).expect("it is sent"), "it breaks off");
+    // The same entries, and the compaction has not reached the store's rows.
+    let other = written(20, 15);
+    let batch = other.flush_batch(Index(u64::MAX), usize::MAX).expect("the compaction");
+    other.store().write(&batch).expect("it works");
+    let view = other.store().view().expect("a view");
+    assert_eq!(view.state(), pruned.state());
+    assert!(other.store().row_count() > pruned.store().row_count());
+    assert!(Receiving::<Arc<MemoryStore>>::may_go_on(&store.state().expect("it"), &view.state()));
+    let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it goes on");
+    assert!(receiving.after() > Revision(0));
+    assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
+    let copy = receiving.finish(0).expect("it is whole");
+    assert_eq!((copy.state(), all(&copy, None)), (pruned.state(), all(&pruned, None)));
+}
+
+#[test]
+fn a_copy_goes_on_only_with_a_source_that_is_not_behind() {
+    let (ahead, behind) = (written(20, 15), written(20, 10));
+    let may_go_on = Receiving::<Arc<MemoryStore>>::may_go_on;
+    let partial = |machine: &TestMachine| StoreState {
+        revision: machine.state().revision,
+        compacted: machine.state().compacted,
+        ..StoreState::default()
+    };
+    assert!(may_go_on(&StoreState::default(), &ahead.state()), "nothing is there");
+    assert!(may_go_on(&partial(&behind), &ahead.state()));
+    assert!(!may_go_on(&partial(&ahead), &behind.state()), "rows were freed that are not here");
+    assert!(!may_go_on(&partial(&ahead), &written(10, 5).state()), "rows are ahead");
+    assert!(!may_go_on(&behind.state(), &ahead.state()), "it is whole and has a position");
+}
+
 fn machine_revision(machine: &TestMachine) -> u64 {
     machine.revision().0
 }

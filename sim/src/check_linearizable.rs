@@ -11,7 +11,6 @@ use consensus::{Index, Time, Violation};
 use kvcore::{KeyValue, Revision};
 
 use crate::agenda::Life;
-use crate::clients::ClientId;
 use crate::history::{Action, Consistency, Found, History, Operation, OperationResult, Reading};
 use crate::model::{self, Model};
 use crate::oracle::Oracle;
@@ -24,7 +23,8 @@ pub(crate) fn check(history: &History, oracle: &Oracle, one_leader: bool) -> Res
     check_fates(history, oracle)?;
     check_readings(history, oracle)?;
     check_real_time(history, oracle, one_leader)?;
-    check_sessions(history)
+    check_syncs(history)?;
+    check_nodes(history)
 }
 
 fn violation(law: &'static str, operation: &Operation) -> Violation {
@@ -179,11 +179,25 @@ fn linearizable<'a>(
     is_fresh.then_some(reading)
 }
 
-/// At one node a client sees what it wrote and read there before, with any kind of read.
-fn check_sessions(history: &History) -> Result<(), Violation> {
-    let mut seen: BTreeMap<(ClientId, Life), Index> = BTreeMap::new();
+/// A `sync` sees what the leader had committed that the node knew when it was asked: on that leader's
+/// word, or on a later one's.
+fn check_syncs(history: &History) -> Result<(), Violation> {
     for (_, operation) in history.iter() {
-        let (Some(life), Some((_, result))) = (operation.taken_by, operation.success()) else {
+        let Action::Read(_, Consistency::Sync) = operation.action else { continue };
+        let Some((_, OperationResult::Read(reading))) = operation.success() else { continue };
+        if reading.applied < operation.committed {
+            return Err(violation("a sync sees what its leader had committed", operation));
+        }
+    }
+    Ok(())
+}
+
+/// While a node lives nobody goes back there, with any kind of read: what was written and read there
+/// before is seen.
+fn check_nodes(history: &History) -> Result<(), Violation> {
+    let mut lives: BTreeMap<Life, Vec<(&Operation, Time, Index)>> = BTreeMap::new();
+    for (_, operation) in history.iter() {
+        let (Some(life), Some((time, result))) = (operation.taken_by, operation.success()) else {
             continue;
         };
         let index = match result {
@@ -191,11 +205,23 @@ fn check_sessions(history: &History) -> Result<(), Violation> {
             OperationResult::Read(reading) => reading.applied,
             _ => continue,
         };
-        let before = seen.entry((operation.client, life)).or_default();
-        if index < *before {
-            return Err(violation("at one node a client never goes back", operation));
+        lives.entry(life).or_default().push((operation, time, index));
+    }
+    for operations in lives.into_values() {
+        let mut completions: Vec<_> = operations.iter().map(|&(_, time, at)| (time, at)).collect();
+        completions.sort_unstable();
+        let mut completed = completions.into_iter().peekable();
+        let mut floor = Index(0);
+        // Operations are in the order of their beginnings.
+        for (operation, _, index) in operations {
+            while let Some((_, before)) = completed.next_if(|&(time, _)| time <= operation.invoked)
+            {
+                floor = floor.max(before);
+            }
+            if index < floor {
+                return Err(violation("while a node lives nobody goes back there", operation));
+            }
         }
-        *before = index;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Consensus, NodeId, Random, Wire};
+use consensus::{Consensus, Index, Leadership, NodeId, Random, Wire};
 use kvcore::replica::{Conclusion, Failure, ReplicaInput};
 use kvcore::{
     Applied, Command, Condition, Envelope, Header, Idempotency, IdempotencyKey, Keys, Range,
@@ -233,6 +233,7 @@ impl<C: Consensus> Cluster<C> {
     pub(crate) fn take_request(&mut self, node: NodeId, operation: OperationId) {
         let now = self.agenda.now();
         let clock = self.nodes[&node].clock;
+        let committed = self.committed_by_leader_of(node);
         let Some(process) = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut()) else {
             self.reply(operation, OperationResult::Refused);
             return;
@@ -243,7 +244,7 @@ impl<C: Consensus> Cluster<C> {
         let timeout = TIMEOUTS_MILLIS[operation.0 % TIMEOUTS_MILLIS.len()];
         let deadline = clock.now(now).time + Duration::from_millis(timeout);
         let asked = self.history.get_mut(operation);
-        asked.taken_by = Some(life);
+        (asked.taken_by, asked.committed) = (Some(life), committed);
         match asked.action.clone() {
             Action::Write(command, key) => {
                 process.requests.insert(request, operation);
@@ -275,6 +276,21 @@ impl<C: Consensus> Cluster<C> {
         }
     }
 
+    /// What the leader has committed that a node knows, if that leads still. Any leader that the node
+    /// may know later has committed as much.
+    fn committed_by_leader_of(&self, node: NodeId) -> Index {
+        let process = |id: NodeId| self.nodes[&id].process.as_ref();
+        let Some(asked) = process(node) else { return Index(0) };
+        let (leader, term) = match asked.replica.leadership() {
+            Leadership::None => return Index(0),
+            Leadership::Following { leader, term } => (leader, term),
+            Leadership::Established { term } => (node, term),
+        };
+        let view = process(leader).map(|process| process.replica.core().view());
+        let view = view.filter(|view| view.established == Some(term));
+        view.map_or(Index(0), |view| view.log.commit())
+    }
+
     /// The replica says how a request ended.
     pub(crate) fn conclude(&mut self, life: Life, request: RequestId, conclusion: Conclusion) {
         self.trace.fold((life, request, conclusion));
@@ -299,11 +315,24 @@ impl<C: Consensus> Cluster<C> {
     pub(crate) fn serve(&mut self, life: Life, request: RequestId) {
         let Some(process) = self.process(life) else { return };
         let Some(operation) = process.requests.remove(&request) else { return };
-        let Action::Read(query, _) = &self.history.get(operation).action else {
+        let Action::Read(query, consistency) = &self.history.get(operation).action else {
             panic!("only reads are served");
         };
+        let goes_back = self.options.bug == Some(Bug::LocalReadGoesBack)
+            && *consistency == Consistency::Local
+            && query.at.is_none();
         let query = query.clone();
         let machine = &self.process(life).expect("looked up just now").machine;
+        let stored = machine.flushed_state();
+        if goes_back && stored.revision > machine.compacted() {
+            let keys =
+                Range { at: Some(stored.revision), limit: query.limit, ..Range::of(query.keys) };
+            let result = machine.range(&keys).expect("it is not compacted");
+            let found = Found::Keys { key_values: result.key_values, count: result.count };
+            let (applied, revision) = (stored.applied.index, stored.revision);
+            self.reply(operation, OperationResult::Read(Reading { applied, revision, found }));
+            return;
+        }
         let range = Range { at: query.at, limit: query.limit, ..Range::of(query.keys) };
         let found = match machine.range(&range) {
             Ok(result) => Found::Keys { key_values: result.key_values, count: result.count },

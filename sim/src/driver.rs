@@ -6,7 +6,6 @@ use consensus::{
     Consensus, Fetch, Leadership, NodeId, PersistSequence, Pledge, Time, View, Violation, Wire,
 };
 use kvcore::replica::{PeerMessage, ReplicaEffects, ReplicaInput};
-use kvcore::store::Store;
 
 use crate::agenda::{Happening, Item, Life};
 use crate::cluster::Cluster;
@@ -23,10 +22,6 @@ const ROUND_TIMERS_MAX: usize = 8;
 const BATCH_PERSISTS_MAX: usize = 64;
 /// No sync takes longer.
 const SYNC_MAX: std::time::Duration = std::time::Duration::from_secs(2);
-/// The most entries that the applier takes at once.
-const APPLY_ENTRIES_MAX: usize = 32;
-/// The most bytes of rows that the flusher writes at once.
-const FLUSH_BYTES_MAX: usize = 16 << 10;
 
 impl<C: Consensus> Cluster<C> {
     /// The process of that life, if it still runs.
@@ -346,93 +341,6 @@ impl<C: Consensus> Cluster<C> {
             }
         };
         self.tell(life, ReplicaInput::Fetched { purpose: fetch.purpose, entries });
-        Ok(())
-    }
-
-    pub(crate) fn go_on_applying(&mut self, life: Life) {
-        let slow = self.nodes[&life.node].slow_disk.0.min(20);
-        let process = self.process(life).expect("entries are applied by a process");
-        let idle = process.unapplied.is_empty() && process.snapshots.installing.is_none();
-        if process.applying || idle {
-            return;
-        }
-        process.applying = true;
-        let delay = self.surroundings.apply_delay.draw(&mut self.random) * slow;
-        self.agenda.after(delay, Happening::Apply(life));
-    }
-
-    /// The applier takes some entries, and answers the clients whose writes they are.
-    pub(crate) fn apply(&mut self, life: Life) -> Result<(), Violation> {
-        let skips = self.options.bug == Some(Bug::SkipEntry) && self.random.one_in(50);
-        let Some(process) = self.process(life) else { return Ok(()) };
-        process.applying = false;
-        if process.snapshots.installing.is_some() {
-            self.swap_machine(life)?;
-        }
-        let Some(process) = self.process(life) else { return Ok(()) };
-        let count = process.unapplied.len().min(APPLY_ENTRIES_MAX);
-        let entries: Vec<_> = process.unapplied.drain(..count).collect();
-        for mut entry in entries {
-            if skips {
-                entry.payload = consensus::Payload::Empty;
-            }
-            let process = self.process(life).expect("it still runs");
-            let applied = process.machine.apply(&entry).map_err(|error| {
-                Violation::new("the store works", format!("{}: {error}", life.node))
-            })?;
-            let state = process.machine.state();
-            self.trace.fold((entry.position, state));
-            self.oracle.applied(life.node, &entry, &applied, state)?;
-            self.answer_write(life, &applied);
-        }
-        let process = self.process(life).expect("it still runs");
-        let input = ReplicaInput::Applied {
-            index: process.machine.applied().index,
-            revision: process.machine.revision(),
-            compacted: process.machine.compacted(),
-        };
-        self.tell(life, input);
-        self.go_on_applying(life);
-        Ok(())
-    }
-
-    /// The flusher begins a write of the store, if there is something to write.
-    pub(crate) fn flush_store(&mut self, life: Life) {
-        let slow = self.nodes[&life.node].slow_disk.0.min(20);
-        let durable = self.nodes[&life.node].durable();
-        let ahead = self.options.bug == Some(Bug::StoreAheadOfLog);
-        let Some(process) = self.process(life) else { return };
-        let durable = if ahead { process.machine.applied().index } else { durable };
-        process.flushing = process.machine.flush_batch(durable, FLUSH_BYTES_MAX);
-        let (happening, delay) = if process.flushing.is_some() {
-            (Happening::StoreWritten(life), self.surroundings.store_delay.draw(&mut self.random))
-        } else {
-            (Happening::FlushStore(life), self.surroundings.flush_interval.draw(&mut self.random))
-        };
-        self.agenda.after(delay * slow, happening);
-    }
-
-    /// The store's write is done.
-    pub(crate) fn store_written(&mut self, life: Life) -> Result<(), Violation> {
-        let disk_fails = self.nodes[&life.node].disk_fails;
-        let Some(process) = self.process(life) else { return Ok(()) };
-        let Some(batch) = process.flushing.take() else {
-            // A snapshot took the place of the store meanwhile.
-            self.agenda.after(std::time::Duration::ZERO, Happening::FlushStore(life));
-            return Ok(());
-        };
-        if let Err(error) = process.machine.store().write(&batch) {
-            if disk_fails {
-                self.stop_for_disk_failure(life.node);
-                return Ok(());
-            }
-            return Err(Violation::new("the store works", format!("{}: {error}", life.node)));
-        }
-        process.machine.flushed(&batch);
-        self.counters.store_writes += 1;
-        self.compact_log(life);
-        let delay = self.surroundings.flush_interval.draw(&mut self.random);
-        self.agenda.after(delay, Happening::FlushStore(life));
         Ok(())
     }
 

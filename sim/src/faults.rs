@@ -283,14 +283,17 @@ impl<C: Consensus> Cluster<C> {
         let duration = Span::millis(50, 2_000).draw(&mut self.random);
         let until = self.agenda.now() + duration;
         let breaks = self.random.one_in(2);
+        let soon = Span::millis(0, 400);
+        // Nobody tells that side: it may believe for long that it is connected.
+        let side_notices = if self.random.one_in(2) { soon } else { Span::millis(400, 2_000) };
         self.trace.line(self.agenda.now(), || format!("partition of {side:?} until {until}"));
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         for &a in side {
             for &b in ids.iter().filter(|id| !side.contains(id)) {
                 self.network.block(a, b);
                 if breaks {
-                    self.break_connection(a, b, Span::millis(0, 400));
-                    self.break_streams(a, b, Span::millis(0, 400));
+                    self.break_connection_noticed((a, side_notices), (b, soon));
+                    self.break_streams(a, b, soon);
                 } else {
                     self.network.stall(a, b, until);
                     self.network.stall(b, a, until);
@@ -303,15 +306,20 @@ impl<C: Consensus> Cluster<C> {
 
     /// Breaks the connection of a pair, if it has one; each end notices after a while of its own.
     pub(crate) fn break_connection(&mut self, a: NodeId, b: NodeId, notice: Span) {
+        self.break_connection_noticed((a, notice), (b, notice));
+    }
+
+    fn break_connection_noticed(&mut self, (a, a_notices): (NodeId, Span), b: (NodeId, Span)) {
+        let (b, b_notices) = b;
         let lost = [!self.random.one_in(3), !self.random.one_in(3)];
         let Some((connection, ends)) = self.network.break_connection(a, b, lost) else { return };
         let now = self.agenda.now();
         self.trace.line(now, || format!("{a} ⇹ {b} their connection breaks"));
         if self.random.one_in(2) {
-            self.break_streams(a, b, notice);
+            self.break_streams(a, b, a_notices);
         }
         for (to, everything) in ends {
-            let from = if to == a { b } else { a };
+            let (from, notice) = if to == a { (b, a_notices) } else { (a, b_notices) };
             let at = (now + notice.draw(&mut self.random)).max(everything);
             self.agenda.at(at, Happening::Arrive { connection, from, to, item: Item::Down });
         }

@@ -95,6 +95,8 @@ pub(crate) struct Operation {
     pub(crate) invoked: Time,
     /// The life of the node that took it, if one did.
     pub(crate) taken_by: Option<Life>,
+    /// What the leader had committed that this node knew then: a `sync` sees that much.
+    pub(crate) committed: Index,
     /// When the client knew, and what.
     pub(crate) completed: Option<(Time, OperationResult)>,
 }
@@ -116,7 +118,14 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn begin(&mut self, client: ClientId, action: Action, invoked: Time) -> OperationId {
-        let operation = Operation { client, action, invoked, taken_by: None, completed: None };
+        let operation = Operation {
+            client,
+            action,
+            invoked,
+            taken_by: None,
+            committed: Index(0),
+            completed: None,
+        };
         self.operations.push(operation);
         OperationId(self.operations.len() - 1)
     }

@@ -4,7 +4,8 @@
 //! that the server runs: `Replica` over a protocol, `Machine` over a store, the write-ahead log.
 //! What the server has threads, sockets and disks for happens here in virtual time: a loop that
 //! takes inputs and hands out effects, a log writer that syncs one batch at a time, an applier, a
-//! reader of old entries, a flusher of the store, connections that deliver frames in order or break.
+//! reader of old entries, a flusher of the store, connections that deliver frames in order or break;
+//! a log that forgets what the store holds, but for a tail, and snapshots for whoever needs more.
 //!
 //! ```text
 //!        clients, watchers                    faults: crashes, partitions, stalls, pauses,
@@ -23,14 +24,16 @@
 //! - At every message that leaves: the write that it waited for is durable, and so is what it
 //!   promises by what it says, whatever it waited for.
 //! - At every start: the log holds what it acknowledged and nothing that was not asked, the store
-//!   is the state at some applied entry and not ahead of the log.
+//!   is the state at some applied entry, not ahead of the log, and not behind what that forgot.
 //! - At every applied entry: all nodes apply the same, with the outcome of a naive model, and have
 //!   the same revision and digest.
+//! - At every snapshot that takes a machine's place: state, keys and history are the model's.
 //! - At every pull of a watch: exactly the model's events, going on where it was.
 //! - In the end everything is repaired: the cluster must serve again at every node, and become equal
 //!   everywhere. Then what clients saw is judged: linearizability, acknowledged writes are there,
 //!   failed ones are not, and those with an idempotency key were done at most once, however often
-//!   clients and nodes sent them again.
+//!   clients and nodes sent them again; `sync` reads see what their leader had committed, and nobody goes
+//!   back at a node that lives, not by `local` reads either.
 //!
 //! # Invariants of the simulator itself
 //! - Equal options give equal runs: everything that happens is folded into one number, and a failure
@@ -48,6 +51,7 @@
 //! Not exhaustive: it draws samples. It does not simulate threads, and no bit rot.
 
 mod agenda;
+mod applier;
 mod check_linearizable;
 mod check_once;
 mod clients;

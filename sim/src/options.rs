@@ -98,6 +98,8 @@ pub enum Bug {
     CountUnsyncedWrites,
     /// Linearizable reads are answered without a barrier.
     ReadWithoutBarrier,
+    /// Local reads see what is in the store, and not what is applied.
+    LocalReadGoesBack,
     /// The store is written ahead of the log.
     StoreAheadOfLog,
     /// A write is answered when it is handed to the log writer.
@@ -112,6 +114,8 @@ pub enum Bug {
     SnapshotLacksRow,
     /// A snapshot says that it is of one entry more than it is.
     SnapshotClaimsMore,
+    /// The log forgets what is applied and not in the store yet.
+    ForgetAheadOfStore,
 }
 
 /// The surroundings of one run, drawn from its seed: how fast things are and how little fits.
@@ -206,8 +210,8 @@ impl Surroundings {
             fault_interval: Span::millis(20, pick(&[300, 800, 1_500]) as u64),
             retain_entries: [Some(3), Some(30), Some(300), None][pick(&[0, 0, 1, 1, 2, 3])],
             segment_bytes: pick(&[8 << 10, 64 << 10]) as u64,
-            part_bytes_max: pick(&[2 << 10, 16 << 10]),
-            part_delay: Span::micros(20, pick(&[300, 3_000, 10_000]) as u64),
+            part_bytes_max: pick(&[600, 4 << 10]),
+            part_delay: Span::micros(20, pick(&[300, 3_000, 15_000]) as u64),
         }
     }
 

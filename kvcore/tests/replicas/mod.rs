@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use consensus::{
-    Consensus, Entry, Generation, Index, Leadership, NodeId, Now, Recovered, Refusal, Settings,
-    Term, Time, WallTime, Wire,
+    Consensus, Entry, Generation, Index, Leadership, NodeId, Now, Position, Recovered, Refusal,
+    Settings, Snapshot, SnapshotOffer, Term, Time, WallTime, Wire,
 };
 use kvcore::replica::{
     Conclusion, PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
@@ -22,18 +22,25 @@ use kvcore::{
 /// How long a client of these tests waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A message under way: from, to, and the connection as its receiver numbers it.
+type Frame<M> = (NodeId, NodeId, Generation, PeerMessage<M>);
+
 struct Node<C: Consensus> {
     replica: Replica<C>,
     effects: ReplicaEffects<C::Message>,
     delivered: Vec<Entry>,
     conclusions: BTreeMap<RequestId, Conclusion>,
+    /// The snapshots that took the place of the machine, and how many entries were delivered before.
+    installed: Vec<(Position, usize)>,
+    /// What the protocol last offered to each peer.
+    offers: BTreeMap<NodeId, SnapshotOffer<C::Message>>,
 }
 
 /// Three replicas, connected with one another.
 pub(crate) struct Cluster<C: Consensus> {
     nodes: BTreeMap<NodeId, Node<C>>,
     time: Time,
-    network: VecDeque<(NodeId, NodeId, Generation, PeerMessage<C::Message>)>,
+    network: VecDeque<Frame<C::Message>>,
     links: BTreeMap<(NodeId, NodeId), Generation>,
     cut: BTreeSet<NodeId>,
     /// A node that refuses every write that is forwarded to it.
@@ -71,7 +78,9 @@ impl<C: Consensus> Cluster<C> {
             let replica = Replica::new(core, settings, Revision(1), Revision(0));
             let (delivered, conclusions) = (Vec::new(), BTreeMap::new());
             let effects = ReplicaEffects::default();
-            cluster.nodes.insert(id, Node { replica, effects, delivered, conclusions });
+            let (installed, offers) = (Vec::new(), BTreeMap::new());
+            let node = Node { replica, effects, delivered, conclusions, installed, offers };
+            cluster.nodes.insert(id, node);
         }
         for &id in &ids {
             cluster.step(id, ReplicaInput::Flush);
@@ -161,6 +170,19 @@ impl<C: Consensus> Cluster<C> {
         self.refusing = by;
     }
 
+    /// Lets the forwarded writes arrive that are under way, and nothing else.
+    pub(crate) fn deliver_forwards(&mut self) {
+        let under_way = std::mem::take(&mut self.network);
+        for (from, to, generation, message) in under_way {
+            if let PeerMessage::Replica(ReplicaMessage::Forward { .. }) = message {
+                self.step(to, ReplicaInput::Received { peer: from, generation, message });
+                self.step(to, ReplicaInput::Flush);
+            } else {
+                self.network.push_back((from, to, generation, message));
+            }
+        }
+    }
+
     /// How many frames with forwarded writes have arrived.
     pub(crate) fn forwards(&self) -> usize {
         self.forwards
@@ -185,14 +207,6 @@ impl<C: Consensus> Cluster<C> {
         self.nodes[&at].delivered.iter().filter(of_request).count()
     }
 
-    /// Delivers the message that waits longest.
-    pub(crate) fn deliver_one(&mut self) {
-        let (from, to, generation, message) = self.network.pop_front().expect("one waits");
-        assert_eq!(self.links.get(&(to, from)), Some(&generation));
-        self.step(to, ReplicaInput::Received { peer: from, generation, message });
-        self.step(to, ReplicaInput::Flush);
-    }
-
     /// Breaks the connection of two nodes and makes another.
     pub(crate) fn reconnect(&mut self, a: NodeId, b: NodeId) {
         for (a, b) in [(a, b), (b, a)] {
@@ -212,6 +226,44 @@ impl<C: Consensus> Cluster<C> {
         applied.collect()
     }
 
+    /// A node's log forgets everything that it has applied.
+    pub(crate) fn compact(&mut self, id: NodeId) {
+        let index = self.nodes[&id].replica.core().view().log.applied();
+        self.step(id, ReplicaInput::Compact(index));
+        self.step(id, ReplicaInput::Flush);
+    }
+
+    /// Lets a snapshot arrive that a node offers to another, if it does. Returns whether it did.
+    pub(crate) fn complete_snapshot(&mut self, from: NodeId, to: NodeId) -> bool {
+        let node = self.nodes.get_mut(&from).expect("a node of the cluster");
+        let Some(SnapshotOffer { message, .. }) = node.offers.remove(&to) else { return false };
+        let log = node.replica.core().view().log;
+        let index = log.applied();
+        let term = log.term(index).expect("what is applied is in the log");
+        let terms = log.terms().range(..=index).map(|(&first, &term)| (first, term)).collect();
+        let snapshot = Snapshot { position: Position { term, index }, terms, handle: 1 };
+        let generation = self.links[&(to, from)];
+        let input = ReplicaInput::SnapshotReceived { peer: from, generation, snapshot, message };
+        self.step(to, input);
+        self.step(to, ReplicaInput::Flush);
+        let generation = self.links[&(from, to)];
+        self.step(from, ReplicaInput::SnapshotEnded { peer: to, generation });
+        self.step(from, ReplicaInput::Flush);
+        true
+    }
+
+    /// The positions of the snapshots that a node installed.
+    pub(crate) fn installed(&self, id: NodeId) -> Vec<Position> {
+        self.nodes[&id].installed.iter().map(|&(position, _)| position).collect()
+    }
+
+    /// The indexes that were delivered to a node since its last install.
+    pub(crate) fn delivered_since_install(&self, id: NodeId) -> Vec<Index> {
+        let node = &self.nodes[&id];
+        let from = node.installed.last().map_or(0, |&(_, delivered)| delivered);
+        node.delivered[from..].iter().map(Entry::index).collect()
+    }
+
     /// Breaks every connection of a node.
     pub(crate) fn isolate(&mut self, id: NodeId) {
         self.cut.insert(id);
@@ -223,6 +275,22 @@ impl<C: Consensus> Cluster<C> {
             }
         }
         self.network.retain(|&(from, to, ..)| from != id && to != id);
+    }
+
+    /// Breaks every connection of a node, which does not notice.
+    pub(crate) fn cut_off(&mut self, id: NodeId) {
+        self.cut.insert(id);
+        for other in self.others(id) {
+            let generation = self.links[&(other, id)];
+            self.step(other, ReplicaInput::PeerLost { peer: id, generation });
+            self.step(other, ReplicaInput::Flush);
+        }
+        self.network.retain(|&(from, to, ..)| from != id && to != id);
+    }
+
+    /// The entries that were delivered to a node, in order.
+    pub(crate) fn delivered(&self, id: NodeId) -> &[Entry] {
+        &self.nodes[&id].delivered
     }
 
     /// Connects a node again.
@@ -271,25 +339,34 @@ impl<C: Consensus> Cluster<C> {
         }
     }
 
+    /// Delivers the next message.
+    pub(crate) fn deliver_one(&mut self) {
+        let message = self.network.pop_front().expect("something is under way");
+        self.deliver(message);
+    }
+
     /// Delivers messages until there are none.
     fn settle(&mut self) {
         for _ in 0..100_000 {
-            let Some((from, to, generation, message)) = self.network.pop_front() else { return };
-            if self.links.get(&(to, from)) == Some(&generation) {
-                if let PeerMessage::Replica(ReplicaMessage::Forward { term, envelopes }) = &message
-                {
-                    self.forwards += 1;
-                    if self.refusing == Some(to) {
-                        let back = self.links[&(from, to)];
-                        self.network.push_back((to, from, back, refusal(*term, envelopes)));
-                        continue;
-                    }
-                }
-                self.step(to, ReplicaInput::Received { peer: from, generation, message });
-                self.step(to, ReplicaInput::Flush);
-            }
+            let Some(message) = self.network.pop_front() else { return };
+            self.deliver(message);
         }
         panic!("the cluster never falls silent");
+    }
+
+    fn deliver(&mut self, (from, to, generation, message): Frame<C::Message>) {
+        if self.links.get(&(to, from)) != Some(&generation) {
+            return;
+        }
+        if let PeerMessage::Replica(ReplicaMessage::Forward { term, envelopes }) = &message {
+            self.forwards += 1;
+            if self.refusing == Some(to) {
+                let back = self.links[&(from, to)];
+                return self.network.push_back((to, from, back, refusal(*term, envelopes)));
+            }
+        }
+        self.step(to, ReplicaInput::Received { peer: from, generation, message });
+        self.step(to, ReplicaInput::Flush);
     }
 
     fn step(&mut self, id: NodeId, input: ReplicaInput<C::Message>) {
@@ -318,13 +395,17 @@ impl<C: Consensus> Cluster<C> {
                 inputs.push_back(ReplicaInput::Persisted(last.sequence));
                 inputs.push_back(ReplicaInput::Flush);
             }
-            if let Some(last) = effects.consensus.deliveries.last() {
+            for offer in effects.consensus.snapshots.drain(..) {
+                node.offers.insert(offer.to, offer);
+            }
+            let mut applied = None;
+            if let Some(snapshot) = effects.consensus.install.take() {
+                applied = Some(snapshot.position.index);
+                node.installed.push((snapshot.position, node.delivered.len()));
+            }
+            if let Some(index) = effects.consensus.deliveries.last().map(Entry::index).or(applied) {
                 let (revision, compacted) = (Revision(1), Revision(0));
-                inputs.push_back(ReplicaInput::Applied {
-                    index: last.index(),
-                    revision,
-                    compacted,
-                });
+                inputs.push_back(ReplicaInput::Applied { index, revision, compacted });
                 inputs.push_back(ReplicaInput::Flush);
                 node.delivered.append(&mut effects.consensus.deliveries);
             }

@@ -19,6 +19,7 @@ mod receive;
 mod send;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{Consensus, Index, NodeId, Persist, Snapshot, Term, Violation};
@@ -31,10 +32,13 @@ use crate::cluster::Cluster;
 use crate::faults::Fault;
 use crate::history::OperationResult;
 use crate::network::ConnectionId;
-use crate::options::Span;
+use crate::options::{Bug, Span};
 use crate::watchers;
 use receive::{Incoming, Received};
 use send::Offer;
+
+/// In a repaired cluster no part takes longer.
+const HEALED_PART_DELAY_MAX: Duration = Duration::from_micros(500);
 
 /// An offer of a snapshot, by its number in the whole cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +113,14 @@ impl<C: Consensus> Cluster<C> {
     /// After a write of the store the log may forget what is in it, but for a tail.
     pub(crate) fn compact_log(&mut self, life: Life) {
         let Some(retained) = self.surroundings.retain_entries else { return };
+        let ahead = self.options.bug == Some(Bug::ForgetAheadOfStore);
         let process = self.process(life).expect("its store was just written");
-        let durable = process.machine.flushed_state().applied.index;
-        let index = Index(durable.0.saturating_sub(retained));
+        let log = process.replica.core().view().log;
+        let first = log.first();
+        let stored = process.machine.flushed_state().applied.index;
+        let stored = if ahead { log.applied().min(log.durable()) } else { stored };
+        let index = Index(stored.0.saturating_sub(retained));
         let index = process.snapshots.held().map_or(index, |held| held.min(index));
-        let first = process.replica.core().view().log.first();
         if index >= first {
             self.counters.forgotten += index.0 + 1 - first.0;
             self.tell(life, ReplicaInput::Compact(index));
@@ -130,8 +137,9 @@ impl<C: Consensus> Cluster<C> {
         let now = self.agenda.now();
         let process = self.process(life).expect("the loop runs in a process");
         let Some(received) = &process.snapshots.received else { return Ok(()) };
-        let installs = persists.iter().filter_map(|persist| persist.install.as_ref());
-        if installs.clone().any(|snapshot| snapshot.handle == received.handle) {
+        let mut installs = persists.iter().filter_map(|persist| persist.install.as_ref());
+        if installs.any(|snapshot| snapshot.handle == received.handle) {
+            self.disturb_install(life);
             return Ok(());
         }
         let received = process.snapshots.received.take().expect("looked at just now");
@@ -193,6 +201,13 @@ impl<C: Consensus> Cluster<C> {
             self.send(received.connection, life.node, Part::Done);
         }
         Ok(())
+    }
+
+    /// How long it takes to read or to write a part, which is not long once everything is repaired.
+    fn part_delay(&mut self) -> Duration {
+        let Span { least, most } = self.surroundings.part_delay;
+        let most = if self.healed { most.min(HEALED_PART_DELAY_MAX) } else { most };
+        Span { least, most }.draw(&mut self.random)
     }
 
     /// Removes a store that does not count any more. Returns whether the disk works.
@@ -280,6 +295,16 @@ impl<C: Consensus> Cluster<C> {
         }
     }
 
+    /// An install is about to become durable: now and then the node stops before the machine has it.
+    fn disturb_install(&mut self, life: Life) {
+        let crashes = self.options.profile.faults().contains(&Fault::CrashOne);
+        if crashes && !self.healed && self.random.one_in(6) {
+            let delay = self.surroundings.sync_delay.most + self.surroundings.apply_delay.most;
+            let delay = self.random.duration_up_to(delay);
+            self.agenda.after(delay, Happening::CrashSoon(life));
+        }
+    }
+
     /// A snapshot begins, which is when faults hurt: now and then one comes while it is under way.
     fn disturb_stream(&mut self, offer: OfferId, connection: ConnectionId, receiver: Life) {
         let faults = self.options.profile.faults();
@@ -289,7 +314,7 @@ impl<C: Consensus> Cluster<C> {
         let span = self.surroundings.part_delay.most * 16;
         let delay = self.random.duration_up_to(span);
         let has = |fault| faults.contains(&fault);
-        let happening = match self.random.below(12) {
+        let happening = match self.random.below(10) {
             0 if has(Fault::CrashOne) => Happening::CrashSoon(offer.from),
             1 if has(Fault::CrashOne) => Happening::CrashSoon(receiver),
             2 if has(Fault::BreakConnection) => Happening::CutOffSoon(receiver),

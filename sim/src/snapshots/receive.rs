@@ -70,9 +70,12 @@ impl<C: Consensus> Cluster<C> {
     /// A part came in. One snapshot comes in at a time: a newer one takes the place of an older one,
     /// unless that is whole already.
     pub(super) fn receive_part(&mut self, life: Life, connection: ConnectionId, part: Part) {
-        let snapshots = &mut self.process(life).expect("looked up by the caller").snapshots;
-        if let Part::Offer(_) = part {
-            if snapshots.received.is_some() || snapshots.installing.is_some() {
+        let process = self.process(life).expect("looked up by the caller");
+        let snapshots = &mut process.snapshots;
+        if let Part::Offer(offered) = &part {
+            let busy = snapshots.received.is_some() || snapshots.installing.is_some();
+            // It may have been offered to an earlier life of this node.
+            if busy || !process.generations.contains_key(&offered.main) {
                 return self.break_stream(connection, Span::millis(0, 5));
             }
             let incoming = Incoming { connection, queue: [part].into(), begun: None };
@@ -93,7 +96,7 @@ impl<C: Consensus> Cluster<C> {
 
     fn plan_taking(&mut self, life: Life, connection: ConnectionId) {
         let slow = self.nodes[&life.node].slow_disk.0.min(20);
-        let delay = self.surroundings.part_delay.draw(&mut self.random) * slow;
+        let delay = self.part_delay() * slow;
         self.agenda.after(delay, Happening::TakePart(life, connection));
     }
 
@@ -166,12 +169,7 @@ impl<C: Consensus> Cluster<C> {
         });
         let snapshot = Snapshot { position, terms: offered.terms, handle };
         let process = self.process(life).expect("it still runs");
-        let Some(&generation) = process.generations.get(&offered.main) else {
-            return Err(Violation::new(
-                "a snapshot is offered to whom the protocol has heard of",
-                format!("{} does not know the connection to {peer}", life.node),
-            ));
-        };
+        let generation = process.generations[&offered.main];
         process.snapshots.received = Some(received);
         let input = ReplicaInput::SnapshotReceived { peer, generation, snapshot, message };
         self.tell(life, input);

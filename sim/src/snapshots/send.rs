@@ -228,7 +228,7 @@ impl<C: Consensus> Cluster<C> {
     }
 
     fn plan_part(&mut self, id: OfferId, connection: ConnectionId) {
-        let delay = self.surroundings.part_delay.draw(&mut self.random);
+        let delay = self.part_delay();
         self.agenda.after(delay, Happening::SendPart(id, connection));
     }
 

@@ -1,11 +1,13 @@
 //! The checkers are worth something only if they bite: each test puts a known fault into the driver
 //! or into the protocol, and wants a broken law within some seeds.
 
+use std::collections::BTreeSet;
+
 use crate::support::options;
 use bytes::Bytes;
 use consensus::{
-    CodecError, Consensus, Effects, Input, NodeId, Now, PersistSequence, Pledge, Position,
-    Protocol, Recovered, Settings, StartError, Status, View,
+    Answer, CodecError, Consensus, Effects, Index, Input, NodeId, Now, PersistSequence, Pledge,
+    Position, Protocol, Recovered, Settings, StartError, Status, Token, View,
 };
 use consensus_raft::Raft;
 use consensus_zab::Zab;
@@ -77,9 +79,17 @@ fn a_read_without_a_barrier_is_noticed() {
 }
 
 #[test]
+fn a_local_read_that_goes_back_is_noticed() {
+    let law = "while a node lives nobody goes back there";
+    bites(Bug::LocalReadGoesBack, Profile::Calm, 10, &[law]);
+}
+
+#[test]
 fn a_store_ahead_of_the_log_is_noticed() {
-    let law = "the store is never ahead of what is durable in the log";
-    bites(Bug::StoreAheadOfLog, Profile::SlowDisks, 50, &[law]);
+    // The second when the log is to forget what the store holds before it is durable.
+    let laws =
+        ["the store is never ahead of what is durable in the log", "a law that the code asserts"];
+    bites(Bug::StoreAheadOfLog, Profile::SlowDisks, 50, &laws);
 }
 
 #[test]
@@ -96,6 +106,23 @@ fn a_skipped_entry_is_noticed() {
 #[test]
 fn a_watch_that_loses_a_revision_is_noticed() {
     bites(Bug::WatchSkipsRevision, Profile::Calm, 10, &["a watch goes on where it was"]);
+}
+
+#[test]
+fn a_snapshot_that_lacks_a_row_is_noticed() {
+    bites(Bug::SnapshotLacksRow, Profile::Crashes, 20, &["a snapshot arrives as it was sent"]);
+}
+
+#[test]
+fn a_snapshot_that_claims_another_position_is_noticed() {
+    let law = "equal positions have equal stores";
+    bites(Bug::SnapshotClaimsMore, Profile::Crashes, 40, &[law]);
+}
+
+#[test]
+fn a_log_that_forgets_what_is_not_in_the_store_is_noticed() {
+    let law = "the store holds what the log has forgotten";
+    bites(Bug::ForgetAheadOfStore, Profile::Crashes, 20, &[law]);
 }
 
 /// How a protocol is spoilt.
@@ -172,6 +199,38 @@ fn a_barrier_without_a_quorum_is_noticed() {
     assert_eq!(first_violation::<Mutant<Zab, UnconfirmedBarrier>>(None, partitions, seeds), law);
 }
 
+/// A `sync` that asks nobody: a local read sold as more.
+#[derive(Clone, Debug, Default, Hash)]
+struct UnaskedSync {
+    asked: BTreeSet<Token>,
+}
+
+impl<M> Fault<M> for UnaskedSync {
+    fn spoil(&mut self, input: Input<M>) -> Input<M> {
+        if let Input::Sync { token } = &input {
+            self.asked.insert(*token);
+        }
+        input
+    }
+
+    fn spoil_effects(&mut self, effects: &mut Effects<M>) {
+        for answer in &mut effects.answers {
+            if let Answer::Barrier { token, index } = answer
+                && self.asked.contains(token)
+            {
+                *index = Index(0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_asks_nobody_is_noticed() {
+    let (law, partitions) = ("a sync sees what its leader had committed", Profile::Partitions);
+    assert_eq!(first_violation::<Mutant<Raft, UnaskedSync>>(None, partitions, 20), law);
+    assert_eq!(first_violation::<Mutant<Zab, UnaskedSync>>(None, partitions, 20), law);
+}
+
 /// The protocol forgets to say what its messages wait for.
 #[derive(Clone, Debug, Default, Hash)]
 struct Untagged;
@@ -182,6 +241,30 @@ impl<M> Fault<M> for Untagged {
             outbound.after = PersistSequence(0);
         }
     }
+}
+
+/// Snapshots that come from a node are taken for those of an earlier position: the terms do not end
+/// where the state does.
+#[derive(Clone, Debug, Default, Hash)]
+struct Mislabelled;
+
+impl<M> Fault<M> for Mislabelled {
+    fn spoil(&mut self, input: Input<M>) -> Input<M> {
+        match input {
+            Input::SnapshotReceived { peer, generation, mut snapshot, message } => {
+                snapshot.position.index = snapshot.position.index.previous();
+                Input::SnapshotReceived { peer, generation, snapshot, message }
+            }
+            other => other,
+        }
+    }
+}
+
+#[test]
+fn a_log_that_goes_on_at_another_position_than_the_snapshot_is_noticed() {
+    let crashes = Profile::Crashes;
+    first_violation::<Mutant<Raft, Mislabelled>>(None, crashes, 40);
+    first_violation::<Mutant<Zab, Mislabelled>>(None, crashes, 40);
 }
 
 #[test]

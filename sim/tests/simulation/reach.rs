@@ -15,7 +15,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 14] = [
+    let reached: [(&str, u64, u64); 22] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
         ("reads", most(|counters| counters.reads), 10_000),
@@ -34,6 +34,14 @@ fn corners<C: Consensus>() {
         ("late frames", most(|counters| counters.late_frames), 50),
         ("crashes", most(|counters| counters.crashes), 200),
         ("transfers of leadership", most(|counters| counters.transfers), 50),
+        ("entries forgotten", most(|counters| counters.forgotten), 10_000),
+        ("segments removed", most(|counters| counters.segments_removed), 100),
+        ("snapshots sent", most(|counters| counters.snapshots), 80),
+        ("snapshots installed", most(|counters| counters.installed), 50),
+        ("snapshots broken off", most(|counters| counters.broken_off), 8),
+        ("snapshots gone on with", most(|counters| counters.resumed), 4),
+        ("snapshots of no use", most(|counters| counters.useless), 1),
+        ("installs finished by a start", most(|counters| counters.installed_by_start), 1),
     ];
     for (what, count, least) in reached {
         assert!(count >= least, "{}: {what}: {count}, at least {least} wanted", C::PROTOCOL);
