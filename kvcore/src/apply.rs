@@ -4,8 +4,9 @@ use bytes::Bytes;
 use consensus::{Entry, Wire};
 
 use crate::Keys;
-use crate::command::{Command, Condition, Envelope};
+use crate::command::{Command, Condition};
 use crate::digest::row_hash;
+use crate::envelope::Envelope;
 use crate::index::{Current, KeyId};
 use crate::journal::JournalRow;
 use crate::machine::Machine;

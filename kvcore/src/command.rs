@@ -3,11 +3,9 @@
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use consensus::NodeId;
 use consensus::codec::{self, CodecError, Wire};
 
 use crate::Keys;
-use crate::idempotency::Idempotency;
 use crate::store::Revision;
 
 /// The longest key, in bytes.
@@ -16,121 +14,6 @@ pub const KEY_BYTES_MAX: usize = 64 << 10;
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
 /// The most conditions of one command.
 pub const CONDITIONS_MAX: usize = 64;
-
-/// The number of a request at the node that took it; unique within one incarnation of that node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Who asked: by this a node knows its own commands when they are delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Header {
-    /// The node that took the request from a client.
-    pub origin: NodeId,
-    /// Which run of that node it was: requests of an earlier run have nobody to answer any more.
-    pub incarnation: u64,
-    /// The request within that run.
-    pub request: RequestId,
-}
-
-impl Header {
-    /// Bytes of a header, the format byte included.
-    pub const BYTES: usize = 1 + 8 + 8 + 8;
-}
-
-/// A command with the address of who asked for it: the payload of a log entry.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Envelope {
-    /// The node that took the request from a client.
-    pub origin: NodeId,
-    /// Which run of that node it was.
-    pub incarnation: u64,
-    /// The request within that run.
-    pub request: RequestId,
-    /// The key under which it takes effect at most once, if it has one.
-    pub idempotency: Option<Idempotency>,
-    /// What is to be done.
-    pub command: Command,
-}
-
-impl Envelope {
-    /// The first byte of the encoding.
-    pub const FORMAT: u8 = 1;
-    /// The first byte of the encoding of an envelope with an idempotency key, which stands between the
-    /// header and the command.
-    pub const FORMAT_WITH_KEY: u8 = 2;
-
-    /// Who asked.
-    #[must_use]
-    pub fn address(&self) -> Header {
-        let Self { origin, incarnation, request, .. } = *self;
-        Header { origin, incarnation, request }
-    }
-
-    /// Reads the header alone, which stands at a fixed place: the command is not looked at.
-    ///
-    /// # Errors
-    /// When the payload is too short or of an unknown format.
-    pub fn header(payload: &Bytes) -> Result<Header, CodecError> {
-        let header = payload.first_chunk::<{ Header::BYTES }>().ok_or(CodecError::Truncated)?;
-        if ![Self::FORMAT, Self::FORMAT_WITH_KEY].contains(&header[0]) {
-            return Err(CodecError::Invalid("command format"));
-        }
-        let number = |at: usize| {
-            u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes of the header"))
-        };
-        Ok(Header {
-            origin: NodeId(number(1)),
-            incarnation: number(9),
-            request: RequestId(number(17)),
-        })
-    }
-
-    /// Whether an encoded envelope has an idempotency key. Looks at its first byte alone.
-    #[must_use]
-    pub fn has_key(payload: &Bytes) -> bool {
-        payload.first() == Some(&Self::FORMAT_WITH_KEY)
-    }
-
-    /// The digest of the command in an encoded envelope with this key: equal commands have equal ones.
-    pub(crate) fn command_digest(payload: &Bytes, idempotency: &Idempotency) -> u128 {
-        let command_at = Header::BYTES + idempotency.encoded_bytes();
-        twox_hash::xxhash3_128::Hasher::oneshot(&payload[command_at..])
-    }
-}
-
-impl Wire for Envelope {
-    fn encode(&self, out: &mut BytesMut) {
-        let format = match self.idempotency {
-            None => Self::FORMAT,
-            Some(_) => Self::FORMAT_WITH_KEY,
-        };
-        out.put_u8(format);
-        self.origin.encode(out);
-        out.put_u64_le(self.incarnation);
-        out.put_u64_le(self.request.0);
-        if let Some(idempotency) = &self.idempotency {
-            idempotency.encode(out);
-        }
-        self.command.encode(out);
-    }
-
-    fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
-        let Header { origin, incarnation, request } = Self::header(input)?;
-        let has_key = Self::has_key(input);
-        let _ = input.split_to(Header::BYTES);
-        let idempotency = if has_key { Some(Idempotency::decode(input)?) } else { None };
-        let command = Command::decode(input)?;
-        Ok(Self { origin, incarnation, request, idempotency, command })
-    }
-
-    fn to_bytes(&self) -> Bytes {
-        let key_bytes = self.idempotency.as_ref().map_or(0, Idempotency::encoded_bytes);
-        let bytes = Header::BYTES + key_bytes + self.command.size_bytes_estimate();
-        let mut out = BytesMut::with_capacity(bytes);
-        self.encode(&mut out);
-        out.freeze()
-    }
-}
 
 /// A change of the store.
 ///
@@ -227,7 +110,7 @@ impl Command {
     }
 
     /// A good guess at the size of the encoding, so that its buffer rarely grows.
-    fn size_bytes_estimate(&self) -> usize {
+    pub(crate) fn size_bytes_estimate(&self) -> usize {
         let condition_bytes = |conditions: &[Condition]| {
             conditions
                 .iter()
@@ -439,101 +322,7 @@ impl std::error::Error for InvalidCommand {}
 
 #[cfg(test)]
 mod tests {
-    use consensus::Index;
-
     use super::*;
-    use crate::IdempotencyKey;
-
-    fn envelope(command: Command) -> Envelope {
-        let (origin, incarnation, request) = (NodeId(3), 7, RequestId(u64::MAX));
-        Envelope { origin, incarnation, request, idempotency: None, command }
-    }
-
-    fn with_key(command: Command, key: &str) -> Envelope {
-        let key = IdempotencyKey::new(key.as_bytes()).expect("a key");
-        let idempotency = Some(Idempotency { key, since: Index(12) });
-        Envelope { idempotency, ..envelope(command) }
-    }
-
-    fn commands() -> Vec<Command> {
-        let conditions = vec![
-            Condition::Absent,
-            Condition::Version(2),
-            Condition::ModRevision(Revision(9)),
-            Condition::Value("v".into()),
-        ];
-        vec![
-            Command::Put {
-                key: "k".into(),
-                value: "v".into(),
-                conditions: Vec::new(),
-                return_previous: false,
-            },
-            Command::Put {
-                key: "k".into(),
-                value: Bytes::new(),
-                conditions: conditions.clone(),
-                return_previous: true,
-            },
-            Command::Delete { target: Keys::all(), conditions, return_previous: true },
-            Command::Compact { revision: Revision(5) },
-        ]
-    }
-
-    #[test]
-    fn every_command_survives_its_encoding_and_its_header_is_read_alone() {
-        let bare = commands().into_iter().map(envelope);
-        let keyed = commands().into_iter().map(|command| with_key(command, "key"));
-        for envelope in bare.chain(keyed) {
-            let bytes = envelope.to_bytes();
-            assert_eq!(Envelope::has_key(&bytes), envelope.idempotency.is_some());
-            let header = Envelope::header(&bytes).expect("a header");
-            assert_eq!(header.origin, NodeId(3));
-            assert_eq!(header.incarnation, 7);
-            assert_eq!(header.request, RequestId(u64::MAX));
-            assert_eq!(Envelope::from_bytes(bytes), Ok(envelope));
-        }
-    }
-
-    #[test]
-    fn every_truncation_and_every_trailing_byte_is_an_error() {
-        let bare = commands().into_iter().map(envelope);
-        let keyed = commands().into_iter().map(|command| with_key(command, "key"));
-        for envelope in bare.chain(keyed) {
-            let bytes = envelope.to_bytes();
-            for length in 0..bytes.len() {
-                assert!(Envelope::from_bytes(bytes.slice(..length)).is_err());
-            }
-            let longer = Bytes::from([&bytes[..], &[0]].concat());
-            assert_eq!(Envelope::from_bytes(longer), Err(CodecError::Invalid("trailing bytes")));
-        }
-    }
-
-    #[test]
-    fn another_format_is_refused() {
-        let mut bytes = envelope(Command::Compact { revision: Revision(1) }).to_bytes().to_vec();
-        bytes[0] = 3;
-        let bytes = Bytes::from(bytes);
-        assert_eq!(Envelope::header(&bytes), Err(CodecError::Invalid("command format")));
-        assert_eq!(Envelope::from_bytes(bytes), Err(CodecError::Invalid("command format")));
-    }
-
-    #[test]
-    fn the_digest_is_that_of_the_command_alone() {
-        let digest = |command: &Command, key: &str, request| {
-            let envelope = Envelope { request, ..with_key(command.clone(), key) };
-            let idempotency = envelope.idempotency.clone().expect("it has a key");
-            Envelope::command_digest(&envelope.to_bytes(), &idempotency)
-        };
-        let commands = commands();
-        let digests: std::collections::BTreeSet<_> =
-            commands.iter().map(|command| digest(command, "key", RequestId(1))).collect();
-        assert_eq!(digests.len(), commands.len());
-        for command in &commands {
-            let other = digest(command, "another-key", RequestId(2));
-            assert_eq!(digest(command, "key", RequestId(1)), other);
-        }
-    }
 
     #[test]
     fn limits_name_the_offending_number() {

@@ -70,6 +70,7 @@
 mod apply;
 mod command;
 mod digest;
+mod envelope;
 mod events;
 mod flush;
 mod idempotency;
@@ -89,10 +90,10 @@ pub mod snapshot;
 pub mod store;
 
 pub use command::{
-    CONDITIONS_MAX, Command, Condition, Envelope, Header, InvalidCommand, KEY_BYTES_MAX, RequestId,
-    VALUE_BYTES_MAX,
+    CONDITIONS_MAX, Command, Condition, InvalidCommand, KEY_BYTES_MAX, VALUE_BYTES_MAX,
 };
 pub use digest::{DIGESTS_MAX, Digest};
+pub use envelope::{Envelope, Header, RequestId};
 pub use events::{
     Compacted, Event, EventKind, EventLimits, Events, EventsPlan, PREVIOUS_BYTES_MAX,
     RevisionEvents, WatchFilter,

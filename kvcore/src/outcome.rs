@@ -5,7 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use consensus::{CodecError, Position};
 
-use crate::command::{Condition, Header, InvalidCommand};
+use crate::command::{Condition, InvalidCommand};
+use crate::envelope::Header;
 use crate::read::Located;
 use crate::store::Revision;
 

@@ -32,9 +32,8 @@
 //! - In the end everything is repaired: the cluster must serve again at every node, and become equal
 //!   everywhere. Then what clients saw is judged: linearizability, acknowledged writes are there,
 //!   failed ones are not, and those with an idempotency key were done at most once, however often
-//!   clients and nodes sent them again;
-//!   `sync` reads see what their leader had committed, and nobody goes back at a node that lives, not
-//!   by `local` reads either.
+//!   clients and nodes sent them again; `sync` reads see what their leader had committed, and nobody goes
+//!   back at a node that lives, not by `local` reads either.
 //!
 //! # Invariants of the simulator itself
 //! - Equal options give equal runs: everything that happens is folded into one number, and a failure
