@@ -19,7 +19,7 @@ struct Cluster<'a> {
     protocol: &'static str,
     leader: Option<u64>,
     term: u64,
-    /// How many members must agree.
+    /// How many voters must agree.
     quorum: usize,
     members: Vec<Member<'a>>,
     revision: u64,
@@ -30,6 +30,8 @@ struct Cluster<'a> {
 struct Member<'a> {
     node: u64,
     peer_address: &'a str,
+    /// `voter`, or `observer`: such a member does not count.
+    standing: &'static str,
     /// Whether this is the node that answers.
     this: bool,
     leader: bool,
@@ -46,20 +48,22 @@ pub(super) async fn cluster(app: State, request: Request) -> Response {
 fn tell(app: &App) -> Response {
     let (facts, now) = (app.handle.facts(), app.handle.status());
     let leader = status::leader(now.consensus.leadership, facts.id);
-    let connected = |id| now.consensus.peers.iter().any(|peer| peer.id == id && peer.connected);
+    let peer = |id| now.consensus.peers.iter().find(|peer| peer.id == id);
+    let own = now.consensus.standing;
     let members = facts.members.iter().map(|(id, address)| Member {
         node: id.0,
         peer_address: address,
+        standing: peer(*id).map_or(own, |peer| peer.standing).name(),
         this: *id == facts.id,
         leader: Some(*id) == leader,
-        connected: *id == facts.id || connected(*id),
+        connected: *id == facts.id || peer(*id).is_some_and(|peer| peer.connected),
     });
     let answer = Cluster {
         cluster: &facts.cluster,
         protocol: facts.protocol.name(),
         leader: leader.map(|id| id.0),
         term: now.consensus.term.0,
-        quorum: facts.members.len() / 2 + 1,
+        quorum: (facts.members.len() - facts.observers.len()) / 2 + 1,
         members: members.collect(),
         revision: app.revision().0,
     };

@@ -24,6 +24,8 @@ struct Status<'a> {
     cluster: &'a str,
     version: &'static str,
     role: &'static str,
+    /// Whether this node counts: `voter` or `observer`.
+    standing: &'static str,
     phase: Option<&'static str>,
     leader: Option<u64>,
     /// The term (Raft) or epoch (ZAB).
@@ -63,6 +65,7 @@ struct Store {
 struct Peer<'a> {
     node: u64,
     address: Option<&'a str>,
+    standing: &'static str,
     connected: bool,
     /// At a leader: the last index durable there, and how many entries it is behind.
     matched_index: Option<u64>,
@@ -87,6 +90,7 @@ fn tell(app: &App) -> Response {
     let peers = consensus.peers.iter().map(|peer| Peer {
         node: peer.id.0,
         address: facts.members.get(&peer.id).map(String::as_str),
+        standing: peer.standing.name(),
         connected: peer.connected,
         matched_index: peer.matched.map(|index| index.0),
         lag_entries: peer.matched.map(|index| consensus.last.index.0.saturating_sub(index.0)),
@@ -99,6 +103,7 @@ fn tell(app: &App) -> Response {
         cluster: &facts.cluster,
         version: env!("CARGO_PKG_VERSION"),
         role: consensus.role,
+        standing: consensus.standing.name(),
         phase: consensus.phase,
         leader: leader(consensus.leadership, facts.id).map(|id| id.0),
         term: consensus.term.0,

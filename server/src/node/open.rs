@@ -127,6 +127,7 @@ pub(super) fn open<C: Consensus>(
             protocol: config.protocol,
             cluster: config.cluster_name.clone(),
             members: config.members.clone(),
+            observers: config.observers.clone(),
             directory: recovery.directory.0,
             store_file: directory.join(STORE_FILE),
             started: Instant::now(),

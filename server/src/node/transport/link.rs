@@ -254,7 +254,8 @@ async fn run_link<M: Wire + 'static>(
     let weak = outgoing.downgrade();
     let guard = LinkGuard { peers: Rc::clone(&peers), peer, generation, ended: Some(ended) };
     peers.shared.links.lock().expect("no holder of this lock panics").insert(peer, weak.clone());
-    let standing = Standing::Voter;
+    let observes = peers.shared.facts.observers.contains(&peer);
+    let standing = if observes { Standing::Observer } else { Standing::Voter };
     let up = DriverInput::PeerConnected { peer, generation, standing, connection, outgoing };
     if peers.driver.send(up).await.is_err() {
         return;
