@@ -54,7 +54,12 @@
 //! nothing, and sends it [`RaftMessage::TimeoutNow`]; the successor campaigns at once, without PreVote,
 //! and those who still hear the leader vote all the same (`transfer.rs`).
 //!
+//! **Learners (dissertation §4.2.1).** A learner, here called an observer, is led like a follower and never
+//! counts: it neither votes nor is asked nor campaigns, and its answers only move the window of what it
+//! is sent. A voter that has lost its memory is treated alike (`observer.rs`).
+//!
 //! # Invariants
+//! - Only voters count: in votes, PreVotes, commitment, reads, and whether a quorum is heard.
 //! - Election Safety: at most one leader in a term (§5.2). Asserted; a second one stops the node.
 //! - Leader Append-Only: a leader never removes entries (§5.3). It has no code that could.
 //! - Log Matching: logs with an equal entry are equal up to it (§5.3).
@@ -90,8 +95,7 @@
 //!   a rejection tells the leader where to go on (end of §5.3, as in etcd).
 //!
 //! # What it is not
-//! No learners and no change of membership yet. No leases: a read always asks a majority, because a
-//! lease trusts clocks.
+//! No change of membership yet. No leases: a read always asks a majority, because a lease trusts clocks.
 
 mod barrier;
 mod election;

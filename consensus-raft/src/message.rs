@@ -13,7 +13,7 @@ use consensus::{Entry, Index, Message, Position, Snapshot, Term, Time};
 
 /// No term or index of a cluster comes near this: a century at a billion a second is fewer. A message
 /// beyond it is absurd, and following it would only bring overflows nearer.
-const NUMBER_MAX: u64 = 1 << 62;
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 
 /// How far the term of a message may be beyond the receiver's. A term is durable and can only grow,
 /// so that one damaged or hostile frame could use up all terms for ever. A node would have to be away

@@ -152,6 +152,7 @@ impl Consensus for Raft {
             commit: self.log.commit(),
             durable: self.log.durable(),
             delivered: self.log.delivered(),
+            trouble: None,
             peers: self.others().map(|id| self.peer_status(id)).collect(),
         }
     }

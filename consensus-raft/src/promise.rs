@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use consensus::codec::{CodecError, Wire};
 use consensus::{Index, Log, NodeId, Pledge, Position, Recovered, StartError, Term};
 
-use crate::message::{AppendOutcome, RaftMessage};
+use crate::message::{AppendOutcome, NUMBER_MAX, RaftMessage};
 
 /// The highest term that a node has seen, and for whom it voted in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -59,6 +59,13 @@ pub(crate) fn recover(recovered: &Recovered) -> Result<Promise, StartError> {
             .map_err(|error| StartError(format!("the promise in the log: {error}")))?,
         None => Promise::default(),
     };
+    if promise.term.0 >= NUMBER_MAX || recovered.last.0 >= NUMBER_MAX {
+        return Err(StartError(format!(
+            "the log ends with index {} in term {}; no cluster comes near {NUMBER_MAX}, so the log is \
+             damaged: restore this node's directory, or let the others bring it up anew",
+            recovered.last, promise.term
+        )));
+    }
     let terms = &recovered.terms;
     let first_is_one = terms.keys().next().is_none_or(|&first| first == Index(1));
     let ascending = terms.values().zip(terms.values().skip(1)).all(|(one, next)| one < next);

@@ -5,7 +5,7 @@ mod node;
 
 use bytes::Bytes;
 use consensus::{Consensus, Index, Input, NodeId, Position, Standing, Term, Time, Timer, Wire};
-use consensus_raft::{AppendOutcome, Attempt, Promise, RaftMessage, Round};
+use consensus_raft::{AppendOutcome, Attempt, Promise, Raft, RaftMessage, Round};
 use node::*;
 use proptest::prelude::*;
 
@@ -255,4 +255,58 @@ fn a_past_that_contradicts_itself_is_refused_at_the_start() {
     assert_eq!(refused(start), "n4 is neither among the voters nor among the observers");
     assert!(refused(Start::of(3).log(&[1]).commit(2)).contains("committed but the log ends at 1"));
     assert!(refused(Start::of(3).log(&[2, 1]).term(3)).contains("contradict"));
+}
+
+/// What a single node recovers whose log ends with this entry.
+fn recovered_at(term: u64, last: u64) -> consensus::Recovered {
+    consensus::Recovered {
+        promise: Some(Promise { term: Term(term), vote: None }.to_bytes()),
+        terms: [(Index(1), Term(term))].into(),
+        compacted: Index(last - 1),
+        last: Index(last),
+        tail: vec![entry(term, last)],
+        commit: Index(last),
+    }
+}
+
+fn start_alone(recovered: consensus::Recovered) -> Result<Raft, consensus::StartError> {
+    let settings = consensus::Settings::new(NodeId(1), [NodeId(1)]);
+    Raft::start(consensus::Now::default(), settings, recovered)
+}
+
+/// Terms and indexes are 64 bits: where ZAB's counter and epoch end, nothing happens.
+#[test]
+fn terms_and_indexes_go_on_beyond_32_bits() {
+    let end = u64::from(u32::MAX);
+    let mut raft = start_alone(recovered_at(end, end)).expect("a sound log");
+    let now = consensus::Now::default();
+    let mut effects = consensus::Effects::default();
+    let mut delivered = Vec::new();
+    let propose =
+        || Input::Propose { token: consensus::Token(1), command: Bytes::from_static(b"x") };
+    for input in [Input::Timer(Timer::Election), Input::Flush, propose(), Input::Flush] {
+        raft.step(now, input, &mut effects);
+        while let Some(last) = effects.persists.last().map(|persist| persist.sequence) {
+            delivered.append(&mut effects.deliveries);
+            effects.clear();
+            raft.step(now, Input::Persisted(last), &mut effects);
+            raft.step(now, Input::Flush, &mut effects);
+        }
+    }
+    delivered.append(&mut effects.deliveries);
+    let positions: Vec<Position> = delivered.iter().map(|entry| entry.position).collect();
+    let next = |index| Position::new(end + 1, index);
+    assert_eq!(positions, [next(end + 1), next(end + 2)]);
+    assert_eq!(raft.describe(next(end + 1)), "term=4294967296 index=4294967296");
+}
+
+/// At the end of 64 bits a node would stop in the middle of an election. No cluster gets there, so a
+/// log that says so is damaged, and the node says that at its start.
+#[test]
+fn a_log_at_the_end_of_64_bits_is_refused_at_the_start() {
+    for (term, last) in [(u64::MAX, 5), (1 << 62, 5), (5, u64::MAX), (5, 1 << 62)] {
+        let error = start_alone(recovered_at(term, last)).expect_err("nobody gets there").0;
+        assert!(error.contains("damaged") && error.contains("restore"), "{error}");
+    }
+    assert!(start_alone(recovered_at((1 << 62) - 1, 5)).is_ok());
 }

@@ -15,6 +15,9 @@
 //! What happens between two flushes shares frames: one PROPOSAL carries a range of proposals, one ACK
 //! and one COMMIT stand for everything up to a zxid.
 
+#[cfg(test)]
+mod rollover;
+
 use bytes::Bytes;
 use consensus::{
     Answer, Entry, Event, Index, Log, NodeId, Payload, Position, Refusal, Term, Token,
@@ -243,89 +246,4 @@ fn continues(log: &Log, base: Index, position: Position) -> bool {
         && position.term > Term(0)
         && base == expected
         && zxid.is_some()
-}
-
-#[cfg(test)]
-mod tests {
-    use consensus::{
-        Consensus, Effects, Generation, Input, Leadership, Now, Recovered, Settings, Standing,
-        Timer, WallTime, Wire,
-    };
-
-    use super::*;
-    use crate::node::Zab;
-    use crate::promise::Promise;
-
-    const EPOCH: Epoch = Epoch(1);
-
-    /// A server of three that leads epoch 1, whose counter has come to one before its end.
-    fn leader_near_the_end() -> Zab {
-        let settings = Settings::new(NodeId(1), (1..=3).map(NodeId));
-        let last = Index(u64::from(u32::MAX) - 1);
-        let position = Position { term: EPOCH.term(), index: last };
-        let recovered = Recovered {
-            promise: Some(Promise { accepted: EPOCH, current: EPOCH }.to_bytes()),
-            terms: [(Index(1), EPOCH.term())].into(),
-            last,
-            tail: vec![Entry { position, wall: WallTime(0), payload: Payload::Empty }],
-            commit: last,
-            ..Recovered::default()
-        };
-        let mut zab = Zab::start(Now::default(), settings, recovered).expect("a sound log");
-        let mut effects = Effects::default();
-        let peer = NodeId(2);
-        let generation = Generation(1);
-        zab.step(
-            Now::default(),
-            Input::PeerConnected { peer, generation, standing: Standing::Voter },
-            &mut effects,
-        );
-        zab.step(Now::default(), Input::Timer(Timer::Election), &mut effects);
-        zab.continue_to_lead(Now::default(), EPOCH, Index(0), &mut effects);
-        zab
-    }
-
-    fn propose(zab: &mut Zab, token: u64) -> Effects<ZabMessage> {
-        let mut effects = Effects::default();
-        let command = Bytes::from_static(b"x");
-        let token = Token(token);
-        zab.step(Now::default(), Input::Propose { token, command }, &mut effects);
-        effects
-    }
-
-    /// Rule 11, the counter's half, at the boundary itself: the last zxid is given, the next proposal
-    /// is refused and ends the epoch. Its refusal comes before those of what waited.
-    #[test]
-    fn a_counter_that_is_used_up_ends_the_epoch() {
-        let mut zab = leader_near_the_end();
-        assert_eq!(zab.status().leadership, Leadership::Established { term: EPOCH.term() });
-        let reading = Input::ReadBarrier { token: Token(1) };
-        zab.step(Now::default(), reading, &mut Effects::default());
-        assert_eq!(propose(&mut zab, 2).answers, []);
-        assert_eq!(zab.describe(zab.status().last), "zxid=0x1ffffffff");
-        let effects = propose(&mut zab, 3);
-        let reason = Refusal::NotLeader;
-        let refused = [3, 1].map(|token| Answer::Refused { token: Token(token), reason });
-        assert_eq!(effects.answers, refused, "the proposal's refusal is the first");
-        assert_eq!((zab.status().role, zab.status().leadership), ("LOOKING", Leadership::None));
-        assert_eq!(zab.status().last.index, Index(u64::from(u32::MAX)), "nothing was appended");
-    }
-
-    /// The follower's half: what has no zxid is not taken, whoever sends it.
-    #[test]
-    fn an_entry_beyond_the_counter_does_not_continue_a_log() {
-        let zab = leader_near_the_end();
-        let log = zab.view().log;
-        let next = |term, index| Position { term: Term(term), index: Index(index) };
-        let end = u64::from(u32::MAX);
-        assert!(continues(log, Index(0), next(1, end)));
-        assert!(continues(log, Index(end - 1), next(2, end)), "a new epoch counts from its base");
-        assert!(!continues(log, Index(0), next(1, end + 1)), "a gap");
-        assert!(!continues(log, Index(0), next(2, end)), "another base");
-        let mut log = log.clone();
-        let payload = Payload::Empty;
-        log.append(Entry { position: next(1, end), wall: WallTime(0), payload });
-        assert!(!continues(&log, Index(0), next(1, end + 1)), "no zxid is left");
-        assert!(continues(&log, Index(end), next(2, end + 1)));
-    }
 }

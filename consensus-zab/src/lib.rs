@@ -33,8 +33,9 @@
 //! sends it as a PROPOSAL; followers write it and ACK; at a quorum of ACKs it is COMMITted. Proposals
 //! are pipelined: nothing waits for the one before.
 //!
-//! Around it: supervision in both directions (`supervision.rs`) and reads confirmed by a quorum
-//! (`barrier.rs`).
+//! Around it: supervision in both directions (`supervision.rs`), reads confirmed by a quorum
+//! (`barrier.rs`), and observers (`observer.rs`), which are synchronized like followers, are INFORMed of
+//! what is committed, and never count.
 //!
 //! # Where to start reading
 //!
@@ -60,6 +61,8 @@
 //!   at least as far as the common part, and the old currentEpoch.
 //! - Nothing is delivered before the epoch is established; then everything in the order of zxids.
 //! - Nothing of one session has any effect in another.
+//! - Only voters count: in elections, in the quorums of FOLLOWERINFO, ACKEPOCH, NEWLEADER's ACK and of
+//!   proposals, in barriers, and in whether a quorum is heard.
 //!
 //! # Departures
 //!
@@ -106,12 +109,14 @@
 //! - Commands are replicated and applied deterministically, in both protocols. ZooKeeper's leader
 //!   turns a request into an idempotent state change first.
 //! - The read barrier. ZooKeeper has only `sync`, which is offered beside it.
+//! - An observer accepts an epoch when it is synchronized in it, since nobody counts its promise; and it
+//!   says RECEIVED for what it was informed of, so that its window moves.
 //! - HANDOVER (`transfer.rs`): a leader names its successor. ZooKeeper's election could not carry that
 //!   out, for it chooses by zxid and number; so HANDOVER takes its place, and nothing else's.
 //!
 //! # Caveats
 //!
-//! - There are no observers and no change of membership.
+//! - There is no change of membership.
 //! - When the counter of an epoch is used up, the leader gives up and a new epoch begins. When the
 //!   epochs are used up, nobody leads any more; no single message can bring that about.
 

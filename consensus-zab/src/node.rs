@@ -137,6 +137,18 @@ impl Core {
         }
     }
 
+    /// Why no leader will ever be found again, if that is so.
+    fn trouble(&self) -> Option<String> {
+        let used_up = self.epoch_floor.next().is_none() && self.leadership == Leadership::None;
+        used_up.then(|| {
+            format!(
+                "the epochs are used up: no leader can come after epoch {}. Reads with \
+                 consistency=local go on; to write again, copy the keys into a new cluster",
+                self.epoch_floor
+            )
+        })
+    }
+
     /// Whether a connection to a peer is up.
     pub(crate) fn connected(&self, peer: NodeId) -> bool {
         self.peers.get(&peer).is_some_and(|peer| peer.connected)
@@ -244,6 +256,7 @@ impl Consensus for Zab {
             commit: log.commit(),
             durable: log.durable(),
             delivered: log.delivered(),
+            trouble: self.core.trouble(),
             peers: self.core.peers.keys().map(|&id| self.peer_status(id)).collect(),
         }
     }

@@ -175,6 +175,7 @@ impl Consensus for Null {
             commit: self.log.commit(),
             durable: self.log.durable(),
             delivered: self.log.delivered(),
+            trouble: None,
             peers: Vec::new(),
         }
     }

@@ -291,6 +291,8 @@ pub struct Status {
     pub durable: Index,
     /// The last index handed to the layer above.
     pub delivered: Index,
+    /// Why nobody can ever lead this cluster again, if that is so, and what to do.
+    pub trouble: Option<String>,
     /// The other nodes.
     pub peers: Vec<PeerStatus>,
 }

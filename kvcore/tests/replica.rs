@@ -4,7 +4,7 @@ mod replicas;
 
 use std::time::Duration;
 
-use consensus::Consensus;
+use consensus::{Consensus, NodeId};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::replica::{Conclusion, Failure};
@@ -32,6 +32,8 @@ for_both_protocols!(
     a_read_in_a_minority_never_becomes_ready,
     a_leader_that_refuses_is_asked_again_only_after_a_while,
     writes_that_ended_without_a_leader_leave_nothing_behind,
+    an_observer_takes_writes_and_reads_like_any_other_node,
+    an_observer_without_a_quorum_of_voters_confirms_nothing,
 );
 
 fn a_write_at_any_node_is_delivered_once_everywhere<C: Consensus>() {
@@ -158,4 +160,44 @@ fn writes_that_ended_without_a_leader_leave_nothing_behind<C: Consensus>() {
     }
     let (first, last) = (sizes[0], sizes[9]);
     assert!(last < first + 200, "the state grew from {first} to {last} characters");
+}
+
+/// A node that does not count serves clients all the same: it hands their writes and barriers on.
+fn an_observer_takes_writes_and_reads_like_any_other_node<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader_and_observers(1);
+    let observer = NodeId(4);
+    assert_ne!(leader, observer);
+    for _ in 0..3 {
+        let request = cluster.put(observer, "value");
+        cluster.advance(Duration::from_millis(20));
+        assert_eq!(cluster.conclusion(observer, request), None, "applying it answers it");
+        for node in cluster.others(observer).into_iter().chain([observer]) {
+            assert_eq!(cluster.deliveries(node, request), 1, "seen at {node}");
+        }
+        for confirmed in [true, false] {
+            let request = cluster.read(observer, confirmed);
+            cluster.advance(Duration::from_millis(50));
+            assert_eq!(cluster.conclusion(observer, request), Some(Conclusion::ReadReady));
+        }
+    }
+    cluster.transfer(leader, Some(observer));
+    cluster.advance(Duration::from_millis(50));
+    assert_eq!(cluster.run_until_led(), leader, "and it is never handed the office");
+}
+
+/// Two nodes of four are left, and one voter of three.
+fn an_observer_without_a_quorum_of_voters_confirms_nothing<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader_and_observers(1);
+    let observer = NodeId(4);
+    for other in cluster.others(leader) {
+        if other != observer {
+            cluster.isolate(other);
+        }
+    }
+    let write = cluster.put(observer, "value");
+    let read = cluster.read(observer, true);
+    cluster.advance(PATIENCE + Duration::from_millis(50));
+    assert_eq!(cluster.deliveries(observer, write) + cluster.deliveries(leader, write), 0);
+    assert!(matches!(cluster.conclusion(observer, write), Some(Conclusion::Failed(_))));
+    assert!(matches!(cluster.conclusion(observer, read), Some(Conclusion::Failed(_))));
 }

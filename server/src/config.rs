@@ -94,9 +94,15 @@ impl ServeConfig {
                 ids.join(", ")
             ));
         }
-        let own = listed.as_ref().and_then(|members| members.get(&id)).cloned();
+        let own =
+            listed.as_ref().and_then(|members| members.get(&id)).map(|own| own.address.clone());
         let peer = flags.peer.or(own).unwrap_or_else(|| "127.0.0.1:2380".to_owned());
-        let members = listed.unwrap_or_else(|| BTreeMap::from([(id, peer.clone())]));
+        let alone = || BTreeMap::from([(id, Member { address: peer.clone(), observes: false })]);
+        let listed = listed.unwrap_or_else(alone);
+        let observers = listed.iter().filter(|(_, member)| member.observes).map(|(&id, _)| id);
+        let observers: BTreeSet<NodeId> = observers.collect();
+        let members: BTreeMap<NodeId, String> =
+            listed.into_iter().map(|(id, member)| (id, member.address)).collect();
         if protocol == Protocol::Null && members.len() > 1 {
             return error(format!(
                 "the protocol null does not replicate, so a cluster of {} nodes would not be \
@@ -119,6 +125,7 @@ impl ServeConfig {
             peer_address,
             flags.data_dir.unwrap_or_else(|| PathBuf::from(format!("duorum-data/{}", id.0))),
         );
+        node.observers = observers;
         if let Some(name) = flags.cluster_name {
             node.cluster_name = check_cluster_name(name)?;
         }
@@ -174,36 +181,51 @@ fn parse_protocol(name: &str) -> Result<Protocol, ConfigError> {
         .ok_or_else(|| ConfigError(format!("--protocol is `{name}`; allowed: raft, zab or null")))
 }
 
-/// Parses `1=HOST:PORT,2=HOST:PORT,…`.
-fn parse_cluster(text: &str) -> Result<BTreeMap<NodeId, String>, ConfigError> {
+/// A node as `--cluster` lists it.
+struct Member {
+    address: String,
+    observes: bool,
+}
+
+/// Parses `1=HOST:PORT,2=HOST:PORT,…`, of which some may end with `/observer`.
+fn parse_cluster(text: &str) -> Result<BTreeMap<NodeId, Member>, ConfigError> {
     let form = "allowed: ID=HOST:PORT for each node, separated by commas, as \
-                1=10.0.0.1:2380,2=10.0.0.2:2380";
-    let mut members: BTreeMap<NodeId, String> = BTreeMap::new();
+                1=10.0.0.1:2380,2=10.0.0.2:2380, and /observer behind a node that does not vote";
+    let mut members: BTreeMap<NodeId, Member> = BTreeMap::new();
     for part in text.split(',').map(str::trim) {
         let Some((id, address)) = part.split_once('=') else {
             return error(format!("--cluster has `{part}`; {form}"));
         };
         let (id, address) = (id.trim(), address.trim());
-        if address.ends_with("/observer") {
-            return error(format!(
-                "--cluster has `{part}`; observers are not supported by this version; {form}"
-            ));
-        }
+        let (address, observes) = match address.split_once('/') {
+            None => (address, false),
+            Some((address, "observer")) => (address, true),
+            Some((_, role)) => {
+                return error(format!("--cluster has the role `{role}` in `{part}`; {form}"));
+            }
+        };
         let Some(id) = id.parse().ok().filter(|id| *id > 0).map(NodeId) else {
             return error(format!("--cluster has the node number `{id}`; allowed: 1 or more"));
         };
         check_address("--cluster", address)?;
-        if members.values().any(|other| other == address) {
+        if members.values().any(|other| other.address == address) {
             return error(format!(
                 "--cluster has the address {address} twice; allowed: another one for each node"
             ));
         }
-        if members.insert(id, address.to_owned()).is_some() {
+        let member = Member { address: address.to_owned(), observes };
+        if members.insert(id, member).is_some() {
             return error(format!(
                 "--cluster has the node {} twice; allowed: another number for each node",
                 id.0
             ));
         }
+    }
+    if members.values().all(|member| member.observes) {
+        return error(
+            "--cluster has observers only, which decide nothing; allowed: at least one node \
+             without /observer",
+        );
     }
     if members.len() > NODES_MAX {
         return error(format!(
@@ -360,6 +382,18 @@ mod tests {
     }
 
     #[test]
+    fn observers_are_members_that_do_not_vote() {
+        let line = "--id 3 --cluster 1=127.0.0.1:9001,2=127.0.0.1:9002,3=127.0.0.1:9003/observer";
+        let node = config(line).expect("possible").node;
+        assert_eq!(node.members.len(), 3);
+        assert_eq!(node.observers, BTreeSet::from([NodeId(3)]));
+        assert_eq!(node.peer_address.to_string(), "127.0.0.1:9003");
+        let settings = node.settings(7);
+        assert_eq!(settings.voters, BTreeSet::from([NodeId(1), NodeId(2)]));
+        assert_eq!((settings.standing, settings.check()), (consensus::Standing::Observer, Ok(())));
+    }
+
+    #[test]
     fn impossible_values_say_what_is_allowed() {
         for (line, words) in [
             ("--protocol paxos", "`paxos`; allowed: raft, zab or null"),
@@ -367,7 +401,15 @@ mod tests {
             ("--id 4 --cluster 1=a:1,2=b:2", "allowed: one of 1, 2"),
             ("--cluster 1=a:1,1=b:2", "node 1 twice"),
             ("--cluster 1=a:1,2=a:1", "a:1 twice"),
-            ("--cluster 1=a:1,2=b:2/observer", "observers are not supported"),
+            ("--cluster 1=a:1/observer,2=b:2/observer", "observers only"),
+            ("--cluster 1=a:1,2=b:2/learner", "role `learner`"),
+            ("--cluster 1=a:1,2=b:2/observer/", "role `observer/`"),
+            ("--id 3 --cluster 1=a:1,2=b:2/observer", "allowed: one of 1, 2"),
+            ("--cluster 1=a:1,2=a:1/observer", "a:1 twice"),
+            (
+                "--protocol null --cluster 1=127.0.0.1:1,2=127.0.0.1:2/observer",
+                "does not replicate",
+            ),
             ("--cluster 1=a", "HOST:PORT"),
             ("--cluster 1:a:1", "ID=HOST:PORT"),
             ("--cluster x=a:1", "allowed: 1 or more"),

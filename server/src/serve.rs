@@ -144,7 +144,8 @@ impl Server {
             Ok(Some(failure)) => failure,
             Err(_) => Failure::TransferFailed,
         };
-        if handle.facts().members.len() > 1 {
+        let facts = handle.facts();
+        if facts.members.len() - facts.observers.len() > 1 {
             tracing::warn!("leadership is not handed over, the others will elect: {failure:?}");
         }
     }
@@ -176,9 +177,10 @@ pub async fn serve(
     let node = config.node.clone();
     let server = Server::start(config).await?;
     say(&format!(
-        "duorum {} {} node {} of {}: http {}, peer {}, data {}",
+        "duorum {} {} {} {} of {}: http {}, peer {}, data {}",
         env!("CARGO_PKG_VERSION"),
         node.protocol,
+        if node.observers.contains(&node.id) { "observer" } else { "node" },
         node.id.0,
         node.members.len(),
         server.http_address(),

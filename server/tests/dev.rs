@@ -233,14 +233,21 @@ fn a_directory_that_was_asked_for_is_kept_and_taken_up_again() {
     again.wait_for_output("zab 1 is stopped");
     std::fs::remove_dir_all(Path::new(data).join("zab-1")).expect("removed");
     again.type_line("start zab 1");
-    again.wait_for_output("zab 1 is not started: its data in");
+    again.wait_for_output("zab 1 is started without its data: it follows, but never votes");
+    let address = again.zab(1);
+    eventually("it follows", || {
+        let path = "/v1/kv/k?consistency=local";
+        let read = request(address, "GET", path, b"");
+        read.is_ok_and(|read| read.status == 200 && read.json()["value"] == "v")
+    });
+    let status = request(again.zab(1), "GET", "/v1/status", b"").expect("an answer");
+    assert_eq!(status.json()["standing"], "observer");
     again.type_line("quit");
     again.assert_ends_cleanly();
 
     for id in 1..=3 {
         let [raft, zab] = ["raft", "zab"].map(|protocol| format!("{protocol}-{id}"));
-        // One of them is gone already.
-        let _ = std::fs::remove_dir_all(Path::new(data).join(&zab));
+        std::fs::remove_dir_all(Path::new(data).join(&zab)).expect("removed");
         std::fs::rename(Path::new(data).join(raft), Path::new(data).join(zab)).expect("renamed");
     }
     let other = DevProcess::refused_on_free_ports(&["--protocol", "zab", "--data-dir", data]);

@@ -36,7 +36,7 @@ struct Node<C: Consensus> {
     offers: BTreeMap<NodeId, SnapshotOffer<C::Message>>,
 }
 
-/// Three replicas, connected with one another.
+/// Three replicas or more, connected with one another.
 pub(crate) struct Cluster<C: Consensus> {
     nodes: BTreeMap<NodeId, Node<C>>,
     time: Time,
@@ -53,7 +53,14 @@ pub(crate) struct Cluster<C: Consensus> {
 impl<C: Consensus> Cluster<C> {
     /// Three replicas that have elected a leader.
     pub(crate) fn with_leader() -> (Self, NodeId) {
-        let ids: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        Self::with_leader_and_observers(0)
+    }
+
+    /// Three replicas that have elected a leader, and observers with the numbers behind theirs.
+    pub(crate) fn with_leader_and_observers(observers: u64) -> (Self, NodeId) {
+        let voters: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let observers: BTreeSet<NodeId> = (4..4 + observers).map(NodeId).collect();
+        let ids: Vec<NodeId> = voters.iter().chain(&observers).copied().collect();
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             time: Time::default(),
@@ -65,7 +72,12 @@ impl<C: Consensus> Cluster<C> {
             requests: 0,
         };
         for &id in &ids {
-            let settings = Settings::new(id, ids.clone());
+            let observes = observers.contains(&id);
+            let settings = Settings {
+                observers: observers.clone(),
+                standing: if observes { Standing::Observer } else { Standing::Voter },
+                ..Settings::new(id, voters.clone())
+            };
             let now = Now { time: cluster.time, wall: WallTime(0) };
             let core = C::start(now, settings, Recovered::default()).expect("an empty log");
             let settings = ReplicaSettings {

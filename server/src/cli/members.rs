@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use hyper::Method;
+use serde_json::Value;
 
 use super::client::accept;
 use super::url::Url;
@@ -10,14 +11,19 @@ use super::{Complaint, Connection, print};
 
 const EXAMPLES: &str = "\
 Examples:
+  duorum members
   duorum members transfer
   duorum members transfer --to 2";
 
 /// Who leads, and who belongs to the cluster
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub(super) struct Members {
     #[command(subcommand)]
-    action: Action,
+    action: Option<Action>,
+
+    #[command(flatten)]
+    connection: Connection,
 }
 
 #[derive(Subcommand)]
@@ -41,9 +47,34 @@ struct Transfer {
 impl Members {
     pub(super) async fn run(self) -> Result<(), Complaint> {
         match self.action {
-            Action::Transfer(transfer) => transfer.run().await,
+            Some(Action::Transfer(transfer)) => transfer.run().await,
+            None => list(&self.connection).await,
         }
     }
+}
+
+/// The members as the node asked sees them, one row each.
+async fn list(connection: &Connection) -> Result<(), Complaint> {
+    let client = connection.client()?;
+    let answer = accept(client.ask(Method::GET, &Url::path("/v1/cluster"), Bytes::new()).await?)?;
+    if connection.json {
+        return print::bytes(&answer.body);
+    }
+    let json = answer.json()?;
+    let head = ["node", "peer address", "standing", "leads", "connected"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let yes = |value: &Value| if value == true { "yes" } else { "no" }.to_owned();
+    for member in json["members"].as_array().map_or(&[][..], Vec::as_slice) {
+        rows.push(vec![
+            member["node"].to_string(),
+            member["peer_address"].as_str().unwrap_or_default().to_owned(),
+            member["standing"].as_str().unwrap_or_default().to_owned(),
+            yes(&member["leader"]),
+            yes(&member["connected"]),
+        ]);
+    }
+    let quorum = format!("{} voters are a quorum\n", json["quorum"]);
+    print::bytes((print::table(&rows) + &quorum).as_bytes())
 }
 
 impl Transfer {

@@ -109,7 +109,7 @@ fn peers(status: &Value) -> String {
     if peers.is_empty() {
         return String::new();
     }
-    let head = ["peer", "address", "connected", "replication", "lag", "round trip"];
+    let head = ["peer", "address", "standing", "connected", "replication", "lag", "round trip"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for peer in peers {
         let round_trip = match &peer["round_trip_ms"] {
@@ -119,6 +119,7 @@ fn peers(status: &Value) -> String {
         rows.push(vec![
             text(&peer["node"]),
             text(&peer["address"]),
+            text(&peer["standing"]),
             if peer["connected"] == true { "yes" } else { "no" }.to_owned(),
             text(&peer["replication"]),
             text(&peer["lag_entries"]),

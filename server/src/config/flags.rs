@@ -38,8 +38,9 @@ pub struct ServeFlags {
     #[arg(long, env = "DUORUM_PEER", value_name = "HOST:PORT")]
     pub peer: Option<String>,
 
-    /// The peer addresses of all nodes, this one included [default: this node alone]
-    #[arg(long, env = "DUORUM_CLUSTER", value_name = "1=HOST:PORT,2=…")]
+    /// The peer addresses of all nodes, this one included; /observer behind one that does not vote
+    /// [default: this node alone]
+    #[arg(long, env = "DUORUM_CLUSTER", value_name = "1=HOST:PORT,2=…,4=HOST:PORT/observer")]
     pub cluster: Option<String>,
 
     /// The cluster's name; nodes of another cluster are turned away [default: duorum]

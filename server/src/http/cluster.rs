@@ -6,7 +6,6 @@
 
 use axum::extract::Request;
 use axum::response::Response;
-use consensus::NodeId;
 use hyper::StatusCode;
 use serde::Serialize;
 
@@ -20,7 +19,7 @@ struct Cluster<'a> {
     protocol: &'static str,
     leader: Option<u64>,
     term: u64,
-    /// How many members must agree.
+    /// How many voters must agree.
     quorum: usize,
     /// Whether the cluster is formed, as far as this node knows.
     formed: bool,
@@ -35,13 +34,13 @@ struct Cluster<'a> {
 struct Member<'a> {
     node: u64,
     peer_address: &'a str,
+    /// `voter`, or `observer`: such a member does not count. A voter that lost its data directory is one.
+    standing: &'static str,
     /// Whether this is the node that answers.
     this: bool,
     leader: bool,
     /// Whether the answering node is connected to it.
     connected: bool,
-    /// Whether it votes: `voter` or `observer`. A voter that lost its data directory is an observer.
-    standing: &'static str,
     /// The data directory with which the cluster was formed, or which was heard of first.
     directory: Option<String>,
 }
@@ -55,19 +54,16 @@ pub(super) async fn cluster(app: State, request: Request) -> Response {
 fn tell(app: &App) -> Response {
     let (facts, now) = (app.handle.facts(), app.handle.status());
     let leader = status::leader(now.consensus.leadership, facts.id);
-    let connected = |id| now.consensus.peers.iter().any(|peer| peer.id == id && peer.connected);
     let formation = app.handle.formation();
-    let standing = |id: NodeId| {
-        let peer = now.consensus.peers.iter().find(|peer| peer.id == id);
-        peer.map_or(now.consensus.standing, |peer| peer.standing).name()
-    };
+    let peer = |id| now.consensus.peers.iter().find(|peer| peer.id == id);
+    let own = now.consensus.standing;
     let members = facts.members.iter().map(|(id, address)| Member {
         node: id.0,
         peer_address: address,
+        standing: peer(*id).map_or(own, |peer| peer.standing).name(),
         this: *id == facts.id,
         leader: Some(*id) == leader,
-        connected: *id == facts.id || connected(*id),
-        standing: standing(*id),
+        connected: *id == facts.id || peer(*id).is_some_and(|peer| peer.connected),
         directory: formation.directories.get(id).map(ToString::to_string),
     });
     let answer = Cluster {
@@ -75,7 +71,7 @@ fn tell(app: &App) -> Response {
         protocol: facts.protocol.name(),
         leader: leader.map(|id| id.0),
         term: now.consensus.term.0,
-        quorum: facts.members.len() / 2 + 1,
+        quorum: (facts.members.len() - facts.observers.len()) / 2 + 1,
         formed: formation.formed,
         trouble: app.handle.trouble(),
         members: members.collect(),

@@ -25,9 +25,9 @@ struct Status<'a> {
     cluster: &'a str,
     version: &'static str,
     role: &'static str,
-    phase: Option<&'static str>,
-    /// Whether this node votes: `voter` or `observer`.
+    /// Whether this node counts: `voter` or `observer`.
     standing: &'static str,
+    phase: Option<&'static str>,
     /// Whether the cluster is formed, as far as this node knows.
     formed: bool,
     leader: Option<u64>,
@@ -118,8 +118,8 @@ fn tell(app: &App) -> Response {
         cluster: &facts.cluster,
         version: env!("CARGO_PKG_VERSION"),
         role: consensus.role,
-        phase: consensus.phase,
         standing: consensus.standing.name(),
+        phase: consensus.phase,
         formed: app.handle.formation().formed,
         leader: leader(consensus.leadership, facts.id).map(|id| id.0),
         term: consensus.term.0,

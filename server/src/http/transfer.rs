@@ -8,6 +8,7 @@
 //! Without a body, or without `to`, the leader chooses the most advanced of those connected with it.
 //! The answer comes when the new leader is established. Writes that arrive meanwhile wait for it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use axum::extract::Request;
@@ -54,7 +55,7 @@ async fn hand_over(app: &App, request: Request) -> Result<Response, ApiError> {
     let body = body::read(app, request, BODY_BYTES_MAX, ErrorName::BodyTooLarge).await?;
     let to = parse(&body.bytes)?.to.map(NodeId);
     let facts = app.handle.facts();
-    check(facts.members.keys().copied(), to)?;
+    check(&facts.members, &facts.observers, to)?;
     let from = status::leader(app.handle.status().consensus.leadership, facts.id);
     let began = Instant::now();
     let leader = app.handle.transfer(to, timeout).await?;
@@ -69,19 +70,25 @@ async fn hand_over(app: &App, request: Request) -> Result<Response, ApiError> {
 }
 
 /// Refuses what no leader could do.
-fn check(members: impl Iterator<Item = NodeId>, to: Option<NodeId>) -> Result<(), ApiError> {
-    let members: Vec<NodeId> = members.collect();
+fn check(
+    members: &BTreeMap<NodeId, String>,
+    observers: &BTreeSet<NodeId>,
+    to: Option<NodeId>,
+) -> Result<(), ApiError> {
+    let voters = || members.keys().filter(|id| !observers.contains(id));
+    let listed = || voters().map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ");
     match to {
-        Some(to) if !members.contains(&to) => {
-            let ids: Vec<String> = members.iter().map(|id| id.0.to_string()).collect();
-            Err(ApiError::new(
-                ErrorName::InvalidBody,
-                format!("node {} is not a member; the members are {}", to.0, ids.join(", ")),
-            ))
-        }
-        None if members.len() == 1 => Err(ApiError::new(
+        Some(to) if observers.contains(&to) => Err(ApiError::new(
             ErrorName::NoSuccessor,
-            "the cluster has only this node: there is nobody to hand leadership to",
+            format!("node {} is an observer and can not lead; the voters are {}", to.0, listed()),
+        )),
+        Some(to) if !members.contains_key(&to) => Err(ApiError::new(
+            ErrorName::InvalidBody,
+            format!("node {} is not a member; the voters are {}", to.0, listed()),
+        )),
+        None if voters().count() == 1 => Err(ApiError::new(
+            ErrorName::NoSuccessor,
+            "the cluster has only one voter: there is nobody to hand leadership to",
         )),
         Some(_) | None => Ok(()),
     }
@@ -119,11 +126,16 @@ mod tests {
 
     #[test]
     fn only_members_can_lead_and_nobody_hands_over_to_nobody() {
-        let members = |count| (1..=count).map(NodeId);
-        let name = |result: Result<(), ApiError>| result.map_err(|error| error.name);
-        assert_eq!(name(check(members(3), Some(NodeId(4)))), Err(ErrorName::InvalidBody));
-        assert_eq!(name(check(members(1), None)), Err(ErrorName::NoSuccessor));
-        assert_eq!(name(check(members(1), Some(NodeId(1)))), Ok(()));
-        assert_eq!(name(check(members(3), None)), Ok(()));
+        let name = |voters: u64, observers: u64, to: Option<u64>| {
+            let members = (1..=voters + observers).map(|id| (NodeId(id), String::new())).collect();
+            let observers = (voters + 1..=voters + observers).map(NodeId).collect();
+            check(&members, &observers, to.map(NodeId)).map_err(|error| error.name)
+        };
+        assert_eq!(name(3, 0, Some(4)), Err(ErrorName::InvalidBody));
+        assert_eq!(name(1, 0, None), Err(ErrorName::NoSuccessor));
+        assert_eq!(name(1, 0, Some(1)), Ok(()));
+        assert_eq!(name(3, 0, None), Ok(()));
+        assert_eq!(name(3, 1, Some(4)), Err(ErrorName::NoSuccessor));
+        assert_eq!(name(1, 1, None), Err(ErrorName::NoSuccessor));
     }
 }

@@ -1,11 +1,11 @@
 //! What a node is started with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use consensus::{NodeId, Protocol};
+use consensus::{NodeId, Protocol, Standing};
 use storage::Retained;
 
 /// The recent entries kept in memory: a second or so of full load, so that a peer that lags a little
@@ -23,6 +23,8 @@ pub struct NodeConfig {
     pub cluster_name: String,
     /// The peer address of every node, this one included.
     pub members: BTreeMap<NodeId, String>,
+    /// The members that only observe: they do not vote, and nobody waits for them.
+    pub observers: BTreeSet<NodeId>,
     /// Where to listen for peers. Port 0 takes any free one.
     pub peer_address: SocketAddr,
     /// Where everything durable lives.
@@ -61,6 +63,7 @@ impl NodeConfig {
             protocol,
             cluster_name: "duorum".to_owned(),
             members,
+            observers: BTreeSet::new(),
             peer_address,
             data_directory,
             heartbeat_interval: settings.heartbeat_interval,
@@ -74,16 +77,24 @@ impl NodeConfig {
         }
     }
 
+    /// The members that vote.
+    pub(crate) fn voters(&self) -> impl Iterator<Item = NodeId> {
+        self.members.keys().filter(|id| !self.observers.contains(id)).copied()
+    }
+
     /// What the protocol is started with.
     pub(crate) fn settings(&self, seed: u64) -> consensus::Settings {
+        let observes = self.observers.contains(&self.id);
         consensus::Settings {
+            observers: self.observers.clone(),
+            standing: if observes { Standing::Observer } else { Standing::Voter },
             seed,
             heartbeat_interval: self.heartbeat_interval,
             election_timeout: self.election_timeout,
             election_jitter: self.election_jitter,
             finalize_wait: self.finalize_wait,
             memory_log_bytes_max: MEMORY_LOG_BYTES_MAX,
-            ..consensus::Settings::new(self.id, self.members.keys().copied())
+            ..consensus::Settings::new(self.id, self.voters())
         }
     }
 }

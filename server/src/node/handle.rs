@@ -1,7 +1,7 @@
 //! What the rest of the server knows of a running node: writes, read barriers, the state machine to
 //! read from, status, questions to the other nodes. It does not say which protocol runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -60,6 +60,8 @@ pub struct NodeFacts {
     pub cluster: String,
     /// The peer addresses of all nodes as configured, this one among them.
     pub members: BTreeMap<NodeId, String>,
+    /// The members that only observe.
+    pub observers: BTreeSet<NodeId>,
     /// The random identity of the data directory.
     pub directory: u128,
     /// Where everything durable is.

@@ -74,7 +74,7 @@ pub(super) fn open<C: Consensus>(
             torn.location, torn.bytes, torn.offset
         );
     }
-    let voters = config.members.keys().copied().collect();
+    let voters = config.voters().collect();
     let formation = NodeFormation::open(disk.clone(), recovery.directory, config.id, voters);
     let formation =
         formation.map_err(|problem| StartError(format!("{}: {problem}", directory.display())))?;
@@ -147,6 +147,7 @@ pub(super) fn open<C: Consensus>(
             protocol: config.protocol,
             cluster: config.cluster_name.clone(),
             members: config.members.clone(),
+            observers: config.observers.clone(),
             directory: recovery.directory.0,
             data_directory: directory.clone(),
             started: Instant::now(),

@@ -13,6 +13,7 @@ mod directories;
 mod errors;
 mod idempotency;
 mod keys;
+mod observers;
 mod operations;
 mod quorum;
 mod ranges;
@@ -70,14 +71,19 @@ impl Fixture {
 
     /// Three nodes.
     async fn cluster(protocol: Protocol) -> Self {
+        Self::cluster_with_observers(protocol, 0).await
+    }
+
+    /// Three nodes that vote, and observers with the numbers behind theirs.
+    async fn cluster_with_observers(protocol: Protocol, observers: usize) -> Self {
         for _ in 0..STARTS_MAX {
             let data = tempfile::tempdir().expect("a directory");
-            let configs = cluster_of_three(protocol, data.path());
+            let configs = cluster_of(protocol, data.path(), observers);
             let mut servers = Vec::new();
             for config in configs {
                 servers.extend(Server::start(config).await);
             }
-            if servers.len() < 3 {
+            if servers.len() < 3 + observers {
                 // Somebody else took a port in the meantime.
                 for server in servers {
                     server.stop().await;
@@ -112,8 +118,13 @@ impl Fixture {
 /// What three nodes are started with. Their timers are slow, because the machine may be busy and a
 /// test shall see no election that it does not ask for.
 fn cluster_of_three(protocol: Protocol, data: &Path) -> Vec<ServeConfig> {
-    let held: Vec<_> =
-        (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
+    cluster_of(protocol, data, 0)
+}
+
+/// The same, with observers.
+fn cluster_of(protocol: Protocol, data: &Path, observers: usize) -> Vec<ServeConfig> {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let held: Vec<_> = (0..3 + observers).map(bind).collect();
     let peers: Vec<SocketAddr> =
         held.iter().map(|listener| listener.local_addr().expect("bound")).collect();
     let members: BTreeMap<_, _> =
@@ -124,6 +135,7 @@ fn cluster_of_three(protocol: Protocol, data: &Path) -> Vec<ServeConfig> {
             let mut config = ServeConfig::alone(protocol, data.join(format!("{id}")));
             config.node.id = NodeId(id);
             config.node.members = members.clone();
+            config.node.observers = members.keys().skip(3).copied().collect();
             config.node.peer_address = *peer;
             config.node.heartbeat_interval = Duration::from_millis(100);
             config.node.election_timeout = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use super::client::Http;
 use super::{Fixture, STARTS_MAX, cluster_of_three};
 
 /// What a node without a quorum says and does.
-async fn assert_without_quorum(http: &Http) {
+pub(super) async fn assert_without_quorum(http: &Http) {
     // It takes the leader a moment to notice that it is alone.
     let began = Instant::now();
     while http.get("/v1/status").await.json()["leader"] != json!(null) {

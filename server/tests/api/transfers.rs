@@ -9,7 +9,7 @@ use super::Fixture;
 async fn without_replication_there_is_nobody_to_hand_over_to() {
     let fixture = Fixture::start().await;
     let path = "/v1/cluster/transfer";
-    fixture.http.post(path, "").await.assert_error(409, "no_successor", "only this node");
+    fixture.http.post(path, "").await.assert_error(409, "no_successor", "only one voter");
     let own = fixture.http.post(path, r#"{"to": 1}"#).await;
     assert_eq!((own.status, &own.json()["leader"]), (200, &json!(1)), "it leads already");
     fixture.stop().await;
@@ -19,7 +19,7 @@ async fn what_is_no_transfer_is_refused(protocol: Protocol) {
     let fixture = Fixture::start_on(protocol).await;
     let path = "/v1/cluster/transfer";
     for (body, says) in [
-        (r#"{"to": 4}"#, "the members are 1, 2, 3"),
+        (r#"{"to": 4}"#, "the voters are 1, 2, 3"),
         (r#"{"to": "2"}"#, "may be left out"),
         (r#"{"node": 2}"#, "may be left out"),
         ("[2]", "no JSON object"),

@@ -73,7 +73,10 @@ impl<C: Consensus> Driver<C> {
             last_fsync: Duration::from_micros(fsync_micros),
             requests_pending: self.replica.requests_pending(),
             persists_pending: usize::try_from(persists).unwrap_or(usize::MAX),
-            trouble: leader.is_none().then(|| "no leader is known".to_owned()),
+            trouble: consensus
+                .trouble
+                .clone()
+                .or_else(|| leader.is_none().then(|| "no leader is known".to_owned())),
             consensus,
         };
         *self.shared.status.write().expect("no holder of this lock panics") = Arc::new(status);
