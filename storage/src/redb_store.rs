@@ -248,9 +248,10 @@ impl RedbStore {
 /// An error that names the file and the remedy.
 fn unusable(location: &str, what: impl std::fmt::Display) -> StoreError {
     StoreError(format!(
-        "{location}: {what}. If the log is still whole (its segments begin with \
-         log-0000000000000001.wal), the store can be built anew from it: stop the node, remove this \
-         file (and no other), and start it again. Otherwise put a copy of the directory back"
+        "{location}: {what}. As long as the log is whole (its segments begin with \
+         log-0000000000000001.wal) the store can be rebuilt from the log: stop the node, remove \
+         this file (and no other), and start it again. Otherwise put a whole copy of the directory \
+         back that was made after the node last stopped"
     ))
 }
 

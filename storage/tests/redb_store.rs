@@ -209,7 +209,9 @@ fn a_store_of_another_directory_is_refused() {
 fn a_state_that_can_not_be_is_refused() {
     let row = Row { key: Bytes::from("a"), value: None, create_revision: Revision(1), version: 0 };
     let ahead = StoreBatch { added: vec![(id(9, 0), row)], ..StoreBatch::default() };
-    let state = StoreState { compacted: Revision(2), revision: Revision(1), ..Default::default() };
+    let applied = Position::new(1, 5);
+    let (compacted, revision) = (Revision(2), Revision(1));
+    let state = StoreState { applied, compacted, revision, ..Default::default() };
     let compacted = StoreBatch { state, ..StoreBatch::default() };
     for (batch, what) in [(ahead, "a row of revision 9"), (compacted, "compacted to 2")] {
         let disk = SimulatedDisk::new();

@@ -109,7 +109,9 @@ fn walk_many<C: Consensus>(nodes: u64, observed: bool) {
     assert!(barriers > seeds, "the walks answer barriers, not only {barriers}");
     if nodes > 1 {
         assert!(2 * installed > seeds, "the walks install snapshots, not only {installed}");
-        assert!(handovers > seeds / 4, "the walks hand over, not only {handovers} times");
+        // Some ask for an observer, or for a voter that lost its disk, and are refused.
+        let least = if observed { seeds / 6 } else { seeds / 4 };
+        assert!(handovers > least, "the walks hand over, not only {handovers} times");
     }
     if observed {
         assert!(2 * wiped > seeds, "the walks lose disks, not only {wiped}");
