@@ -72,7 +72,8 @@ pub struct Restart {
     pub stop_ms: f64,
     /// From the start of the process to its being ready, in milliseconds.
     pub ready_ms: f64,
-    /// What the writers saw from SIGTERM to its being ready and the pause behind that.
+    /// What the writers saw from the end of the restart before to the end of this one, the pause
+    /// behind it included.
     pub window: Window,
 }
 
