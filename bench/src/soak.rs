@@ -203,8 +203,11 @@ pub async fn measure(
             looks.push(look);
         }
     }
-    let (seconds, acknowledged) = (began.elapsed().as_secs_f64(), load.acknowledged());
+    // The answers that the writers still wait for count as well.
     let window = load.stop().await;
+    let seconds = began.elapsed().as_secs_f64();
+    let before: u64 = looks.iter().map(|look: &Look| look.window.acknowledged).sum();
+    let acknowledged = before + window.acknowledged;
     let last = Look { seconds, acknowledged, window, nodes: look(cluster) };
     show(&last);
     looks.push(last);

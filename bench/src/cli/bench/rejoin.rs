@@ -212,7 +212,12 @@ fn rejoin_text(options: &RejoinOptions, rejoin: &Rejoin) -> String {
         );
     }
     line(&mut text, "changes of the leader", rejoin.leader_changes);
-    line(&mut text, "memory of the sender", memory_text(rejoin.sender));
+    let first = bytes(rejoin.sender.first_bytes);
+    line(
+        &mut text,
+        "memory of the sender",
+        format!("{first} before, {}", memory_text(rejoin.sender)),
+    );
     line(&mut text, "memory of the receiver", memory_text(rejoin.receiver));
     for (name, window) in [("writes before", &rejoin.before), ("writes meanwhile", &rejoin.during)]
     {
@@ -239,7 +244,6 @@ fn rejoin_text(options: &RejoinOptions, rejoin: &Rejoin) -> String {
 }
 
 fn memory_text(memory: MemoryUse) -> String {
-    let [first, sampled, peak] =
-        [memory.first_bytes, memory.sampled_max_bytes, memory.peak_bytes].map(bytes);
-    format!("{first} at first, at most {sampled} seen, peak {peak}")
+    let [sampled, peak] = [memory.sampled_max_bytes, memory.peak_bytes].map(bytes);
+    format!("at most {sampled} seen, peak {peak}")
 }

@@ -108,8 +108,11 @@ fn json_line(name: &str, value: &impl serde::Serialize) -> String {
     text
 }
 
-const HEADING: &str = "\
-      time        writes   writes/s   p99 ms   each node: memory, log + store on disk\n";
+// Each column is as wide as in `look_text`.
+const HEADING: &str = concat!(
+    "      time        writes   writes/s   p99 ms   ",
+    "each node: memory, log + store on disk\n"
+);
 
 fn look_text(look: &Look) -> String {
     let nodes: Vec<String> = look
