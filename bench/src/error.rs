@@ -26,6 +26,8 @@ pub enum Error {
         /// The last lines of the log of the node concerned.
         tail: String,
     },
+    /// The measurement was made, and showed that a promise does not hold; the text says which.
+    Broken(String),
     /// The user asked to stop.
     Interrupted,
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(what) => f.write_str(what),
+            Self::Broken(what) => write!(f, "a promise is broken: {what}"),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Node { what, logs, tail } => {
                 f.write_str(what)?;

@@ -7,6 +7,8 @@
 //! - [`load`]: a closed loop of HTTP clients. "What can N clients do?"
 //! - [`failover`]: a fault under paced writes whose latency counts from the intended start, so that
 //!   a stalled server can not slow down its own measurement (coordinated omission).
+//! - [`rejoin`], [`rolling`], [`soak`]: what becomes of a cluster whose follower was away, whose nodes
+//!   are all restarted, or which is written to for long.
 //! - [`cluster`]: `duorum serve` as child processes, killed whatever happens to the measurement.
 //! - [`echo`]: an HTTP server that only echoes. No server on the same stack can be faster.
 //! - [`compare`]: both protocols in interleaved blocks, and what may be concluded from them.
@@ -31,7 +33,10 @@ mod error;
 pub mod failover;
 pub mod load;
 pub mod machine;
+pub mod rejoin;
 pub mod report;
+pub mod rolling;
+pub mod soak;
 pub mod stats;
 
 pub use error::Error;

@@ -37,6 +37,7 @@ const TESTS: &[(&str, fn())] = &[
     ("bench_put_prints_a_table_and_json", bench_put),
     ("bench_pairs_fills_and_measures_a_fresh_cluster", bench_pairs),
     ("bench_failover_lists_every_outage", bench_failover),
+    ("bench_rolling_finds_out_that_writes_are_lost", forgetful_rolling),
     ("bench_echo_measures_a_process_of_its_own", bench_echo),
     ("a_comparison_writes_a_report_and_cleans_up", comparison),
     ("a_block_that_does_not_fit_into_the_time_is_not_begun_and_listed", no_time_left),
@@ -92,6 +93,7 @@ fn options(directory: &Path, nodes: usize) -> ClusterOptions {
         data: directory.join("data"),
         logs: directory.to_owned(),
         name: "test".to_owned(),
+        flags: Vec::new(),
     }
 }
 
@@ -141,9 +143,11 @@ fn fault(fault: Fault) {
         let mut cluster = Cluster::start(options(directory.path(), 3)).await.expect("a cluster");
         let measured = FailoverOptions::new(fault);
         let mut random = Random::new(1);
+        let ledger = failover::ledger(&measured);
         for _ in 0..2 {
-            let (node, failover) =
-                failover::measure(&mut cluster, &measured, &mut random).await.expect("measured");
+            let (node, failover) = failover::measure(&mut cluster, &measured, &ledger, &mut random)
+                .await
+                .expect("measured");
             assert_eq!((node, cluster.endpoints().len()), (NodeId(1), 2));
             let outage = failover.outage_ms.expect("the others go on");
             let interregnum = fake_node::INTERREGNUM.as_secs_f64() * 1e3;
@@ -257,6 +261,25 @@ fn bench_failover() {
         table.contains("zab: from SIGKILL of the leader") && table.contains("median "),
         "{table}"
     );
+}
+
+fn forgetful_rolling() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["bench", "rolling", "--protocol", "raft", "--times", "1", "--load", "2"])
+        .args(["--keys", "20", "--rate", "200", "--data-dir"])
+        .arg(directory.path())
+        .env("TMPDIR", directory.path())
+        .env("FAKE_NODE_FORGETS", "raft")
+        .output()
+        .expect("this program starts");
+    assert_eq!(output.status.code(), Some(1));
+    let table = text(&output.stdout);
+    assert!(table.contains("3, ") && table.contains(" of them of the leader"), "{table}");
+    let error = text(&output.stderr);
+    assert!(error.contains("a promise is broken: "), "{error}");
+    assert!(error.contains("it is not there, though "), "{error}");
+    assert_eq!(processes_with(&directory.path().display().to_string()), 0);
 }
 
 fn bench_echo() {

@@ -112,6 +112,26 @@ fn keep_logs<T>(result: Result<T, Error>, logs: tempfile::TempDir) -> Result<T, 
     result
 }
 
+/// A number of bytes with its unit: `500MB`, `64MiB`, `4096`.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 7] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+    ];
+    let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
+    let (unit, factor) = unit.copied().unwrap_or(("", 1));
+    let number = text.strip_suffix(unit).unwrap_or(text).trim_end();
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a whole number with a unit: B, kB, MB, GB, KiB, MiB or GiB")?;
+    number.checked_mul(factor).ok_or_else(|| "that is more than there is".to_owned())
+}
+
 /// Warns when what is measured on this directory says nothing about disks.
 fn warn_of_memory(directory: &Path) {
     if let Ok(file_system) = FileSystem::of(directory)
@@ -154,4 +174,27 @@ fn time_bar(length: Duration, message: &str) -> ProgressBar {
         }
     });
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_a_unit_or_none() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4_096),
+            ("12B", 12),
+            ("500MB", 500_000_000),
+            ("64 MiB", 64 << 20),
+            ("3kB", 3_000),
+            ("2GiB", 2 << 30),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MB", "-1", "1.5MB", "5mb", "99999999999999GiB"] {
+            parse_bytes(text).expect_err(text);
+        }
+    }
 }

@@ -53,6 +53,17 @@ impl FreshCluster {
         data_dir: Option<&PathBuf>,
         logs: PathBuf,
     ) -> Result<Self, Error> {
+        Self::start_with(protocol, nodes, data_dir, logs, Vec::new()).await
+    }
+
+    /// Starts a cluster in new directories, with more flags of `serve`.
+    pub(super) async fn start_with(
+        protocol: Protocol,
+        nodes: usize,
+        data_dir: Option<&PathBuf>,
+        logs: PathBuf,
+        flags: Vec<String>,
+    ) -> Result<Self, Error> {
         if !(1..=9).contains(&nodes) {
             return Err(Error::Usage(format!("--nodes {nodes}: allowed are 1 to 9")));
         }
@@ -66,6 +77,7 @@ impl FreshCluster {
             data: data.path().join("nodes"),
             logs,
             name: protocol.to_string(),
+            flags,
         })
         .await?;
         Ok(Self { cluster, data })

@@ -39,9 +39,26 @@ pub(crate) async fn get(
     path: &str,
     timeout: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
+    ask(address, Request::page(&address.to_string(), path), timeout).await
+}
+
+/// The status and body of the answer to a POST without a body, over a connection of its own.
+pub(crate) async fn post(
+    address: SocketAddr,
+    path: &str,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
+    ask(address, Request::post(&address.to_string(), path), timeout).await
+}
+
+async fn ask(
+    address: SocketAddr,
+    request: Vec<u8>,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
     let exchange = async {
         let mut connection = HttpConnection::connect(address).await?;
-        let answer = connection.exchange(&Request::page(&address.to_string(), path)).await?;
+        let answer = connection.exchange(&request).await?;
         Ok((answer.status, connection.body(&answer).to_vec()))
     };
     match tokio::time::timeout(timeout, exchange).await {

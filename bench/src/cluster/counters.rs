@@ -25,6 +25,13 @@ impl Counters {
         }
     }
 
+    /// Adds what another node has counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (name, value) in &other.0 {
+            *self.0.entry(name.clone()).or_default() += value;
+        }
+    }
+
     /// How far each counter went since an earlier look; those that stood still are left out.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

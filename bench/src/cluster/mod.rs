@@ -9,22 +9,26 @@
 mod control;
 mod counters;
 mod node;
+mod observe;
 mod parent;
 mod ports;
 
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use consensus::{NodeId, Protocol};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 pub use control::NodeStatus;
-pub(crate) use control::get;
+pub(crate) use control::{get, post};
 pub use counters::Counters;
 use node::Node;
 pub use node::ResourceUse;
+pub use observe::{Agreement, Disk, Memory, Progress, StoreProgress};
 pub(crate) use parent::flag as stop_with_parent_flag;
 pub use parent::stop_with_parent;
 
@@ -36,6 +40,12 @@ const READY_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long one question about a node's state may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a transfer of leadership may take. Servers give up after 5 s.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a node may take to end after SIGTERM.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is looked whether a process has ended.
+const REAP_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A loopback address on which nobody listens.
 ///
@@ -60,6 +70,8 @@ pub struct ClusterOptions {
     pub logs: PathBuf,
     /// What the names of the logs begin with.
     pub name: String,
+    /// More flags of `serve`, the same for every node.
+    pub flags: Vec<String>,
 }
 
 /// A fault of a whole process.
@@ -70,6 +82,18 @@ pub enum Fault {
     Kill,
     /// SIGSTOP: the process is there and silent; nobody is told.
     Stop,
+    /// `POST /v1/cluster/transfer`: the leader is asked to hand over, and goes on as a follower.
+    Transfer,
+    /// SIGTERM: the leader hands over, and ends.
+    Terminate,
+}
+
+impl Fault {
+    /// Whether the leader hands over before it stops leading. Nobody has to notice anything then.
+    #[must_use]
+    pub fn hands_over(self) -> bool {
+        matches!(self, Self::Transfer | Self::Terminate)
+    }
 }
 
 /// A running cluster.
@@ -224,11 +248,63 @@ impl Cluster {
     /// # Errors
     /// [`Error::Io`] when the signal can not be sent.
     pub async fn strike(&mut self, id: NodeId, fault: Fault) -> Result<(Instant, Instant), Error> {
-        let node = self.node_mut(id);
         match fault {
-            Fault::Kill => node.kill().await,
-            Fault::Stop => node.pause().await,
+            Fault::Kill => self.node_mut(id).kill().await,
+            Fault::Stop => self.node_mut(id).pause().await,
+            Fault::Transfer => self.transfer(id).await,
+            Fault::Terminate => {
+                let sent = Instant::now();
+                self.terminate(id).await?;
+                Ok((sent, Instant::now()))
+            }
         }
+    }
+
+    /// Asks a leader to hand over to whom it likes. Returns when it was asked, and when it said that
+    /// another one leads.
+    async fn transfer(&self, id: NodeId) -> Result<(Instant, Instant), Error> {
+        let (node, sent) = (self.node(id), Instant::now());
+        let refused = |why: String| {
+            let what = format!("node {} was asked to hand over leadership: {why}", id.0);
+            self.complaint(&what, Some(id))
+        };
+        match post(node.http, "/v1/cluster/transfer", TRANSFER_TIMEOUT).await {
+            Ok((200, _)) => Ok((sent, Instant::now())),
+            Ok((_, body)) => Err(refused(String::from_utf8_lossy(&body).into_owned())),
+            Err(error) => Err(refused(error.to_string())),
+        }
+    }
+
+    /// SIGTERM, and waits until the process has ended.
+    ///
+    /// # Errors
+    /// [`Error::Node`] when it does not end in time or not cleanly.
+    pub async fn terminate(&mut self, id: NodeId) -> Result<(), Error> {
+        self.node(id).signal(Signal::TERM)?;
+        let deadline = Instant::now() + END_TIMEOUT;
+        let status = loop {
+            if let Some(status) = self.node_mut(id).reap()? {
+                break status;
+            }
+            if Instant::now() > deadline {
+                let what = format!("node {} runs {} s after SIGTERM", id.0, END_TIMEOUT.as_secs());
+                return Err(self.complaint(&what, Some(id)));
+            }
+            tokio::time::sleep(REAP_INTERVAL).await;
+        };
+        // A program without a handler of its own ends by the signal, which is as good.
+        if status.success() || status.signal() == Some(Signal::TERM.as_raw()) {
+            return Ok(());
+        }
+        Err(self.complaint(&format!("node {} ended badly: {status}", id.0), Some(id)))
+    }
+
+    /// Starts a node that does not run again on its data, without waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that is not possible.
+    pub fn start_node(&mut self, id: NodeId) -> Result<(), Error> {
+        self.node_mut(id).start()
     }
 
     /// Undoes a fault: starts the killed node again on its data, or lets the stopped one go on.
@@ -238,8 +314,9 @@ impl Cluster {
     pub fn heal(&mut self, id: NodeId, fault: Fault) -> Result<(), Error> {
         let node = self.node_mut(id);
         match fault {
-            Fault::Kill => node.start(),
+            Fault::Kill | Fault::Terminate => node.start(),
             Fault::Stop => node.resume(),
+            Fault::Transfer => Ok(()),
         }
     }
 

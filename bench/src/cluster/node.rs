@@ -30,6 +30,7 @@ pub(super) struct Node {
     pub(super) http: SocketAddr,
     executable: PathBuf,
     arguments: Vec<String>,
+    pub(super) data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
     /// A process that was killed and has not been reaped yet.
@@ -85,7 +86,8 @@ impl Node {
             id,
             http,
             executable: options.executable.clone(),
-            arguments: arguments.into(),
+            arguments: arguments.into_iter().chain(options.flags.iter().cloned()).collect(),
+            data,
             log: options.logs.join(format!("{}-node-{}.log", options.name, id.0)),
             child: None,
             dying: None,
@@ -169,7 +171,24 @@ impl Node {
         Ok(())
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), Error> {
+    /// How the process ended, if it has; then it is as if it had never been started.
+    pub(super) fn reap(&mut self) -> Result<Option<ExitStatus>, Error> {
+        let child = self.child.as_mut().expect("only a running node is waited for");
+        let ended = child
+            .try_wait()
+            .map_err(|source| Error::Io { what: "wait for a node".to_owned(), source })?;
+        if ended.is_some() {
+            self.child = None;
+        }
+        Ok(ended)
+    }
+
+    /// The number of the process while it runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), Error> {
         let child = self.child.as_ref().expect("only a running node gets signals");
         kill_process(Pid::from_child(child), signal)
             .map_err(|source| Error::Io { what: format!("{signal:?}"), source: source.into() })

@@ -49,6 +49,7 @@ pub(super) async fn measure(
         data,
         logs: environment.logs.clone(),
         name,
+        flags: Vec::new(),
     })
     .await?;
     let loads = write_and_read(&mut cluster, settings, settings.seed, progress).await?;

@@ -197,6 +197,7 @@ impl Session<'_> {
             data: self.environment.data.join(&name),
             logs: self.environment.logs.clone(),
             name,
+            flags: Vec::new(),
         })
         .await?;
         let start_ms = starting.elapsed().as_secs_f64() * 1e3;
@@ -234,12 +235,13 @@ impl Session<'_> {
             return Ok(failovers);
         }
         let mut random = Random::new(seed ^ place as u64);
+        let ledger = failover::ledger(&self.failover_options);
         for kill in 0..self.settings.phases.kills {
             if kill > 0 {
                 cluster.settle().await?;
             }
             let (node, failover) =
-                failover::measure(cluster, &self.failover_options, &mut random).await?;
+                failover::measure(cluster, &self.failover_options, &ledger, &mut random).await?;
             failovers.push(failover);
             if kill + 1 < self.settings.phases.kills {
                 cluster.heal(node, self.failover_options.fault)?;

@@ -77,6 +77,18 @@ impl HttpConnection {
         &self.buffer[answer.body.clone()]
     }
 
+    /// Whether the server has not hung up while the connection was idle, as far as the runtime has
+    /// heard. Who asks first does not mistake a request that was never sent for one of unknown
+    /// outcome.
+    pub(crate) fn is_open(&self) -> bool {
+        let mut byte = [0];
+        match self.stream.try_read(&mut byte) {
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            // Nothing was asked, so whatever comes is the end or no answer.
+            Ok(_) => false,
+        }
+    }
+
     async fn fill(&mut self, filled: usize) -> io::Result<usize> {
         match self.stream.read(&mut self.buffer[filled..]).await? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up")),

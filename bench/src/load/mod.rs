@@ -9,7 +9,9 @@
 //! the runtime that calls [`run`]. One thread is enough to keep the servers on the other cores busy
 //! and is the cheapest per request.
 
+mod background;
 pub(crate) mod http;
+mod ledger;
 mod recorder;
 pub(crate) mod request;
 mod worker;
@@ -24,6 +26,8 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::Error;
+pub use background::{Background, BackgroundOptions, Window};
+pub use ledger::{Ledger, Verdict};
 pub use recorder::{LatencyReport, LoadReport, TIMELINE_STEP};
 pub(crate) use request::KEYS_MAX;
 pub(crate) use worker::error_of_body;

@@ -9,7 +9,7 @@ const KEY_DIGITS: usize = 6;
 /// The largest key space: every number that the digits can say.
 pub(crate) const KEYS_MAX: u64 = 1_000_000;
 /// The bytes of a value that tell one write from the next, when the value has room for them.
-const STAMP_BYTES: usize = 16;
+pub(crate) const STAMP_BYTES: usize = 16;
 
 /// One request, sent again and again with another key.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ impl Request {
     /// Any GET, for the calls that control a measurement.
     pub(crate) fn page(host: &str, path: &str) -> Vec<u8> {
         format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
+    }
+
+    /// Any POST without a body.
+    pub(crate) fn post(host: &str, path: &str) -> Vec<u8> {
+        format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n").into_bytes()
     }
 
     /// Chooses the key.

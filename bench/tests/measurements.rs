@@ -1,0 +1,233 @@
+//! The measurements that take a cluster through something, on real servers, in small.
+//!
+//! The processes are this program itself: with any verb it is `duorum`.
+
+#![allow(clippy::disallowed_methods, reason = "these tests start processes")]
+
+use std::io::Write;
+use std::process::{Command, ExitCode, Output};
+
+use serde_json::Value;
+
+const TESTS: &[(&str, fn())] = &[
+    ("a_raft_leader_hands_over_under_load_without_an_error", || hand_over("raft")),
+    ("a_zab_leader_hands_over_under_load_without_an_error", || hand_over("zab")),
+    ("a_leader_that_is_told_to_end_is_replaced", terminate),
+    ("a_leader_is_killed_under_load", kill),
+    ("a_raft_follower_comes_back_by_log", || rejoin_by_log("raft")),
+    ("a_zab_follower_comes_back_by_log", || rejoin_by_log("zab")),
+    ("a_raft_follower_comes_back_by_snapshot", || rejoin_by_snapshot("raft")),
+    ("a_zab_follower_comes_back_by_snapshot", || rejoin_by_snapshot("zab")),
+    ("a_raft_cluster_is_restarted_node_by_node", || rolling("raft")),
+    ("a_zab_cluster_is_restarted_node_by_node", || rolling("zab")),
+    ("a_soak_looks_at_every_node_and_checks_every_key", soak),
+    ("impossible_flags_are_refused_before_anything_starts", impossible),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if matches!(arguments.first().map(String::as_str), Some("serve" | "bench")) {
+        return server::cli::main();
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let chosen = TESTS.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part)));
+    let mut output = std::io::stdout();
+    for (name, test) in chosen {
+        if arguments.iter().any(|argument| argument == "--list") {
+            let _ = writeln!(output, "{name}: test");
+            continue;
+        }
+        // A failed assertion ends the program and so fails the test target.
+        let _ = write!(output, "test {name} ... ").and_then(|()| output.flush());
+        test();
+        let _ = writeln!(output, "ok");
+    }
+    ExitCode::SUCCESS
+}
+
+fn bench(arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().expect("a directory");
+    Command::new(std::env::current_exe().expect("this program"))
+        .arg("bench")
+        .args(arguments)
+        .env("DUORUM_DATA_DIR", directory.path())
+        // The logs of a failed measurement go with the directory; the errors show their ends.
+        .env("TMPDIR", directory.path())
+        .output()
+        .expect("this program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The table that a measurement prints when every promise was kept.
+fn table(arguments: &[&str]) -> String {
+    let output = bench(arguments);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let text = table(&[arguments, &["--json"]].concat());
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("a number, not {value}"))
+}
+
+/// What every measurement that wrote has checked at the end.
+fn assert_checked(measured: &Value) {
+    assert_eq!(measured["agreement"]["agree"], true);
+    assert_eq!(measured["agreement"]["answered"], 3);
+    assert!(number(&measured["verdict"]["acknowledged"]) > 10.0, "{measured}");
+    assert_eq!(measured["verdict"]["broken_keys"], 0);
+}
+
+fn hand_over(protocol: &str) {
+    let fault = ["failover", "--protocol", protocol, "--fault", "transfer", "--count", "3"];
+    let measured = json(&[&fault[..], &["--load", "4"]].concat());
+    assert_checked(&measured);
+    let failovers = measured["failovers"].as_array().expect("a list");
+    assert_eq!(failovers.len(), 3);
+    for failover in failovers {
+        assert_eq!(failover["refused"], Value::Null);
+        let outage = number(&failover["outage_ms"]);
+        assert!(outage > 0.0 && outage < 5_000.0, "{outage}");
+        assert!(number(&failover["load"]["acknowledged"]) > 0.0, "the writers beside it wrote");
+        assert_eq!(failover["unknown_outcomes"], 0);
+        let probes = failover["probes"].as_array().expect("a list");
+        let after = probes.iter().filter(|probe| number(&probe["intended_ms"]) > 0.0);
+        assert!(after.count() > 5, "probes went on");
+    }
+    let led: Vec<&Value> = failovers.iter().map(|failover| &failover["node"]).collect();
+    assert!(led.windows(2).all(|two| two[0] != two[1]), "somebody else led: {led:?}");
+}
+
+fn terminate() {
+    let table = table(&["failover", "--protocol", "zab", "--fault", "terminate", "--count", "2"]);
+    for line in ["zab: SIGTERM of the leader, longest", "median ", "errors that clients saw: "] {
+        assert!(table.contains(line), "no {line} in:\n{table}");
+    }
+}
+
+fn kill() {
+    let measured = json(&["failover", "--protocol", "raft", "--count", "2", "--load", "4"]);
+    assert_checked(&measured);
+    assert_eq!(measured["failovers"][0]["fault"], "kill");
+}
+
+fn rejoin_by_log(protocol: &str) {
+    let behind = ["rejoin", "--protocol", protocol, "--behind", "200", "--load", "4"];
+    let measured = json(&[&behind[..], &["--before", "300ms", "--keys", "50"]].concat());
+    let rejoin = &measured["rejoin"];
+    assert_checked(rejoin);
+    assert!(number(&rejoin["behind_entries"]) >= 200.0, "{rejoin}");
+    assert!(number(&rejoin["caught_up_ms"]) > 1.0, "{rejoin}");
+    assert_eq!(number(&rejoin["snapshot_sent_bytes"]), 0.0);
+    for side in ["sender", "receiver"] {
+        let memory = &rejoin[side];
+        assert!(number(&memory["peak_bytes"]) >= number(&memory["sampled_max_bytes"]), "{memory}");
+        assert!(number(&memory["sampled_max_bytes"]) > 1e6, "{memory}");
+    }
+    for window in ["before", "during"] {
+        assert!(number(&rejoin[window]["acknowledged"]) > 0.0, "{window}: {rejoin}");
+    }
+}
+
+/// Large values fill the first segment of the log, of 8 MiB, in a moment.
+fn rejoin_by_snapshot(protocol: &str) {
+    let table = table(&[
+        "rejoin",
+        "--protocol",
+        protocol,
+        "--behind-bytes",
+        "9MB",
+        "--snapshot",
+        "--value-bytes",
+        "100000",
+        "--keys",
+        "40",
+        "--load",
+        "4",
+        "--rate",
+        "20",
+        "--before",
+        "300ms",
+        "--retain-log-entries",
+        "1",
+        "--retain-log-bytes",
+        "0",
+        "--limit",
+        "60s",
+    ]);
+    for line in ["comes back by snapshot", "killed half way", "p99 meanwhile / before", "peak "] {
+        assert!(table.contains(line), "no {line} in:\n{table}");
+    }
+    let snapshots = table.lines().find(|line| line.starts_with("snapshots")).expect("a line");
+    assert!(!snapshots.contains(" 0 sent"), "{snapshots}");
+    let changes = table.lines().find(|line| line.starts_with("changes of the leader"));
+    assert_eq!(changes.and_then(|line| line.split_whitespace().last()), Some("0"));
+}
+
+fn rolling(protocol: &str) {
+    let once = ["rolling", "--protocol", protocol, "--times", "1", "--load", "4"];
+    let measured = json(&[&once[..], &["--rate", "300", "--keys", "100"]].concat());
+    let rolling = &measured["rolling"];
+    assert_checked(rolling);
+    let restarts = rolling["restarts"].as_array().expect("a list");
+    let nodes: Vec<f64> = restarts.iter().map(|restart| number(&restart["node"])).collect();
+    assert_eq!(nodes, [1.0, 2.0, 3.0]);
+    assert!(restarts.iter().any(|restart| restart["led"] == true), "one of them led");
+    for restart in restarts {
+        assert!(number(&restart["stop_ms"]) > 0.0 && number(&restart["ready_ms"]) > 0.0);
+        assert!(number(&restart["window"]["acknowledged"]) > 0.0, "the others went on");
+        assert!(number(&restart["window"]["gap_max_ms"]) > 0.0);
+    }
+}
+
+fn soak() {
+    let small = ["soak", "--protocol", "raft", "--count", "2000", "--keys", "40"];
+    let fast = ["--connections", "8", "--interval", "200ms", "--warmup", "0s"];
+    let printed = table(&[&small[..], &fast[..], &["--json"]].concat());
+    let lines: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let (report, looks) = lines.split_last().expect("lines");
+    let soak = &report["report"]["soak"];
+    assert_checked(soak);
+    assert!(number(&soak["acknowledged"]) >= 2_000.0);
+    assert_eq!(number(&soak["verdict"]["acknowledged"]), number(&soak["acknowledged"]));
+    assert_eq!(number(&soak["verdict"]["keys"]), 40.0);
+    assert_eq!(number(&soak["live_bytes"]), 40.0 * (12.0 + 256.0));
+    let retained = number(&soak["retained_log_bytes"]);
+    assert!(retained > 2_000.0 * 256.0 && retained < 2_000.0 * 2_560.0, "{retained}");
+    assert!(number(&report["report"]["disk_ratio"]) > 0.0);
+    let last = &looks.last().expect("a look")["look"];
+    for node in last["nodes"].as_array().expect("a list") {
+        assert!(number(&node["memory"]["resident_bytes"]) > 1e6, "{node}");
+        assert!(number(&node["disk"]["log_bytes"]) > 2_000.0 * 256.0, "{node}");
+        assert!(number(&node["disk"]["store_bytes"]) > 0.0, "{node}");
+    }
+    let printed = table(&[&small[..], &fast[..]].concat());
+    for line in ["each node: memory, log + store", "last / first", "disk / (live + retained)"] {
+        assert!(printed.contains(line), "no {line} in:\n{printed}");
+    }
+}
+
+fn impossible() {
+    for (arguments, complaint) in [
+        (&["rejoin", "--protocol", "raft"][..], "--behind"),
+        (&["rejoin", "--protocol", "raft", "--behind-bytes", "5mb"], "a whole number with a unit"),
+        (&["rejoin", "--protocol", "raft", "--behind", "1", "--load", "0"], "0 connections"),
+        (&["rolling", "--protocol", "raft", "--nodes", "2"], "fewer than 3 nodes"),
+        (&["rolling", "--protocol", "raft", "--keys", "3"], "needs keys of its own"),
+        (&["soak", "--protocol", "raft", "--interval", "1ms"], "allowed are 100 or more"),
+        (&["failover", "--protocol", "raft", "--load", "20000"], "allowed are 0 to 10000"),
+    ] {
+        let output = bench(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let error = text(&output.stderr);
+        assert!(error.contains(complaint), "{error}");
+    }
+}
