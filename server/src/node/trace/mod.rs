@@ -3,11 +3,11 @@
 //! The consensus loop writes down every [`consensus::Event`] with the host's monotonic time: changes
 //! of role and the like, and each message that leaves or arrives, named so that its two ends can be
 //! matched. What is rare is kept for long, what is frequent is forgotten soon, and everything is
-//! bounded by count and by bytes ([`Ring`]). The loop never waits for a reader, and spends next to
-//! nothing on what nobody may ever read ([`Recorder`]).
+//! bounded by count and by bytes (`Ring`). The loop never waits for a reader, and spends next to
+//! nothing on what nobody may ever read (`Recorder`).
 //!
 //! A node that is asked puts the records of all nodes together: in an order in which no message
-//! arrives before it left ([`arrange`]), or as the elections that they tell of ([`elections`]).
+//! arrives before it left (`arrange`), or as the elections that they tell of (`elections`).
 
 mod arrange;
 mod elections;
