@@ -27,7 +27,8 @@ for_both_protocols!(
     a_read_at_any_node_waits_for_a_confirmed_barrier,
     a_write_without_a_leader_is_held_and_then_told_that_nothing_happened,
     a_held_write_goes_to_the_next_leader,
-    a_write_lost_with_its_leader_is_told_so_definitely,
+    a_write_lost_with_its_leader_goes_to_the_next_one,
+    a_write_lost_with_its_leader_that_nobody_takes_is_told_so_definitely,
     a_write_that_can_not_be_settled_in_time_has_an_unknown_outcome,
     a_read_in_a_minority_never_becomes_ready,
     a_leader_that_refuses_is_asked_again_only_after_a_while,
@@ -89,14 +90,29 @@ fn a_held_write_goes_to_the_next_leader<C: Consensus>() {
     assert_eq!(cluster.deliveries(asked, request), 1);
 }
 
-fn a_write_lost_with_its_leader_is_told_so_definitely<C: Consensus>() {
+fn a_write_lost_with_its_leader_goes_to_the_next_one<C: Consensus>() {
     let (mut cluster, leader) = Cluster::<C>::with_leader();
     // The leader appends it, but nobody else ever hears of it.
     cluster.isolate(leader);
-    let request = cluster.put(leader, "lost");
+    let request = cluster.put(leader, "lost and found");
     assert_ne!(cluster.run_until_led(), leader);
     cluster.heal(leader);
     cluster.advance(Duration::from_secs(1));
+    assert_eq!(cluster.conclusion(leader, request), None, "applying it answers it");
+    for node in [1, 2, 3].map(consensus::NodeId) {
+        assert_eq!(cluster.deliveries(node, request), 1, "once, everywhere");
+    }
+}
+
+fn a_write_lost_with_its_leader_that_nobody_takes_is_told_so_definitely<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    cluster.isolate(leader);
+    let request = cluster.put(leader, "lost");
+    let next = cluster.run_until_led();
+    assert_ne!(next, leader);
+    cluster.refuse_forwarded(Some(next));
+    cluster.heal(leader);
+    cluster.advance(PATIENCE);
     let failed = cluster.conclusion(leader, request);
     assert_eq!(failed, Some(Conclusion::Failed(Failure::LeaderChanged)));
     assert!(Failure::LeaderChanged.is_definite());

@@ -178,8 +178,8 @@ pub enum Failure {
     NoLeader,
     /// Too much is waiting. Nothing happened.
     Overloaded,
-    /// The write was handed to a leader that lost its office before committing it, and it is certain
-    /// now that nobody ever will. Nothing happened.
+    /// The write was handed to a leader that lost its office before committing it, it is certain that
+    /// nobody ever will, and no other leader took it in time. Nothing happened.
     LeaderChanged,
     /// The time ran out after the write was handed over: it may or may not happen, or have happened.
     UnknownOutcome,

@@ -10,7 +10,7 @@
 //!   held ──leader known──▶ handed over ──delivered──▶ the applier answers
 //!    │                        │
 //!    │ time is up             ├─ refused by the leader: held again, or Overloaded
-//!    ▼                        ├─ something of a later term was delivered instead: LeaderChanged
+//!    ▼                        ├─ something of a later term was delivered instead: held again
 //!   NoLeader                  ├─ a snapshot was installed that may hold it: UnknownOutcome
 //!                             └─ time is up: UnknownOutcome
 //! ```
@@ -332,8 +332,8 @@ impl<C: Consensus> Replica<C> {
             self.start_transfers(now, effects);
             self.step_core(now, Input::Flush, effects);
         }
-        self.settle_superseded(effects);
-        self.settle_by_barrier(effects);
+        self.settle_superseded();
+        self.settle_by_barrier();
     }
 
     fn expire(&mut self, now: Now, effects: &mut ReplicaEffects<C::Message>) {

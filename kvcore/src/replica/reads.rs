@@ -230,13 +230,13 @@ impl<C: Consensus> Replica<C> {
         self.reads.applied(self.applied, &mut effects.conclusions);
     }
 
-    /// Ends the writes that a barrier shows to be lost, once everything up to it is delivered.
-    pub(super) fn settle_by_barrier(&mut self, effects: &mut ReplicaEffects<C::Message>) {
+    /// Settles the writes that a barrier shows to be lost, once everything up to it is delivered.
+    pub(super) fn settle_by_barrier(&mut self) {
         if let Some((index, term)) = self.reads.settles
             && self.delivered >= index
         {
             self.reads.settles = None;
-            self.writes.settle_before(term, &mut effects.conclusions);
+            self.writes.settle_before(term);
         }
     }
 }

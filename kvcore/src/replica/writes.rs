@@ -37,6 +37,8 @@ struct Waiting {
     stage: Stage,
     /// Whether it has an idempotency key, so that it does no harm to hand it over more than once.
     has_key: bool,
+    /// Whether it was handed over before to a leader that lost it, and its office.
+    was_lost: bool,
     /// The latest term under which a copy was handed over, besides that of the stage, that may happen
     /// still; [`TERM_NEVER_SETTLED`] if it may have.
     perhaps_under: Option<Term>,
@@ -123,7 +125,7 @@ impl Writes {
                 waiting.perhaps_under = Some(TERM_NEVER_SETTLED);
             }
         }
-        self.end_handed_over(|under| under <= term, Failure::UnknownOutcome, conclusions);
+        self.end_in_doubt(term, conclusions);
     }
 
     /// A leader refused a write. Returns the failure if that is its end; otherwise it is held, and
@@ -158,8 +160,9 @@ impl Writes {
             }
             let waiting = self.remove(request).expect("a deadline belongs to a waiting write");
             let failure = match waiting.terms().next() {
-                None => Failure::NoLeader,
                 Some(_) => Failure::UnknownOutcome,
+                None if waiting.was_lost => Failure::LeaderChanged,
+                None => Failure::NoLeader,
             };
             conclusions.push((request, Conclusion::Failed(failure)));
         }
@@ -173,30 +176,29 @@ impl Writes {
         self.handed_term_min.is_some_and(|handed| handed < term)
     }
 
-    /// Ends the writes that were handed over before this term: they certainly did not happen. What has
-    /// a key is handed over once more.
-    pub(super) fn settle_before(
-        &mut self,
-        term: Term,
-        conclusions: &mut Vec<(RequestId, Conclusion)>,
-    ) {
-        for waiting in self.waiting.values_mut() {
+    /// Holds the writes again that were handed over before this term: they certainly did not happen,
+    /// and never will under that leader, so to hand them to the next one can not make them happen
+    /// twice.
+    pub(super) fn settle_before(&mut self, term: Term) {
+        for (&request, waiting) in &mut self.waiting {
             waiting.perhaps_under = waiting.perhaps_under.filter(|&under| under >= term);
+            if let Stage::HandedOver(under, envelope) = &waiting.stage
+                && *under < term
+            {
+                waiting.stage = Stage::Held(envelope.clone());
+                waiting.was_lost = true;
+                self.held.insert(request);
+            }
         }
-        self.end_handed_over(|under| under < term, Failure::LeaderChanged, conclusions);
+        self.note_handed();
     }
 
-    /// Ends the writes that were handed over under such a term, or holds them again if they have a key.
-    fn end_handed_over(
-        &mut self,
-        ends: impl Fn(Term) -> bool,
-        failure: Failure,
-        conclusions: &mut Vec<(RequestId, Conclusion)>,
-    ) {
+    /// What may be inside a snapshot is handed over again if it has a key, and is in doubt otherwise.
+    fn end_in_doubt(&mut self, up_to: Term, conclusions: &mut Vec<(RequestId, Conclusion)>) {
         let mut ended = Vec::new();
         for (&request, waiting) in &mut self.waiting {
             match &waiting.stage {
-                Stage::HandedOver(term, envelope) if ends(*term) => {
+                Stage::HandedOver(term, envelope) if *term <= up_to => {
                     if waiting.has_key {
                         waiting.stage = Stage::Held(envelope.clone());
                         self.held.insert(request);
@@ -209,8 +211,12 @@ impl Writes {
         }
         for request in ended {
             self.remove(request);
-            conclusions.push((request, Conclusion::Failed(failure)));
+            conclusions.push((request, Conclusion::Failed(Failure::UnknownOutcome)));
         }
+        self.note_handed();
+    }
+
+    fn note_handed(&mut self) {
         self.handed_term_min = self.waiting.values().flat_map(Waiting::terms).min();
     }
 
@@ -260,7 +266,8 @@ impl<C: Consensus> Replica<C> {
         let envelope_bytes = envelope.len();
         let has_key = Envelope::has_key(&envelope);
         let (stage, perhaps_under) = (Stage::Held(envelope), None);
-        let waiting = Waiting { envelope_bytes, deadline, stage, has_key, perhaps_under };
+        let waiting =
+            Waiting { envelope_bytes, deadline, stage, has_key, was_lost: false, perhaps_under };
         let former = writes.waiting.insert(request, waiting);
         assert!(former.is_none(), "a request's number is used once");
         writes.bytes += envelope_bytes;
@@ -356,12 +363,12 @@ impl<C: Consensus> Replica<C> {
         reason
     }
 
-    /// Ends the writes that the log itself shows to be lost: something of a later term was
+    /// Settles the writes that the log itself shows to be lost: something of a later term was
     /// delivered, and terms never decrease along the log.
-    pub(super) fn settle_superseded(&mut self, effects: &mut ReplicaEffects<C::Message>) {
+    pub(super) fn settle_superseded(&mut self) {
         let term = self.writes.delivered_term;
         if self.writes.any_before(term) {
-            self.writes.settle_before(term, &mut effects.conclusions);
+            self.writes.settle_before(term);
         }
     }
 }
@@ -376,8 +383,9 @@ mod tests {
     fn handed_over() -> Writes {
         let mut writes = Writes::default();
         let (deadline, stage) = (Time(9_000_000), Stage::Held(Bytes::from_static(b"envelope")));
+        let (has_key, was_lost, perhaps_under) = (true, false, None);
         let waiting =
-            Waiting { envelope_bytes: 8, deadline, stage, has_key: true, perhaps_under: None };
+            Waiting { envelope_bytes: 8, deadline, stage, has_key, was_lost, perhaps_under };
         writes.waiting.insert(REQUEST, waiting);
         writes.bytes = 8;
         writes.held.insert(REQUEST);
@@ -429,12 +437,18 @@ mod tests {
     fn copies_that_are_lost_for_certain_do_not_make_the_outcome_unknown() {
         let mut writes = handed_over();
         writes.leadership_changed();
-        let mut conclusions = Vec::new();
         assert!(writes.any_before(Term(2)));
-        writes.settle_before(Term(2), &mut conclusions);
+        writes.settle_before(Term(2));
         assert!(!writes.any_before(Term(9)), "nothing is left to be settled");
-        assert_eq!(conclusions, Vec::new(), "it is held, and goes to the next leader");
+        assert_eq!(writes.held.len(), 1, "it goes to the next leader");
         assert_eq!(expire(&mut writes), failed(Failure::NoLeader));
+    }
+
+    #[test]
+    fn a_write_that_was_lost_and_finds_no_other_leader_in_time_is_told_so() {
+        let mut writes = handed_over();
+        writes.settle_before(Term(2));
+        assert_eq!(expire(&mut writes), failed(Failure::LeaderChanged));
     }
 
     #[test]
@@ -445,7 +459,7 @@ mod tests {
         assert_eq!(conclusions, Vec::new(), "another copy tells what became of it");
         assert!(writes.hand_over_next(Term(2)).is_some());
         assert_eq!(refuse(&mut writes, 2, Refusal::NotLeader), None);
-        writes.settle_before(Term(7), &mut conclusions);
+        writes.settle_before(Term(7));
         assert_eq!(expire(&mut writes), failed(Failure::UnknownOutcome));
     }
 }

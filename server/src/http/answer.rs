@@ -65,6 +65,9 @@ impl App {
             Leadership::Following { leader, .. } => HeaderValue::from(leader.0),
             Leadership::Established { .. } => self.node.clone(),
         };
+        if self.is_stopping() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         headers.insert(PROTOCOL, self.protocol.clone());
         headers.insert(NODE, self.node.clone());
         headers.insert(LEADER, leader);

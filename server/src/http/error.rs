@@ -252,8 +252,8 @@ impl From<Failure> for ApiError {
             ),
             Failure::LeaderChanged => (
                 ErrorName::LeaderChanged,
-                "the leader changed before it could commit the write, which never will be; \
-                 nothing happened. Try again",
+                "the leader changed before it could commit the write, which it never will be, and no \
+                 other leader took it in time; nothing happened. Try again",
             ),
             Failure::UnknownOutcome => (
                 ErrorName::UnknownOutcome,

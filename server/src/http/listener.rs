@@ -77,8 +77,9 @@ impl Listener {
         Self { listener, app: Arc::new(App::new(handle, limits, stop)) }
     }
 
-    /// Serves until told to stop; then idle connections are closed, and requests under way may go
-    /// on for a while.
+    /// Serves until told to stop. Then requests are answered for a moment more, each with the word that
+    /// the connection ends; then idle connections are closed, and requests under way may go on for a
+    /// while.
     pub async fn run(self) {
         let Self { listener, app } = self;
         let places = Arc::new(Semaphore::new(app.limits.connections_max));
@@ -86,11 +87,11 @@ impl Listener {
         let router = routes::router(app.clone());
         let metrics = app.handle.metrics().clone();
         let mut pause = PAUSE_MIN;
-        let mut stopped = pin!(app.stopped());
+        let mut retired = pin!(app.retired());
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = stopped.as_mut() => break,
+                () = retired.as_mut() => break,
             };
             match accepted {
                 Ok((stream, _)) => {
@@ -144,7 +145,7 @@ async fn serve(stream: TcpStream, app: Arc<App>, router: Router, place: OwnedSem
     open.inc();
     let begun = tokio::select! {
         begun = timeout(app.limits.read_timeout, beginning(&stream)) => begun,
-        () = app.stopped() => Ok(Beginning::Nothing),
+        () = app.retired() => Ok(Beginning::Nothing),
     };
     match begun {
         Ok(Beginning::Http) => serve_http(stream, &app, router).await,
@@ -190,7 +191,7 @@ async fn serve_http(stream: TcpStream, app: &Arc<App>, router: Router) {
     let mut connection = pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = app.stopped() => {
+        () = app.retired() => {
             connection.as_mut().graceful_shutdown();
             timeout(app.limits.stop_timeout, connection).await.unwrap_or(Ok(()))
         }

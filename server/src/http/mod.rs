@@ -52,6 +52,9 @@ pub use self::listener::Listener;
 pub(crate) use self::status::leader;
 use crate::node::handle::NodeHandle;
 
+/// How long a node that stops still answers, so that clients hear that their connections end.
+const FAREWELL: Duration = Duration::from_millis(100);
+
 /// The bounds of what clients may ask of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -117,6 +120,19 @@ impl App {
     async fn stopped(&self) {
         // Whoever could say so being gone is as good as being told.
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
+
+    /// Whether the node stops.
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits until the node stops and its clients have had the time to hear of it: every answer
+    /// meanwhile says that the connection ends with it. Whoever closed connections at once could
+    /// close one whose next request was on its way, and nobody would know what became of that.
+    async fn retired(&self) {
+        self.stopped().await;
+        tokio::time::sleep(FAREWELL).await;
     }
 
     /// The store's revision here and now.

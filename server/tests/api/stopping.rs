@@ -6,7 +6,7 @@ use consensus::Protocol;
 use serde_json::json;
 use server::config::ServeConfig;
 use server::serve::Server;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Fixture;
 use super::client::Http;
@@ -25,6 +25,39 @@ async fn idle_connections_are_closed_and_watches_are_told() {
     assert_eq!((&last["error"]["retryable"], &last["revision"]), (&json!(true), &json!(1)));
     assert_eq!(watch.next().await, None);
     assert_eq!(idle.read(&mut [0; 8]).await.expect("closed, not reset"), 0);
+}
+
+/// A client that asks one thing after another finds no connection closed on a request of its: it hears
+/// of the end with an answer.
+#[tokio::test]
+async fn whoever_keeps_asking_is_told_before_the_connection_ends() {
+    let fixture = Fixture::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut stream = fixture.http.connect().await;
+        clients.push(tokio::spawn(async move {
+            let request = b"GET /v1/status HTTP/1.1\r\nhost: test\r\n\r\n";
+            for answers in 0_u64.. {
+                stream.write_all(request).await.expect("the connection is there");
+                let mut answer = Vec::new();
+                while !answer.trim_ascii_end().ends_with(b"}") {
+                    let read = stream.read_buf(&mut answer).await.expect("an answer");
+                    assert!(read > 0, "no answer to request {answers}");
+                }
+                let text = String::from_utf8(answer).expect("text");
+                if text.contains("connection: close") {
+                    assert_eq!(stream.read(&mut [0; 8]).await.expect("closed, not reset"), 0);
+                    return answers;
+                }
+            }
+            unreachable!("it ends with the server")
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fixture.stop().await;
+    for client in clients {
+        assert!(client.await.expect("it was told") > 0);
+    }
 }
 
 #[tokio::test]
