@@ -124,6 +124,7 @@ mod barrier;
 mod broadcast;
 mod codec;
 mod discovery;
+mod dispatch;
 mod election;
 mod message;
 mod node;

@@ -132,8 +132,8 @@ error_table! {
     NoQuorum, "no_quorum", 503, true, true,
         "The read was not confirmed by a quorum in time. `consistency=local` answers without one.";
     LeaderChanged, "leader_changed", 503, true, true,
-        "The leader lost its office before it could commit the write, and it is certain that it \
-         never will be. Nothing happened.";
+        "The leader lost its office before it could commit the write, it is certain that it never \
+         will be, and no other leader took it in time. Nothing happened.";
     TransferFailed, "transfer_failed", 503, true, true,
         "Leadership was not transferred in time, or went to another node than was asked for. No key was \
          touched; `/v1/status` says who leads.";
