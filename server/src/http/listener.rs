@@ -87,25 +87,28 @@ impl Listener {
         let router = routes::router(app.clone());
         let metrics = app.handle.metrics().clone();
         let mut pause = PAUSE_MIN;
-        let mut retired = pin!(app.retired());
+        let mut stopped = pin!(app.stopped());
+        let accept = |stream: TcpStream| {
+            if let Ok(place) = places.clone().try_acquire_owned() {
+                metrics.http_connections_accepted.inc();
+                let serving = serve(stream, app.clone(), router.clone(), place);
+                tokio::spawn(serving.in_current_span());
+            } else {
+                metrics.http_connections_refused.inc();
+                if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                    tokio::spawn(refuse_surplus(stream, app.clone(), permit));
+                }
+            }
+        };
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = retired.as_mut() => break,
+                () = stopped.as_mut() => break,
             };
             match accepted {
                 Ok((stream, _)) => {
                     pause = PAUSE_MIN;
-                    if let Ok(place) = places.clone().try_acquire_owned() {
-                        metrics.http_connections_accepted.inc();
-                        let serving = serve(stream, app.clone(), router.clone(), place);
-                        tokio::spawn(serving.in_current_span());
-                    } else {
-                        metrics.http_connections_refused.inc();
-                        if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                            tokio::spawn(refuse_surplus(stream, app.clone(), permit));
-                        }
-                    }
+                    accept(stream);
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -115,10 +118,23 @@ impl Listener {
                 }
             }
         }
-        drop(listener);
+        // Whoever comes now is refused by the system, and knows that nothing happened; whoever has come
+        // already is still answered.
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, _)) = listener.accept() {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    accept(stream);
+                }
+            }
+        }
         let all = u32::try_from(app.limits.connections_max).unwrap_or(u32::MAX);
         // Every connection gives its place back when it ends.
-        if timeout(app.limits.stop_timeout + PAUSE_MAX, places.acquire_many(all)).await.is_err() {
+        if timeout(app.limits.stop_timeout + PAUSE_MAX, places.clone().acquire_many_owned(all))
+            .await
+            .is_err()
+        {
             tracing::warn!("some requests were still under way when the node stopped");
         }
     }
