@@ -11,7 +11,7 @@ use consensus::codec::Wire;
 use consensus::{Generation, Index, NodeId, Snapshot, Term};
 use kvcore::Machine;
 use kvcore::Revision;
-use kvcore::snapshot::{ReceiveError, Receiving};
+use kvcore::snapshot::{ReceiveError, Receiving, RememberedRows, Rows};
 use kvcore::store::{Row, RowId, Store, StoreState};
 use storage::{
     DirectoryId, RealDisk, RedbStore, RedbStoreOptions, remove_other_stores, remove_store,
@@ -217,7 +217,9 @@ fn receive_store(
     let mut bytes = 0;
     loop {
         let part = channel.hear()?;
-        let Part::Rows { rows, is_whole, is_last } = part else { return Err(unexpected().into()) };
+        let Part::Rows { rows: Rows(rows), is_whole, is_last } = part else {
+            return Err(unexpected().into());
+        };
         bytes += rows.iter().map(|(_, row)| row_bytes(row)).sum::<usize>();
         waiting.extend(rows);
         if is_last || (is_whole && bytes >= TRANSACTION_BYTES) {
@@ -229,7 +231,9 @@ fn receive_store(
         }
     }
     loop {
-        let Part::Remembered(rows) = channel.hear()? else { return Err(unexpected().into()) };
+        let Part::Remembered(RememberedRows(rows)) = channel.hear()? else {
+            return Err(unexpected().into());
+        };
         if rows.is_empty() {
             return Ok(receiving.finish(ROW_CACHE_BYTES)?);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use consensus::{Generation, Index, NodeId, Snapshot, Term};
 use kvcore::Store;
-use kvcore::snapshot::StoreView;
+use kvcore::snapshot::{RememberedRows, Rows, StoreView};
 use kvcore::store::{Revision, Row, RowId};
 use tracing::info;
 
@@ -116,11 +116,12 @@ fn send_ids(view: &dyn StoreView, up_to: Revision, channel: &mut Channel) -> Res
         let mut ids = view.ids(from, IDS_MAX).map_err(|error| error.to_string())?;
         let found = ids.len();
         ids.retain(|id| id.revision <= up_to);
+        let is_last = found < IDS_MAX || ids.len() < found;
         if let Some(last) = ids.last() {
             from = RowId { revision: last.revision, place: last.place + 1 };
-            channel.say(&Part::Ids(ids.clone()))?;
+            channel.say(&Part::Ids(ids))?;
         }
-        if found < IDS_MAX || ids.len() < found {
+        if is_last {
             return channel.say(&Part::Ids(Vec::new()));
         }
     }
@@ -164,7 +165,7 @@ fn send_remembered(
         let before = channel.bytes;
         let rows = view.remembered(after, REMEMBERED_MAX).map_err(|error| error.to_string())?;
         let last = rows.last().map(|row| row.index);
-        channel.say(&Part::Remembered(rows))?;
+        channel.say(&Part::Remembered(RememberedRows(rows)))?;
         shared.metrics.snapshot_sent_bytes.inc_by(channel.bytes - before);
         let Some(last) = last else { return Ok(()) };
         after = last;
@@ -187,7 +188,7 @@ fn send_portion(
         let count = fitting.count();
         let rest = rows.split_off(count);
         let is_whole = rest.is_empty();
-        channel.say(&Part::Rows { rows, is_whole, is_last: is_last && is_whole })?;
+        channel.say(&Part::Rows { rows: Rows(rows), is_whole, is_last: is_last && is_whole })?;
         if is_whole {
             return Ok(());
         }

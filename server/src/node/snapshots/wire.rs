@@ -10,7 +10,7 @@ use consensus::codec::{self, CodecError, Wire};
 use consensus::{Index, Term};
 use kvcore::Revision;
 use kvcore::snapshot::{RememberedRows, Rows};
-use kvcore::store::{Remembered, Row, RowId, StoreState};
+use kvcore::store::{RowId, StoreState};
 
 use crate::node::transport::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
 
@@ -32,9 +32,9 @@ pub(super) enum Part {
     /// The rows of the sender up to that revision, in order; an empty list ends them.
     Ids(Vec<RowId>),
     /// The rows behind it, in order. A revision ends where `is_whole` says so.
-    Rows { rows: Vec<(RowId, Row)>, is_whole: bool, is_last: bool },
+    Rows { rows: Rows, is_whole: bool, is_last: bool },
     /// What is remembered of idempotency keys, in order; an empty list ends it.
-    Remembered(Vec<Remembered>),
+    Remembered(RememberedRows),
     /// The receiver has dealt with it.
     Done { installed: bool },
 }
@@ -69,11 +69,11 @@ impl Wire for Part {
                 out.put_u8(4);
                 is_whole.encode(out);
                 is_last.encode(out);
-                Rows(rows.clone()).encode(out);
+                rows.encode(out);
             }
             Self::Remembered(rows) => {
                 out.put_u8(6);
-                RememberedRows(rows.clone()).encode(out);
+                rows.encode(out);
             }
             Self::Done { installed } => {
                 out.put_u8(5);
@@ -112,9 +112,9 @@ impl Wire for Part {
             }
             4 => {
                 let (is_whole, is_last) = (bool::decode(input)?, bool::decode(input)?);
-                Self::Rows { rows: Rows::decode(input)?.0, is_whole, is_last }
+                Self::Rows { rows: Rows::decode(input)?, is_whole, is_last }
             }
-            6 => Self::Remembered(RememberedRows::decode(input)?.0),
+            6 => Self::Remembered(RememberedRows::decode(input)?),
             5 => Self::Done { installed: bool::decode(input)? },
             _ => return Err(CodecError::Invalid("part of a snapshot")),
         })
@@ -178,6 +178,7 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use consensus::Position;
+    use kvcore::store::{Remembered, Row};
 
     use super::*;
 
@@ -205,12 +206,12 @@ mod tests {
         for part in [
             Part::Begin { message: Bytes::from_static(b"word"), state, terms },
             Part::After { revision: Revision(7), remembered: Index(8) },
-            Part::Remembered(vec![]),
-            Part::Remembered(vec![remembered]),
+            Part::Remembered(RememberedRows(vec![])),
+            Part::Remembered(RememberedRows(vec![remembered])),
             Part::Ids(vec![]),
             Part::Ids(vec![id(3, 0), id(3, 1)]),
             Part::Rows {
-                rows: vec![(id(5, 0), row), (id(5, 1), deleted)],
+                rows: Rows(vec![(id(5, 0), row), (id(5, 1), deleted)]),
                 is_whole: true,
                 is_last: false,
             },
