@@ -5,12 +5,12 @@ mod common;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{Model, entry, open, read_all, tiny};
-use consensus::{Index, Persist, Random};
+use consensus::{Entry, Index, Persist, Random};
 use proptest::prelude::*;
 use storage::{Disk, RealDisk, SimulatedDisk, WalError, WalOptions};
 
 /// What a reader should return.
-fn expected(model: &Model, first: u64, last: u64, bytes_max: usize) -> Vec<consensus::Entry> {
+fn expected(model: &Model, first: u64, last: u64, bytes_max: usize) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut bytes = 0;
     for entry in model.entries.iter().filter(|e| (first..=last).contains(&e.index().0)) {
@@ -100,6 +100,29 @@ fn damage_is_noticed_when_it_is_read() {
     let error = reader.entries(Index(1), Index(30), usize::MAX).expect_err("it is damaged");
     let text = error.to_string();
     assert!(text.contains("log-0000000000000001.wal") && text.contains("checksum"), "{text}");
+}
+
+/// Each entry keeps the record in memory that it was read from, which may be many times as long as what
+/// is asked for at a time.
+#[test]
+fn what_is_read_of_one_record_in_portions_is_in_memory_once() {
+    let disk = SimulatedDisk::new();
+    let (mut wal, _) = open(&disk, WalOptions::small()).expect("a new disk");
+    let entries: Vec<_> = (1..=100).map(|index| entry(1, index, 70)).collect();
+    wal.append(&[Persist { entries: entries.clone(), ..Persist::default() }]).expect("works");
+    let mut reader = wal.reader();
+    let mut read: Vec<Entry> = Vec::new();
+    while read.len() < 100 {
+        let next = Index(read.len() as u64 + 1);
+        let portion = reader.entries(next, Index(100), 1000).expect("works");
+        assert!(portion.len() < 20, "it takes many portions");
+        read.extend(portion);
+    }
+    assert_eq!(read, entries);
+    let places = read.iter().map(|entry| entry.command().expect("has one").as_ptr() as usize);
+    let places: Vec<_> = places.collect();
+    let (first, last) = (places[0], places[99]);
+    assert!(last > first && last - first < 20_000, "all are slices of one buffer: {places:?}");
 }
 
 /// A writer that truncates now and then, and readers that must always see a log: without gaps, with

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use consensus::{Fetch, Index, Persist};
+use consensus::{Fetch, FetchPurpose, Index, Persist};
 use kvcore::Store;
 use storage::{RealDisk, Retained, SpareRequest, SpareSegment, Wal, WalError, WalReader};
 use tokio::sync::mpsc;
@@ -135,7 +135,13 @@ pub(super) fn fetch<M>(
     queue: &Receiver<Fetch>,
     driver: &mpsc::Sender<DriverInput<M>>,
 ) -> Result<(), String> {
+    // Each reads on where it was.
+    let mut for_peers = reader.clone();
     while let Ok(Fetch { purpose, first, last, bytes_max }) = queue.recv() {
+        let reader = match purpose {
+            FetchPurpose::Deliver => &mut reader,
+            FetchPurpose::Replicate(_) => &mut for_peers,
+        };
         let entries = match reader.entries(first, last, bytes_max) {
             Ok(entries) => entries,
             // What was to be sent to a peer may have been truncated meanwhile.

@@ -24,6 +24,19 @@ pub struct WalReader<D: Disk> {
     index: Arc<RwLock<LogIndex>>,
     /// The segment that was read last: most readers read on where they were.
     open: Option<(u64, Arc<D::File>)>,
+    /// The record in which the last call ended: the next call begins there, as a rule. A record can
+    /// be many times as long as what is asked for at a time, and every entry read from it keeps the
+    /// whole of it in memory; so it is read once.
+    reached: Option<Reached>,
+}
+
+/// A record that was read.
+#[derive(Clone, Debug)]
+struct Reached {
+    place: RecordPlace,
+    entries: Vec<Entry>,
+    /// Where the next record begins.
+    end: u64,
 }
 
 impl<D: Disk> Clone for WalReader<D> {
@@ -33,13 +46,14 @@ impl<D: Disk> Clone for WalReader<D> {
             directory: self.directory,
             index: Arc::clone(&self.index),
             open: self.open.as_ref().map(|(number, file)| (*number, Arc::clone(file))),
+            reached: self.reached.clone(),
         }
     }
 }
 
 impl<D: Disk> WalReader<D> {
     pub(super) fn new(disk: D, directory: DirectoryId, index: Arc<RwLock<LogIndex>>) -> Self {
-        Self { disk, directory, index, open: None }
+        Self { disk, directory, index, open: None, reached: None }
     }
 
     /// The first and the last entry that can be read; `None` when the log is empty.
@@ -79,51 +93,74 @@ impl<D: Disk> WalReader<D> {
     fn read(&mut self, piece: &Piece, collected: &mut Collected) -> Result<bool, WalError> {
         let mut next = piece.first;
         let RecordPlace { mut segment, mut offset } = piece.from;
-        let mut scanner = self.scanner(segment)?;
+        let mut scanner = None;
         while next <= piece.last {
-            match scanner.record(offset)? {
-                Found::Record { header, end, .. } if header.kind == RecordKind::State => {
-                    offset = end;
-                }
-                Found::Record { payload, end, .. } => {
-                    let batch = batch::decode(payload).map_err(|error| {
-                        self.damaged(
-                            segment,
-                            offset,
-                            format!("the record can not be read: {error}"),
-                        )
-                    })?;
-                    for entry in batch::entries(batch) {
-                        if next > piece.last {
-                            break;
-                        }
-                        if entry.index() < next {
+            let place = RecordPlace { segment, offset };
+            let known = self.reached.take().filter(|reached| reached.place == place);
+            let reached = match known {
+                Some(reached) => reached,
+                None => {
+                    let open = match scanner.take() {
+                        Some(open) => open,
+                        None => self.scanner(segment)?,
+                    };
+                    match self.record(scanner.insert(open), place)? {
+                        Some(record) => record,
+                        None => {
+                            if !self.disk.exists(&segment::name(segment + 1))? {
+                                let what =
+                                    format!("the log ends before entry {next}, which it held");
+                                return Err(self.damaged(place, what));
+                            }
+                            (segment, offset) = (segment + 1, SEGMENT_HEADER_BYTES);
+                            scanner = None;
                             continue;
                         }
-                        if entry.index() > next {
-                            let what = format!("entry {next} is missing before {}", entry.index());
-                            return Err(self.damaged(segment, offset, what));
-                        }
-                        if !collected.take(entry) {
-                            return Ok(false);
-                        }
-                        next = next.next();
                     }
-                    offset = end;
                 }
-                Found::Nothing => {
-                    if !self.disk.exists(&segment::name(segment + 1))? {
-                        let what = format!("the log ends before entry {next}, which it held");
-                        return Err(self.damaged(segment, offset, what));
-                    }
-                    segment += 1;
-                    offset = SEGMENT_HEADER_BYTES;
-                    scanner = self.scanner(segment)?;
+            };
+            for entry in &reached.entries {
+                if next > piece.last {
+                    break;
                 }
-                Found::Bad(what) => return Err(self.damaged(segment, offset, what)),
+                if entry.index() < next {
+                    continue;
+                }
+                if entry.index() > next {
+                    let what = format!("entry {next} is missing before {}", entry.index());
+                    return Err(self.damaged(place, what));
+                }
+                if !collected.take(entry) {
+                    self.reached = Some(reached);
+                    return Ok(false);
+                }
+                next = next.next();
             }
+            offset = reached.end;
+            self.reached = Some(reached);
         }
         Ok(true)
+    }
+
+    /// The record at this place; `None` when the segment ends there.
+    fn record(
+        &self,
+        scanner: &mut SegmentScanner<D::File>,
+        place: RecordPlace,
+    ) -> Result<Option<Reached>, WalError> {
+        match scanner.record(place.offset)? {
+            Found::Record { header, end, .. } if header.kind == RecordKind::State => {
+                Ok(Some(Reached { place, entries: Vec::new(), end }))
+            }
+            Found::Record { payload, end, .. } => {
+                let batch = batch::decode(payload).map_err(|error| {
+                    self.damaged(place, format!("the record can not be read: {error}"))
+                })?;
+                Ok(Some(Reached { place, entries: batch::entries(batch), end }))
+            }
+            Found::Nothing => Ok(None),
+            Found::Bad(what) => Err(self.damaged(place, what)),
+        }
     }
 
     fn scanner(&mut self, number: u64) -> Result<SegmentScanner<D::File>, WalError> {
@@ -145,7 +182,8 @@ impl<D: Disk> WalReader<D> {
         Ok(SegmentScanner::new(file, self.directory, number)?)
     }
 
-    fn damaged(&self, segment: u64, offset: u64, what: String) -> WalError {
+    fn damaged(&self, place: RecordPlace, what: String) -> WalError {
+        let RecordPlace { segment, offset } = place;
         WalError::Damaged { location: self.disk.location(&segment::name(segment)), offset, what }
     }
 }
@@ -159,13 +197,13 @@ struct Collected {
 
 impl Collected {
     /// Takes an entry, unless there is one already and the limit would be exceeded.
-    fn take(&mut self, entry: Entry) -> bool {
+    fn take(&mut self, entry: &Entry) -> bool {
         let bytes = self.bytes.saturating_add(entry.size_bytes());
         if !self.entries.is_empty() && bytes > self.bytes_max {
             return false;
         }
         self.bytes = bytes;
-        self.entries.push(entry);
+        self.entries.push(entry.clone());
         true
     }
 }
