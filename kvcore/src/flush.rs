@@ -11,10 +11,6 @@ use crate::machine::Machine;
 use crate::overlay::row_bytes;
 use crate::store::{Row, RowId, Store, StoreBatch, StoreState};
 
-/// The most rows that one batch removes.
-pub const REMOVED_ROWS_MAX: usize = 4096;
-/// The most rows that wait to be removed; pruning pauses at that.
-const REMOVALS_MAX: usize = 4 * REMOVED_ROWS_MAX;
 /// Rows of the journal that are pruned after each batch, besides two for each row added: so pruning
 /// always gains on writing.
 const PRUNED_ROWS: usize = 1024;
@@ -58,9 +54,16 @@ impl<S: Store> Machine<S> {
         }
         // Some may have been forgotten again before they ever got here.
         batch.remembered.retain(|row| row.index > batch.state.idempotency_forgotten);
-        batch.removed.extend(self.removals.iter().take(REMOVED_ROWS_MAX));
+        batch.removed.extend(self.removals.portion(batch.added.len()));
         let is_news = batch.state.applied > self.flushed.applied || !batch.removed.is_empty();
         is_news.then_some(batch)
+    }
+
+    /// Whether there are applied entries up to `durable` that are not in the store yet. What else a
+    /// batch would do, removing what compaction freed, can wait.
+    #[must_use]
+    pub fn has_unflushed(&self, durable: Index) -> bool {
+        self.checkpoints.front().is_some_and(|checkpoint| checkpoint.applied.index <= durable)
     }
 
     fn unflushed_rows(&self, checkpoint: &StoreState) -> &[Row] {
@@ -87,8 +90,7 @@ impl<S: Store> Machine<S> {
         self.flushed = state;
         self.overlay.flushed(state.revision);
         self.table.flushed(state.applied.index);
-        let removed = self.removals.drain(..batch.removed.len());
-        assert!(removed.eq(batch.removed.iter().copied()), "rows are removed in order");
+        self.removals.removed(&batch.removed, batch.added.len(), self.index.versions());
         self.prune(PRUNED_ROWS + 2 * batch.added.len());
     }
 
@@ -100,7 +102,7 @@ impl<S: Store> Machine<S> {
     fn prune(&mut self, rows_max: usize) {
         let target = self.flushed.compacted;
         for _ in 0..rows_max {
-            if self.removals.len() >= REMOVALS_MAX {
+            if self.removals.is_full() {
                 return;
             }
             let passed =

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
 use crate::keys::Span;
+use crate::removals::Removals;
 use crate::small_key::SmallKey;
 use crate::store::{Revision, RowId};
 
@@ -301,18 +302,13 @@ impl Index {
 
     /// Forgets the versions of a key before a revision that has one itself; their rows are appended
     /// to `removed`.
-    pub(crate) fn forget_before(
-        &mut self,
-        id: KeyId,
-        revision: Revision,
-        removed: &mut VecDeque<RowId>,
-    ) {
+    pub(crate) fn forget_before(&mut self, id: KeyId, revision: Revision, removed: &mut Removals) {
         let entry = self.entry_mut(id);
         let bytes = entry.history.heap_bytes();
         let mut count = 0;
         while let Some(version) = entry.history.front().filter(|it| it.revision() < revision) {
             entry.history.pop_front();
-            removed.push_back(version.id());
+            removed.push(version.id());
             count += 1;
         }
         let bytes_after = entry.history.heap_bytes();
@@ -323,13 +319,8 @@ impl Index {
 
     /// Forgets a tombstone before which there is nothing left of its key; the key goes with it when
     /// there is nothing after it either.
-    pub(crate) fn forget_tombstone(
-        &mut self,
-        id: KeyId,
-        tombstone: RowId,
-        removed: &mut VecDeque<RowId>,
-    ) {
-        removed.push_back(tombstone);
+    pub(crate) fn forget_tombstone(&mut self, id: KeyId, tombstone: RowId, removed: &mut Removals) {
+        removed.push(tombstone);
         let entry = self.entry_mut(id);
         if entry.latest.id() == tombstone {
             assert!(entry.history.front().is_none(), "nothing of the key is left before");
@@ -426,7 +417,7 @@ mod tests {
         }
         index.delete(key, row(1003));
         let full = index.bytes_estimate();
-        let mut removed = VecDeque::new();
+        let mut removed = Removals::default();
         index.forget_before(key, Revision(1003), &mut removed);
         index.forget_tombstone(key, row(1003), &mut removed);
         assert_eq!(removed.len(), 1002);

@@ -84,6 +84,7 @@ mod outcome;
 mod overlay;
 mod range;
 mod read;
+mod removals;
 pub mod replica;
 mod small_key;
 pub mod snapshot;
@@ -98,7 +99,6 @@ pub use events::{
     Compacted, Event, EventKind, EventLimits, Events, EventsPlan, PREVIOUS_BYTES_MAX,
     RevisionEvents, WatchFilter,
 };
-pub use flush::REMOVED_ROWS_MAX;
 pub use idempotency::{
     IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, Idempotency,
     IdempotencyKey, InvalidIdempotencyKey,

@@ -13,6 +13,7 @@ use crate::journal::{Journal, JournalRow};
 use crate::overlay::Overlay;
 use crate::range::{Range, RangePlan, RangePlanner, RangeResult, SortBy};
 use crate::read::{KeyValue, Located, ReadError};
+use crate::removals::Removals;
 use crate::store::{Revision, RowId, Store, StoreError, StoreState};
 
 /// The bytes of rows that stay in memory by default after they are in the store.
@@ -49,7 +50,7 @@ pub struct Machine<S> {
     /// written; whoever applies holds back while [`Machine::is_behind`] says that it is too long.
     pub(crate) checkpoints: VecDeque<StoreState>,
     /// Rows that nothing refers to any more and that the store shall remove.
-    pub(crate) removals: VecDeque<RowId>,
+    pub(crate) removals: Removals,
     /// Rows at the front of the journal that compaction has seen and that watches still need.
     pub(crate) kept: usize,
 }

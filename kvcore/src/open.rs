@@ -9,6 +9,7 @@ use crate::index::{Current, Index};
 use crate::journal::{Journal, JournalRow};
 use crate::machine::{CACHE_BYTES_DEFAULT, Machine};
 use crate::overlay::{Overlay, row_bytes};
+use crate::removals::Removals;
 use crate::store::{Revision, Row, RowId, Store, StoreError, StoreState};
 
 /// The first revision of every store: that of no change yet.
@@ -150,7 +151,7 @@ struct Loading {
     state: StoreState,
     index: Index,
     journal: Journal,
-    removals: VecDeque<RowId>,
+    removals: Removals,
     kept: usize,
     digest: u128,
     /// The last row that the journal took; the rows before it are dense.
@@ -165,7 +166,7 @@ impl Loading {
             state,
             index: Index::default(),
             journal: Journal::new(Revision(first.0 - 1)),
-            removals: VecDeque::new(),
+            removals: Removals::default(),
             kept: 0,
             digest: 0,
             last: None,

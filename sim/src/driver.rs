@@ -297,7 +297,7 @@ impl<C: Consensus> Cluster<C> {
         }
         if process.log.wal.needs_spare() && self.random.one_in(2) {
             // When it can not be made, the log makes one itself when it needs it.
-            if let Ok(spare) = process.log.wal.request_spare().create() {
+            if let Ok(spare) = process.log.wal.request_spare().create(|| ()) {
                 process.log.wal.offer_spare(spare).expect("there is none yet to be removed");
             }
         }

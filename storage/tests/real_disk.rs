@@ -94,7 +94,8 @@ fn a_log_is_found_again_as_it_was_left() {
             wal.append(&[persist]).expect("the disk works");
             if wal.needs_spare() {
                 let request = wal.request_spare();
-                let spare = std::thread::scope(|scope| scope.spawn(|| request.create()).join());
+                let spare =
+                    std::thread::scope(|scope| scope.spawn(|| request.create(|| ())).join());
                 let spare = spare.expect("no panic").expect("the disk works");
                 wal.offer_spare(spare).expect("no other is there");
             }

@@ -48,7 +48,7 @@ fn work(
             return false;
         }
         if wal.needs_spare() && random.one_in(2) {
-            let Ok(spare) = wal.request_spare().create() else { return false };
+            let Ok(spare) = wal.request_spare().create(|| ()) else { return false };
             wal.offer_spare(spare).expect("no other spare is there");
         }
     }
@@ -169,7 +169,7 @@ fn a_prepared_segment_spares_the_writer_the_wait() {
     let (mut wal, _) = open(&disk, tiny()).expect("a new disk");
     for index in 1..=200 {
         if wal.needs_spare() {
-            let spare = wal.request_spare().create().expect("the disk works");
+            let spare = wal.request_spare().create(|| ()).expect("the disk works");
             assert!(!wal.needs_spare(), "one is enough");
             wal.offer_spare(spare).expect("no other spare is there");
         }
@@ -190,7 +190,7 @@ fn a_spare_that_never_comes_is_not_missed() {
         if wal.needs_spare() {
             requests += 1;
             disk.fail_write(0);
-            wal.request_spare().create().expect_err("the disk is full");
+            wal.request_spare().create(|| ()).expect_err("the disk is full");
             wal.spare_failed();
             assert!(!wal.needs_spare(), "not again at once");
         }

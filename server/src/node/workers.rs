@@ -21,6 +21,9 @@ const RETENTION_INTERVAL: Duration = Duration::from_millis(100);
 /// A peer that was sent a snapshot holds the log up until so many times as much is retained as is
 /// meant to be.
 const PRESSING_FACTOR: u64 = 4;
+/// After each part of a segment that is prepared the disk is left alone for so many times as long as
+/// that took.
+const SPARE_PAUSE_FACTOR: u32 = 3;
 /// Bytes of rows in one commit of the store.
 pub(super) const FLUSH_BYTES_MAX: usize = 4 << 20;
 
@@ -119,7 +122,12 @@ pub(super) fn keep_segments(
                 continue;
             }
         };
-        let spare = request.create().map_err(|error| {
+        let mut began = Instant::now();
+        let leave_the_disk_to_the_log = || {
+            std::thread::sleep(began.elapsed() * SPARE_PAUSE_FACTOR);
+            began = Instant::now();
+        };
+        let spare = request.create(leave_the_disk_to_the_log).map_err(|error| {
             tracing::warn!("cannot prepare the next segment of the log: {error}");
         });
         if prepared.send(spare.ok()).is_err() {
@@ -179,6 +187,10 @@ pub(super) fn flush(stop: &Receiver<()>, shared: &Arc<Shared>) -> Result<(), Str
             if Arc::ptr_eq(machine.store(), &store) {
                 machine.flushed(&batch);
                 shared.flushed.store(batch.state.applied.index.0, Ordering::Release);
+            }
+            // What compaction freed is removed little by little: it leaves the disk to the log.
+            if !machine.has_unflushed(shared.durable()) {
+                break;
             }
         }
         if stopping {

@@ -138,7 +138,7 @@ fn create<D: Disk>(
     };
     let place = Place { directory, segment: 1, offset: SEGMENT_HEADER_BYTES };
     let (state, _) = state_record(&LogState::default(), place, Link::default());
-    SpareRequest::new(disk.clone(), 0, length).create()?.name_it(disk, &header, &state)?;
+    SpareRequest::new(disk.clone(), 0, length).create(|| ())?.name_it(disk, &header, &state)?;
     identity::write(disk, identity, directory)?;
     Ok(())
 }

@@ -27,7 +27,7 @@ const ZERO_CHUNK_BYTES: usize = 1 << 20;
 
 /// While a segment is prepared, so many bytes are written before they are synced: the log's own
 /// syncs, which share the device, then never wait behind more.
-const PREPARE_SYNC_BYTES: u64 = 4 << 20;
+const PREPARE_SYNC_BYTES: u64 = 1 << 20;
 
 /// The name of a segment's file.
 pub(super) fn name(segment: u64) -> String {
@@ -128,15 +128,16 @@ impl<D: Disk> SpareRequest<D> {
     }
 
     /// Creates the segment under a temporary name: reserves its room, fills it with zeros, syncs it
-    /// and its name. Takes as long as the disk needs for 64 MiB, by default.
+    /// and its name. `between` is called after each part that is written and synced: whoever has the
+    /// time can leave the disk to others there.
     ///
     /// # Errors
     /// When the disk is full or fails. The log then creates its next segment itself, when it needs
     /// it.
-    pub fn create(self) -> io::Result<SpareSegment<D>> {
+    pub fn create(self, between: impl FnMut()) -> io::Result<SpareSegment<D>> {
         let Self { disk, name, length } = self;
         let file = disk.create(&name)?;
-        let filled = file.allocate(length).and_then(|()| fill(&file, length));
+        let filled = file.allocate(length).and_then(|()| fill(&file, length, between));
         if let Err(error) = filled.and_then(|()| disk.sync_directory()) {
             // A disk that is full should not stay so because of a file that nobody wants. What went
             // wrong first is what the caller should hear of.
@@ -147,12 +148,13 @@ impl<D: Disk> SpareRequest<D> {
     }
 }
 
-fn fill<F: DiskFile>(file: &F, length: u64) -> io::Result<()> {
+fn fill<F: DiskFile>(file: &F, length: u64, mut between: impl FnMut()) -> io::Result<()> {
     let mut offset = 0;
     while offset < length {
         let end = (offset + PREPARE_SYNC_BYTES).min(length);
         write_zeros(file, offset, end)?;
         file.sync_data()?;
+        between();
         offset = end;
     }
     Ok(())

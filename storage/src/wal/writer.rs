@@ -147,7 +147,7 @@ impl<D: Disk> Wal<D> {
         self.failed.is_none() && matches!(self.spare, Spare::None) && self.active.offset >= half
     }
 
-    /// The next segment, to be created by whoever has the time: `request.create()`, then
+    /// The next segment, to be created by whoever has the time: `request.create(|| ())`, then
     /// [`Wal::offer_spare`] or [`Wal::spare_failed`]. Until it comes the log goes on by itself, and
     /// creates its next segment itself when it needs it.
     pub fn request_spare(&mut self) -> SpareRequest<D> {
@@ -311,7 +311,7 @@ impl<D: Disk> Wal<D> {
                     other => other,
                 };
                 self.statistics.segments_unprepared += 1;
-                self.spare_request(length).create()?
+                self.spare_request(length).create(|| ())?
             }
         };
         let header = SegmentHeader {
