@@ -181,7 +181,7 @@ impl Settings {
             inflight_bytes_max: 8 << 20,
             memory_log_bytes_max: 16 << 20,
             uncommitted_bytes_max: 32 << 20,
-            unapplied_bytes_max: 16 << 20,
+            unapplied_bytes_max: 8 << 20,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::store::{Revision, RowId, Store, StoreError, StoreState};
 pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
 
 /// The bytes of rows that may wait for the store before [`Machine::is_behind`].
-pub const UNFLUSHED_BYTES_MAX: usize = 32 << 20;
+pub const UNFLUSHED_BYTES_MAX: usize = 16 << 20;
 /// The entries that may wait for the store before [`Machine::is_behind`], whatever they changed.
 pub const UNFLUSHED_ENTRIES_MAX: usize = 64 << 10;
 

@@ -207,7 +207,7 @@ impl NodeHandle {
     /// The file of that store.
     #[must_use]
     pub fn store_file(&self) -> PathBuf {
-        self.facts().data_directory.join(storage::store_file(self.shared.receiver.number()))
+        self.shared.store_file()
     }
 
     /// The revision applied on this node, and each change of it.

@@ -13,6 +13,7 @@ mod applier;
 pub mod config;
 pub(crate) mod driver;
 pub mod formation;
+mod giving_way;
 pub mod handle;
 mod open;
 pub(crate) mod shared;

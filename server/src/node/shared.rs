@@ -1,6 +1,7 @@
 //! What the threads of a node share: the requests that wait, the state machine, the live links.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -217,6 +218,11 @@ impl Shared {
             purpose,
             announcement: self.formation.announcement(),
         }
+    }
+
+    /// The file of the store in use.
+    pub(crate) fn store_file(&self) -> PathBuf {
+        self.facts.data_directory.join(storage::store_file(self.receiver.number()))
     }
 
     /// The store below the state machine. Another may take its place at any time; rows that were

@@ -19,7 +19,8 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 /// How often the log is asked what it could forget.
 const RETENTION_INTERVAL: Duration = Duration::from_millis(100);
 /// A peer that was sent a snapshot holds the log up until so many times as much is retained as is
-/// meant to be.
+/// meant to be, or as much as the store itself has: if the log grows faster than the store can be
+/// copied, waiting is of no use.
 const PRESSING_FACTOR: u64 = 4;
 /// After each part of a segment that is prepared the disk is left alone for so many times as long as
 /// that took.
@@ -91,9 +92,11 @@ impl Retention {
         let retained = shared.retained;
         let flushed = Index(shared.flushed.load(Ordering::Acquire));
         let index = wal.forgettable(retained, flushed)?;
+        let store_bytes = std::fs::metadata(shared.store_file()).map_or(0, |file| file.len());
+        let factor = PRESSING_FACTOR.max(store_bytes / retained.bytes_max.max(1));
         let pressing = Retained {
-            entries: retained.entries.saturating_mul(PRESSING_FACTOR),
-            bytes_max: retained.bytes_max.saturating_mul(PRESSING_FACTOR),
+            entries: retained.entries.saturating_mul(factor),
+            bytes_max: retained.bytes_max.saturating_mul(factor),
         };
         let at_least = wal.forgettable(pressing, flushed).unwrap_or_default();
         Some(DriverInput::Compact { index, at_least })

@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::{Driver, DriverInput};
 use crate::node::applier::ApplierWork;
+use crate::node::giving_way::spawn_giving_way;
 use crate::node::snapshots::{CancelOnDrop, Cancellation, Outgoing, ReceivedSnapshot, send};
 
 /// How long to wait after a snapshot broke off: it may be offered again at once.
@@ -114,7 +115,7 @@ impl<C: Consensus> Driver<C> {
             snapshots.outgoing.insert(offer.to, sending);
             let (number, inbox) = (snapshots.number, snapshots.inbox.clone());
             let shared = Arc::clone(&self.shared);
-            tokio::task::spawn_blocking(move || {
+            spawn_giving_way("snapshot-send", move || {
                 let Outgoing { to: peer, generation, .. } = outgoing;
                 if let Err(problem) = send(&shared, &outgoing) {
                     info!("the snapshot to {peer} broke off: {problem}");

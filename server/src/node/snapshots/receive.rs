@@ -26,8 +26,9 @@ use crate::node::open::ROW_CACHE_BYTES;
 use crate::node::shared::Shared;
 
 /// Bytes of rows that are written in one transaction. Each waits for the disk once, and holds what it
-/// writes in memory.
-const TRANSACTION_BYTES: usize = 4 << 20;
+/// writes in memory. After each the disk is left to others for as long as it took: the log of this node
+/// and of others on the same disk waits behind what is written here.
+const TRANSACTION_BYTES: usize = 512 << 10;
 
 /// Where received snapshots go, one at a time: the store after the one in use.
 pub(crate) struct Receiver {
@@ -223,8 +224,10 @@ fn receive_store(
         bytes += rows.iter().map(|(_, row)| row_bytes(row)).sum::<usize>();
         waiting.extend(rows);
         if is_last || (is_whole && bytes >= TRANSACTION_BYTES) {
+            let began = Instant::now();
             receiving.take(std::mem::take(&mut waiting))?;
             bytes = 0;
+            std::thread::sleep(began.elapsed());
         }
         if is_last {
             break;

@@ -24,6 +24,7 @@ use super::frame::{FRAME_BYTES_MAX, FrameKind, take_frame};
 use super::greeting::{GreetError, Greeted, Greeting, greet, greet_back};
 use super::hello::HelloPurpose;
 use crate::node::driver::DriverInput;
+use crate::node::giving_way::spawn_giving_way;
 use crate::node::shared::Shared;
 use crate::node::snapshots::{CancelOnDrop, Cancellation, Incoming, receive};
 
@@ -253,7 +254,7 @@ fn snapshot_comes<M: Wire + Send + 'static>(peers: &Rc<Peers<M>>, peer: NodeId, 
     drop(peers.incoming.replace(Some((peer, generation, cancel))));
     let incoming = Incoming { peer, generation, stream, rest, cancellation };
     let (shared, driver) = (Arc::clone(&peers.shared), peers.driver.clone());
-    tokio::task::spawn_blocking(move || {
+    spawn_giving_way("snapshot-receive", move || {
         if let Err(problem) = receive(&shared, incoming, &driver) {
             info!("the snapshot from {peer} broke off: {problem}");
         }

@@ -1,0 +1,34 @@
+//! Work for which nobody waits, on threads that give way to those for which somebody does.
+
+use std::sync::{Arc, Mutex};
+
+/// Runs work of any length on a thread of its own with the lowest priority: on a machine with few cores
+/// a long copy would otherwise take turns with the threads that serve clients. The runtime waits for it
+/// when it shuts down.
+pub(crate) fn spawn_giving_way(name: &str, work: impl FnOnce() + Send + 'static) {
+    let name = name.to_owned();
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().expect("no holder of this lock panics").take();
+    tokio::task::spawn_blocking(move || {
+        let for_thread = Arc::clone(&work);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            give_way();
+            take(&for_thread).map(|work| work());
+        });
+        match thread {
+            Ok(thread) => thread.join().expect("the work does not panic"),
+            // Where there are no more threads to be had, it is done here.
+            Err(_) => {
+                take(&work).map(|work| work());
+            }
+        }
+    });
+}
+
+/// Linux gives each thread a priority of its own; elsewhere it is the whole process that has one.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        tracing::debug!("the priority of this thread stays as it is: {error}");
+    }
+}
