@@ -115,7 +115,9 @@ fn an_observer_that_lost_its_directory_is_an_observer_again(protocol: &'static s
     assert_observes(&cluster, protocol);
     let now = get(&cluster, OBSERVER, "/v1/status").json()["directory"].clone();
     assert_ne!(now, former, "another directory");
-    assert!(!cluster.logs().contains("wiped"), "it is no voter that forgot");
+    let log = cluster.logs();
+    assert!(!log.contains("wiped"), "it is no voter that forgot: {log}");
+    assert_eq!(log.matches("this node observes").count(), 2, "each start says so: {log}");
     assert_never_counts(&mut cluster);
     assert_observes(&cluster, protocol);
 }
