@@ -6,12 +6,12 @@ mod lone;
 use std::time::Duration;
 
 use consensus::{
-    Answer, Consensus, Index, Input, Leadership, NodeId, Refusal, Settings, Standing, Term, Timer,
-    Token,
+    Answer, Consensus, Index, Input, Leadership, NodeId, Refusal, Settings, Term, Timer, Token,
 };
 use consensus_zab::{Epoch, LogPoint, ServerState, Session, ZabMessage, Zxid};
 use lone::{
-    Lone, ack, ack_epoch, disk, entries, entries_from, looking, notification, point, proposal, vote,
+    Lone, ack, ack_epoch, disk, entries, entries_from, follower_info, looking, notification, point,
+    proposal, vote,
 };
 
 // Discovery.
@@ -32,15 +32,9 @@ fn the_new_epoch_exceeds_every_epoch_that_a_quorum_has_accepted() {
 fn the_quorum_that_the_epoch_is_chosen_by_includes_the_leader() {
     let mut leader = Lone::start(5, 5, disk(&[], 0, 0));
     leader.make_leader(&[1, 2]);
-    let greet = |session| ZabMessage::FollowerInfo {
-        session,
-        accepted_epoch: Epoch(0),
-        handed_over: None,
-        standing: Standing::Voter,
-    };
-    leader.say(1, greet(Session(1)));
+    leader.say(1, follower_info(Session(1), 0));
     assert!(leader.writes.is_empty(), "two of five are no quorum");
-    leader.say(2, greet(Session(2)));
+    leader.say(2, follower_info(Session(2), 0));
     assert_eq!(leader.writes.len(), 1, "with the leader they are three");
 }
 
@@ -49,14 +43,8 @@ fn the_quorum_that_the_epoch_is_chosen_by_includes_the_leader() {
 fn a_leader_proposes_an_epoch_only_once_it_has_accepted_it_durably() {
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
     leader.make_leader(&[2]);
-    let greet = |session| ZabMessage::FollowerInfo {
-        session,
-        accepted_epoch: Epoch(0),
-        handed_over: None,
-        standing: Standing::Voter,
-    };
-    leader.say(2, greet(Session(1)));
-    leader.say(1, greet(Session(2)));
+    leader.say(2, follower_info(Session(1), 0));
+    leader.say(1, follower_info(Session(2), 0));
     assert_eq!(leader.told(2), [""; 0]);
     leader.persist_one();
     assert_eq!(leader.promise(), (1, 0));
@@ -112,15 +100,7 @@ fn a_leader_joins_its_epoch_only_once_a_quorum_has_accepted_it() {
     // The message of the lost session counts for nothing.
     leader.say(2, ack_epoch(session, Some(0), &[]));
     assert!(leader.writes.is_empty());
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(9),
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(9), 0));
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
     leader.persist();
     assert_eq!((leader.promise(), leader.phase()), ((1, 1), "synchronization"));
@@ -131,30 +111,14 @@ fn a_leader_joins_its_epoch_only_once_a_quorum_has_accepted_it() {
 fn a_more_recent_learner_is_sent_away_until_a_quorum_has_accepted_the_epoch() {
     let mut leader = Lone::start(3, 3, disk(&[1], 1, 1));
     let two = leader.discover(2, 0, 1);
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(8),
-            accepted_epoch: Epoch(1),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(8), 1));
     leader.sent.clear();
     leader.say(1, ack_epoch(Session(8), Some(1), &entries(&[1, 1])));
     assert_eq!(leader.told(1), ["RESIGN session=8: the learner's history is more recent"]);
     // A quorum shows that the second entry was never committed: now the learner is truncated.
     leader.say(2, ack_epoch(two, Some(1), &entries(&[1])));
     leader.persist();
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(9),
-            accepted_epoch: Epoch(1),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(9), 1));
     leader.say(1, ack_epoch(Session(9), Some(1), &entries(&[1, 1])));
     let told = leader.told(1);
     assert_eq!(told, ["LEADERINFO epoch=2", "TRUNC 0x100000001", "NEWLEADER 0x200000000"]);
@@ -165,26 +129,10 @@ fn a_more_recent_learner_is_sent_away_until_a_quorum_has_accepted_the_epoch() {
 fn a_server_that_accepted_a_later_epoch_is_let_in_by_a_new_election() {
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
     leader.establish(2);
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(9),
-            accepted_epoch: Epoch(6),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(9), 6));
     assert_eq!(leader.role(), "LOOKING");
     leader.make_leader(&[2]);
-    leader.say(
-        2,
-        ZabMessage::FollowerInfo {
-            session: Session(7),
-            accepted_epoch: Epoch(1),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(2, follower_info(Session(7), 1));
     leader.persist();
     assert_eq!(leader.told(2), ["LEADERINFO epoch=7"], "the epoch that was heard of counts");
 }
@@ -326,15 +274,7 @@ fn a_follower_delivers_nothing_before_up_to_date() {
 fn a_late_follower_gets_what_is_proposed_meanwhile_and_the_present_commit_position() {
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
     let two = leader.establish(2);
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(9),
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(9), 0));
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
     assert_eq!(leader.told(1), ["LEADERINFO epoch=1", "DIFF 0x0", "NEWLEADER 0x100000000"]);
     // Between NEWLEADER and its acknowledgement.
@@ -381,15 +321,7 @@ fn a_proposal_is_committed_by_a_quorum_that_holds_it_durably() {
 fn followers_alone_can_commit_before_the_leader_has_written() {
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
     let two = leader.establish(2);
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(9),
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(9), 0));
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
     let at = leader.new_leader(1);
     leader.say(1, ack(Session(9), at));
@@ -404,14 +336,8 @@ fn followers_alone_can_commit_before_the_leader_has_written() {
 fn a_learner_that_has_not_joined_the_epoch_commits_nothing() {
     let mut leader = Lone::start(3, 5, disk(&[], 0, 0));
     leader.make_leader(&[1, 2]);
-    let greet = |session| ZabMessage::FollowerInfo {
-        session,
-        accepted_epoch: Epoch(0),
-        handed_over: None,
-        standing: Standing::Voter,
-    };
     for peer in [1, 2, 4] {
-        leader.say(peer, greet(Session(peer)));
+        leader.say(peer, follower_info(Session(peer), 0));
     }
     leader.persist();
     for peer in [1, 2, 4] {
@@ -572,15 +498,7 @@ fn a_single_server_leads_by_itself_and_commits_what_is_durable() {
 fn used_up_epochs_never_wrap() {
     let mut server = Lone::start(3, 3, disk(&[], u32::MAX, 0));
     server.make_leader(&[2]);
-    server.say(
-        2,
-        ZabMessage::FollowerInfo {
-            session: Session(1),
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    server.say(2, follower_info(Session(1), 0));
     assert_eq!((server.role(), server.promise()), ("LOOKING", (u32::MAX, 0)));
     assert_ne!(server.told(2).first().map(String::as_str), Some("LEADERINFO epoch=0"));
 }

@@ -2,10 +2,11 @@
 
 mod lone;
 
-use consensus::{Consensus, Generation, Index, Input, NodeId, Position, Snapshot, Standing, Term};
+use consensus::{Consensus, Generation, Index, Input, NodeId, Position, Snapshot, Term};
 use consensus_zab::{Epoch, LogPoint, Reason, Session, ZabMessage, Zxid};
 use lone::{
-    Disk, Lone, ack, ack_epoch, disk, entries, entries_from, looking, point, proposal, vote,
+    Disk, Lone, ack, ack_epoch, disk, entries, entries_from, follower_info, looking, point,
+    proposal, vote,
 };
 
 /// Follows server 3 up to the point where synchronization is to begin.
@@ -234,15 +235,7 @@ fn forgetful_leader() -> Lone {
 /// Server 3 comes with this log.
 fn comes(leader: &mut Lone, number: u64, log: &[u32]) -> Session {
     let session = Session(300 + number);
-    leader.say(
-        3,
-        ZabMessage::FollowerInfo {
-            session,
-            accepted_epoch: Epoch(1),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(3, follower_info(session, 1));
     leader.say(3, ack_epoch(session, Some(1), &entries(log)));
     session
 }
@@ -338,15 +331,7 @@ fn a_learner_that_is_overtaken_by_forgetting_is_sent_away() {
     let mut leader = Lone::start_with(settings, Disk::default());
     let two = leader.establish(2);
     let session = Session(300);
-    leader.say(
-        3,
-        ZabMessage::FollowerInfo {
-            session,
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(3, follower_info(session, 0));
     leader.say(3, ack_epoch(session, Some(0), &[]));
     let at = leader.new_leader(3);
     leader.say(3, ack(session, at));
@@ -363,15 +348,7 @@ fn a_learner_that_is_overtaken_by_forgetting_is_sent_away() {
     assert_eq!(leader.told(3), [format!("RESIGN session=300: {reason}")]);
     assert_eq!(leader.role(), "LEADING");
     let session = Session(301);
-    leader.say(
-        3,
-        ZabMessage::FollowerInfo {
-            session,
-            accepted_epoch: Epoch(1),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(3, follower_info(session, 1));
     leader.say(3, ack_epoch(session, None, &entries(&[1])));
     assert_eq!(leader.offers.len(), 1);
 }
@@ -406,15 +383,7 @@ fn a_leader_waits_for_a_learner_that_gets_a_snapshot_while_it_lives() {
     leader.say(3, looking(round, own));
     assert_eq!(leader.role(), "LEADING");
     let session = Session(300);
-    leader.say(
-        3,
-        ZabMessage::FollowerInfo {
-            session,
-            accepted_epoch: Epoch(1),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(3, follower_info(session, 1));
     leader.persist();
     leader.say(3, ack_epoch(session, Some(1), &entries(&[1])));
     leader.persist();

@@ -5,9 +5,9 @@ mod lone;
 
 use std::time::Duration;
 
-use consensus::{Index, Leadership, NodeId, Settings, Standing};
+use consensus::{Index, Leadership, NodeId, Settings};
 use consensus_zab::{Epoch, Reason, Session, ZabMessage};
-use lone::{Lone, ack, ack_epoch, disk, entries, looking, point, proposal, vote};
+use lone::{Lone, ack, ack_epoch, disk, entries, follower_info, looking, point, proposal, vote};
 
 /// Rule 13.
 #[test]
@@ -29,15 +29,7 @@ fn a_leader_that_hears_no_quorum_gives_up() {
 fn a_follower_that_answers_but_does_not_acknowledge_is_sent_away() {
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
     let two = leader.establish(2);
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(9),
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(9), 0));
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
     let at = leader.new_leader(1);
     leader.say(1, ack(Session(9), at));
@@ -101,15 +93,7 @@ fn messages_of_an_earlier_session_are_dropped() {
     let former = leader.establish(2);
     leader.propose(&["a"]);
     leader.persist();
-    leader.say(
-        2,
-        ZabMessage::FollowerInfo {
-            session: Session(999),
-            accepted_epoch: Epoch(1),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(2, follower_info(Session(999), 1));
     leader.say(2, ack(former, point(1, 0, 1)));
     assert_eq!(leader.delivered(), [""; 0]);
 }
@@ -119,15 +103,7 @@ fn messages_of_an_earlier_session_are_dropped() {
 fn a_learner_that_comes_to_a_follower_is_sent_away() {
     let mut follower = Lone::start(1, 3, disk(&[], 0, 0));
     follower.join(1);
-    follower.say(
-        2,
-        ZabMessage::FollowerInfo {
-            session: Session(5),
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    follower.say(2, follower_info(Session(5), 0));
     assert_eq!(follower.told(2), ["RESIGN session=5: it does not lead"]);
 }
 
@@ -135,15 +111,7 @@ fn a_learner_that_comes_to_a_follower_is_sent_away() {
 #[test]
 fn a_learner_that_comes_too_early_is_taken_in_when_the_server_leads() {
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
-    leader.say(
-        2,
-        ZabMessage::FollowerInfo {
-            session: Session(5),
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(2, follower_info(Session(5), 0));
     leader.say(2, looking(1, vote(3, 0, 0)));
     leader.persist();
     assert!(leader.told(2).contains(&"LEADERINFO epoch=1".to_owned()));

@@ -3,9 +3,12 @@
 
 mod lone;
 
-use consensus::{Answer, Consensus, Index, Input, Refusal, Standing, Timer, Token};
+use consensus::{Answer, Consensus, Index, Input, Refusal, Timer, Token};
 use consensus_zab::{Epoch, LogPoint, Reason, Session, ZabMessage, Zxid};
-use lone::{Lone, ack, ack_epoch, disk, entries, entries_from, looking, point, proposal, vote};
+use lone::{
+    Lone, ack, ack_epoch, disk, entries, entries_from, follower_info, looking, point, proposal,
+    vote,
+};
 
 /// Follows server 3 up to the point where synchronization is to begin.
 fn accepted(log: &[u32], accepted: u32, current: u32, epoch: u32) -> (Lone, Session) {
@@ -127,15 +130,7 @@ fn zookeeper_4685_the_first_acknowledgement_is_new_leaders() {
     leader.sent.clear();
     leader.say(2, ack(session, point(1, 0, 0)));
     assert_eq!(leader.phase(), "broadcast", "(1, 0) is NEWLEADER's");
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(9),
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(9), 0));
     leader.say(1, ack_epoch(Session(9), Some(0), &[]));
     leader.propose(&["a"]);
     leader.sent.clear();
@@ -223,15 +218,7 @@ fn zookeeper_1319_nothing_falls_between_synchronization_and_broadcast() {
     let at = leader.new_leader(2);
     leader.say(2, ack(session, at));
     leader.propose(&["before"]);
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(9),
-            accepted_epoch: Epoch(1),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(9), 1));
     leader.sent.clear();
     // All in one flush: the decision to synchronize, and proposals around it.
     let propose = |command: &'static str| Input::Propose {
@@ -268,27 +255,11 @@ fn zookeeper_2354_a_history_beyond_the_current_epoch_is_legal_at_start() {
 fn zookeeper_1343_the_epoch_of_a_learner_that_left_still_counts() {
     let mut leader = Lone::start(5, 5, disk(&[], 0, 0));
     leader.make_leader(&[1, 2]);
-    leader.say(
-        1,
-        ZabMessage::FollowerInfo {
-            session: Session(1),
-            accepted_epoch: Epoch(30),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(1, follower_info(Session(1), 30));
     leader.say(1, ZabMessage::Leave { session: Session(1) });
     for peer in [2, 4] {
         let session = Session(peer);
-        leader.say(
-            peer,
-            ZabMessage::FollowerInfo {
-                session,
-                accepted_epoch: Epoch(2),
-                handed_over: None,
-                standing: Standing::Voter,
-            },
-        );
+        leader.say(peer, follower_info(session, 2));
     }
     leader.persist();
     assert_eq!(leader.told(2), ["LEADERINFO epoch=31"]);
@@ -331,15 +302,7 @@ fn zookeeper_3109_a_voter_that_left_does_not_count() {
     leader.sent.clear();
     // It comes back, and is told the same epoch.
     let session = Session(1_000);
-    leader.say(
-        2,
-        ZabMessage::FollowerInfo {
-            session,
-            accepted_epoch: Epoch(0),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(2, follower_info(session, 0));
     leader.say(2, ack_epoch(session, Some(0), &[]));
     leader.persist();
     assert_eq!(leader.phase(), "synchronization");
@@ -383,25 +346,9 @@ fn one_message_moves_epochs_and_rounds_no_further_than_is_plausible() {
 
     let mut leader = Lone::start(3, 3, disk(&[], 0, 0));
     leader.make_leader(&[2]);
-    leader.say(
-        2,
-        ZabMessage::FollowerInfo {
-            session: Session(7),
-            accepted_epoch: far,
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(2, follower_info(Session(7), far.0));
     assert_eq!(leader.told(2), ["RESIGN session=7: the learner broke the protocol"]);
-    leader.say(
-        2,
-        ZabMessage::FollowerInfo {
-            session: Session(8),
-            accepted_epoch: Epoch(4),
-            handed_over: None,
-            standing: Standing::Voter,
-        },
-    );
+    leader.say(2, follower_info(Session(8), 4));
     leader.persist();
     assert_eq!(leader.promise(), (5, 0));
 

@@ -26,6 +26,7 @@
 
 pub mod cases;
 pub mod faults;
+mod mixture;
 pub mod observers;
 pub mod reigns;
 pub mod snapshots;

@@ -92,6 +92,8 @@ mod disk;
 mod drive;
 mod links;
 mod network;
+mod node;
+mod options;
 mod runner;
 mod show;
 mod snapshots;
@@ -100,6 +102,7 @@ mod time;
 mod transcript;
 mod transfer;
 
-pub use cluster::{Cluster, Options};
+pub use cluster::Cluster;
+pub use options::Options;
 pub use runner::{ScriptRunner, run};
 pub use transcript::Detail;

@@ -58,7 +58,9 @@ impl<S: Store> Machine<S> {
             },
         };
         self.applied = position;
-        self.checkpoints.push_back(self.state());
+        let state = self.state();
+        self.checkpoints.push_back(state);
+        self.recent.push(state);
         let revision = repeats.unwrap_or(self.revision);
         Ok(Applied { position, header, outcome, revision, repeated: repeats.is_some() })
     }
@@ -95,14 +97,13 @@ impl<S: Store> Machine<S> {
         let create_revision = before.map_or(id.revision, |before| before.create_revision);
         let version = before.map_or(1, |before| before.version + 1);
         let hash = row_hash(&key, &value, create_revision, id.revision, version);
-        let digest = self.digests.current().rows.wrapping_add(hash);
-        let digest = digest.wrapping_sub(before.map_or(0, |before| before.hash));
+        let digest = self.digest.wrapping_add(hash);
+        self.digest = digest.wrapping_sub(before.map_or(0, |before| before.hash));
 
         let current = Current { id, create_revision, version, hash };
         let key_id = self.index.put(&key, found, current);
         self.journal.push(JournalRow { id, key: key_id, tombstone: false });
         self.overlay.push(Row { key, value: Some(value), create_revision, version });
-        self.digests.push(digest);
         self.revision = id.revision;
         Ok(Outcome::Put { created: before.is_none(), previous })
     }
@@ -164,7 +165,6 @@ impl<S: Store> Machine<S> {
     /// Writes a tombstone for each of these keys, all in the next revision.
     fn bury(&mut self, doomed: Vec<(KeyId, Current)>) {
         let revision = Revision(self.revision.0 + 1);
-        let mut digest = self.digests.current().rows;
         let mut rows = Vec::with_capacity(doomed.len());
         for (place, (key, current)) in (0..).zip(doomed) {
             let id = RowId { revision, place };
@@ -174,12 +174,11 @@ impl<S: Store> Machine<S> {
                 create_revision: current.create_revision,
                 version: 0,
             });
-            digest = digest.wrapping_sub(current.hash);
+            self.digest = self.digest.wrapping_sub(current.hash);
             self.index.delete(key, id);
             self.journal.push(JournalRow { id, key, tombstone: true });
         }
         self.overlay.push_many(rows);
-        self.digests.push(digest);
         self.revision = revision;
     }
 

@@ -1,32 +1,27 @@
-//! The digest of everything that the store holds at one revision.
+//! Digests: what tells replicas that drifted apart from replicas that agree.
 //!
-//! It is the sum, modulo 2^128, of a hash of each current row. A sum does not depend on the order,
-//! and a change of one key is one subtraction and one addition, so the digest of the whole store is
-//! always at hand. It tells replicas that drifted apart from replicas that agree. It is no defence
-//! against somebody who chooses values in order to deceive it.
+//! The digest of the rows is the sum, modulo 2^128, of a hash of each current row. A sum does not
+//! depend on the order, and a change of one key is one subtraction and one addition, so the digest is
+//! always at hand. It is a part of the [`StoreState`], as is the digest of the idempotency keys; the
+//! digest of such a state stands for all of it. None of them is a defence against somebody who chooses
+//! values in order to deceive it.
 
 use std::collections::VecDeque;
-use std::fmt;
 
+use consensus::{Index, Wire};
 use twox_hash::xxhash3_128::Hasher;
 
-use crate::store::Revision;
+use crate::store::{Revision, StoreState};
 
-/// How many recent revisions have their digest at hand.
-pub const DIGESTS_MAX: usize = 4096;
+/// How many recent entries have their state at hand.
+pub const RECENT_STATES_MAX: usize = 4096;
 
-/// The digest of all current rows at a revision. Replicas that agree have equal ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Digest {
-    /// The revision.
-    pub revision: Revision,
-    /// The sum of the hashes of the rows that are current at it.
-    pub rows: u128,
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.rows)
+impl StoreState {
+    /// The digest of all of it: XXH3-128 of its encoding. Replicas that applied the same entries have
+    /// the same.
+    #[must_use]
+    pub fn whole_digest(&self) -> u128 {
+        Hasher::oneshot(&self.to_bytes())
     }
 }
 
@@ -48,42 +43,42 @@ pub(crate) fn row_hash(
     Hasher::oneshot(&bytes)
 }
 
-/// The digests of the most recent revisions.
+/// The states after the most recent entries: of replicas that are unequally far, these are what can be
+/// compared.
 #[derive(Debug)]
-pub(crate) struct Digests {
-    /// The digest of the last revision is at the back, that of the one before in front of it.
-    recent: VecDeque<u128>,
-    last: Revision,
+pub(crate) struct RecentStates {
+    /// Of entries that follow one another; never empty.
+    states: VecDeque<StoreState>,
 }
 
-impl Digests {
-    pub(crate) fn new(revision: Revision, rows: u128) -> Self {
-        Self { recent: VecDeque::from([rows]), last: revision }
+impl RecentStates {
+    pub(crate) fn new(state: StoreState) -> Self {
+        Self { states: VecDeque::from([state]) }
     }
 
-    pub(crate) fn current(&self) -> Digest {
-        let rows = *self.recent.back().expect("the current revision has a digest");
-        Digest { revision: self.last, rows }
-    }
-
-    /// Notes the digest of the next revision.
-    pub(crate) fn push(&mut self, rows: u128) {
-        if self.recent.len() == DIGESTS_MAX {
-            self.recent.pop_front();
+    /// Notes the state after the next entry.
+    pub(crate) fn push(&mut self, state: StoreState) {
+        if self.states.len() == RECENT_STATES_MAX {
+            self.states.pop_front();
         }
-        self.recent.push_back(rows);
-        self.last = Revision(self.last.0 + 1);
+        self.states.push_back(state);
     }
 
-    pub(crate) fn at(&self, revision: Revision) -> Option<Digest> {
-        let back = usize::try_from(self.last.0.checked_sub(revision.0)?).ok()?;
-        let index = self.recent.len().checked_sub(back + 1)?;
-        Some(Digest { revision, rows: self.recent[index] })
+    pub(crate) fn at(&self, index: Index) -> Option<StoreState> {
+        let first = self.states.front().expect("the last state is always known").applied.index;
+        let place = usize::try_from(index.0.checked_sub(first.0)?).ok()?;
+        let state = self.states.get(place).copied()?;
+        assert!(state.applied.index == index, "there is a state of each entry");
+        Some(state)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use consensus::{Position, WallTime};
+
     use super::*;
 
     #[test]
@@ -111,17 +106,38 @@ mod tests {
     }
 
     #[test]
-    fn only_recent_revisions_have_a_digest() {
-        let mut digests = Digests::new(Revision(10), 0);
-        assert_eq!(digests.at(Revision(9)), None);
-        for step in 1..=DIGESTS_MAX as u64 {
-            digests.push(u128::from(step));
-            assert_eq!(digests.current().rows, u128::from(step));
+    fn each_part_of_a_state_counts() {
+        let base = StoreState::default();
+        let others = [
+            StoreState { applied: Position::new(1, 0), ..base },
+            StoreState { applied: Position::new(0, 1), ..base },
+            StoreState { wall: WallTime(1), ..base },
+            StoreState { revision: Revision(1), ..base },
+            StoreState { compacted: Revision(1), ..base },
+            StoreState { digest: 1, ..base },
+            StoreState { idempotency_digest: 1, ..base },
+            StoreState { idempotency_forgotten: Index(1), ..base },
+        ];
+        let digests: BTreeSet<u128> = others.iter().map(StoreState::whole_digest).collect();
+        assert_eq!((digests.len(), digests.contains(&base.whole_digest())), (others.len(), false));
+    }
+
+    #[test]
+    fn only_recent_entries_have_their_state_at_hand() {
+        let state = |index| StoreState {
+            applied: Position::new(1, index),
+            digest: u128::from(index),
+            ..StoreState::default()
+        };
+        let mut recent = RecentStates::new(state(10));
+        assert_eq!((recent.at(Index(9)), recent.at(Index(10))), (None, Some(state(10))));
+        let last = 10 + RECENT_STATES_MAX as u64;
+        for index in 11..=last {
+            recent.push(state(index));
+            assert_eq!(recent.at(Index(index)), Some(state(index)));
         }
-        let last = 10 + DIGESTS_MAX as u64;
-        assert_eq!(digests.at(Revision(10)), None);
-        assert_eq!(digests.at(Revision(11)).map(|digest| digest.rows), Some(1));
-        assert_eq!(digests.at(Revision(last)), Some(digests.current()));
-        assert_eq!(digests.at(Revision(last + 1)), None);
+        assert_eq!(recent.at(Index(10)), None);
+        assert_eq!(recent.at(Index(11)), Some(state(11)));
+        assert_eq!(recent.at(Index(last + 1)), None);
     }
 }

@@ -93,7 +93,7 @@ pub mod store;
 pub use command::{
     CONDITIONS_MAX, Command, Condition, InvalidCommand, KEY_BYTES_MAX, VALUE_BYTES_MAX,
 };
-pub use digest::{DIGESTS_MAX, Digest};
+pub use digest::RECENT_STATES_MAX;
 pub use envelope::{Envelope, Header, RequestId};
 pub use events::{
     Compacted, Event, EventKind, EventLimits, Events, EventsPlan, PREVIOUS_BYTES_MAX,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use consensus::{Position, WallTime};
 
-use crate::digest::{Digest, Digests};
+use crate::digest::RecentStates;
 use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
 use crate::idempotency::Table;
 use crate::index::{Index, KeyEntry};
@@ -37,7 +37,9 @@ pub struct Machine<S> {
     pub(crate) index: Index,
     pub(crate) journal: Journal,
     pub(crate) overlay: Overlay,
-    pub(crate) digests: Digests,
+    /// The digest of all current rows.
+    pub(crate) digest: u128,
+    pub(crate) recent: RecentStates,
     /// What was done under recent idempotency keys.
     pub(crate) table: Table,
     pub(crate) applied: Position,
@@ -103,17 +105,11 @@ impl<S: Store> Machine<S> {
         self.compacted
     }
 
-    /// The digest of all current rows.
+    /// The state after an entry; `None` for one that is not among the most recent
+    /// [`crate::RECENT_STATES_MAX`], or before the store was opened.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.digests.current()
-    }
-
-    /// The digest as of a revision; `None` for one that is not among the most recent
-    /// [`crate::DIGESTS_MAX`], or before the store was opened.
-    #[must_use]
-    pub fn digest_at(&self, revision: Revision) -> Option<Digest> {
-        self.digests.at(revision)
+    pub fn state_at(&self, index: consensus::Index) -> Option<StoreState> {
+        self.recent.at(index)
     }
 
     /// The whole of the state besides the rows. Replicas with equal positions have equal states.
@@ -124,7 +120,7 @@ impl<S: Store> Machine<S> {
             wall: self.wall,
             revision: self.revision,
             compacted: self.compacted,
-            digest: self.digests.current().rows,
+            digest: self.digest,
             idempotency_digest: self.table.digest(),
             idempotency_forgotten: self.table.forgotten(),
         }

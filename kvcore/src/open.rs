@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::digest::{Digests, row_hash};
+use crate::digest::{RecentStates, row_hash};
 use crate::idempotency::Table;
 use crate::index::{Current, Index};
 use crate::journal::{Journal, JournalRow};
@@ -111,7 +111,8 @@ impl<S: Store> Machine<S> {
             index: loading.index,
             journal: loading.journal,
             overlay: Overlay::new(state.revision, cache_bytes),
-            digests: Digests::new(state.revision, loading.digest),
+            digest: loading.digest,
+            recent: RecentStates::new(state),
             table,
             applied: state.applied,
             wall: state.wall,

@@ -340,10 +340,10 @@ impl World {
         let remembered = self.machine.statistics().idempotency_keys;
         assert_eq!(remembered, model.keys_remembered(state.wall));
         assert_eq!(state.digest, model.digest(), "the running digest is that of the rows");
-        for revision in 0..=model.revision.0 {
-            let revision = Revision(revision);
-            if let Some(digest) = self.machine.digest_at(revision) {
-                assert_eq!(self.unflushed.digest_at(revision), Some(digest));
+        assert_eq!(self.unflushed.state_at(state.applied.index), Some(state));
+        for index in 0..=state.applied.index.0 {
+            if let Some(earlier) = self.machine.state_at(consensus::Index(index)) {
+                assert_eq!(self.unflushed.state_at(consensus::Index(index)), Some(earlier));
             }
         }
         if let Some(before) = model.compacted.0.checked_sub(1) {

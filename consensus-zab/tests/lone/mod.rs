@@ -309,16 +309,7 @@ impl Lone {
     pub(crate) fn discover(&mut self, follower: u64, number: u64, accepted: u32) -> Session {
         self.make_leader(&[follower]);
         let session = Session(100 * follower + number);
-        let accepted_epoch = Epoch(accepted);
-        self.say(
-            follower,
-            ZabMessage::FollowerInfo {
-                session,
-                accepted_epoch,
-                handed_over: None,
-                standing: Standing::Voter,
-            },
-        );
+        self.say(follower, follower_info(session, accepted));
         self.persist();
         session
     }
@@ -410,6 +401,16 @@ pub(crate) fn looking(round: u64, vote: Vote) -> ZabMessage {
 pub(crate) fn vote(leader: u64, peer_epoch: u32, counter: u32) -> Vote {
     let epoch = Epoch(u32::from(counter > 0));
     Vote { peer_epoch: Epoch(peer_epoch), zxid: Zxid { epoch, counter }, leader: NodeId(leader) }
+}
+
+/// What a voter says first to whom it follows: the last epoch that it accepted.
+pub(crate) fn follower_info(session: Session, accepted: u32) -> ZabMessage {
+    ZabMessage::FollowerInfo {
+        session,
+        accepted_epoch: Epoch(accepted),
+        handed_over: None,
+        standing: Standing::Voter,
+    }
 }
 
 pub(crate) fn ack_epoch(session: Session, current: Option<u32>, log: &[Entry]) -> ZabMessage {

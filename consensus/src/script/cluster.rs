@@ -1,118 +1,21 @@
 //! A cluster of bare protocol cores, with everything around them under control.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
 use super::disk::Disk;
 use super::drive::state_hash;
 use super::network::Network;
+use super::node::Node;
+use super::options::Options;
 use super::snapshots::Stream;
 use super::transcript::{Detail, Transcript};
 use crate::invariants::Durability;
 use crate::{
-    Consensus, Effects, Entry, Fetch, Generation, Index, Input, Invariants, Leadership, NodeId,
-    Now, PersistSequence, Pledge, Refusal, Settings, Standing, Status, Time, Timer, Token, View,
-    Violation, WallTime,
+    Consensus, Entry, Generation, Index, Input, Invariants, Leadership, NodeId, Now, Refusal,
+    Settings, Standing, Status, Time, Timer, Token, View, Violation, WallTime,
 };
-
-/// How a cluster is set up.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The settings of every node; the node's number and the seed are put in for each.
-    pub settings: Settings,
-    /// The seed of all randomness in the nodes.
-    pub seed: u64,
-    /// Whether writes are durable as soon as they are asked for.
-    pub auto_persist: bool,
-    /// Whether delivered entries are applied at once.
-    pub auto_apply: bool,
-    /// Whether fetches are answered at once.
-    pub auto_fetch: bool,
-    /// Whether snapshots end well as soon as the cluster settles.
-    pub auto_snapshot: bool,
-    /// Whether a message may overtake one to the same peer that waits for a larger number. The
-    /// contract allows both.
-    pub overtaking: bool,
-    /// How many entries a starting node is given in memory.
-    pub tail_max: usize,
-    /// Whether a second core, started apart, gets the same inputs and must give the same effects.
-    pub twins: bool,
-    /// How many messages of each name to keep as samples.
-    pub samples_max: usize,
-    /// Whether the voters count from the start. Otherwise they begin as observers, as the nodes of a
-    /// cluster that is yet to be formed do.
-    pub formed: bool,
-    /// How much is written down.
-    pub detail: Detail,
-}
-
-impl Options {
-    /// The defaults for a cluster of this many nodes: everything at once, nothing random.
-    #[must_use]
-    pub fn new(nodes: u64) -> Self {
-        Self::with_observers(nodes, 0)
-    }
-
-    /// The defaults for a cluster of this many voters, and of observers with the numbers behind theirs.
-    #[must_use]
-    pub fn with_observers(voters: u64, observers: u64) -> Self {
-        let mut settings = Settings::new(NodeId(1), (1..=voters).map(NodeId));
-        settings.observers = (voters + 1..=voters + observers).map(NodeId).collect();
-        Self {
-            settings,
-            seed: 1,
-            auto_persist: true,
-            auto_apply: true,
-            auto_fetch: true,
-            auto_snapshot: true,
-            overtaking: true,
-            tail_max: usize::MAX,
-            twins: true,
-            samples_max: 0,
-            formed: true,
-            detail: Detail::Everything,
-        }
-    }
-}
-
-/// A message that waits for a write.
-#[derive(Clone, Debug)]
-pub(super) struct Held<M> {
-    pub(super) to: NodeId,
-    pub(super) generation: Generation,
-    pub(super) after: PersistSequence,
-    pub(super) pledge: Pledge,
-    pub(super) message: M,
-}
-
-/// One core and its driver.
-#[derive(Clone, Debug)]
-pub(super) struct Node<C: Consensus> {
-    pub(super) core: Option<C>,
-    pub(super) twin: Option<C>,
-    pub(super) effects: Effects<C::Message>,
-    pub(super) twin_effects: Effects<C::Message>,
-    pub(super) disk: Disk,
-    /// Whether it counts. A voter does until it loses its disk.
-    pub(super) standing: Standing,
-    pub(super) durability: Durability,
-    pub(super) durable: PersistSequence,
-    pub(super) held: VecDeque<Held<C::Message>>,
-    pub(super) connections: BTreeMap<NodeId, Generation>,
-    /// Connections that broke without the node having noticed it yet.
-    pub(super) unnoticed: BTreeSet<(NodeId, Generation)>,
-    /// A state that is durable and is to take the place of what was applied, before what was
-    /// delivered behind it.
-    pub(super) installing: Option<Index>,
-    pub(super) delivered: VecDeque<Entry>,
-    pub(super) applied: Vec<Entry>,
-    pub(super) fetches: VecDeque<Fetch>,
-    pub(super) leadership: Leadership,
-    pub(super) deadline: Option<(Time, Timer)>,
-    pub(super) starts: u64,
-    pub(super) paused: bool,
-}
 
 /// A cluster of cores. Every method that makes a core do something checks the invariants and
 /// returns the first one that broke.
@@ -524,39 +427,5 @@ impl<C: Consensus> Cluster<C> {
         self.check()?;
         self.flush(id)?;
         self.rest(id)
-    }
-}
-
-impl<C: Consensus> Node<C> {
-    fn new(standing: Standing) -> Self {
-        Self {
-            standing,
-            core: None,
-            twin: None,
-            effects: Effects::default(),
-            twin_effects: Effects::default(),
-            disk: Disk::default(),
-            durability: Durability::default(),
-            durable: PersistSequence(0),
-            held: VecDeque::new(),
-            connections: BTreeMap::new(),
-            unnoticed: BTreeSet::new(),
-            installing: None,
-            delivered: VecDeque::new(),
-            applied: Vec::new(),
-            fetches: VecDeque::new(),
-            leadership: Leadership::None,
-            deadline: None,
-            starts: 0,
-            paused: false,
-        }
-    }
-
-    /// Forgets all but the disk, and what the laws know of it.
-    fn stop(&mut self) {
-        let former = std::mem::replace(self, Self::new(self.standing));
-        self.disk = former.disk;
-        self.durability = former.durability;
-        self.starts = former.starts;
     }
 }

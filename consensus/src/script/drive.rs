@@ -5,8 +5,9 @@ use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
 
-use super::cluster::{Cluster, Held};
+use super::cluster::Cluster;
 use super::network::Frame;
+use super::node::Held;
 use super::text;
 use super::transcript::Detail;
 use crate::{

@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
-use super::cluster::{Cluster, Options};
+use super::cluster::Cluster;
+use super::options::Options;
 use super::transcript::Detail;
 use crate::{Consensus, Index, NodeId, Timer, Violation};
 

@@ -6,8 +6,14 @@
 //! ```
 //!
 //! With a key: its value and revision on every replica. Without: a digest of the whole store on
-//! every replica, at one revision that all of them have. Each replica answers from what it has
-//! applied, and one that is behind is asked again until it has caught up or the time is over.
+//! every replica, at one revision that all of them have: after the same log entry, so that what leaves
+//! the revision as it is, is compared, too. The digest covers all that a replica's state says: the
+//! current rows, the revision up to which history is compacted, the idempotency keys, the store's time,
+//! and the entry itself. Each replica answers from what it has applied, and one that is behind is asked
+//! again until it has caught up or the time is over.
+//!
+//! Versions of a key that are no longer the current one are not in the digest: a replica may be
+//! forgetting them while another still has them.
 //!
 //! `agree` is `false` only when it is certain that two replicas differ, and `null` when that could
 //! not be found out: because one is only behind, or does not answer. Of a value of more than 64 KiB
@@ -20,9 +26,9 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use consensus::NodeId;
+use consensus::{Index, NodeId};
 use hyper::StatusCode;
-use kvcore::Revision;
+use kvcore::store::StoreState;
 use tokio::time::{Instant, sleep};
 
 use super::error::{ApiError, ErrorName};
@@ -66,8 +72,8 @@ async fn ask(app: &App, request: &Parts) -> Result<Response, ApiError> {
 /// What was found.
 struct Verdict {
     key: Option<Bytes>,
-    /// The revision that the digests are of.
-    at: Option<Revision>,
+    /// The entry after which the states are.
+    at: Option<Index>,
     replies: Replies,
 }
 
@@ -88,6 +94,14 @@ impl Verdict {
         (alone && replies.len() == 1 || !compared.is_empty() && all).then_some(true)
     }
 
+    /// The states that are known.
+    fn states(&self) -> impl Iterator<Item = &StoreState> {
+        self.replies.values().flatten().filter_map(|reply| match &reply.content {
+            ReplyContent::State(state) => state.as_ref(),
+            _ => None,
+        })
+    }
+
     /// Whether nothing is gained by asking again.
     fn settled(&self) -> bool {
         self.agree() == Some(true) && self.replies.values().all(Option::is_some)
@@ -95,7 +109,7 @@ impl Verdict {
 }
 
 fn can_be_compared(reply: &Reply) -> bool {
-    matches!(reply.content, ReplyContent::Key(_) | ReplyContent::Digest(Some(_)))
+    matches!(reply.content, ReplyContent::Key(_) | ReplyContent::State(Some(_)))
 }
 
 /// Whether two replicas have the same; `None` when one of them may only be behind.
@@ -138,12 +152,12 @@ async fn about_key(app: &App, key: Bytes, deadline: Instant) -> Verdict {
 
 async fn about_store(app: &App, deadline: Instant) -> Verdict {
     loop {
-        let now = question(app, Question::Digest(None), deadline).await;
-        let at = now.values().flatten().map(|reply| reply.revision).min();
+        let now = question(app, Question::State(None), deadline).await;
+        let at = now.values().flatten().map(|reply| reply.applied.index).min();
         let Some(at) = at else { return Verdict { key: None, at: None, replies: now } };
-        let replies = question(app, Question::Digest(Some(at)), deadline).await;
+        let replies = question(app, Question::State(Some(at)), deadline).await;
         let verdict = Verdict { key: None, at: Some(at), replies };
-        // Digests of one revision do not become equal by waiting.
+        // States after one entry do not become equal by waiting.
         if verdict.settled() || verdict.agree() == Some(false) || late(deadline) {
             return verdict;
         }
@@ -175,7 +189,10 @@ fn to_json(app: &App, verdict: &Verdict) -> Vec<u8> {
         json::bytes_member(&mut out, "key", key);
     }
     if let Some(at) = verdict.at {
-        json::number_field(&mut out, "digest_revision", at.0);
+        json::number_field(&mut out, "digest_index", at.0);
+    }
+    if let Some(state) = verdict.states().next() {
+        json::number_field(&mut out, "digest_revision", state.revision.0);
     }
     let most = verdict.replies.values().flatten().map(|reply| reply.applied.index).max();
     json::field(&mut out, "replicas");
@@ -227,12 +244,11 @@ fn replica(out: &mut Vec<u8>, reply: &Reply, lag_entries: u64) {
             json::field(out, "exists");
             json::boolean(out, false);
         }
-        ReplyContent::Digest(digest) => {
-            json::field(out, "digest");
-            match digest {
-                Some(digest) => json::string(out, &format!("{digest:032x}")),
-                None => out.extend_from_slice(b"null"),
-            }
+        ReplyContent::State(state) => {
+            digest_field(out, "digest", state.map(|state| state.whole_digest()));
+            // What it is made of, so that it can be seen where replicas differ.
+            digest_field(out, "rows_digest", state.map(|state| state.digest));
+            digest_field(out, "idempotency_digest", state.map(|state| state.idempotency_digest));
         }
         // A trace answers another question.
         ReplyContent::Failed | ReplyContent::Trace(_) => {
@@ -242,9 +258,18 @@ fn replica(out: &mut Vec<u8>, reply: &Reply, lag_entries: u64) {
     }
 }
 
+fn digest_field(out: &mut Vec<u8>, name: &str, digest: Option<u128>) {
+    json::field(out, name);
+    match digest {
+        Some(digest) => json::string(out, &format!("{digest:032x}")),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use consensus::{Index, Position, Term};
+    use consensus::{Position, Term, WallTime};
+    use kvcore::Revision;
 
     use super::*;
 
@@ -311,12 +336,22 @@ mod tests {
     }
 
     #[test]
-    fn digests_of_one_revision_are_compared_and_missing_ones_are_not() {
-        let digest =
-            |digest| Some(Reply { content: ReplyContent::Digest(digest), ..reply(7, None) });
-        assert_eq!(verdict([digest(Some(1)), digest(Some(1))]), Some(true));
-        assert_eq!(verdict([digest(Some(1)), digest(Some(2))]), Some(false));
-        assert_eq!(verdict([digest(Some(1)), digest(None)]), None);
-        assert_eq!(verdict([digest(None)]), None);
+    fn states_after_one_entry_are_compared_in_full_and_missing_ones_are_not() {
+        let of = |state| Some(Reply { content: ReplyContent::State(state), ..reply(7, None) });
+        let state = StoreState { applied: Position::new(1, 8), ..StoreState::default() };
+        assert_eq!(verdict([of(Some(state)), of(Some(state))]), Some(true));
+        for other in [
+            StoreState { applied: Position::new(2, 8), ..state },
+            StoreState { wall: WallTime(1), ..state },
+            StoreState { revision: Revision(1), ..state },
+            StoreState { compacted: Revision(1), ..state },
+            StoreState { digest: 1, ..state },
+            StoreState { idempotency_digest: 1, ..state },
+            StoreState { idempotency_forgotten: Index(1), ..state },
+        ] {
+            assert_eq!(verdict([of(Some(state)), of(Some(state)), of(Some(other))]), Some(false));
+        }
+        assert_eq!(verdict([of(Some(state)), of(None)]), None);
+        assert_eq!(verdict([of(None)]), None);
     }
 }

@@ -7,8 +7,9 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use consensus::{NodeId, Position, Protocol, Status};
+use consensus::{Index, NodeId, Position, Protocol, Status};
 pub use kvcore::replica::Failure;
+use kvcore::store::StoreState;
 use kvcore::{Command, IdempotencyKey, Machine, Outcome, Revision};
 use storage::RedbStore;
 use tokio::sync::watch;
@@ -78,7 +79,7 @@ pub struct NodeStatus {
     /// The last position in the protocol's own words: `term=3 index=42`, `zxid=0x300000029`.
     pub position: String,
     /// The last applied index.
-    pub applied: consensus::Index,
+    pub applied: Index,
     /// The duration of the last fdatasync of the log.
     pub last_fsync: Duration,
     /// Requests of this node's clients that wait for an answer.
@@ -94,8 +95,8 @@ pub struct NodeStatus {
 pub enum Question {
     /// The key's present row.
     Key(Bytes),
-    /// The digest of the whole store at this revision, or at the node's own when `None`.
-    Digest(Option<Revision>),
+    /// The state of the whole store after this entry, or after the node's last when `None`.
+    State(Option<Index>),
     /// What happened there lately.
     Trace(TraceQuestion),
 }
@@ -118,9 +119,9 @@ pub struct Reply {
 pub enum ReplyContent {
     /// The key; `None` when it is absent.
     Key(Option<KeyReply>),
-    /// The digest at the revision asked for; `None` when the node is not there yet or no longer
+    /// The state after the entry asked for; `None` when the node is not there yet or no longer
     /// remembers it.
-    Digest(Option<u128>),
+    State(Option<StoreState>),
     /// What happened there lately.
     Trace(NodeTrace),
     /// The node could not read its store.

@@ -78,6 +78,12 @@ pub(super) fn open<C: Consensus>(
     let formation = NodeFormation::open(disk.clone(), recovery.directory, config.id, voters);
     let formation =
         formation.map_err(|problem| StartError(format!("{}: {problem}", directory.display())))?;
+    if config.observers.contains(&config.id) {
+        info!(
+            "this node observes, as its --cluster says: it is kept up to date and serves reads, \
+             watches and writes, but never votes, acknowledges or counts for a quorum"
+        );
+    }
     let mut options = RedbStoreOptions::new(recovery.directory);
     options.cache_bytes = config.store_cache_bytes;
     options.number = recovery.installed;

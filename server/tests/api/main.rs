@@ -26,7 +26,7 @@ mod watches;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consensus::{NodeId, Protocol};
 use server::config::ServeConfig;
@@ -92,6 +92,7 @@ impl Fixture {
             }
             for server in &servers {
                 server.ready().await;
+                linked(server).await;
             }
             let server = servers.remove(0);
             let http = Http::new(server.http_address());
@@ -112,6 +113,15 @@ impl Fixture {
         for server in self.others {
             server.stop().await;
         }
+    }
+}
+
+/// Waits until a node is connected with all others: it may be ready before, with a quorum of them.
+async fn linked(server: &Server) {
+    let began = Instant::now();
+    while !server.handle().status().consensus.peers.iter().all(|peer| peer.connected) {
+        assert!(began.elapsed() < Duration::from_secs(30), "a node does not reach all others");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

@@ -109,18 +109,18 @@ impl Shared {
                 Err(_) => reply = self.reply_once(question),
             }
         }
-        reply.unwrap_or_else(|vanished| vanished)
+        reply.unwrap_or_else(|vanished| *vanished)
     }
 
     /// The inner error is worth trying again: compaction removed what had been located.
-    fn reply_once(&self, question: &Question) -> Result<Reply, Reply> {
+    fn reply_once(&self, question: &Question) -> Result<Reply, Box<Reply>> {
         let machine = self.machine.read().expect("no holder of this lock panics");
         let (revision, applied) = (machine.revision(), machine.applied());
         let reply = |content| Reply { revision, applied, compacted: machine.compacted(), content };
         match question {
-            Question::Digest(at) => {
-                let digest = machine.digest_at(at.unwrap_or(revision));
-                Ok(reply(ReplyContent::Digest(digest.map(|digest| digest.rows))))
+            Question::State(at) => {
+                let state = machine.state_at(at.unwrap_or(applied.index));
+                Ok(reply(ReplyContent::State(state)))
             }
             Question::Trace(question) => {
                 let reply = reply(ReplyContent::Failed);
@@ -136,7 +136,7 @@ impl Shared {
                     Ok(found) => {
                         Ok(Reply { content: ReplyContent::Key(found.map(KeyReply::of)), ..failed })
                     }
-                    Err(FetchError::Vanished(_)) => Err(failed),
+                    Err(FetchError::Vanished(_)) => Err(Box::new(failed)),
                     Err(FetchError::Store(_)) => Ok(failed),
                 }
             }

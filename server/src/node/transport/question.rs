@@ -1,9 +1,10 @@
 //! Questions between nodes outside of any protocol, and their answers, on the wire.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use consensus::Position;
 use consensus::codec::{self, CodecError, Wire};
+use consensus::{Index, Position};
 use kvcore::Revision;
+use kvcore::store::StoreState;
 
 use crate::node::handle::{KeyReply, Question, Reply, ReplyContent, ValueReply};
 use crate::node::trace;
@@ -15,9 +16,10 @@ pub(crate) fn encode_question(number: u64, question: &Question, out: &mut BytesM
             out.put_u8(0);
             codec::put_bytes(out, key);
         }
-        Question::Digest(at) => {
+        Question::State(at) => {
             out.put_u8(1);
-            out.put_u64_le(at.map_or(0, |revision| revision.0));
+            at.is_some().encode(out);
+            at.unwrap_or_default().encode(out);
         }
         Question::Trace(question) => {
             out.put_u8(2);
@@ -30,8 +32,11 @@ pub(crate) fn decode_question(mut input: Bytes) -> Result<(u64, Question), Codec
     let number = codec::get_u64(&mut input)?;
     let question = match codec::get_u8(&mut input)? {
         0 => Question::Key(codec::get_bytes(&mut input)?),
-        // Revisions start at 1, so 0 stands for the node's own.
-        1 => Question::Digest(Some(codec::get_u64(&mut input)?).filter(|&at| at > 0).map(Revision)),
+        1 => {
+            let names_one = bool::decode(&mut input)?;
+            let index = Index::decode(&mut input)?;
+            Question::State(names_one.then_some(index))
+        }
         2 => Question::Trace(trace::decode_question(&mut input)?),
         _ => return Err(CodecError::Invalid("question")),
     };
@@ -58,10 +63,10 @@ pub(crate) fn encode_reply(number: u64, reply: &Reply, out: &mut BytesMut) {
                 }
             }
         }
-        ReplyContent::Digest(None) => out.put_u8(3),
-        ReplyContent::Digest(Some(digest)) => {
+        ReplyContent::State(None) => out.put_u8(3),
+        ReplyContent::State(Some(state)) => {
             out.put_u8(4);
-            out.put_u128_le(*digest);
+            state.encode(out);
         }
         ReplyContent::Trace(content) => {
             out.put_u8(6);
@@ -89,8 +94,8 @@ pub(crate) fn decode_reply(mut input: Bytes) -> Result<(u64, Reply), CodecError>
             };
             ReplyContent::Key(Some(KeyReply { mod_revision, version, value }))
         }
-        3 => ReplyContent::Digest(None),
-        4 => ReplyContent::Digest(Some(get_u128(&mut input)?)),
+        3 => ReplyContent::State(None),
+        4 => ReplyContent::State(Some(StoreState::decode(&mut input)?)),
         6 => ReplyContent::Trace(trace::decode_trace(&mut input)?),
         _ => return Err(CodecError::Invalid("reply")),
     };
@@ -104,7 +109,7 @@ fn get_u128(input: &mut Bytes) -> Result<u128, CodecError> {
 
 #[cfg(test)]
 mod tests {
-    use consensus::{Index, Term};
+    use consensus::Term;
 
     use super::*;
     use crate::node::trace::{NodeTrace, TraceDetail, TraceQuestion};
@@ -113,8 +118,9 @@ mod tests {
     fn questions_and_replies_survive_the_wire() {
         for question in [
             Question::Key(Bytes::from_static(b"k")),
-            Question::Digest(None),
-            Question::Digest(Some(Revision(7))),
+            Question::State(None),
+            Question::State(Some(Index(0))),
+            Question::State(Some(Index(7))),
             Question::Trace(TraceQuestion { detail: TraceDetail::Elections, limit: 9 }),
         ] {
             let mut out = BytesMut::new();
@@ -124,13 +130,19 @@ mod tests {
         let row = |value| {
             ReplyContent::Key(Some(KeyReply { mod_revision: Revision(5), version: 2, value }))
         };
+        let state = StoreState {
+            applied: Position::new(2, 7),
+            digest: u128::MAX - 8,
+            idempotency_digest: 3,
+            ..StoreState::default()
+        };
         for content in [
             ReplyContent::Failed,
             ReplyContent::Key(None),
             row(ValueReply::Whole(Bytes::from_static(b"v"))),
             row(ValueReply::Digest { bytes: 1 << 40, digest: u128::MAX - 7 }),
-            ReplyContent::Digest(None),
-            ReplyContent::Digest(Some(u128::MAX - 8)),
+            ReplyContent::State(None),
+            ReplyContent::State(Some(state)),
             ReplyContent::Trace(NodeTrace { boot: None, earlier: 3, records: Vec::new() }),
         ] {
             let applied = Position { term: Term(2), index: Index(9) };

@@ -1,18 +1,13 @@
 //! `duorum dev` as its user meets it: the real program on ports of its own, what it prints, what can
 //! be typed, and what is left when it is gone.
 
-#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
-
-mod dev_process;
-mod processes;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dev_process::{DevProcess, refused};
-use processes::{eventually, request};
 use rustix::process::Signal;
+
+use crate::support::{DevProcess, eventually, refused, request};
 
 /// A terminal of the usual width.
 const COLUMNS: usize = 80;

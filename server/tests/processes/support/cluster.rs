@@ -1,28 +1,12 @@
-//! Real servers as child processes, and a client of a few lines, for tests that need real signals.
+//! A cluster of real processes.
 
-#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
-#![allow(clippy::print_stderr, reason = "a test that failed shows what the servers logged")]
-
-mod served;
-mod trace;
-
-use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tempfile::TempDir;
 
-pub(crate) use served::Served;
-pub(crate) use trace::{complete_calls, is_sync};
-
-/// The program.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_duorum");
-
-/// How long anything may take that has to happen. Generous: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use super::{PROGRAM, Place, eventually, request};
 
 /// A cluster of real processes with their data in a directory of its own.
 pub(crate) struct Processes {
@@ -30,11 +14,14 @@ pub(crate) struct Processes {
     directory: TempDir,
     http: Vec<SocketAddr>,
     peers: Vec<SocketAddr>,
+    /// How many of the last nodes only observe.
+    observers: usize,
     children: Vec<Option<Child>>,
     /// What stands before the server on its command line, such as a tracer; `{node}` is its number.
     wrapper: Vec<String>,
     /// What stands behind the rest of its command line.
     flags: Vec<String>,
+    _place: Place,
 }
 
 impl Processes {
@@ -60,17 +47,29 @@ impl Processes {
         processes
     }
 
+    /// Starts voters, and behind them a node that only observes, and waits until every node is ready.
+    pub(crate) fn start_with_observer(protocol: &'static str, voters: usize) -> Self {
+        let mut processes = Self::prepare(protocol, voters + 1);
+        processes.observers = 1;
+        (0..=voters).for_each(|node| processes.start_node(node));
+        processes.wait_until_ready();
+        processes
+    }
+
     /// A cluster of which no node runs yet.
     pub(crate) fn prepare(protocol: &'static str, nodes: usize) -> Self {
+        let place = Place::take();
         let addresses = free_addresses(2 * nodes);
         Self {
             protocol,
             directory: tempfile::tempdir().expect("a temporary directory"),
             http: addresses[..nodes].to_vec(),
             peers: addresses[nodes..].to_vec(),
+            observers: 0,
             children: (0..nodes).map(|_| None).collect(),
             wrapper: Vec::new(),
             flags: Vec::new(),
+            _place: place,
         }
     }
 
@@ -103,8 +102,12 @@ impl Processes {
     }
 
     fn serve_arguments(&self, node: usize, members: &[usize]) -> Vec<String> {
-        let members: Vec<String> =
-            members.iter().map(|at| format!("{}={}", at + 1, self.peers[*at])).collect();
+        let voters = self.peers.len() - self.observers;
+        let member = |&at: &usize| {
+            let standing = if at < voters { "" } else { "/observer" };
+            format!("{}={}{standing}", at + 1, self.peers[at])
+        };
+        let members: Vec<String> = members.iter().map(member).collect();
         let data = self.data_directory(node);
         [
             ("--protocol", self.protocol.to_owned()),
@@ -199,6 +202,16 @@ impl Processes {
         }
     }
 
+    /// Waits until `/v1/agree` says that all nodes have the same, to the last detail.
+    pub(crate) fn wait_until_all_agree(&self) {
+        let mut said = serde_json::Value::Null;
+        eventually("all replicas agree", || {
+            said = request(self.http[0], "GET", "/v1/agree", b"").expect("an answer").json();
+            assert_ne!(said["agree"], false, "{said}");
+            said["agree"] == true && said["answered"] == self.http.len()
+        });
+    }
+
     /// The node that leads, once the running ones agree on it.
     pub(crate) fn leader(&self) -> usize {
         let mut leader = None;
@@ -238,95 +251,6 @@ impl Drop for Processes {
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
-    }
-}
-
-/// An HTTP answer.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("an answer in JSON")
-    }
-
-    /// The name of the error, if it is one.
-    pub(crate) fn error_name(&self) -> Option<String> {
-        self.json()["error"]["name"].as_str().map(str::to_owned)
-    }
-}
-
-/// One request on a connection of its own.
-pub(crate) fn request(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    body: &[u8],
-) -> std::io::Result<Answer> {
-    request_with(address, method, path, &[], body)
-}
-
-/// The same with headers.
-pub(crate) fn request_with(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> std::io::Result<Answer> {
-    let headers: String =
-        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: \
-         {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(&[head.as_bytes(), body].concat())?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let incomplete = || std::io::Error::other("an incomplete answer");
-    let end = end.ok_or_else(incomplete)?;
-    let status = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
-    let status = status.and_then(|digits| digits.parse().ok()).ok_or_else(incomplete)?;
-    Ok(Answer { status, body: bytes[end + 4..].to_vec() })
-}
-
-/// Everything that ever happened on a node, as a watch from the first revision up to this one tells
-/// it: one line a revision.
-pub(crate) fn history(address: SocketAddr, up_to: u64) -> Vec<String> {
-    let mut stream =
-        TcpStream::connect_timeout(&address, Duration::from_secs(2)).expect("connected");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
-    // HTTP/1.0, so that the lines come as they are.
-    stream.write_all(b"GET /v1/watch?from_revision=1 HTTP/1.0\r\n\r\n").expect("sent");
-    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
-    // The head, and the line that says that the watch has started.
-    let started = lines.by_ref().skip_while(|line| !line.is_empty()).nth(1).expect("a first line");
-    assert!(started.contains("\"started\":true"), "{started}");
-    let mut history = Vec::new();
-    for line in lines {
-        let json: Value = serde_json::from_str(&line).expect("a line of JSON");
-        let revision = json["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {line}"));
-        assert!(json["events"].is_array(), "{line}");
-        history.push(line);
-        if revision >= up_to {
-            return history;
-        }
-    }
-    panic!("the history of {address} ends before revision {up_to}");
-}
-
-/// Waits until something holds.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -1,13 +1,9 @@
 //! The system calls of a real server: what it acknowledges was synced before, in the right file, a new
 //! or renamed file with its directory, and the directory itself with the one above it.
 
-#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
-
-mod processes;
-
 use std::path::Path;
 
-use processes::{Processes, complete_calls, is_sync, request};
+use crate::support::{Processes, complete_calls, is_sync, request};
 
 /// How many writes are followed.
 const WRITES: usize = 20;

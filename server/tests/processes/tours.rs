@@ -7,10 +7,9 @@
 //! numbers of terms, epochs and positions, which grow with elections that nobody needed. A line with
 //! nothing but `…` stands for any lines. The pages' ports are mapped to free ones.
 //!
-//! `DUORUM_WRITE_TOURS=1 cargo test -p server --test tours` writes into the pages what was printed,
+//! `DUORUM_WRITE_TOURS=1 cargo test -p server --test processes tours` writes into the pages what was printed,
 //! but for blocks with such a line.
 
-#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
 #![allow(clippy::print_stderr, reason = "a test that failed shows what was typed and printed")]
 
 use std::fmt::Write as _;
@@ -18,6 +17,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::support::{PROGRAM, Place};
 
 /// What the shell says behind each command.
 const MARK: &str = "--- that was all ---";
@@ -94,12 +95,14 @@ struct Shell {
     output: BufReader<ChildStdout>,
     ports: Vec<(String, String)>,
     directory: tempfile::TempDir,
+    _place: Place,
 }
 
 impl Shell {
     fn start() -> Self {
+        let place = Place::take();
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let program = Path::new(env!("CARGO_BIN_EXE_duorum"));
+        let program = Path::new(PROGRAM);
         let programs = program.parent().expect("it is in a directory").display().to_string();
         let path = std::env::var("PATH").expect("a path");
         let mut child = Command::new("bash")
@@ -119,7 +122,7 @@ impl Shell {
         let ports = PORTS.iter().zip(free).map(|(page, free)| (page.to_string(), free.to_string()));
         let ports = ports.collect();
         // What the page starts writes its log to files, so only commands write here.
-        let mut shell = Self { child, input, output, ports, directory };
+        let mut shell = Self { child, input, output, ports, directory, _place: place };
         shell.type_in("exec 2>&1; trap 'kill -9 $(jobs -p) 2>/dev/null' EXIT");
         shell
     }

@@ -1,17 +1,13 @@
 //! What `/v1/elections` and `/v1/trace` tell of real elections: of leaders that are killed, and of
 //! leaders that fall silent.
 
-#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
-
-mod diagrams;
-mod processes;
-
 use std::net::SocketAddr;
 
-use diagrams::{read_mermaid, read_ndjson, read_shiviz};
-use processes::{Processes, eventually, request};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+
+use crate::diagrams::{read_mermaid, read_ndjson, read_shiviz};
+use crate::support::{Processes, eventually, request};
 
 /// Slow enough that a busy machine does not depose anybody by itself.
 const TIMERS: [&str; 4] = ["--heartbeat", "100ms", "--election-timeout", "1s"];

@@ -3,17 +3,15 @@
 //! The server is a process of its own, because each end of a connection needs a file descriptor of
 //! its process.
 
-#![allow(clippy::disallowed_methods, reason = "this test runs in real time")]
 #![allow(clippy::print_stdout, reason = "what was measured, for whoever asks with --nocapture")]
-
-mod processes;
 
 use std::time::{Duration, Instant};
 
-use processes::Served;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use crate::support::{Place, Served};
 
 const CONNECTIONS: usize = 10_000;
 /// Descriptors of this process and of the server that are not connections.
@@ -59,6 +57,8 @@ async fn ten_thousand_idle_connections_cost_little_and_leave_nothing_behind() {
     if count < CONNECTIONS {
         println!("the system allows only {count} connections of one process; these are tested");
     }
+    // Descriptors and ports on this scale are what others would lack.
+    let _place = Place::take_all();
     let data = tempfile::tempdir().expect("a directory");
     let served = Served::start(data.path(), &["--protocol", "null"]);
     let files_before = metric(&served, "process_open_fds").await;

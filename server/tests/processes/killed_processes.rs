@@ -3,10 +3,6 @@
 //! `DUORUM_TEST_KILLS` sets how often the leader is killed (3), and `DUORUM_TEST_KILLS_OF_ALL` how
 //! often all nodes are killed at once (2).
 
-#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
-
-mod processes;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use processes::{Processes, eventually, history, request};
+use crate::support::{Processes, history, request};
 
 /// Clients that write at once.
 const WRITERS: usize = 6;
@@ -69,11 +65,7 @@ fn every_acknowledged_write_is_kept(protocol: &'static str) {
 }
 
 fn check(cluster: &Processes, acknowledged: &[Acknowledged]) {
-    eventually("all replicas agree", || {
-        let answer = request(cluster.addresses()[0], "GET", "/v1/agree", b"").expect("an answer");
-        let agreed = answer.json();
-        agreed["agree"] == true && agreed["answered"] == 3
-    });
+    cluster.wait_until_all_agree();
     let mut revisions = BTreeMap::new();
     for write in acknowledged {
         let former = revisions.insert(write.revision, &write.key);

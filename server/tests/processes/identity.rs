@@ -1,14 +1,11 @@
 //! Data directories of real servers: a cluster forms once with those of all voters, and one that was
 //! wiped never counts again. With it a quorum would forget acknowledged writes; so there is none.
 
-#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
-
-mod processes;
-
 use std::time::{Duration, Instant};
 
-use processes::{Answer, Processes, eventually, request};
 use serde_json::Value;
+
+use crate::support::{Answer, PATIENCE, Processes, eventually, request};
 
 fn get(cluster: &Processes, node: usize, path: &str) -> Value {
     try_get(cluster, node, path).expect("an answer").json()
@@ -53,7 +50,7 @@ fn wait_until_it_says(cluster: &Processes, node: usize, words: &str) {
     let mut said = String::new();
     let began = Instant::now();
     while !said.contains(words) {
-        assert!(began.elapsed() < processes::PATIENCE, "`{words}` is not in: {said}");
+        assert!(began.elapsed() < PATIENCE, "`{words}` is not in: {said}");
         std::thread::sleep(Duration::from_millis(10));
         // A server that has just been started may not answer yet.
         if try_get(cluster, node, "/livez").is_ok() {

@@ -3,15 +3,12 @@
 //! A node that is stopped with SIGSTOP keeps its connections but takes nothing from them, which is
 //! the only way to have a write under way when its leader is lost.
 
-#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
-
-mod processes;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use processes::{Answer, PATIENCE, Processes, eventually, request, request_with};
 use rustix::process::Signal;
+
+use crate::support::{Answer, PATIENCE, Processes, eventually, request, request_with};
 
 /// Slow enough that a busy machine does not depose anybody by itself.
 const TIMERS: [&str; 4] = ["--heartbeat", "100ms", "--election-timeout", "1s"];

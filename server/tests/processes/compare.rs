@@ -2,19 +2,16 @@
 //! ZAB and the null protocol, and every file and figure that comes of them. And what becomes of the
 //! processes when the measurement itself is killed.
 
-#![allow(clippy::disallowed_methods, reason = "these tests start processes and read files")]
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use bench::compare::{Comparison, Measure};
 use bench::report::Report;
 use consensus::Protocol;
 use rustix::process::{Pid, Signal, kill_process};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_duorum");
+use crate::support::{PROGRAM, Place, eventually};
 
 /// What the nodes count; every measure of cost must come from one of these.
 const COUNTERS: [&str; 5] = [
@@ -27,6 +24,8 @@ const COUNTERS: [&str; 5] = [
 
 #[test]
 fn the_first_command_of_the_readme_compares_real_clusters_and_every_figure_is_there() {
+    // Outages are timed.
+    let _place = Place::take_all();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (out, data) = (directory.path().join("out"), directory.path().join("data"));
     let output = Command::new(PROGRAM)
@@ -112,6 +111,7 @@ fn check_counters(comparison: &Comparison) {
 
 #[test]
 fn no_server_outlives_a_measurement_that_is_killed() {
+    let _place = Place::take();
     for measurement in [
         &["compare", "--quick"][..],
         &["bench", "put", "--protocol", "raft", "--duration", "60s"],
@@ -158,6 +158,7 @@ fn a_server_whose_parent_is_gone_before_it_starts_ends_at_once() {
 
 #[test]
 fn an_interrupted_comparison_leaves_no_server_and_no_file() {
+    let _place = Place::take();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut child = Command::new(PROGRAM)
         .args(["compare", "--quick", "--out"])
@@ -204,12 +205,4 @@ fn stopped_servers_with(directory: &Path) -> usize {
         text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     };
     servers(directory).into_iter().filter(|id| is_stopped(id)).count()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

@@ -1,17 +1,14 @@
 //! A node that was away for so long that the others' logs have forgotten what it lacks: it gets the
 //! store itself, while everybody goes on.
 
-#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
-
-mod processes;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use processes::{PATIENCE, Processes, eventually, request};
 use rustix::process::Signal;
 use serde_json::Value;
+
+use crate::support::{PATIENCE, Processes, eventually, request};
 
 /// The log keeps nothing that the store holds durably, but for the segment in use.
 const FORGETFUL: [&str; 4] = ["--retain-log-entries", "1", "--retain-log-bytes", "0"];
@@ -51,13 +48,6 @@ fn metric(address: SocketAddr, name: &str) -> u64 {
     value.and_then(|value| value.parse::<f64>().ok()).expect("a number") as u64
 }
 
-fn all_agree(cluster: &Processes) {
-    eventually("all agree", || {
-        let agreed = request(cluster.addresses()[0], "GET", "/v1/agree", b"").expect("an answer");
-        agreed.json()["agree"] == true && agreed.json()["answered"] == 3
-    });
-}
-
 /// The node is killed at several moments while it catches up, and each time goes on where it was.
 fn a_node_that_was_away_too_long_gets_a_snapshot(protocol: &'static str) {
     let mut cluster = Processes::start_under(protocol, 3, &[], &FORGETFUL);
@@ -76,7 +66,7 @@ fn a_node_that_was_away_too_long_gets_a_snapshot(protocol: &'static str) {
     cluster.start_node(away);
     let address = cluster.addresses()[away];
     cluster.wait_until_ready();
-    all_agree(&cluster);
+    cluster.wait_until_all_agree();
     let found = request(address, "GET", "/v1/kv/meanwhile?consistency=local", b"").expect("found");
     assert_eq!(found.json()["value"], "5");
     assert_eq!(cluster.leader(), leader, "nobody else was elected");
@@ -93,7 +83,7 @@ fn a_node_that_was_away_too_long_gets_a_snapshot(protocol: &'static str) {
     });
     cluster.start_node(other);
     cluster.wait_until_ready();
-    all_agree(&cluster);
+    cluster.wait_until_all_agree();
     let stores = std::fs::read_dir(cluster.data_directory(away)).expect("a directory");
     let stores = stores.filter_map(|file| file.ok()?.file_name().into_string().ok());
     let stores: Vec<String> = stores.filter(|name| name.starts_with("store-")).collect();
@@ -136,7 +126,7 @@ fn a_watch_goes_on_over_a_snapshot(protocol: &'static str) {
         }
     }
     assert_eq!(expected, last + 1, "the watch told everything");
-    all_agree(&cluster);
+    cluster.wait_until_all_agree();
     assert!(metric(cluster.addresses()[away], "etcd_network_snapshot_receive_success") > 0);
 }
 

@@ -8,18 +8,20 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{PATIENCE, PROGRAM};
+use super::{PATIENCE, PROGRAM, Place};
 
 /// A `duorum serve`, killed when the test is over.
 pub(crate) struct Served {
     child: Child,
     stdout: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
+    _place: Place,
 }
 
 impl Served {
     /// Starts a server on any free ports and waits until it says that it is ready.
     pub(crate) fn start(data: &Path, flags: &[&str]) -> Self {
+        let place = Place::take();
         let mut child = Command::new(PROGRAM)
             .args(["serve", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--data-dir"])
             .arg(data)
@@ -37,7 +39,7 @@ impl Served {
         line.clear();
         stdout.read_line(&mut line).expect("a line");
         assert_eq!(line, "ready\n");
-        Self { child, stdout, address }
+        Self { child, stdout, address, _place: place }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -1,14 +1,11 @@
 //! The program itself: its verbs against a real process, its messages and its exit codes.
 
-#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
-
-mod processes;
-
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use processes::{PROGRAM, Served};
 use rustix::process::Signal;
+
+use crate::support::{PROGRAM, Served};
 
 /// Runs client verbs against a server.
 trait Run {

@@ -1,12 +1,8 @@
 //! The system calls of a follower: what it acknowledges to its leader was synced before.
 
-#![allow(clippy::disallowed_methods, reason = "a test of real processes, in real time")]
-
-mod processes;
-
 use std::time::Duration;
 
-use processes::{Processes, complete_calls, is_sync, request};
+use crate::support::{Processes, complete_calls, is_sync, request};
 
 /// How many writes are followed.
 const WRITES: usize = 20;

@@ -1,7 +1,5 @@
 //! A `duorum dev` as a child process, on a base port that was free, followed by what it prints.
 
-#![allow(clippy::print_stderr, reason = "a test that failed shows what the program printed")]
-
 use std::io::{Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -13,7 +11,7 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::processes::{PATIENCE, PROGRAM, eventually};
+use super::{PATIENCE, PROGRAM, Place, eventually};
 
 /// How many base ports are tried.
 const BASES_MAX: u16 = 100;
@@ -34,6 +32,7 @@ pub(crate) struct DevProcess {
     log: Text,
     /// Where its temporary directory is.
     temporary: TempDir,
+    _place: Place,
 }
 
 impl DevProcess {
@@ -80,6 +79,7 @@ impl DevProcess {
     }
 
     fn spawn(flags: &[&str], base: u16, stdin: Stdio) -> Self {
+        let place = Place::take();
         let temporary = tempfile::tempdir().expect("a directory");
         let mut child = Command::new(PROGRAM)
             .arg("dev")
@@ -94,7 +94,7 @@ impl DevProcess {
         let out = follow(child.stdout.take().expect("piped"));
         let log = follow(child.stderr.take().expect("piped"));
         let stdin = child.stdin.take();
-        Self { base, child, stdin, out, log, temporary }
+        Self { base, child, stdin, out, log, temporary, _place: place }
     }
 
     /// The complaint of one that must not start, on ports of its own.

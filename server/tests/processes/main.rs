@@ -1,0 +1,26 @@
+//! The program as its users run it: real `duorum` processes, real signals, real files.
+//!
+//! All of it is one test program, because each one takes long to build. `cargo test -p server --test
+//! processes dev` runs the tests of the module `dev`, and so on. How many have servers at the same time
+//! is bounded ([`support::Place`]).
+
+#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
+
+mod agreement;
+mod command_line;
+mod compare;
+mod connections;
+mod dev;
+#[path = "../diagrams/mod.rs"]
+mod diagrams;
+mod durable_before_acknowledged;
+mod elections;
+mod follower_acknowledges;
+mod identity;
+mod killed_processes;
+mod lost_leaders;
+mod observers;
+mod snapshots;
+mod support;
+mod tours;
+mod transfers;

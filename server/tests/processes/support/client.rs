@@ -1,0 +1,89 @@
+//! A client of a few lines: one request on a connection of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::PATIENCE;
+
+/// An HTTP answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("an answer in JSON")
+    }
+
+    /// The name of the error, if it is one.
+    pub(crate) fn error_name(&self) -> Option<String> {
+        self.json()["error"]["name"].as_str().map(str::to_owned)
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    request_with(address, method, path, &[], body)
+}
+
+/// The same with headers.
+pub(crate) fn request_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: \
+         {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let incomplete = || std::io::Error::other("an incomplete answer");
+    let end = end.ok_or_else(incomplete)?;
+    let status = bytes.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+    let status = status.and_then(|digits| digits.parse().ok()).ok_or_else(incomplete)?;
+    Ok(Answer { status, body: bytes[end + 4..].to_vec() })
+}
+
+/// Everything that ever happened on a node, as a watch from the first revision up to this one tells
+/// it: one line a revision.
+pub(crate) fn history(address: SocketAddr, up_to: u64) -> Vec<String> {
+    let mut stream =
+        TcpStream::connect_timeout(&address, Duration::from_secs(2)).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    // HTTP/1.0, so that the lines come as they are.
+    stream.write_all(b"GET /v1/watch?from_revision=1 HTTP/1.0\r\n\r\n").expect("sent");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+    // The head, and the line that says that the watch has started.
+    let started = lines.by_ref().skip_while(|line| !line.is_empty()).nth(1).expect("a first line");
+    assert!(started.contains("\"started\":true"), "{started}");
+    let mut history = Vec::new();
+    for line in lines {
+        let json: Value = serde_json::from_str(&line).expect("a line of JSON");
+        let revision = json["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {line}"));
+        assert!(json["events"].is_array(), "{line}");
+        history.push(line);
+        if revision >= up_to {
+            return history;
+        }
+    }
+    panic!("the history of {address} ends before revision {up_to}");
+}
