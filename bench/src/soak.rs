@@ -164,9 +164,7 @@ impl Soak {
     /// The promises that were broken.
     #[must_use]
     pub fn broken(&self) -> Vec<String> {
-        let mut broken: Vec<String> = self.verdict.broken().into_iter().collect();
-        broken.extend(self.agreement.broken());
-        broken
+        self.verdict.broken_promises(&self.agreement)
     }
 }
 

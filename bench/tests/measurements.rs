@@ -4,12 +4,15 @@
 
 #![allow(clippy::disallowed_methods, reason = "these tests start processes")]
 
-use std::io::Write;
+#[path = "support/runner.rs"]
+mod runner;
+
 use std::process::{Command, ExitCode, Output};
 
+use runner::Test;
 use serde_json::Value;
 
-const TESTS: &[(&str, fn())] = &[
+const TESTS: &[Test] = &[
     ("a_raft_leader_hands_over_under_load_without_an_error", || hand_over("raft")),
     ("a_zab_leader_hands_over_under_load_without_an_error", || hand_over("zab")),
     ("a_leader_that_is_told_to_end_is_replaced", terminate),
@@ -25,24 +28,7 @@ const TESTS: &[(&str, fn())] = &[
 ];
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if matches!(arguments.first().map(String::as_str), Some("serve" | "bench")) {
-        return server::cli::main();
-    }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = TESTS.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part)));
-    let mut output = std::io::stdout();
-    for (name, test) in chosen {
-        if arguments.iter().any(|argument| argument == "--list") {
-            let _ = writeln!(output, "{name}: test");
-            continue;
-        }
-        // A failed assertion ends the program and so fails the test target.
-        let _ = write!(output, "test {name} ... ").and_then(|()| output.flush());
-        test();
-        let _ = writeln!(output, "ok");
-    }
-    ExitCode::SUCCESS
+    if runner::has_verb(&["serve", "bench"]) { server::cli::main() } else { runner::run(TESTS) }
 }
 
 fn bench(arguments: &[&str]) -> Output {

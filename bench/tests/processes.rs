@@ -21,6 +21,7 @@ use bench::report::Report;
 use clap::Parser;
 use consensus::{NodeId, Protocol, Random};
 use support::fake_node;
+use support::runner::{self, Test};
 
 #[derive(Parser)]
 enum Verbs {
@@ -29,7 +30,7 @@ enum Verbs {
     Compare(bench::cli::CompareArgs),
 }
 
-const TESTS: &[(&str, fn())] = &[
+const TESTS: &[Test] = &[
     ("a_cluster_starts_agrees_on_a_leader_and_leaves_nothing_behind", starts_and_goes),
     ("a_killed_leader_is_replaced_and_comes_back", killed_leader),
     ("a_stopped_leader_is_replaced_and_comes_back", stopped_leader),
@@ -48,24 +49,7 @@ const TESTS: &[(&str, fn())] = &[
 ];
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if matches!(arguments.first().map(String::as_str), Some("serve" | "bench" | "compare")) {
-        return act();
-    }
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = TESTS.iter().filter(|(name, _)| filter.is_none_or(|part| name.contains(part)));
-    let mut output = std::io::stdout();
-    for (name, test) in chosen {
-        if arguments.iter().any(|argument| argument == "--list") {
-            let _ = writeln!(output, "{name}: test");
-            continue;
-        }
-        // A failed assertion ends the program and so fails the test target.
-        let _ = write!(output, "test {name} ... ").and_then(|()| output.flush());
-        test();
-        let _ = writeln!(output, "ok");
-    }
-    ExitCode::SUCCESS
+    if runner::has_verb(&["serve", "bench", "compare"]) { act() } else { runner::run(TESTS) }
 }
 
 /// What the program does when it is not the tests.

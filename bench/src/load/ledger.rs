@@ -22,6 +22,7 @@ use super::KEYS_MAX;
 use super::http::HttpConnection;
 use super::request::{Request, STAMP_BYTES};
 use crate::Error;
+use crate::cluster::Agreement;
 
 /// How many clients read what was written.
 const READERS: usize = 32;
@@ -233,6 +234,13 @@ impl Verdict {
                 self.examples.join("; ")
             )
         })
+    }
+
+    /// The promises that are broken, of those that every measurement holds a cluster to: what was
+    /// acknowledged is there, and the same on all nodes.
+    #[must_use]
+    pub fn broken_promises(&self, agreement: &Agreement) -> Vec<String> {
+        self.broken().into_iter().chain(agreement.broken()).collect()
     }
 }
 

@@ -157,8 +157,7 @@ impl Rejoin {
         if !options.snapshot && self.snapshot_sent_bytes > 0.0 {
             broken.push("the follower came back by a snapshot, not by the log".to_owned());
         }
-        broken.extend(self.agreement.broken());
-        broken.extend(self.verdict.broken());
+        broken.extend(self.verdict.broken_promises(&self.agreement));
         broken
     }
 }

@@ -116,7 +116,7 @@ fn broken(
     agreement: &Agreement,
     verdict: &Verdict,
 ) -> Vec<String> {
-    let mut broken: Vec<String> = verdict.broken().into_iter().chain(agreement.broken()).collect();
+    let mut broken = verdict.broken_promises(agreement);
     let refused: Vec<&String> = failovers.iter().filter_map(|one| one.refused.as_ref()).collect();
     if let Some(first) = refused.first() {
         broken.push(format!("{} of {} transfers failed: {first}", refused.len(), failovers.len()));

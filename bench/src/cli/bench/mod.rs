@@ -93,6 +93,27 @@ struct ClusterArgs {
     json: bool,
 }
 
+/// Clients that write while something happens to a cluster.
+#[derive(Clone, Debug, Args)]
+struct WriterArgs {
+    /// Clients that write all the time
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = 16)]
+    load: usize,
+
+    /// How many writes a second they begin together, whatever happens meanwhile; without it, as many
+    /// as they can
+    #[arg(long, value_name = "WRITES")]
+    rate: Option<f64>,
+
+    /// The size of a value in bytes
+    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
+    value_bytes: usize,
+
+    /// How many keys there are
+    #[arg(long, env = "DUORUM_KEYS", default_value_t = 10_000)]
+    keys: u64,
+}
+
 impl ClusterArgs {
     /// Refuses a cluster that stops when one node does.
     fn check(&self) -> Result<(), Error> {

@@ -9,7 +9,8 @@ use clap::Args;
 use super::super::target::FreshCluster;
 use super::super::{parse_bytes, print, warn_of_memory};
 use super::{
-    ClusterArgs, errors_or_none, latency_text, line, print_json, progress_bar, unless_broken,
+    ClusterArgs, WriterArgs, errors_or_none, latency_text, line, print_json, progress_bar,
+    unless_broken,
 };
 use crate::Error;
 use crate::machine::Machine;
@@ -59,22 +60,8 @@ pub(super) struct RejoinArgs {
     #[arg(long)]
     snapshot: bool,
 
-    /// Clients that write all the time
-    #[arg(long, value_name = "CONNECTIONS", default_value_t = 16)]
-    load: usize,
-
-    /// How many writes a second they begin together, before and while the follower comes back;
-    /// without it, as many as they can
-    #[arg(long, value_name = "WRITES")]
-    rate: Option<f64>,
-
-    /// The size of a value in bytes
-    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
-    value_bytes: usize,
-
-    /// How many keys there are
-    #[arg(long, env = "DUORUM_KEYS", default_value_t = 10_000)]
-    keys: u64,
+    #[command(flatten)]
+    writers: WriterArgs,
 
     /// How long latency is noted before
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
@@ -110,10 +97,10 @@ impl RejoinArgs {
         Ok(RejoinOptions {
             behind,
             snapshot: self.snapshot,
-            connections: self.load,
-            per_second: self.rate,
-            value_bytes: self.value_bytes,
-            keys: self.keys,
+            connections: self.writers.load,
+            per_second: self.writers.rate,
+            value_bytes: self.writers.value_bytes,
+            keys: self.writers.keys,
             before: self.before,
             limit: self.limit,
             seed: self.cluster.seed,
@@ -122,10 +109,10 @@ impl RejoinArgs {
 
     /// What the servers are told to keep of the log.
     fn serve_flags(&self, behind: Behind) -> Vec<String> {
-        let entry_bytes = self.value_bytes as u64 + ENTRY_OVERHEAD_BYTES;
+        let entry_bytes = self.writers.value_bytes as u64 + ENTRY_OVERHEAD_BYTES;
         let entries = match behind {
             Behind::Entries(entries) => entries,
-            Behind::Bytes(bytes) => bytes / self.value_bytes.max(1) as u64,
+            Behind::Bytes(bytes) => bytes / self.writers.value_bytes.max(1) as u64,
         };
         // Twice as much, because the others go on writing while the follower comes back.
         let (entries, bytes) = match self.snapshot {

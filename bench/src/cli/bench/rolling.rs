@@ -11,7 +11,8 @@ use consensus::Protocol;
 use super::super::target::FreshCluster;
 use super::super::{print, warn_of_memory};
 use super::{
-    ClusterArgs, errors_or_none, latency_text, line, print_json, progress_bar, unless_broken,
+    ClusterArgs, WriterArgs, errors_or_none, latency_text, line, print_json, progress_bar,
+    unless_broken,
 };
 use crate::Error;
 use crate::machine::Machine;
@@ -44,21 +45,8 @@ pub(super) struct RollingArgs {
     #[arg(long, default_value = "200ms", value_parser = humantime::parse_duration)]
     pause: Duration,
 
-    /// Clients that write all the time
-    #[arg(long, value_name = "CONNECTIONS", default_value_t = 16)]
-    load: usize,
-
-    /// How many writes a second they begin together; without it, as many as they can
-    #[arg(long, value_name = "WRITES")]
-    rate: Option<f64>,
-
-    /// The size of a value in bytes
-    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
-    value_bytes: usize,
-
-    /// How many keys there are
-    #[arg(long, env = "DUORUM_KEYS", default_value_t = 10_000)]
-    keys: u64,
+    #[command(flatten)]
+    writers: WriterArgs,
 }
 
 pub(super) async fn run_rolling(args: RollingArgs, logs: PathBuf) -> Result<ExitCode, Error> {
@@ -67,10 +55,10 @@ pub(super) async fn run_rolling(args: RollingArgs, logs: PathBuf) -> Result<Exit
     let options = RollingOptions {
         times: args.times,
         pause: args.pause,
-        connections: args.load,
-        per_second: args.rate,
-        value_bytes: args.value_bytes,
-        keys: args.keys,
+        connections: args.writers.load,
+        per_second: args.writers.rate,
+        value_bytes: args.writers.value_bytes,
+        keys: args.writers.keys,
         seed,
     };
     options.check()?;
