@@ -245,6 +245,7 @@ impl<C: Consensus> Cluster<C> {
         let deadline = clock.now(now).time + Duration::from_millis(timeout);
         let asked = self.history.get_mut(operation);
         (asked.taken_by, asked.committed) = (Some(life), committed);
+        asked.committed_anywhere = self.invariants.committed();
         match asked.action.clone() {
             Action::Write(command, key) => {
                 process.requests.insert(request, operation);
@@ -345,6 +346,7 @@ impl<C: Consensus> Cluster<C> {
         let applied = machine.applied().index;
         let reading = Reading { applied, revision: machine.revision(), found };
         self.counters.reads += 1;
+        self.counters.observer_reads += u64::from(self.nodes[&life.node].observes);
         self.reply(operation, OperationResult::Read(reading));
     }
 
@@ -360,6 +362,7 @@ impl<C: Consensus> Cluster<C> {
         let expected = Expected::of(&applied.outcome).expect("checked by the oracle");
         let (index, revision) = (applied.position.index, applied.revision);
         self.counters.acknowledged += 1;
+        self.counters.observer_writes += u64::from(self.nodes[&life.node].observes);
         self.counters.repeated += u64::from(applied.repeated);
         self.reply(operation, OperationResult::Written { index, expected, revision });
     }
@@ -385,12 +388,12 @@ impl<C: Consensus> Cluster<C> {
         client.learn(&result);
         client.wants_again(&asked.action, &result);
         client.busy = None;
-        let nodes = self.options.nodes;
+        let members = self.options.members();
         if self.healed {
             // Every node has to show that it serves.
-            client.node = NodeId(1 + client.node.0 % nodes);
+            client.node = NodeId(1 + client.node.0 % members);
         } else if client.random.one_in(if succeeded { 20 } else { 2 }) {
-            client.node = NodeId(1 + client.random.below(nodes));
+            client.node = self.options.any_member(&mut client.random);
         }
         let mut think = self.surroundings.think.draw(&mut client.random);
         if !succeeded {

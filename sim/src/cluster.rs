@@ -12,6 +12,7 @@ use crate::network::Network;
 use crate::node::{Node, Start};
 use crate::options::{SimOptions, Span, Surroundings};
 use crate::oracle::Oracle;
+use crate::quorums::Quorums;
 use crate::report::Counters;
 use crate::trace::Trace;
 use crate::watchers::Watcher;
@@ -32,6 +33,7 @@ pub(crate) struct Cluster<C: Consensus> {
     /// Where each watcher was after its last pull.
     pub(crate) watched: Vec<kvcore::Revision>,
     pub(crate) invariants: Invariants,
+    pub(crate) quorums: Quorums,
     pub(crate) oracle: Oracle,
     pub(crate) history: History,
     pub(crate) trace: Trace,
@@ -63,7 +65,7 @@ impl<C: Consensus> Cluster<C> {
     ) -> Result<Self, Violation> {
         let mut random = Random::new(options.seed ^ 0x5EED_0000);
         let surroundings = surroundings.unwrap_or_else(|| Surroundings::draw(&mut random));
-        let nodes = (1..=options.nodes).map(NodeId);
+        let nodes = (1..=options.members()).map(NodeId);
         let nodes =
             nodes.map(|id| (id, Node::new(id, options, &surroundings, &mut random))).collect();
         let clients =
@@ -79,6 +81,7 @@ impl<C: Consensus> Cluster<C> {
             watchers,
             watched: vec![kvcore::Revision(1); options.watchers],
             invariants: Invariants::new(),
+            quorums: Quorums::new((1..=options.nodes).map(NodeId)),
             oracle: Oracle::new(),
             history: History::default(),
             trace: Trace::new(transcript),
@@ -135,6 +138,9 @@ impl<C: Consensus> Cluster<C> {
         };
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let found = node.start(&start, &mut self.oracle)?;
+        if !node.wiped {
+            self.quorums.promised(id, &found.promise);
+        }
         self.counters.unacknowledged_found += u64::from(found.unacknowledged);
         self.counters.torn_tails += u64::from(found.torn);
         self.counters.installed_by_start += u64::from(found.installed);

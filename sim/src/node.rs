@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::invariants::Durability;
 use consensus::{
-    Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Random,
-    Settings, Standing, Time, Violation, WallTime,
+    Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Position,
+    Random, Settings, Standing, Time, Violation, WallTime,
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
 use kvcore::store::{Store, StoreBatch};
@@ -45,9 +45,13 @@ pub(crate) struct Node<C: Consensus> {
     pub(crate) store_number: u64,
     directory: DirectoryId,
     wal_options: WalOptions,
+    /// It is an observer of the cluster.
+    pub(crate) observes: bool,
     /// Its disk is not the one with which the cluster formed.
     pub(crate) wiped: bool,
     pub(crate) shadow: ShadowLog,
+    /// What the disk held with which the cluster formed, if this is another one.
+    lost: Option<ShadowLog>,
     /// How often it was started.
     pub(crate) starts: u64,
     pub(crate) process: Option<Process<C>>,
@@ -145,6 +149,8 @@ pub(crate) struct Start<'a> {
 /// What a start found that is worth counting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
+    /// What it had promised.
+    pub(crate) promise: Pledge,
     /// A write that nobody had been told was durable.
     pub(crate) unacknowledged: bool,
     /// A torn write.
@@ -171,8 +177,10 @@ impl<C: Consensus> Node<C> {
             store_number: 0,
             directory,
             wal_options: WalOptions { segment_bytes, ..WalOptions::small() },
+            observes: id.0 > options.nodes,
             wiped: false,
             shadow: ShadowLog::default(),
+            lost: None,
             starts: 0,
             process: None,
             paused: None,
@@ -190,17 +198,24 @@ impl<C: Consensus> Node<C> {
         self.directory = DirectoryId(u128::from(directory));
         self.stores.wipe(self.directory);
         self.store_number = 0;
-        self.shadow = ShadowLog::default();
+        let former = std::mem::take(&mut self.shadow);
+        self.lost.get_or_insert(former);
         self.wiped = true;
     }
 
     /// Whether it votes, as its peers and it itself know by its disk.
     pub(crate) fn standing(&self, bug: Option<Bug>) -> Standing {
-        if self.wiped && bug != Some(Bug::CountWiped) {
+        let observes = self.observes && bug != Some(Bug::CountObservers);
+        if observes || self.wiped && bug != Some(Bug::CountWiped) {
             Standing::Observer
         } else {
             Standing::Voter
         }
+    }
+
+    /// Whether an entry was durable on the disk with which the cluster formed.
+    pub(crate) fn held_as_voter(&self, position: Position) -> bool {
+        self.lost.as_ref().unwrap_or(&self.shadow).holds(position)
     }
 
     /// Opens the log only, as a start does that is interrupted.
@@ -235,7 +250,6 @@ impl<C: Consensus> Node<C> {
         let found = self.shadow.recovered(id, &recovered, number, &log)?;
         let installed = number != self.store_number;
         let (unacknowledged, torn) = (found > 0, recovery.torn_tail.is_some());
-        let what = Found { unacknowledged, torn, installed };
 
         // What a snapshot left behind that never took effect is kept, to go on with.
         self.store_number = number;
@@ -280,6 +294,7 @@ impl<C: Consensus> Node<C> {
         let core = C::start(self.clock.now(start.time), self.settings(start), recovered)
             .map_err(|error| failed(error.to_string()))?;
         let promise = read_promise::<C>(id, durable.promise.as_ref())?.unwrap_or_default();
+        let what = Found { promise, unacknowledged, torn, installed };
         let mut law = Durability::default();
         law.started(&core.view(), &durable, promise)?;
         let settings = ReplicaSettings {
@@ -302,10 +317,14 @@ impl<C: Consensus> Node<C> {
 
     fn settings(&self, start: &Start<'_>) -> Settings {
         let surroundings = start.surroundings;
-        let voters = (1..=start.options.nodes).map(NodeId);
+        let options = start.options;
+        let all_count = options.bug == Some(Bug::CountObservers);
+        let last_voter = if all_count { options.members() } else { options.nodes };
+        let voters = (1..=last_voter).map(NodeId);
         Settings {
             seed: start.seed,
-            standing: self.standing(start.options.bug),
+            observers: (last_voter + 1..=options.members()).map(NodeId).collect(),
+            standing: self.standing(options.bug),
             heartbeat_interval: surroundings.election_timeout / 6,
             election_timeout: surroundings.election_timeout,
             suspect_on_connection_loss: surroundings.suspect_on_connection_loss,
@@ -405,6 +424,7 @@ impl<C: Consensus> Process<C> {
                 if self.peers.get(&peer) == Some(&generation) =>
             {
                 self.peers.remove(&peer);
+                self.snapshots.holds.lost(peer);
                 peer
             }
             _ => return,

@@ -3,15 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use consensus::Random;
+use consensus::{NodeId, Random};
 
 /// Which run of which cluster. Equal options give equal runs, to the last byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimOptions {
     /// Decides everything that is not decided below.
     pub seed: u64,
-    /// How many nodes there are.
+    /// How many voters there are.
     pub nodes: u64,
+    /// How many nodes only observe. Their numbers follow those of the voters.
+    pub observers: u64,
     /// For how long clients make requests while things break, in virtual time. Then everything is
     /// repaired, and the cluster has to show that it serves again.
     pub duration: Duration,
@@ -34,6 +36,7 @@ impl SimOptions {
         Self {
             seed,
             nodes: 3,
+            observers: 0,
             duration: Duration::from_secs(6),
             profile: Profile::Everything,
             store: StoreKind::Memory,
@@ -41,6 +44,16 @@ impl SimOptions {
             watchers: 2,
             bug: None,
         }
+    }
+
+    /// All nodes, voters first.
+    pub(crate) fn members(&self) -> u64 {
+        self.nodes + self.observers
+    }
+
+    /// Any of all nodes.
+    pub(crate) fn any_member(&self, random: &mut Random) -> NodeId {
+        NodeId(1 + random.below(self.members()))
     }
 }
 
@@ -62,7 +75,7 @@ pub enum Profile {
     Partitions,
     /// Syncs take long or fail, stores and appliers are slow, and nodes crash meanwhile.
     SlowDisks,
-    /// Nodes lose their disks, of fewer voters than make a quorum impossible, and crash meanwhile.
+    /// Nodes lose their disks, fewer voters than make a quorum impossible, and crash meanwhile.
     WipedDisks,
     /// All of these but wiped disks, jumps of clocks, and late timers.
     Everything,
@@ -124,6 +137,8 @@ pub enum Bug {
     SnapshotClaimsMore,
     /// A voter that lost its disk votes and counts like any other.
     CountWiped,
+    /// Observers count like voters: everybody is told that they are some.
+    CountObservers,
     /// The log forgets what is applied and not in the store yet.
     ForgetAheadOfStore,
 }
@@ -156,6 +171,8 @@ pub(crate) struct Surroundings {
     pub(crate) fault_interval: Span,
     /// How many entries the log keeps behind what the store holds; `None` keeps all.
     pub(crate) retain_entries: Option<u64>,
+    /// How many entries the log keeps at most for peers that were sent a snapshot.
+    pub(crate) pressing_entries: u64,
     pub(crate) segment_bytes: u64,
     /// The bytes of rows that a part of a snapshot carries, about.
     pub(crate) part_bytes_max: usize,
@@ -219,6 +236,7 @@ impl Surroundings {
             value_bytes_max: pick(&[20, 300, 3_000]) as u64,
             fault_interval: Span::millis(20, pick(&[300, 800, 1_500]) as u64),
             retain_entries: [Some(3), Some(30), Some(300), None][pick(&[0, 0, 1, 1, 2, 3])],
+            pressing_entries: pick(&[1_000, 10_000]) as u64,
             segment_bytes: pick(&[8 << 10, 64 << 10]) as u64,
             part_bytes_max: pick(&[600, 4 << 10]),
             part_delay: Span::micros(20, pick(&[300, 3_000, 15_000]) as u64),
@@ -251,6 +269,7 @@ impl Surroundings {
             value_bytes_max: 256,
             fault_interval: Span::millis(1_000, 1_000),
             retain_entries: None,
+            pressing_entries: u64::MAX,
             segment_bytes: 64 << 10,
             part_bytes_max: 256 << 10,
             part_delay: Span::micros(500, 1_000),

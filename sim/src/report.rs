@@ -72,6 +72,12 @@ pub struct Counters {
     pub installed_by_start: u64,
     /// Writes of clients that ended in a snapshot.
     pub swallowed: u64,
+    /// Writes that observers acknowledged.
+    pub observer_writes: u64,
+    /// Reads that observers answered.
+    pub observer_reads: u64,
+    /// Snapshots that took the place of an observer's machine.
+    pub observer_installs: u64,
 }
 
 impl Counters {
@@ -110,6 +116,9 @@ impl Counters {
             useless: self.useless - earlier.useless,
             installed_by_start: self.installed_by_start - earlier.installed_by_start,
             swallowed: self.swallowed - earlier.swallowed,
+            observer_writes: self.observer_writes - earlier.observer_writes,
+            observer_reads: self.observer_reads - earlier.observer_reads,
+            observer_installs: self.observer_installs - earlier.observer_installs,
         }
     }
 }
