@@ -47,6 +47,12 @@ impl<T> Holds<T> {
         is_present
     }
 
+    /// Whether the log is held for a peer. If not, a snapshot that is still under way to it serves nobody.
+    #[must_use]
+    pub fn is_for(&self, peer: NodeId) -> bool {
+        self.peers.contains_key(&peer)
+    }
+
     /// The connection to a peer broke, and the snapshot with it.
     pub fn lost(&mut self, peer: NodeId) {
         self.peers.remove(&peer);

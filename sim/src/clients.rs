@@ -1,5 +1,6 @@
 //! Clients: each makes one request at a time, at any node, and writes down what came of it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(crate) struct ClientId(pub(crate) usize);
 const PATIENCE: Duration = Duration::from_millis(700);
 /// How long a node lets a request wait.
 const TIMEOUTS_MILLIS: [u64; 3] = [150, 600, 2_000];
+/// How many old writes with an idempotency key a client knows.
+const OLD_MAX: usize = 12;
 /// How many different keys there are.
 const KEYS: u64 = 9;
 
@@ -45,6 +48,9 @@ pub(crate) struct Client {
     keys: u64,
     /// A write with a key that it sends again: its answer was lost, or it wants to hear it once more.
     again: Option<(Command, IdempotencyKey)>,
+    /// Writes with a key that are long over. Now and then one is sent once more, by when it may be
+    /// forgotten.
+    old: VecDeque<(Command, IdempotencyKey)>,
 }
 
 impl Client {
@@ -59,6 +65,7 @@ impl Client {
             revision: Revision(1),
             keys: 0,
             again: None,
+            old: VecDeque::new(),
         }
     }
 
@@ -108,6 +115,11 @@ impl Client {
 
     fn action(&mut self, value_bytes_max: u64) -> Action {
         if let Some((command, key)) = self.again.take() {
+            return Action::Write(command, Some(key));
+        }
+        if !self.old.is_empty() && self.random.one_in(30) {
+            let which = self.random.below(self.old.len() as u64);
+            let (command, key) = self.old[usize::try_from(which).expect("a few")].clone();
             return Action::Write(command, Some(key));
         }
         match self.random.below(100) {
@@ -162,6 +174,12 @@ impl Client {
             OperationResult::Read(_) => false,
         };
         self.again = in_doubt.then(|| (command.clone(), key.clone()));
+        if !in_doubt && !self.old.iter().any(|(_, old)| old == key) {
+            self.old.push_back((command.clone(), key.clone()));
+            if self.old.len() > OLD_MAX {
+                self.old.pop_front();
+            }
+        }
     }
 
     fn put(&mut self, value_bytes_max: u64) -> Command {

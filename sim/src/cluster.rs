@@ -71,6 +71,7 @@ impl<C: Consensus> Cluster<C> {
         let clients =
             (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
         let watchers = (0..options.watchers).map(|id| Watcher::new(id, &mut random)).collect();
+        let remembers = surroundings.remembers(None, options.bug);
         let mut cluster = Self {
             surroundings,
             random,
@@ -82,7 +83,7 @@ impl<C: Consensus> Cluster<C> {
             watched: vec![kvcore::Revision(1); options.watchers],
             invariants: Invariants::new(),
             quorums: Quorums::new((1..=options.nodes).map(NodeId)),
-            oracle: Oracle::new(),
+            oracle: Oracle::new(remembers),
             history: History::default(),
             trace: Trace::new(transcript),
             counters: Counters::default(),

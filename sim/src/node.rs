@@ -11,7 +11,7 @@ use consensus::{
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
 use kvcore::store::{Store, StoreBatch};
-use kvcore::{Machine, RequestId};
+use kvcore::{Machine, MachineOptions, RequestId};
 use storage::{DirectoryId, Identity, Wal, WalOptions, WalReader};
 
 use crate::agenda::{Happening, Life};
@@ -27,7 +27,7 @@ use crate::store::{SimulatedStore, Stores};
 
 /// The bytes of rows that a simulated machine keeps in memory beyond need: little, so that reads go
 /// to the store.
-pub(crate) const MACHINE_CACHE_BYTES: usize = 4 << 10;
+const MACHINE_CACHE_BYTES: usize = 4 << 10;
 
 /// The wall clocks begin here.
 const WALL_START_MILLIS: u64 = 1_700_000_000_000;
@@ -45,6 +45,7 @@ pub(crate) struct Node<C: Consensus> {
     pub(crate) store_number: u64,
     directory: DirectoryId,
     wal_options: WalOptions,
+    pub(crate) machine_options: MachineOptions,
     /// It is an observer of the cluster.
     pub(crate) observes: bool,
     /// Its disk is not the one with which the cluster formed.
@@ -176,6 +177,10 @@ impl<C: Consensus> Node<C> {
             stores: Stores::new(options.store, directory),
             store_number: 0,
             directory,
+            machine_options: MachineOptions {
+                cache_bytes: MACHINE_CACHE_BYTES,
+                idempotency: surroundings.remembers(Some(id), options.bug),
+            },
             wal_options: WalOptions { segment_bytes, ..WalOptions::small() },
             observes: id.0 > options.nodes,
             wiped: false,
@@ -256,7 +261,7 @@ impl<C: Consensus> Node<C> {
         self.stores.keep_only(&self.disk, number).map_err(|error| failed(error.to_string()))?;
         let store =
             self.stores.open(&self.disk, number).map_err(|error| failed(error.to_string()))?;
-        let mut machine = Machine::open_with_cache(store, MACHINE_CACHE_BYTES)
+        let mut machine = Machine::open_with(store, self.machine_options)
             .map_err(|error| failed(error.to_string()))?;
         oracle.opened(id, machine.state())?;
         if !self.shadow.holds(machine.applied()) {
@@ -344,7 +349,7 @@ impl<C: Consensus> Node<C> {
         self.disk.power_lasts(if random.one_in(2) { 0 } else { random.below(6) });
         let log_first = random.one_in(2);
         if random.one_in(2) {
-            process.snapshots.write_last_gasp();
+            process.snapshots.write_last_gasp(self.machine_options);
         }
         for log in [log_first, !log_first] {
             // Whatever comes of it, nobody is left to be told.

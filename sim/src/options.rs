@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use consensus::{NodeId, Random};
+use kvcore::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, IdempotencyLimits};
 
 /// Which run of which cluster. Equal options give equal runs, to the last byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +140,10 @@ pub enum Bug {
     CountWiped,
     /// Observers count like voters: everybody is told that they are some.
     CountObservers,
+    /// The first node forgets idempotency keys sooner than the others.
+    ForgetKeysUnequally,
+    /// All nodes forget idempotency keys sooner than clients are promised, and so does the model.
+    ForgetKeysEarly,
     /// The log forgets what is applied and not in the store yet.
     ForgetAheadOfStore,
 }
@@ -174,6 +179,8 @@ pub(crate) struct Surroundings {
     /// How many entries the log keeps at most for peers that were sent a snapshot.
     pub(crate) pressing_entries: u64,
     pub(crate) segment_bytes: u64,
+    /// How much is remembered of idempotency keys, as clients are promised.
+    pub(crate) idempotency: IdempotencyLimits,
     /// The bytes of rows that a part of a snapshot carries, about.
     pub(crate) part_bytes_max: usize,
     /// How long it takes to read or to write a part of a snapshot.
@@ -202,6 +209,21 @@ impl Span {
 }
 
 impl Surroundings {
+    /// What the machine of a node really remembers of idempotency keys; `None` is the model.
+    pub(crate) fn remembers(&self, node: Option<NodeId>, bug: Option<Bug>) -> IdempotencyLimits {
+        let IdempotencyLimits { keys_max, window_millis } = self.idempotency;
+        let less = match bug {
+            Some(Bug::ForgetKeysUnequally) => node == Some(NodeId(1)),
+            Some(Bug::ForgetKeysEarly) => true,
+            _ => false,
+        };
+        if less {
+            IdempotencyLimits { keys_max: keys_max - 1, window_millis: window_millis - 1 }
+        } else {
+            self.idempotency
+        }
+    }
+
     /// Different ones for each seed: most are roomy, some are so narrow that every queue fills.
     pub(crate) fn draw(random: &mut Random) -> Self {
         let mut pick = |choices: &[usize]| {
@@ -238,6 +260,10 @@ impl Surroundings {
             retain_entries: [Some(3), Some(30), Some(300), None][pick(&[0, 0, 1, 1, 2, 3])],
             pressing_entries: pick(&[1_000, 10_000]) as u64,
             segment_bytes: pick(&[8 << 10, 64 << 10]) as u64,
+            idempotency: IdempotencyLimits {
+                keys_max: pick(&[3, 12, 60, IDEMPOTENCY_KEYS_MAX]),
+                window_millis: [100, 600, 3_000, IDEMPOTENCY_WINDOW_MILLIS][pick(&[0, 1, 2, 3, 3])],
+            },
             part_bytes_max: pick(&[600, 4 << 10]),
             part_delay: Span::micros(20, pick(&[300, 3_000, 15_000]) as u64),
         }
@@ -271,6 +297,7 @@ impl Surroundings {
             retain_entries: None,
             pressing_entries: u64::MAX,
             segment_bytes: 64 << 10,
+            idempotency: IdempotencyLimits::default(),
             part_bytes_max: 256 << 10,
             part_delay: Span::micros(500, 1_000),
         }

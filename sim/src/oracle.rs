@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use consensus::{Entry, Index, NodeId, Position, Violation, WallTime, Wire};
 use kvcore::store::StoreState;
-use kvcore::{Applied, Command, Envelope, Header, IdempotencyKey, Revision};
+use kvcore::{
+    Applied, Command, Envelope, Header, Idempotency, IdempotencyKey, IdempotencyLimits, Revision,
+};
 
 use crate::history::OperationId;
 use crate::model::{Expected, Model, Told};
@@ -16,14 +18,16 @@ struct Known {
     entry: Entry,
     told: Told,
     state: StoreState,
-    /// The command and its key, if it has one.
-    keyed: Option<(IdempotencyKey, Command)>,
+    /// The command and what makes it happen at most once, if anything does.
+    keyed: Option<(Idempotency, Command)>,
 }
 
 /// An entry with an idempotency key.
 pub(crate) struct Keyed<'a> {
     pub(crate) index: Index,
     pub(crate) key: &'a IdempotencyKey,
+    /// What its node had applied when it took the write.
+    pub(crate) since: Index,
     pub(crate) command: &'a Command,
     pub(crate) told: Told,
     /// The time of the store at the entry.
@@ -43,9 +47,9 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: IdempotencyLimits) -> Self {
         Self {
-            model: Model::new(),
+            model: Model::new(limits),
             known: Vec::new(),
             requests: BTreeMap::new(),
             placed: BTreeMap::new(),
@@ -80,9 +84,15 @@ impl Oracle {
             let StoreState { revision, wall, .. } = known.state;
             let changed_store = std::mem::replace(&mut before, revision) != revision;
             let (index, told) = (known.entry.index(), known.told);
-            let (key, command) = known.keyed.as_ref()?;
-            Some(Keyed { index, key, command, told, wall, changed_store })
+            let (Idempotency { key, since }, command) = known.keyed.as_ref()?;
+            let since = *since;
+            Some(Keyed { index, key, since, command, told, wall, changed_store })
         })
+    }
+
+    /// All places of each write of a client.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (OperationId, &[Index])> {
+        self.placed.iter().map(|(&operation, copies)| (operation, &copies[..]))
     }
 
     /// The writes of clients, in the order of the log.
@@ -173,7 +183,7 @@ impl Oracle {
                     }
                 }
                 let told = self.model.apply(entry.index(), idempotency.as_ref(), &command);
-                keyed = idempotency.map(|idempotency| (idempotency.key, command));
+                keyed = idempotency.map(|idempotency| (idempotency, command));
                 told
             }
         };

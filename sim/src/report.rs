@@ -38,6 +38,14 @@ pub struct Counters {
     pub acknowledged: u64,
     /// Those of them that repeated an earlier write with the same idempotency key.
     pub repeated: u64,
+    /// Idempotency keys that were forgotten because their time was up.
+    pub keys_expired: u64,
+    /// Idempotency keys that were forgotten because later ones came.
+    pub keys_evicted: u64,
+    /// Writes that were done anew under a key that was forgotten.
+    pub done_anew: u64,
+    /// Writes that were refused because what had become of them might be forgotten.
+    pub refused_forgotten: u64,
     /// Reads of clients that were answered.
     pub reads: u64,
     /// Requests that failed at a node.
@@ -99,6 +107,10 @@ impl Counters {
             rounds: self.rounds - earlier.rounds,
             acknowledged: self.acknowledged - earlier.acknowledged,
             repeated: self.repeated - earlier.repeated,
+            keys_expired: self.keys_expired - earlier.keys_expired,
+            keys_evicted: self.keys_evicted - earlier.keys_evicted,
+            done_anew: self.done_anew - earlier.done_anew,
+            refused_forgotten: self.refused_forgotten - earlier.refused_forgotten,
             reads: self.reads - earlier.reads,
             failed: self.failed - earlier.failed,
             overloaded: self.overloaded - earlier.overloaded,

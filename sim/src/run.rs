@@ -94,7 +94,12 @@ impl<C: Consensus> Cluster<C> {
         }
         let one_leader = self.invariants.leaders().len() == 1;
         check_linearizable::check(&self.history, &self.oracle, one_leader)?;
-        check_once::check(&self.history, &self.oracle)?;
+        let promised = self.surroundings.idempotency;
+        let once = check_once::check(&self.history, &self.oracle, promised)?;
+        self.counters.done_anew = once.done_anew;
+        self.counters.refused_forgotten = once.refused_forgotten;
+        self.counters.keys_expired = self.oracle.model.expired;
+        self.counters.keys_evicted = self.oracle.model.evicted;
         for process in self.nodes.values().filter_map(|node| node.process.as_ref()) {
             self.trace.fold(&process.replica);
         }

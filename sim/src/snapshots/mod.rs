@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{Consensus, Index, NodeId, Persist, Snapshot, Term, Violation};
-use kvcore::Envelope;
 use kvcore::replica::{Failure, ReplicaInput};
 use kvcore::retention::Holds;
 use kvcore::store::{Revision, RowId, StoreState};
+use kvcore::{Envelope, MachineOptions};
 
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
@@ -100,9 +100,9 @@ pub(crate) struct Snapshots {
 
 impl Snapshots {
     /// The power is about to fail while a part is being written.
-    pub(crate) fn write_last_gasp(&mut self) {
+    pub(crate) fn write_last_gasp(&mut self, options: MachineOptions) {
         if let Some(incoming) = self.incoming.take() {
-            incoming.write_last_gasp();
+            incoming.write_last_gasp(options);
         }
     }
 }
@@ -124,6 +124,15 @@ impl<C: Consensus> Cluster<C> {
         let Process { replica, snapshots, .. } = process;
         let log = replica.core().view().log;
         let target = snapshots.holds.target(log, (leadership, &peers), (index, at_least));
+        let unheld: Vec<NodeId> = snapshots
+            .offers
+            .keys()
+            .copied()
+            .filter(|&peer| !snapshots.holds.is_for(peer))
+            .collect();
+        for peer in unheld {
+            self.abandon(life, peer);
+        }
         if let Some(index) = target {
             self.counters.forgotten += index.0 + 1 - first.0;
             self.tell(life, ReplicaInput::Compact(index));

@@ -136,7 +136,7 @@ impl<C: Consensus> Cluster<C> {
     }
 
     /// Forgets what was offered to a peer.
-    fn abandon(&mut self, life: Life, to: NodeId) {
+    pub(super) fn abandon(&mut self, life: Life, to: NodeId) {
         let process = self.process(life).expect("the caller has seen it");
         let offer = process.snapshots.offers.remove(&to);
         if let Some(Sending { connection, .. }) = offer.and_then(|offer| offer.sending) {

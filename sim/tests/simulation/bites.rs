@@ -49,6 +49,18 @@ fn a_write_that_is_done_twice_although_it_has_a_key_is_noticed() {
 }
 
 #[test]
+fn keys_that_one_node_forgets_sooner_are_noticed() {
+    let laws = ["equal positions have equal stores", "the machine does what the model does"];
+    bites(Bug::ForgetKeysUnequally, Profile::Crashes, 10, &laws);
+}
+
+#[test]
+fn keys_that_all_forget_sooner_than_promised_are_noticed() {
+    let law = "a write with an idempotency key takes effect at most once";
+    bites(Bug::ForgetKeysEarly, Profile::Everything, 60, &[law]);
+}
+
+#[test]
 fn a_message_that_leaves_too_early_is_noticed_at_once() {
     let law = "nothing leaves before what it promises is durable";
     bites(Bug::SendBeforeDurableChecked, Profile::Calm, 1, &[law]);
