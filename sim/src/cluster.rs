@@ -71,6 +71,7 @@ impl<C: Consensus> Cluster<C> {
         let clients =
             (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
         let watchers = (0..options.watchers).map(|id| Watcher::new(id, &mut random)).collect();
+        let beginning = options.begins_after();
         let remembers = surroundings.remembers(None, options.bug);
         let mut cluster = Self {
             surroundings,
@@ -81,9 +82,9 @@ impl<C: Consensus> Cluster<C> {
             clients,
             watchers,
             watched: vec![kvcore::Revision(1); options.watchers],
-            invariants: Invariants::new(),
-            quorums: Quorums::new((1..=options.nodes).map(NodeId)),
-            oracle: Oracle::new(remembers),
+            invariants: Invariants::begin_after(beginning),
+            quorums: Quorums::new((1..=options.nodes).map(NodeId), beginning.index),
+            oracle: Oracle::new(remembers, beginning),
             history: History::default(),
             trace: Trace::new(transcript),
             counters: Counters::default(),
@@ -105,6 +106,13 @@ impl<C: Consensus> Cluster<C> {
     }
 
     fn begin(&mut self) -> Result<(), Violation> {
+        if let Some(beginning) = &self.options.beginning {
+            for node in self.nodes.values_mut() {
+                node.begin_after(beginning).map_err(|what| {
+                    Violation::new("a node starts after any crash", format!("{}: {what}", node.id))
+                })?;
+            }
+        }
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         for &id in &ids {
             self.start(id)?;

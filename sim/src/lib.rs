@@ -77,6 +77,6 @@ mod trace;
 mod watchers;
 
 pub use measure::{ElectionMeasurement, WriteMeasurement, measure_election, measure_writes};
-pub use options::{Bug, Profile, SimOptions, StoreKind};
+pub use options::{Beginning, Bug, Profile, SimOptions, StoreKind};
 pub use report::{Counters, Failure, Report};
 pub use run::run;

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use consensus::invariants::Durability;
 use consensus::{
     Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Position,
-    Random, Settings, Standing, Time, Violation, WallTime,
+    Random, Settings, Snapshot, Standing, Time, Violation, WallTime,
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
-use kvcore::store::{Store, StoreBatch};
+use kvcore::snapshot::Receiving;
+use kvcore::store::{Revision, Store, StoreBatch, StoreState};
 use kvcore::{Machine, MachineOptions, RequestId};
 use storage::{DirectoryId, Identity, Wal, WalOptions, WalReader};
 
@@ -19,7 +20,7 @@ use crate::disk::NodeDisk;
 use crate::driver::read_promise;
 use crate::history::OperationId;
 use crate::network::ConnectionId;
-use crate::options::{Bug, SimOptions, Surroundings};
+use crate::options::{Beginning, Bug, SimOptions, Surroundings};
 use crate::oracle::Oracle;
 use crate::shadow::ShadowLog;
 use crate::snapshots::Snapshots;
@@ -194,6 +195,34 @@ impl<C: Consensus> Node<C> {
             disk_fails: false,
             lateness: Duration::ZERO,
         }
+    }
+
+    /// Writes what a node has on disk that is older than the simulation: what a snapshot of an empty
+    /// store leaves behind.
+    pub(crate) fn begin_after(&mut self, beginning: &Beginning) -> Result<(), String> {
+        let Beginning { position, promises } = beginning;
+        let place = usize::try_from(self.id.0 - 1).expect("a few nodes");
+        let terms = [(Index(1), position.term)].into();
+        let persist = Persist {
+            sequence: PersistSequence(1),
+            install: Some(Snapshot { position: *position, terms, handle: 1 }),
+            promise: Some(promises[place].clone()),
+            commit: position.index,
+            ..Persist::default()
+        };
+        let (mut wal, _) =
+            Wal::open(self.disk.clone(), self.wal_options, &self.identity(), self.directory)
+                .map_err(|error| error.to_string())?;
+        wal.append(std::slice::from_ref(&persist)).map_err(|error| error.to_string())?;
+        wal.close().map_err(|error| error.to_string())?;
+        self.shadow.asked(persist);
+        self.shadow.acknowledged(PersistSequence(1));
+        self.store_number = 1;
+        let store = self.stores.open(&self.disk, 1).map_err(|error| error.to_string())?;
+        let state =
+            StoreState { applied: *position, revision: Revision(1), ..StoreState::default() };
+        let receiving = Receiving::begin(store, state).map_err(|error| error.to_string())?;
+        receiving.finish_with(self.machine_options).map(drop).map_err(|error| error.to_string())
     }
 
     /// Everything that it had on disk is gone.

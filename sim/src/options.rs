@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use consensus::{NodeId, Random};
+use bytes::Bytes;
+use consensus::{NodeId, Position, Random};
 use kvcore::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, IdempotencyLimits};
 
 /// Which run of which cluster. Equal options give equal runs, to the last byte.
@@ -26,8 +27,20 @@ pub struct SimOptions {
     pub clients: usize,
     /// How many watchers there are.
     pub watchers: usize,
+    /// What was before the simulation; `None` is nothing.
+    pub beginning: Option<Beginning>,
     /// A fault in the driver itself, to show that the checkers notice it.
     pub bug: Option<Bug>,
+}
+
+/// A history that is older than the simulation. All data directories begin with it: with a log that has
+/// forgotten everything up to a position, as after a snapshot, and with an empty store of that position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The last entry. All have its term.
+    pub position: Position,
+    /// What each node has promised, the first node first, as the protocol writes it.
+    pub promises: Vec<Bytes>,
 }
 
 impl SimOptions {
@@ -43,8 +56,14 @@ impl SimOptions {
             store: StoreKind::Memory,
             clients: 5,
             watchers: 2,
+            beginning: None,
             bug: None,
         }
+    }
+
+    /// Where the history begins.
+    pub(crate) fn begins_after(&self) -> Position {
+        self.beginning.as_ref().map_or(Position::ZERO, |beginning| beginning.position)
     }
 
     /// All nodes, voters first.

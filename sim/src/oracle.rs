@@ -39,6 +39,8 @@ pub(crate) struct Keyed<'a> {
 #[derive(Debug)]
 pub(crate) struct Oracle {
     pub(crate) model: Model,
+    /// Where the history begins: before it nothing changed the store.
+    beginning: Position,
     known: Vec<Known>,
     /// Who asked for what, by the address in the envelope.
     requests: BTreeMap<Header, OperationId>,
@@ -47,9 +49,10 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(limits: IdempotencyLimits) -> Self {
+    pub(crate) fn new(limits: IdempotencyLimits, beginning: Position) -> Self {
         Self {
             model: Model::new(limits),
+            beginning,
             known: Vec::new(),
             requests: BTreeMap::new(),
             placed: BTreeMap::new(),
@@ -64,7 +67,7 @@ impl Oracle {
 
     /// The last entry that any node applied.
     pub(crate) fn applied_max(&self) -> Index {
-        Index(self.known.len() as u64)
+        Index(self.beginning.index.0 + self.known.len() as u64)
     }
 
     /// Where a write first stands in the log, if any node applied it.
@@ -111,7 +114,8 @@ impl Oracle {
     }
 
     fn known(&self, index: Index) -> Option<&Known> {
-        self.known.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+        let offset = index.0.checked_sub(self.beginning.index.0 + 1)?;
+        self.known.get(usize::try_from(offset).ok()?)
     }
 
     /// A node applied an entry.
@@ -153,7 +157,7 @@ impl Oracle {
     pub(crate) fn opened(&self, id: NodeId, state: StoreState) -> Result<(), Violation> {
         match self.known(state.applied.index) {
             Some(known) => same_state(id, &state, &known.state),
-            None if state.applied == Position::ZERO => Ok(()),
+            None if [Position::ZERO, self.beginning].contains(&state.applied) => Ok(()),
             None => Err(Violation::new(
                 "a store holds only what was applied",
                 format!("{id} finds {}, applied is {}", state.applied, self.applied_max()),

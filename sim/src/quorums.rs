@@ -31,8 +31,10 @@ struct Memory {
 }
 
 impl Quorums {
-    pub(crate) fn new(voters: impl Iterator<Item = NodeId>) -> Self {
-        Self { voters: voters.map(|id| (id, Memory::default())).collect(), ..Self::default() }
+    /// What is committed up to there was so before the beginning.
+    pub(crate) fn new(voters: impl Iterator<Item = NodeId>, committed: Index) -> Self {
+        let voters = voters.map(|id| (id, Memory::default())).collect();
+        Self { voters, committed, ..Self::default() }
     }
 
     /// A node's promise is durable. Only those of voters count, on the disks that they had from the start.

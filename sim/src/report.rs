@@ -1,9 +1,10 @@
 //! What a run comes to: figures when it is right, and everything needed to look into it when not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use consensus::{Index, Protocol, Time, Violation};
+use consensus::{Index, Protocol, Term, Time, Violation};
 
 use crate::options::SimOptions;
 
@@ -144,6 +145,8 @@ pub struct Report {
     pub counters: Counters,
     /// How many entries were committed.
     pub committed: Index,
+    /// The first index of each term or epoch in the log.
+    pub terms: BTreeMap<Index, Term>,
     /// How many terms or epochs had an established leader.
     pub leaders: usize,
     /// How many operations the clients began.

@@ -2,6 +2,7 @@
 //! the judgement of everything that clients saw.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -100,13 +101,16 @@ impl<C: Consensus> Cluster<C> {
         self.counters.refused_forgotten = once.refused_forgotten;
         self.counters.keys_expired = self.oracle.model.expired;
         self.counters.keys_evicted = self.oracle.model.evicted;
+        let mut terms = BTreeMap::new();
         for process in self.nodes.values().filter_map(|node| node.process.as_ref()) {
+            terms.clone_from(process.replica.core().view().log.terms());
             self.trace.fold(&process.replica);
         }
         Ok(Report {
             hash: self.trace.hash(),
             counters: self.counters,
             committed: self.invariants.committed(),
+            terms,
             leaders: self.invariants.leaders().len(),
             operations: self.history.len(),
             recovery,
