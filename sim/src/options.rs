@@ -157,6 +157,9 @@ pub enum Bug {
     SnapshotClaimsMore,
     /// A voter that lost its disk votes and counts like any other.
     CountWiped,
+    /// When the log is compacted at a leader that is not established yet, its snapshots end, and the
+    /// protocol is not told.
+    EndSnapshotsBeforeEstablished,
     /// Observers count like voters: everybody is told that they are some.
     CountObservers,
     /// The first node forgets idempotency keys sooner than the others.
@@ -193,7 +196,8 @@ pub(crate) struct Surroundings {
     pub(crate) suspect_on_connection_loss: bool,
     pub(crate) value_bytes_max: u64,
     pub(crate) fault_interval: Span,
-    /// How many entries the log keeps behind what the store holds; `None` keeps all.
+    /// How many entries the log keeps behind what the store holds; `None` keeps all. The fewest are less
+    /// than what peers lag at every hiccup, so that they need one snapshot after another.
     pub(crate) retain_entries: Option<u64>,
     /// How many entries the log keeps at most for peers that were sent a snapshot.
     pub(crate) pressing_entries: u64,

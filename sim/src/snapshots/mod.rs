@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Consensus, Index, NodeId, Persist, Snapshot, Term, Violation};
+use consensus::{Consensus, Index, Leadership, NodeId, Persist, Snapshot, Term, Violation};
 use kvcore::replica::{Failure, ReplicaInput};
 use kvcore::retention::Holds;
 use kvcore::store::{Revision, RowId, StoreState};
@@ -113,6 +113,7 @@ impl<C: Consensus> Cluster<C> {
         let Some(retained) = self.surroundings.retain_entries else { return };
         let pressing = self.surroundings.pressing_entries;
         let ahead = self.options.bug == Some(Bug::ForgetAheadOfStore);
+        let ends = self.options.bug == Some(Bug::EndSnapshotsBeforeEstablished);
         let process = self.process(life).expect("its store was just written");
         let log = process.replica.core().view().log;
         let first = log.first();
@@ -122,6 +123,10 @@ impl<C: Consensus> Cluster<C> {
         let (index, at_least) = (but_for(retained), but_for(retained.max(pressing)));
         let (leadership, peers) = (process.replica.leadership(), process.replica.status().peers);
         let Process { replica, snapshots, .. } = process;
+        let is_established = matches!(leadership, Leadership::Established { .. });
+        if ends && !is_established {
+            snapshots.holds = Holds::default();
+        }
         let log = replica.core().view().log;
         let target = snapshots.holds.target(log, (leadership, &peers), (index, at_least));
         let unheld: Vec<NodeId> = snapshots

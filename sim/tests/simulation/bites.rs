@@ -168,6 +168,14 @@ fn a_log_that_forgets_what_is_not_in_the_store_is_noticed() {
     bites(Bug::ForgetAheadOfStore, Profile::Crashes, 20, &[law]);
 }
 
+/// A leader of ZAB is established only when a quorum is synchronized, and some may need snapshots for that.
+#[test]
+fn a_snapshot_that_nobody_ends_is_noticed() {
+    let bug = Some(Bug::EndSnapshotsBeforeEstablished);
+    let options = |seed| SimOptions { bug, ..options(seed, 3, Profile::Crashes) };
+    assert_eq!(violation::<Zab>((1_050..1_070).map(options)), "a repaired cluster serves again");
+}
+
 /// How a protocol is spoilt.
 trait Fault<M>: Clone + std::fmt::Debug + std::hash::Hash + Default + Send + 'static {
     fn spoil(&mut self, input: Input<M>) -> Input<M> {
