@@ -433,11 +433,13 @@ impl Zab {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "rollover"))]
 impl Zab {
     /// Leads an established epoch, as if it had proposed all that its log holds of it: the end of a
-    /// counter is too far away to be proposed to.
-    pub(crate) fn continue_to_lead(
+    /// counter is too far away to be proposed to, and whoever starts begins a new epoch, whose counter
+    /// is at its beginning. For tests of that end; nothing of the epoch may be said before the promise
+    /// that is written here is durable.
+    pub fn continue_to_lead(
         &mut self,
         now: Now,
         epoch: Epoch,
@@ -446,6 +448,8 @@ impl Zab {
     ) {
         let mut cx = Context { now, core: &mut self.core, effects };
         let vote = cx.core.own_vote();
+        cx.core.promise = Promise { accepted: epoch, current: epoch };
+        cx.persist_promise();
         let looking = Looking::settling(PersistSequence(0), false);
         let mut leading = looking.into_leading(&mut cx, vote);
         (leading.base, leading.phase) = (base, crate::role::Phase::Broadcasting { epoch });

@@ -158,6 +158,13 @@ impl Invariants {
         Self::default()
     }
 
+    /// A checker of a cluster whose nodes begin with a history that ends at `position`, committed and
+    /// forgotten, all of it of that term.
+    #[must_use]
+    pub fn begin_after(position: Position) -> Self {
+        Self { history: History::begin_after(position), ..Self::default() }
+    }
+
     /// How many entries are committed, as far as any node knows or ever knew.
     #[must_use]
     pub fn committed(&self) -> Index {

@@ -86,6 +86,7 @@ mod range;
 mod read;
 mod removals;
 pub mod replica;
+pub mod retention;
 mod small_key;
 pub mod snapshot;
 pub mod store;
@@ -101,14 +102,14 @@ pub use events::{
 };
 pub use idempotency::{
     IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, Idempotency,
-    IdempotencyKey, InvalidIdempotencyKey,
+    IdempotencyKey, IdempotencyLimits, InvalidIdempotencyKey,
 };
 pub use keys::Keys;
 pub use machine::{
     CACHE_BYTES_DEFAULT, Machine, Statistics, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX,
 };
 pub use memory::MemoryStore;
-pub use open::OpenError;
+pub use open::{MachineOptions, OpenError};
 pub use outcome::{
     Applied, ConditionFailure, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeletionLimit, Found, Outcome,
 };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::digest::{RecentStates, row_hash};
-use crate::idempotency::Table;
+use crate::idempotency::{IdempotencyLimits, Table};
 use crate::index::{Current, Index};
 use crate::journal::{Journal, JournalRow};
 use crate::machine::{CACHE_BYTES_DEFAULT, Machine};
@@ -18,6 +18,22 @@ const REVISION_START: Revision = Revision(1);
 const CHUNK_ROWS_MAX: usize = 4096;
 /// The bytes that are read at once, about.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// How a machine is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineOptions {
+    /// The bytes of the most recent rows that are kept in memory, about; those that are not in the
+    /// store yet are kept in any case.
+    pub cache_bytes: usize,
+    /// What is remembered of idempotency keys: the same on every node.
+    pub idempotency: IdempotencyLimits,
+}
+
+impl Default for MachineOptions {
+    fn default() -> Self {
+        Self { cache_bytes: CACHE_BYTES_DEFAULT, idempotency: IdempotencyLimits::default() }
+    }
+}
 
 /// Why a store can not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +105,14 @@ impl<S: Store> Machine<S> {
     /// # Errors
     /// As [`Machine::open`].
     pub fn open_with_cache(store: S, cache_bytes: usize) -> Result<Self, OpenError> {
+        Self::open_with(store, MachineOptions { cache_bytes, ..MachineOptions::default() })
+    }
+
+    /// As [`Machine::open`], with these options.
+    ///
+    /// # Errors
+    /// As [`Machine::open`].
+    pub fn open_with(store: S, options: MachineOptions) -> Result<Self, OpenError> {
         let mut state = store.state()?;
         state.revision = state.revision.max(REVISION_START);
         let mut loading = Loading::new(state);
@@ -105,12 +129,12 @@ impl<S: Store> Machine<S> {
             }
         }
         loading.check()?;
-        let table = load_table(&store, state)?;
+        let table = load_table(&store, state, options.idempotency)?;
         Ok(Self {
             store,
             index: loading.index,
             journal: loading.journal,
-            overlay: Overlay::new(state.revision, cache_bytes),
+            overlay: Overlay::new(state.revision, options.cache_bytes),
             digest: loading.digest,
             recent: RecentStates::new(state),
             table,
@@ -127,8 +151,12 @@ impl<S: Store> Machine<S> {
 }
 
 /// Reads the idempotency keys.
-fn load_table<S: Store>(store: &S, state: StoreState) -> Result<Table, OpenError> {
-    let mut table = Table::new(state.idempotency_forgotten);
+fn load_table<S: Store>(
+    store: &S,
+    state: StoreState,
+    limits: IdempotencyLimits,
+) -> Result<Table, OpenError> {
+    let mut table = Table::new(limits, state.idempotency_forgotten);
     let mut after = state.idempotency_forgotten;
     loop {
         let rows = store.remembered(after, CHUNK_ROWS_MAX)?;

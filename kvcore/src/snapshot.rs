@@ -29,7 +29,7 @@ use consensus::{Index, Position, WallTime};
 
 pub use crate::idempotency::RememberedRows;
 use crate::machine::Machine;
-use crate::open::OpenError;
+use crate::open::{MachineOptions, OpenError};
 use crate::overlay::row_bytes;
 use crate::store::{Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
 
@@ -309,10 +309,18 @@ impl<S: Store> Receiving<S> {
     /// # Errors
     /// When the rows are not those of the source, or the store fails. The copy is then worth nothing
     /// and to be begun anew in an empty store.
-    pub fn finish(mut self, cache_bytes: usize) -> Result<Machine<S>, ReceiveError> {
+    pub fn finish(self, cache_bytes: usize) -> Result<Machine<S>, ReceiveError> {
+        self.finish_with(MachineOptions { cache_bytes, ..MachineOptions::default() })
+    }
+
+    /// As [`Receiving::finish`], with these options.
+    ///
+    /// # Errors
+    /// As [`Receiving::finish`].
+    pub fn finish_with(mut self, options: MachineOptions) -> Result<Machine<S>, ReceiveError> {
         let state = self.state;
         self.write(StoreBatch { state, ..StoreBatch::default() })?;
-        Machine::open_with_cache(self.store, cache_bytes).map_err(ReceiveError::Open)
+        Machine::open_with(self.store, options).map_err(ReceiveError::Open)
     }
 
     /// The state of the store while the copy is not whole: no position, and as far as it has come.

@@ -35,6 +35,7 @@ for_both_protocols!(
     writes_that_ended_without_a_leader_leave_nothing_behind,
     an_observer_takes_writes_and_reads_like_any_other_node,
     an_observer_without_a_quorum_of_voters_confirms_nothing,
+    what_was_asked_on_an_earlier_connection_is_not_answered_on_a_later_one,
 );
 
 fn a_write_at_any_node_is_delivered_once_everywhere<C: Consensus>() {
@@ -216,4 +217,25 @@ fn an_observer_without_a_quorum_of_voters_confirms_nothing<C: Consensus>() {
     assert_eq!(cluster.deliveries(observer, write) + cluster.deliveries(leader, write), 0);
     assert!(matches!(cluster.conclusion(observer, write), Some(Conclusion::Failed(_))));
     assert!(matches!(cluster.conclusion(observer, read), Some(Conclusion::Failed(_))));
+}
+
+/// A peer that starts anew counts its questions anew: an answer to the one before would release a read
+/// that is asked for after it.
+fn what_was_asked_on_an_earlier_connection_is_not_answered_on_a_later_one<C: Consensus>() {
+    for noticed in [false, true] {
+        let (mut cluster, leader) = Cluster::<C>::with_leader();
+        let asking = cluster.others(leader)[0];
+        let earlier = cluster.generation(leader, asking);
+        assert!(cluster.asks(asking, leader, earlier));
+        if noticed {
+            cluster.reconnect(asking, leader);
+        } else {
+            cluster.replace_connection(asking, leader);
+        }
+        cluster.advance(Duration::from_millis(500));
+        assert_eq!(cluster.run_until_led(), leader);
+        assert!(!cluster.asks(asking, leader, earlier), "it turned up late");
+        let present = cluster.generation(leader, asking);
+        assert!(cluster.asks(asking, leader, present));
+    }
 }

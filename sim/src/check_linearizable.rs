@@ -23,6 +23,7 @@ pub(crate) fn check(history: &History, oracle: &Oracle, one_leader: bool) -> Res
     check_fates(history, oracle)?;
     check_readings(history, oracle)?;
     check_real_time(history, oracle, one_leader)?;
+    check_barriers(history)?;
     check_syncs(history)?;
     check_nodes(history)
 }
@@ -177,6 +178,20 @@ fn linearizable<'a>(
         Consistency::Local => false,
     };
     is_fresh.then_some(reading)
+}
+
+/// A linearizable read sees what was committed when it was asked for, whether anybody had been told or
+/// not: its barrier was confirmed by a quorum of voters, and one of them had helped to commit.
+fn check_barriers(history: &History) -> Result<(), Violation> {
+    for (_, operation) in history.iter() {
+        let Action::Read(_, Consistency::Linearizable) = operation.action else { continue };
+        let Some((_, OperationResult::Read(reading))) = operation.success() else { continue };
+        if reading.applied < operation.committed_anywhere {
+            let law = "a linearizable read sees all that was committed when it was asked for";
+            return Err(violation(law, operation));
+        }
+    }
+    Ok(())
 }
 
 /// A `sync` sees what the leader had committed that the node knew when it was asked: on that leader's

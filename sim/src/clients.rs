@@ -1,5 +1,6 @@
 //! Clients: each makes one request at a time, at any node, and writes down what came of it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(crate) struct ClientId(pub(crate) usize);
 const PATIENCE: Duration = Duration::from_millis(700);
 /// How long a node lets a request wait.
 const TIMEOUTS_MILLIS: [u64; 3] = [150, 600, 2_000];
+/// How many old writes with an idempotency key a client knows.
+const OLD_MAX: usize = 12;
 /// How many different keys there are.
 const KEYS: u64 = 9;
 
@@ -45,6 +48,9 @@ pub(crate) struct Client {
     keys: u64,
     /// A write with a key that it sends again: its answer was lost, or it wants to hear it once more.
     again: Option<(Command, IdempotencyKey)>,
+    /// Writes with a key that are long over. Now and then one is sent once more, by when it may be
+    /// forgotten.
+    old: VecDeque<(Command, IdempotencyKey)>,
 }
 
 impl Client {
@@ -59,6 +65,7 @@ impl Client {
             revision: Revision(1),
             keys: 0,
             again: None,
+            old: VecDeque::new(),
         }
     }
 
@@ -108,6 +115,11 @@ impl Client {
 
     fn action(&mut self, value_bytes_max: u64) -> Action {
         if let Some((command, key)) = self.again.take() {
+            return Action::Write(command, Some(key));
+        }
+        if !self.old.is_empty() && self.random.one_in(30) {
+            let which = self.random.below(self.old.len() as u64);
+            let (command, key) = self.old[usize::try_from(which).expect("a few")].clone();
             return Action::Write(command, Some(key));
         }
         match self.random.below(100) {
@@ -162,6 +174,12 @@ impl Client {
             OperationResult::Read(_) => false,
         };
         self.again = in_doubt.then(|| (command.clone(), key.clone()));
+        if !in_doubt && !self.old.iter().any(|(_, old)| old == key) {
+            self.old.push_back((command.clone(), key.clone()));
+            if self.old.len() > OLD_MAX {
+                self.old.pop_front();
+            }
+        }
     }
 
     fn put(&mut self, value_bytes_max: u64) -> Command {
@@ -245,6 +263,7 @@ impl<C: Consensus> Cluster<C> {
         let deadline = clock.now(now).time + Duration::from_millis(timeout);
         let asked = self.history.get_mut(operation);
         (asked.taken_by, asked.committed) = (Some(life), committed);
+        asked.committed_anywhere = self.invariants.committed();
         match asked.action.clone() {
             Action::Write(command, key) => {
                 process.requests.insert(request, operation);
@@ -345,6 +364,7 @@ impl<C: Consensus> Cluster<C> {
         let applied = machine.applied().index;
         let reading = Reading { applied, revision: machine.revision(), found };
         self.counters.reads += 1;
+        self.counters.observer_reads += u64::from(self.nodes[&life.node].observes);
         self.reply(operation, OperationResult::Read(reading));
     }
 
@@ -360,6 +380,7 @@ impl<C: Consensus> Cluster<C> {
         let expected = Expected::of(&applied.outcome).expect("checked by the oracle");
         let (index, revision) = (applied.position.index, applied.revision);
         self.counters.acknowledged += 1;
+        self.counters.observer_writes += u64::from(self.nodes[&life.node].observes);
         self.counters.repeated += u64::from(applied.repeated);
         self.reply(operation, OperationResult::Written { index, expected, revision });
     }
@@ -385,12 +406,12 @@ impl<C: Consensus> Cluster<C> {
         client.learn(&result);
         client.wants_again(&asked.action, &result);
         client.busy = None;
-        let nodes = self.options.nodes;
+        let members = self.options.members();
         if self.healed {
             // Every node has to show that it serves.
-            client.node = NodeId(1 + client.node.0 % nodes);
+            client.node = NodeId(1 + client.node.0 % members);
         } else if client.random.one_in(if succeeded { 20 } else { 2 }) {
-            client.node = NodeId(1 + client.random.below(nodes));
+            client.node = self.options.any_member(&mut client.random);
         }
         let mut think = self.surroundings.think.draw(&mut client.random);
         if !succeeded {

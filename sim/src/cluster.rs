@@ -12,6 +12,7 @@ use crate::network::Network;
 use crate::node::{Node, Start};
 use crate::options::{SimOptions, Span, Surroundings};
 use crate::oracle::Oracle;
+use crate::quorums::Quorums;
 use crate::report::Counters;
 use crate::trace::Trace;
 use crate::watchers::Watcher;
@@ -32,6 +33,7 @@ pub(crate) struct Cluster<C: Consensus> {
     /// Where each watcher was after its last pull.
     pub(crate) watched: Vec<kvcore::Revision>,
     pub(crate) invariants: Invariants,
+    pub(crate) quorums: Quorums,
     pub(crate) oracle: Oracle,
     pub(crate) history: History,
     pub(crate) trace: Trace,
@@ -63,12 +65,14 @@ impl<C: Consensus> Cluster<C> {
     ) -> Result<Self, Violation> {
         let mut random = Random::new(options.seed ^ 0x5EED_0000);
         let surroundings = surroundings.unwrap_or_else(|| Surroundings::draw(&mut random));
-        let nodes = (1..=options.nodes).map(NodeId);
+        let nodes = (1..=options.members()).map(NodeId);
         let nodes =
             nodes.map(|id| (id, Node::new(id, options, &surroundings, &mut random))).collect();
         let clients =
             (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
         let watchers = (0..options.watchers).map(|id| Watcher::new(id, &mut random)).collect();
+        let beginning = options.begins_after();
+        let remembers = surroundings.remembers(None, options.bug);
         let mut cluster = Self {
             surroundings,
             random,
@@ -78,8 +82,9 @@ impl<C: Consensus> Cluster<C> {
             clients,
             watchers,
             watched: vec![kvcore::Revision(1); options.watchers],
-            invariants: Invariants::new(),
-            oracle: Oracle::new(),
+            invariants: Invariants::begin_after(beginning),
+            quorums: Quorums::new((1..=options.nodes).map(NodeId), beginning.index),
+            oracle: Oracle::new(remembers, beginning),
             history: History::default(),
             trace: Trace::new(transcript),
             counters: Counters::default(),
@@ -101,6 +106,13 @@ impl<C: Consensus> Cluster<C> {
     }
 
     fn begin(&mut self) -> Result<(), Violation> {
+        if let Some(beginning) = &self.options.beginning {
+            for node in self.nodes.values_mut() {
+                node.begin_after(beginning).map_err(|what| {
+                    Violation::new("a node starts after any crash", format!("{}: {what}", node.id))
+                })?;
+            }
+        }
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         for &id in &ids {
             self.start(id)?;
@@ -135,6 +147,9 @@ impl<C: Consensus> Cluster<C> {
         };
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let found = node.start(&start, &mut self.oracle)?;
+        if !node.wiped {
+            self.quorums.promised(id, &found.promise);
+        }
         self.counters.unacknowledged_found += u64::from(found.unacknowledged);
         self.counters.torn_tails += u64::from(found.torn);
         self.counters.installed_by_start += u64::from(found.installed);

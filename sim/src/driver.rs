@@ -109,7 +109,8 @@ impl<C: Consensus> Cluster<C> {
     pub(crate) fn check_laws(&mut self) -> Result<(), Violation> {
         let processes = self.nodes.values().filter_map(|node| node.process.as_ref());
         let views: Vec<View<'_>> = processes.map(|process| process.replica.core().view()).collect();
-        self.invariants.check(&views)
+        self.invariants.check(&views)?;
+        self.quorums.check(&views, self.invariants.committed(), &self.nodes)
     }
 
     fn carry_out(
@@ -313,6 +314,13 @@ impl<C: Consensus> Cluster<C> {
         node.shadow.acknowledged(last);
         process.log.law.completed(life.node, last)?;
         process.log.durable = last;
+        if !node.wiped {
+            for persist in &batch {
+                if let Some(promise) = read_promise::<C>(life.node, persist.promise.as_ref())? {
+                    self.quorums.promised(life.node, &promise);
+                }
+            }
+        }
         let still_held = process.log.held.split_off(&last.next());
         let released = std::mem::replace(&mut process.log.held, still_held);
         for (after, messages) in released {

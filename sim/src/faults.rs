@@ -109,7 +109,7 @@ impl<C: Consensus> Cluster<C> {
         let fault = faults[choice];
         self.counters.faults += 1;
         self.trace.fold(fault);
-        let any = NodeId(1 + self.random.below(self.options.nodes));
+        let any = self.options.any_member(&mut self.random);
         let leader = self.leader.unwrap_or(any);
         match fault {
             Fault::CrashOne => self.crash_for_a_while(any),
@@ -128,11 +128,11 @@ impl<C: Consensus> Cluster<C> {
             }
             Fault::IsolateLeader => self.partition(&[leader]),
             Fault::BreakConnection => {
-                let other = NodeId(1 + self.random.below(self.options.nodes));
+                let other = self.options.any_member(&mut self.random);
                 self.break_connection(any, other, Span::millis(0, 300));
             }
             Fault::StallDirection => {
-                let other = NodeId(1 + self.random.below(self.options.nodes));
+                let other = self.options.any_member(&mut self.random);
                 // Some stalls outlive several reigns, so that what was said in one comes in another.
                 let most = if self.random.one_in(4) { 5_000 } else { 1_500 };
                 let until = self.agenda.now() + Span::millis(50, most).draw(&mut self.random);
@@ -157,7 +157,7 @@ impl<C: Consensus> Cluster<C> {
                 node.clock.wall_skew_millis = millis - 10_000;
             }
             Fault::Transfer => {
-                let to = NodeId(1 + self.random.below(self.options.nodes));
+                let to = self.options.any_member(&mut self.random);
                 let to = (!self.random.one_in(3)).then_some(to);
                 let asked = if self.random.one_in(3) { any } else { leader };
                 self.ask_for_transfer(asked, to);
@@ -196,8 +196,10 @@ impl<C: Consensus> Cluster<C> {
     /// connection is that this is not the disk with which the cluster formed: so it does not count any
     /// more. Fewer lose theirs than would leave no quorum, for nothing brings one back.
     fn wipe_disk(&mut self, id: NodeId) {
-        let wiped = self.nodes.values().filter(|node| node.wiped && node.id != id).count() as u64;
-        if (wiped + 1) * 2 >= self.options.nodes {
+        let is_voter = |id: NodeId| id.0 <= self.options.nodes;
+        let wiped = self.nodes.values().filter(|node| node.wiped && node.id != id);
+        let wiped = wiped.filter(|node| is_voter(node.id)).count() as u64;
+        if is_voter(id) && (wiped + 1) * 2 >= self.options.nodes {
             return;
         }
         if self.crash(id, Crash::Kill) {

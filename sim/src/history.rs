@@ -97,6 +97,8 @@ pub(crate) struct Operation {
     pub(crate) taken_by: Option<Life>,
     /// What the leader had committed that this node knew then: a `sync` sees that much.
     pub(crate) committed: Index,
+    /// What was committed then, as far as anybody knew.
+    pub(crate) committed_anywhere: Index,
     /// When the client knew, and what.
     pub(crate) completed: Option<(Time, OperationResult)>,
 }
@@ -124,6 +126,7 @@ impl History {
             invoked,
             taken_by: None,
             committed: Index(0),
+            committed_anywhere: Index(0),
             completed: None,
         };
         self.operations.push(operation);

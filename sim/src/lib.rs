@@ -20,7 +20,8 @@
 //! ```
 //!
 //! # What is checked
-//! - After every round of a node: [`consensus::invariants`], between all nodes.
+//! - After every round of a node: [`consensus::invariants`], between all nodes; and by the voters' disks
+//!   alone, that a quorum of voters was there for every leader and every commit. Observers never are.
 //! - At every message that leaves: the write that it waited for is durable, and so is what it
 //!   promises by what it says, whatever it waited for.
 //! - At every start: the log holds what it acknowledged and nothing that was not asked, the store
@@ -66,6 +67,7 @@ mod network;
 mod node;
 mod options;
 mod oracle;
+mod quorums;
 mod report;
 mod run;
 mod shadow;
@@ -75,6 +77,6 @@ mod trace;
 mod watchers;
 
 pub use measure::{ElectionMeasurement, WriteMeasurement, measure_election, measure_writes};
-pub use options::{Bug, Profile, SimOptions, StoreKind};
+pub use options::{Beginning, Bug, Profile, SimOptions, StoreKind};
 pub use report::{Counters, Failure, Report};
 pub use run::run;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use consensus::{Index, WallTime};
 use kvcore::{
-    Command, Condition, IDEMPOTENCY_WINDOW_MILLIS, Idempotency, IdempotencyKey, KeyValue, Keys,
-    Outcome, Revision,
+    Command, Condition, Idempotency, IdempotencyKey, IdempotencyLimits, KeyValue, Keys, Outcome,
+    Revision,
 };
 
 /// One version of a key; `value` is `None` when it was deleted.
@@ -89,15 +89,23 @@ pub(crate) struct Model {
     changes: Vec<Vec<Bytes>>,
     /// The time of the store.
     wall: WallTime,
-    /// What is remembered of idempotency keys, in the order of the log.
+    /// How much is remembered of idempotency keys.
+    limits: IdempotencyLimits,
+    /// What is remembered of them, in the order of the log.
     done: VecDeque<Done>,
     /// The last entry of which that is forgotten.
     forgotten: Index,
+    /// How many keys were forgotten because their time was up, and because there were too many.
+    pub(crate) expired: u64,
+    pub(crate) evicted: u64,
 }
 
 impl Model {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: IdempotencyLimits) -> Self {
         Self {
+            limits,
+            expired: 0,
+            evicted: 0,
             revision: Revision(1),
             compacted: Revision(0),
             keys: BTreeMap::new(),
@@ -125,12 +133,17 @@ impl Model {
         self.wall = self.wall.max(wall);
         for _ in 0..FORGOTTEN_MAX {
             let Some(first) = self.done.front() else { return };
-            if self.wall.0 - first.wall.0 <= IDEMPOTENCY_WINDOW_MILLIS {
+            if self.wall.0 - first.wall.0 <= self.limits.window_millis {
                 return;
             }
-            self.forgotten = first.index;
-            self.done.pop_front();
+            self.expired += 1;
+            self.forget_first();
         }
+    }
+
+    fn forget_first(&mut self) {
+        let first = self.done.pop_front();
+        self.forgotten = first.expect("there is a key to forget").index;
     }
 
     /// Carries a command out, unless that was done before under its key.
@@ -151,6 +164,10 @@ impl Model {
             return self.told(Expected::IdempotencyForgotten);
         }
         let told = self.do_it(command);
+        if self.done.len() == self.limits.keys_max {
+            self.evicted += 1;
+            self.forget_first();
+        }
         let (key, command, wall) = (key.clone(), command.clone(), self.wall);
         self.done.push_back(Done { index, key, command, told, wall });
         told

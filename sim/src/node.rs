@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::invariants::Durability;
 use consensus::{
-    Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Random,
-    Settings, Standing, Time, Violation, WallTime,
+    Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Position,
+    Random, Settings, Snapshot, Standing, Time, Violation, WallTime,
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
-use kvcore::store::{Store, StoreBatch};
-use kvcore::{Machine, RequestId};
+use kvcore::snapshot::Receiving;
+use kvcore::store::{Revision, Store, StoreBatch, StoreState};
+use kvcore::{Machine, MachineOptions, RequestId};
 use storage::{DirectoryId, Identity, Wal, WalOptions, WalReader};
 
 use crate::agenda::{Happening, Life};
@@ -19,7 +20,7 @@ use crate::disk::NodeDisk;
 use crate::driver::read_promise;
 use crate::history::OperationId;
 use crate::network::ConnectionId;
-use crate::options::{Bug, SimOptions, Surroundings};
+use crate::options::{Beginning, Bug, SimOptions, Surroundings};
 use crate::oracle::Oracle;
 use crate::shadow::ShadowLog;
 use crate::snapshots::Snapshots;
@@ -27,7 +28,7 @@ use crate::store::{SimulatedStore, Stores};
 
 /// The bytes of rows that a simulated machine keeps in memory beyond need: little, so that reads go
 /// to the store.
-pub(crate) const MACHINE_CACHE_BYTES: usize = 4 << 10;
+const MACHINE_CACHE_BYTES: usize = 4 << 10;
 
 /// The wall clocks begin here.
 const WALL_START_MILLIS: u64 = 1_700_000_000_000;
@@ -45,9 +46,14 @@ pub(crate) struct Node<C: Consensus> {
     pub(crate) store_number: u64,
     directory: DirectoryId,
     wal_options: WalOptions,
+    pub(crate) machine_options: MachineOptions,
+    /// It is an observer of the cluster.
+    pub(crate) observes: bool,
     /// Its disk is not the one with which the cluster formed.
     pub(crate) wiped: bool,
     pub(crate) shadow: ShadowLog,
+    /// What the disk held with which the cluster formed, if this is another one.
+    lost: Option<ShadowLog>,
     /// How often it was started.
     pub(crate) starts: u64,
     pub(crate) process: Option<Process<C>>,
@@ -145,6 +151,8 @@ pub(crate) struct Start<'a> {
 /// What a start found that is worth counting.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
+    /// What it had promised.
+    pub(crate) promise: Pledge,
     /// A write that nobody had been told was durable.
     pub(crate) unacknowledged: bool,
     /// A torn write.
@@ -170,9 +178,15 @@ impl<C: Consensus> Node<C> {
             stores: Stores::new(options.store, directory),
             store_number: 0,
             directory,
+            machine_options: MachineOptions {
+                cache_bytes: MACHINE_CACHE_BYTES,
+                idempotency: surroundings.remembers(Some(id), options.bug),
+            },
             wal_options: WalOptions { segment_bytes, ..WalOptions::small() },
+            observes: id.0 > options.nodes,
             wiped: false,
             shadow: ShadowLog::default(),
+            lost: None,
             starts: 0,
             process: None,
             paused: None,
@@ -183,6 +197,34 @@ impl<C: Consensus> Node<C> {
         }
     }
 
+    /// Writes what a node has on disk that is older than the simulation: what a snapshot of an empty
+    /// store leaves behind.
+    pub(crate) fn begin_after(&mut self, beginning: &Beginning) -> Result<(), String> {
+        let Beginning { position, promises } = beginning;
+        let place = usize::try_from(self.id.0 - 1).expect("a few nodes");
+        let terms = [(Index(1), position.term)].into();
+        let persist = Persist {
+            sequence: PersistSequence(1),
+            install: Some(Snapshot { position: *position, terms, handle: 1 }),
+            promise: Some(promises[place].clone()),
+            commit: position.index,
+            ..Persist::default()
+        };
+        let (mut wal, _) =
+            Wal::open(self.disk.clone(), self.wal_options, &self.identity(), self.directory)
+                .map_err(|error| error.to_string())?;
+        wal.append(std::slice::from_ref(&persist)).map_err(|error| error.to_string())?;
+        wal.close().map_err(|error| error.to_string())?;
+        self.shadow.asked(persist);
+        self.shadow.acknowledged(PersistSequence(1));
+        self.store_number = 1;
+        let store = self.stores.open(&self.disk, 1).map_err(|error| error.to_string())?;
+        let state =
+            StoreState { applied: *position, revision: Revision(1), ..StoreState::default() };
+        let receiving = Receiving::begin(store, state).map_err(|error| error.to_string())?;
+        receiving.finish_with(self.machine_options).map(drop).map_err(|error| error.to_string())
+    }
+
     /// Everything that it had on disk is gone.
     pub(crate) fn wipe(&mut self, directory: u64) {
         assert!(self.process.is_none(), "a node that runs has its disk");
@@ -190,17 +232,24 @@ impl<C: Consensus> Node<C> {
         self.directory = DirectoryId(u128::from(directory));
         self.stores.wipe(self.directory);
         self.store_number = 0;
-        self.shadow = ShadowLog::default();
+        let former = std::mem::take(&mut self.shadow);
+        self.lost.get_or_insert(former);
         self.wiped = true;
     }
 
     /// Whether it votes, as its peers and it itself know by its disk.
     pub(crate) fn standing(&self, bug: Option<Bug>) -> Standing {
-        if self.wiped && bug != Some(Bug::CountWiped) {
+        let observes = self.observes && bug != Some(Bug::CountObservers);
+        if observes || self.wiped && bug != Some(Bug::CountWiped) {
             Standing::Observer
         } else {
             Standing::Voter
         }
+    }
+
+    /// Whether an entry was durable on the disk with which the cluster formed.
+    pub(crate) fn held_as_voter(&self, position: Position) -> bool {
+        self.lost.as_ref().unwrap_or(&self.shadow).holds(position)
     }
 
     /// Opens the log only, as a start does that is interrupted.
@@ -235,14 +284,13 @@ impl<C: Consensus> Node<C> {
         let found = self.shadow.recovered(id, &recovered, number, &log)?;
         let installed = number != self.store_number;
         let (unacknowledged, torn) = (found > 0, recovery.torn_tail.is_some());
-        let what = Found { unacknowledged, torn, installed };
 
         // What a snapshot left behind that never took effect is kept, to go on with.
         self.store_number = number;
         self.stores.keep_only(&self.disk, number).map_err(|error| failed(error.to_string()))?;
         let store =
             self.stores.open(&self.disk, number).map_err(|error| failed(error.to_string()))?;
-        let mut machine = Machine::open_with_cache(store, MACHINE_CACHE_BYTES)
+        let mut machine = Machine::open_with(store, self.machine_options)
             .map_err(|error| failed(error.to_string()))?;
         oracle.opened(id, machine.state())?;
         if !self.shadow.holds(machine.applied()) {
@@ -280,6 +328,7 @@ impl<C: Consensus> Node<C> {
         let core = C::start(self.clock.now(start.time), self.settings(start), recovered)
             .map_err(|error| failed(error.to_string()))?;
         let promise = read_promise::<C>(id, durable.promise.as_ref())?.unwrap_or_default();
+        let what = Found { promise, unacknowledged, torn, installed };
         let mut law = Durability::default();
         law.started(&core.view(), &durable, promise)?;
         let settings = ReplicaSettings {
@@ -302,10 +351,14 @@ impl<C: Consensus> Node<C> {
 
     fn settings(&self, start: &Start<'_>) -> Settings {
         let surroundings = start.surroundings;
-        let voters = (1..=start.options.nodes).map(NodeId);
+        let options = start.options;
+        let all_count = options.bug == Some(Bug::CountObservers);
+        let last_voter = if all_count { options.members() } else { options.nodes };
+        let voters = (1..=last_voter).map(NodeId);
         Settings {
             seed: start.seed,
-            standing: self.standing(start.options.bug),
+            observers: (last_voter + 1..=options.members()).map(NodeId).collect(),
+            standing: self.standing(options.bug),
             heartbeat_interval: surroundings.election_timeout / 6,
             election_timeout: surroundings.election_timeout,
             suspect_on_connection_loss: surroundings.suspect_on_connection_loss,
@@ -325,7 +378,7 @@ impl<C: Consensus> Node<C> {
         self.disk.power_lasts(if random.one_in(2) { 0 } else { random.below(6) });
         let log_first = random.one_in(2);
         if random.one_in(2) {
-            process.snapshots.write_last_gasp();
+            process.snapshots.write_last_gasp(self.machine_options);
         }
         for log in [log_first, !log_first] {
             // Whatever comes of it, nobody is left to be told.
@@ -405,6 +458,7 @@ impl<C: Consensus> Process<C> {
                 if self.peers.get(&peer) == Some(&generation) =>
             {
                 self.peers.remove(&peer);
+                self.snapshots.holds.lost(peer);
                 peer
             }
             _ => return,

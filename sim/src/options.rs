@@ -3,15 +3,19 @@
 use std::fmt;
 use std::time::Duration;
 
-use consensus::Random;
+use bytes::Bytes;
+use consensus::{NodeId, Position, Random};
+use kvcore::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, IdempotencyLimits};
 
 /// Which run of which cluster. Equal options give equal runs, to the last byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimOptions {
     /// Decides everything that is not decided below.
     pub seed: u64,
-    /// How many nodes there are.
+    /// How many voters there are.
     pub nodes: u64,
+    /// How many nodes only observe. Their numbers follow those of the voters.
+    pub observers: u64,
     /// For how long clients make requests while things break, in virtual time. Then everything is
     /// repaired, and the cluster has to show that it serves again.
     pub duration: Duration,
@@ -23,8 +27,20 @@ pub struct SimOptions {
     pub clients: usize,
     /// How many watchers there are.
     pub watchers: usize,
+    /// What was before the simulation; `None` is nothing.
+    pub beginning: Option<Beginning>,
     /// A fault in the driver itself, to show that the checkers notice it.
     pub bug: Option<Bug>,
+}
+
+/// A history that is older than the simulation. All data directories begin with it: with a log that has
+/// forgotten everything up to a position, as after a snapshot, and with an empty store of that position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The last entry. All have its term.
+    pub position: Position,
+    /// What each node has promised, the first node first, as the protocol writes it.
+    pub promises: Vec<Bytes>,
 }
 
 impl SimOptions {
@@ -34,13 +50,30 @@ impl SimOptions {
         Self {
             seed,
             nodes: 3,
+            observers: 0,
             duration: Duration::from_secs(6),
             profile: Profile::Everything,
             store: StoreKind::Memory,
             clients: 5,
             watchers: 2,
+            beginning: None,
             bug: None,
         }
+    }
+
+    /// Where the history begins.
+    pub(crate) fn begins_after(&self) -> Position {
+        self.beginning.as_ref().map_or(Position::ZERO, |beginning| beginning.position)
+    }
+
+    /// All nodes, voters first.
+    pub(crate) fn members(&self) -> u64 {
+        self.nodes + self.observers
+    }
+
+    /// Any of all nodes.
+    pub(crate) fn any_member(&self, random: &mut Random) -> NodeId {
+        NodeId(1 + random.below(self.members()))
     }
 }
 
@@ -62,7 +95,7 @@ pub enum Profile {
     Partitions,
     /// Syncs take long or fail, stores and appliers are slow, and nodes crash meanwhile.
     SlowDisks,
-    /// Nodes lose their disks, of fewer voters than make a quorum impossible, and crash meanwhile.
+    /// Nodes lose their disks, fewer voters than make a quorum impossible, and crash meanwhile.
     WipedDisks,
     /// All of these but wiped disks, jumps of clocks, and late timers.
     Everything,
@@ -124,6 +157,15 @@ pub enum Bug {
     SnapshotClaimsMore,
     /// A voter that lost its disk votes and counts like any other.
     CountWiped,
+    /// When the log is compacted at a leader that is not established yet, its snapshots end, and the
+    /// protocol is not told.
+    EndSnapshotsBeforeEstablished,
+    /// Observers count like voters: everybody is told that they are some.
+    CountObservers,
+    /// The first node forgets idempotency keys sooner than the others.
+    ForgetKeysUnequally,
+    /// All nodes forget idempotency keys sooner than clients are promised, and so does the model.
+    ForgetKeysEarly,
     /// The log forgets what is applied and not in the store yet.
     ForgetAheadOfStore,
 }
@@ -154,9 +196,14 @@ pub(crate) struct Surroundings {
     pub(crate) suspect_on_connection_loss: bool,
     pub(crate) value_bytes_max: u64,
     pub(crate) fault_interval: Span,
-    /// How many entries the log keeps behind what the store holds; `None` keeps all.
+    /// How many entries the log keeps behind what the store holds; `None` keeps all. The fewest are less
+    /// than what peers lag at every hiccup, so that they need one snapshot after another.
     pub(crate) retain_entries: Option<u64>,
+    /// How many entries the log keeps at most for peers that were sent a snapshot.
+    pub(crate) pressing_entries: u64,
     pub(crate) segment_bytes: u64,
+    /// How much is remembered of idempotency keys, as clients are promised.
+    pub(crate) idempotency: IdempotencyLimits,
     /// The bytes of rows that a part of a snapshot carries, about.
     pub(crate) part_bytes_max: usize,
     /// How long it takes to read or to write a part of a snapshot.
@@ -185,6 +232,21 @@ impl Span {
 }
 
 impl Surroundings {
+    /// What the machine of a node really remembers of idempotency keys; `None` is the model.
+    pub(crate) fn remembers(&self, node: Option<NodeId>, bug: Option<Bug>) -> IdempotencyLimits {
+        let IdempotencyLimits { keys_max, window_millis } = self.idempotency;
+        let less = match bug {
+            Some(Bug::ForgetKeysUnequally) => node == Some(NodeId(1)),
+            Some(Bug::ForgetKeysEarly) => true,
+            _ => false,
+        };
+        if less {
+            IdempotencyLimits { keys_max: keys_max - 1, window_millis: window_millis - 1 }
+        } else {
+            self.idempotency
+        }
+    }
+
     /// Different ones for each seed: most are roomy, some are so narrow that every queue fills.
     pub(crate) fn draw(random: &mut Random) -> Self {
         let mut pick = |choices: &[usize]| {
@@ -219,7 +281,12 @@ impl Surroundings {
             value_bytes_max: pick(&[20, 300, 3_000]) as u64,
             fault_interval: Span::millis(20, pick(&[300, 800, 1_500]) as u64),
             retain_entries: [Some(3), Some(30), Some(300), None][pick(&[0, 0, 1, 1, 2, 3])],
+            pressing_entries: pick(&[1_000, 10_000]) as u64,
             segment_bytes: pick(&[8 << 10, 64 << 10]) as u64,
+            idempotency: IdempotencyLimits {
+                keys_max: pick(&[3, 12, 60, IDEMPOTENCY_KEYS_MAX]),
+                window_millis: [100, 600, 3_000, IDEMPOTENCY_WINDOW_MILLIS][pick(&[0, 1, 2, 3, 3])],
+            },
             part_bytes_max: pick(&[600, 4 << 10]),
             part_delay: Span::micros(20, pick(&[300, 3_000, 15_000]) as u64),
         }
@@ -251,7 +318,9 @@ impl Surroundings {
             value_bytes_max: 256,
             fault_interval: Span::millis(1_000, 1_000),
             retain_entries: None,
+            pressing_entries: u64::MAX,
             segment_bytes: 64 << 10,
+            idempotency: IdempotencyLimits::default(),
             part_bytes_max: 256 << 10,
             part_delay: Span::micros(500, 1_000),
         }

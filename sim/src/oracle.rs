@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use consensus::{Entry, Index, NodeId, Position, Violation, WallTime, Wire};
 use kvcore::store::StoreState;
-use kvcore::{Applied, Command, Envelope, Header, IdempotencyKey, Revision};
+use kvcore::{
+    Applied, Command, Envelope, Header, Idempotency, IdempotencyKey, IdempotencyLimits, Revision,
+};
 
 use crate::history::OperationId;
 use crate::model::{Expected, Model, Told};
@@ -16,14 +18,16 @@ struct Known {
     entry: Entry,
     told: Told,
     state: StoreState,
-    /// The command and its key, if it has one.
-    keyed: Option<(IdempotencyKey, Command)>,
+    /// The command and what makes it happen at most once, if anything does.
+    keyed: Option<(Idempotency, Command)>,
 }
 
 /// An entry with an idempotency key.
 pub(crate) struct Keyed<'a> {
     pub(crate) index: Index,
     pub(crate) key: &'a IdempotencyKey,
+    /// What its node had applied when it took the write.
+    pub(crate) since: Index,
     pub(crate) command: &'a Command,
     pub(crate) told: Told,
     /// The time of the store at the entry.
@@ -35,6 +39,8 @@ pub(crate) struct Keyed<'a> {
 #[derive(Debug)]
 pub(crate) struct Oracle {
     pub(crate) model: Model,
+    /// Where the history begins: before it nothing changed the store.
+    beginning: Position,
     known: Vec<Known>,
     /// Who asked for what, by the address in the envelope.
     requests: BTreeMap<Header, OperationId>,
@@ -43,9 +49,10 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: IdempotencyLimits, beginning: Position) -> Self {
         Self {
-            model: Model::new(),
+            model: Model::new(limits),
+            beginning,
             known: Vec::new(),
             requests: BTreeMap::new(),
             placed: BTreeMap::new(),
@@ -60,7 +67,7 @@ impl Oracle {
 
     /// The last entry that any node applied.
     pub(crate) fn applied_max(&self) -> Index {
-        Index(self.known.len() as u64)
+        Index(self.beginning.index.0 + self.known.len() as u64)
     }
 
     /// Where a write first stands in the log, if any node applied it.
@@ -80,9 +87,15 @@ impl Oracle {
             let StoreState { revision, wall, .. } = known.state;
             let changed_store = std::mem::replace(&mut before, revision) != revision;
             let (index, told) = (known.entry.index(), known.told);
-            let (key, command) = known.keyed.as_ref()?;
-            Some(Keyed { index, key, command, told, wall, changed_store })
+            let (Idempotency { key, since }, command) = known.keyed.as_ref()?;
+            let since = *since;
+            Some(Keyed { index, key, since, command, told, wall, changed_store })
         })
+    }
+
+    /// All places of each write of a client.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (OperationId, &[Index])> {
+        self.placed.iter().map(|(&operation, copies)| (operation, &copies[..]))
     }
 
     /// The writes of clients, in the order of the log.
@@ -101,7 +114,8 @@ impl Oracle {
     }
 
     fn known(&self, index: Index) -> Option<&Known> {
-        self.known.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+        let offset = index.0.checked_sub(self.beginning.index.0 + 1)?;
+        self.known.get(usize::try_from(offset).ok()?)
     }
 
     /// A node applied an entry.
@@ -143,7 +157,7 @@ impl Oracle {
     pub(crate) fn opened(&self, id: NodeId, state: StoreState) -> Result<(), Violation> {
         match self.known(state.applied.index) {
             Some(known) => same_state(id, &state, &known.state),
-            None if state.applied == Position::ZERO => Ok(()),
+            None if [Position::ZERO, self.beginning].contains(&state.applied) => Ok(()),
             None => Err(Violation::new(
                 "a store holds only what was applied",
                 format!("{id} finds {}, applied is {}", state.applied, self.applied_max()),
@@ -173,7 +187,7 @@ impl Oracle {
                     }
                 }
                 let told = self.model.apply(entry.index(), idempotency.as_ref(), &command);
-                keyed = idempotency.map(|idempotency| (idempotency.key, command));
+                keyed = idempotency.map(|idempotency| (idempotency, command));
                 told
             }
         };

@@ -1,9 +1,10 @@
 //! What a run comes to: figures when it is right, and everything needed to look into it when not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use consensus::{Index, Protocol, Time, Violation};
+use consensus::{Index, Protocol, Term, Time, Violation};
 
 use crate::options::SimOptions;
 
@@ -38,6 +39,14 @@ pub struct Counters {
     pub acknowledged: u64,
     /// Those of them that repeated an earlier write with the same idempotency key.
     pub repeated: u64,
+    /// Idempotency keys that were forgotten because their time was up.
+    pub keys_expired: u64,
+    /// Idempotency keys that were forgotten because later ones came.
+    pub keys_evicted: u64,
+    /// Writes that were done anew under a key that was forgotten.
+    pub done_anew: u64,
+    /// Writes that were refused because what had become of them might be forgotten.
+    pub refused_forgotten: u64,
     /// Reads of clients that were answered.
     pub reads: u64,
     /// Requests that failed at a node.
@@ -72,6 +81,12 @@ pub struct Counters {
     pub installed_by_start: u64,
     /// Writes of clients that ended in a snapshot.
     pub swallowed: u64,
+    /// Writes that observers acknowledged.
+    pub observer_writes: u64,
+    /// Reads that observers answered.
+    pub observer_reads: u64,
+    /// Snapshots that took the place of an observer's machine.
+    pub observer_installs: u64,
 }
 
 impl Counters {
@@ -93,6 +108,10 @@ impl Counters {
             rounds: self.rounds - earlier.rounds,
             acknowledged: self.acknowledged - earlier.acknowledged,
             repeated: self.repeated - earlier.repeated,
+            keys_expired: self.keys_expired - earlier.keys_expired,
+            keys_evicted: self.keys_evicted - earlier.keys_evicted,
+            done_anew: self.done_anew - earlier.done_anew,
+            refused_forgotten: self.refused_forgotten - earlier.refused_forgotten,
             reads: self.reads - earlier.reads,
             failed: self.failed - earlier.failed,
             overloaded: self.overloaded - earlier.overloaded,
@@ -110,6 +129,9 @@ impl Counters {
             useless: self.useless - earlier.useless,
             installed_by_start: self.installed_by_start - earlier.installed_by_start,
             swallowed: self.swallowed - earlier.swallowed,
+            observer_writes: self.observer_writes - earlier.observer_writes,
+            observer_reads: self.observer_reads - earlier.observer_reads,
+            observer_installs: self.observer_installs - earlier.observer_installs,
         }
     }
 }
@@ -123,6 +145,8 @@ pub struct Report {
     pub counters: Counters,
     /// How many entries were committed.
     pub committed: Index,
+    /// The first index of each term or epoch in the log.
+    pub terms: BTreeMap<Index, Term>,
     /// How many terms or epochs had an established leader.
     pub leaders: usize,
     /// How many operations the clients began.

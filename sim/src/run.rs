@@ -2,6 +2,7 @@
 //! the judgement of everything that clients saw.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -94,14 +95,22 @@ impl<C: Consensus> Cluster<C> {
         }
         let one_leader = self.invariants.leaders().len() == 1;
         check_linearizable::check(&self.history, &self.oracle, one_leader)?;
-        check_once::check(&self.history, &self.oracle)?;
+        let promised = self.surroundings.idempotency;
+        let once = check_once::check(&self.history, &self.oracle, promised)?;
+        self.counters.done_anew = once.done_anew;
+        self.counters.refused_forgotten = once.refused_forgotten;
+        self.counters.keys_expired = self.oracle.model.expired;
+        self.counters.keys_evicted = self.oracle.model.evicted;
+        let mut terms = BTreeMap::new();
         for process in self.nodes.values().filter_map(|node| node.process.as_ref()) {
+            terms.clone_from(process.replica.core().view().log.terms());
             self.trace.fold(&process.replica);
         }
         Ok(Report {
             hash: self.trace.hash(),
             counters: self.counters,
             committed: self.invariants.committed(),
+            terms,
             leaders: self.invariants.leaders().len(),
             operations: self.history.len(),
             recovery,

@@ -11,8 +11,9 @@ use consensus::{
 /// The shadow of one node's log.
 #[derive(Debug, Default)]
 pub(crate) struct ShadowLog {
-    /// The term of every entry that there ever was, of those that were forgotten too.
-    terms: Vec<Term>,
+    /// The first index of every term, of what was forgotten too.
+    terms: BTreeMap<Index, Term>,
+    last: Index,
     /// The last entry that was forgotten.
     compacted: Index,
     /// The entries behind it.
@@ -69,28 +70,31 @@ impl ShadowLog {
 
     /// The entry at a position is acknowledged, whether it was forgotten since or not.
     pub(crate) fn holds(&self, position: Position) -> bool {
-        let Some(before) = position.index.0.checked_sub(1) else { return true };
-        let before = usize::try_from(before).expect("a simulated log fits into memory");
-        self.terms.get(before).is_some_and(|&term| term == position.term)
+        position.index == Index(0)
+            || position.index <= self.last && self.term(position.index) == position.term
     }
 
     fn apply(&mut self, persist: Persist) {
         if let Some(snapshot) = persist.install {
-            let last = snapshot.position.index;
-            let term_at = |index| snapshot.terms.range(..=Index(index)).next_back();
-            let terms = (1..=last.0).filter_map(|index| term_at(index).map(|(_, &term)| term));
-            self.terms = terms.collect();
+            self.last = snapshot.position.index;
+            self.terms = snapshot.terms;
             self.entries.clear();
-            (self.compacted, self.installed) = (last, snapshot.handle);
+            (self.compacted, self.installed) = (self.last, snapshot.handle);
         }
         if let Some(index) = persist.compact_to {
             self.compacted = self.compacted.max(index);
         }
         if let Some(from) = persist.truncate_from {
             self.entries.retain(|entry| entry.index() < from);
-            self.terms.truncate(usize::try_from(from.0 - 1).expect("it fits into memory"));
+            self.terms.split_off(&from);
+            self.last = from.previous();
         }
-        self.terms.extend(persist.entries.iter().map(Entry::term));
+        for entry in &persist.entries {
+            if self.term(self.last) != entry.term() {
+                self.terms.insert(entry.index(), entry.term());
+            }
+            self.last = entry.index();
+        }
         self.entries.extend(persist.entries);
         while self.entries.pop_front_if(|entry| entry.index() <= self.compacted).is_some() {}
         if persist.promise.is_some() {
@@ -102,22 +106,19 @@ impl ShadowLog {
     fn equals(&self, recovered: &Recovered, installed: u64, entries: &[Entry]) -> bool {
         self.commit == recovered.commit
             && self.promise == recovered.promise
-            && self.terms.len() as u64 == recovered.last.0
+            && self.last == recovered.last
             && (self.compacted, self.installed) == (recovered.compacted, installed)
             && self.entries == entries
-            && self.runs() == recovered.terms
+            && self.terms == recovered.terms
     }
 
-    /// The first index of every term.
-    fn runs(&self) -> BTreeMap<Index, Term> {
-        let mut latest = Term(0);
-        let runs = (1..).map(Index).zip(self.terms.iter().copied());
-        runs.filter(|&(_, term)| std::mem::replace(&mut latest, term) != term).collect()
+    /// The term of an entry up to the last one.
+    fn term(&self, index: Index) -> Term {
+        self.terms.range(..=index).next_back().map_or(Term(0), |(_, &term)| term)
     }
 
     fn describe(&self) -> String {
-        let index = Index(self.terms.len() as u64);
-        let last = Position { term: self.terms.last().copied().unwrap_or_default(), index };
+        let last = Position { term: self.term(self.last), index: self.last };
         let Self { promise, commit, compacted, installed, pending, .. } = self;
         let pending = pending.len();
         format!(

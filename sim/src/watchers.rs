@@ -55,7 +55,7 @@ impl<C: Consensus> Cluster<C> {
         let pause = watcher.random.duration_up_to(Duration::from_millis(60));
         self.agenda.after(pause, Happening::WatchTurn(number));
         if watcher.random.one_in(10) {
-            watcher.node = NodeId(1 + watcher.random.below(self.options.nodes));
+            watcher.node = self.options.any_member(&mut watcher.random);
             if self.options.bug == Some(Bug::WatchSkipsRevision) {
                 watcher.from = Revision(watcher.from.0 + 1);
             }

@@ -155,10 +155,18 @@ impl Durability {
 
     fn apply(&mut self, id: NodeId, write: Write) -> Result<(), Violation> {
         if let Some(snapshot) = write.install {
-            let former: Vec<_> = (1..=self.last.0).map(|it| self.position(Index(it))).collect();
+            // Up to the first run of terms that is another, both are the same.
+            let runs = self.terms.iter().zip(&snapshot.terms);
+            let same = runs.take_while(|(former, new)| former == new).count();
+            let firsts =
+                self.terms.keys().nth(same).into_iter().chain(snapshot.terms.keys().nth(same));
+            let differs = firsts.min().copied().unwrap_or(snapshot.position.index.next());
+            let differs = differs.min(snapshot.position.index.next());
+            let former = (differs.0..=self.last.0).map(|it| self.position(Index(it)));
+            let former: Vec<Position> = former.collect();
             (self.terms, self.last) = (snapshot.terms, snapshot.position.index);
-            let gone = former.into_iter().filter(|&position| !self.holds(position));
-            let gone: Vec<Position> = gone.collect();
+            let gone: Vec<Position> =
+                former.into_iter().filter(|&position| !self.holds(position)).collect();
             self.removed.extend(gone);
         }
         if let Some(from) = write.truncate_from {

@@ -24,7 +24,9 @@ struct Seen {
 pub(super) struct History {
     /// Entries behind `settled`. Index first, so that settling cuts off the front.
     seen: BTreeMap<(Index, Term), Seen>,
-    /// What is committed, from index 1 on: term and fingerprint.
+    /// Where the history begins that is known entry by entry. All before has this term.
+    beginning: Position,
+    /// What is committed from there on: term and fingerprint.
     committed: Vec<(Term, Option<u64>)>,
     /// The last index committed by leaders of each term or earlier ones.
     committed_by: BTreeMap<Term, Index>,
@@ -34,8 +36,12 @@ pub(super) struct History {
 }
 
 impl History {
+    pub(super) fn begin_after(beginning: Position) -> Self {
+        Self { beginning, settled: beginning.index, ..Self::default() }
+    }
+
     pub(super) fn committed(&self) -> Index {
-        Index(self.committed.len() as u64)
+        Index(self.beginning.index.0 + self.committed.len() as u64)
     }
 
     /// How many entries are kept one by one.
@@ -59,8 +65,8 @@ impl History {
     /// Compares the part of a node's log behind `common` with all that was seen before.
     pub(super) fn extend(&mut self, view: &View<'_>, common: Index) -> Result<(), Violation> {
         let log = view.log;
-        let mut previous = log.term(common).expect("the common part is in the log");
-        let mut index = common;
+        let mut index = common.max(self.beginning.index).min(log.last().index);
+        let mut previous = log.term(index).expect("indexes up to the last have a term");
         while index < log.last().index {
             index = index.next();
             let term = log.term(index).expect("indexes up to the last have a term");
@@ -79,7 +85,7 @@ impl History {
         known: Index,
         committing: Term,
     ) -> Result<(), Violation> {
-        let mut index = known;
+        let mut index = known.max(self.beginning.index);
         while index < view.log.commit() {
             index = index.next();
             let term = view.log.term(index).expect("what is committed is in the log");
@@ -132,7 +138,8 @@ impl History {
         let ends = snapshot.terms.keys().skip(1).map(|first| first.previous());
         let ends = ends.chain(std::iter::once(last));
         for ((&first, &term), end) in snapshot.terms.iter().zip(ends) {
-            for index in (first.0..=end.0).map(Index) {
+            let begun = self.beginning.index.min(end);
+            for index in (first.max(begun).0..=end.0).map(Index) {
                 if self.committed_term(index) != Some(term) {
                     return Err(Violation::new(
                         "a snapshot holds what was committed up to its position",
@@ -206,8 +213,10 @@ impl History {
     }
 
     fn committed_at(&self, index: Index) -> Option<(Term, Option<u64>)> {
-        let offset = usize::try_from(index.0.checked_sub(1)?).ok()?;
-        self.committed.get(offset).copied()
+        let Some(offset) = index.0.checked_sub(self.beginning.index.0 + 1) else {
+            return (index > Index(0)).then_some((self.beginning.term, None));
+        };
+        self.committed.get(usize::try_from(offset).ok()?).copied()
     }
 
     fn committed_term(&self, index: Index) -> Option<Term> {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Durability, Invariants, View, Violation};
 use crate::{
     Effects, Entry, Index, Log, NodeId, Payload, Persist, PersistSequence, Pledge, Position,
-    Recovered, Settings, Term, WallTime,
+    Recovered, Settings, Snapshot, Term, WallTime,
 };
 
 const N1: NodeId = NodeId(1);
@@ -332,4 +332,68 @@ fn an_epoch_joined_without_its_history_is_noticed() {
         law(back),
         "promises, commit positions and what was forgotten never go back while a node lives"
     );
+}
+
+/// A history that begins far away costs nothing, and is guarded like any other.
+#[test]
+fn a_history_that_begins_late_is_guarded_from_there_on() {
+    const FAR: u64 = 1 << 40;
+    let begun = |id| {
+        let recovered = Recovered {
+            terms: [(Index(1), Term(1))].into(),
+            compacted: Index(FAR),
+            last: Index(FAR),
+            commit: Index(FAR),
+            ..Recovered::default()
+        };
+        Log::new(&Settings::new(id, [N1, N2]), recovered)
+    };
+    let mut laws = Invariants::begin_after(Position::new(1, FAR));
+    let (mut one, mut other) = (begun(N1), begun(N2));
+    laws.check(&[view(N1, &one), view(N2, &other)]).unwrap();
+    assert_eq!(laws.committed(), Index(FAR));
+    one.append(entry(2, FAR + 1, "a"));
+    one.commit_to(Index(FAR + 1));
+    laws.check(&[view(N1, &one), view(N2, &other)]).unwrap();
+    assert_eq!(laws.committed(), Index(FAR + 1));
+
+    let snapshot = |from: u64, term: u64| Snapshot {
+        position: Position::new(term, FAR + 1),
+        terms: [(Index(1), Term(1)), (Index(from), Term(term))].into(),
+        handle: 1,
+    };
+    let expected = "a snapshot holds what was committed up to its position";
+    let empty = log(&[]);
+    laws.wiped(N2);
+    laws.check(&[view(N2, &empty)]).unwrap();
+    for wrong in [snapshot(FAR + 1, 3), snapshot(FAR, 2)] {
+        assert_eq!(law(laws.clone().installed(N2, &wrong)), expected, "{wrong:?}");
+    }
+    laws.installed(N2, &snapshot(FAR + 1, 2)).unwrap();
+
+    other.append(entry(2, FAR + 1, "b"));
+    assert_eq!(law(laws.check(&[view(N2, &other)])), "equal positions are equal entries");
+}
+
+#[test]
+fn what_a_snapshot_replaces_may_have_been_said() {
+    const FAR: u64 = 1 << 40;
+    let recovered = Recovered {
+        terms: [(Index(1), Term(1)), (Index(FAR), Term(2))].into(),
+        last: Index(FAR + 1),
+        ..Recovered::default()
+    };
+    let mut durability = Durability::default();
+    durability.started(&view(N1, &log(&[])), &recovered, Pledge::default()).unwrap();
+    let terms = [(Index(1), Term(1)), (Index(FAR), Term(3))].into();
+    let install = Some(Snapshot { position: Position::new(3, FAR), terms, handle: 1 });
+    durability.asked(N1, &Persist { install, ..persist(1, None, &[]) }, None).unwrap();
+    durability.completed(N1, PersistSequence(1)).unwrap();
+    for (term, index) in [(1, FAR - 1), (2, FAR), (2, FAR + 1), (3, FAR)] {
+        durability.leaves(N1, PersistSequence(0), &holding(term, index)).unwrap();
+    }
+    for (term, index) in [(1, FAR), (3, FAR + 1)] {
+        let pledge = holding(term, index);
+        assert_eq!(law(durability.leaves(N1, PersistSequence(0), &pledge)), LEAVES, "{pledge:?}");
+    }
 }

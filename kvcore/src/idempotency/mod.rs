@@ -43,6 +43,23 @@ pub const IDEMPOTENCY_KEYS_MAX: usize = 1 << 16;
 /// How long a key is remembered, unless there come too many: milliseconds of the time in the entries.
 pub const IDEMPOTENCY_WINDOW_MILLIS: u64 = 10 * 60 * 1000;
 
+/// How much is remembered of idempotency keys. It decides what entries do, so that it must be the same
+/// on every node and for the whole life of a cluster. Servers know but the default, which the constants
+/// above give; simulations need less, so that they come to the end of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyLimits {
+    /// The most keys that are remembered, at least one.
+    pub keys_max: usize,
+    /// How long a key is remembered, in milliseconds of the time in the entries.
+    pub window_millis: u64,
+}
+
+impl Default for IdempotencyLimits {
+    fn default() -> Self {
+        Self { keys_max: IDEMPOTENCY_KEYS_MAX, window_millis: IDEMPOTENCY_WINDOW_MILLIS }
+    }
+}
+
 /// The name of a write: 1 to 255 visible ASCII characters, no spaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdempotencyKey(Arc<str>);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use consensus::{Index, WallTime};
 
-use super::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, IdempotencyKey, Remembered};
+use super::{IdempotencyKey, IdempotencyLimits, Remembered};
 use crate::store::StoreState;
 
 /// The most keys whose time is up that one entry forgets, so that none takes long. The rest stays
@@ -15,6 +15,7 @@ const EXPIRED_PER_ENTRY_MAX: usize = 64;
 /// The remembered keys: those of all entries after [`Table::forgotten`] that carried a new one.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
+    limits: IdempotencyLimits,
     by_key: BTreeMap<IdempotencyKey, Arc<Remembered>>,
     /// In the order of the log, which is that of their times, too.
     in_order: VecDeque<Arc<Remembered>>,
@@ -30,8 +31,9 @@ pub(crate) struct Table {
 
 impl Table {
     /// An empty table, to be filled with what a store has.
-    pub(crate) fn new(forgotten: Index) -> Self {
-        Self { forgotten, ..Self::default() }
+    pub(crate) fn new(limits: IdempotencyLimits, forgotten: Index) -> Self {
+        assert!(limits.keys_max > 0, "at least one key is remembered");
+        Self { limits, forgotten, ..Self::default() }
     }
 
     /// Adds a row that the store has. Returns what is wrong with it, if anything is.
@@ -47,7 +49,7 @@ impl Table {
         if row.wall < earlier || row.wall > state.wall || row.revision > state.revision {
             return Err("its time or revision is not within those of the store".to_owned());
         }
-        if self.by_key.contains_key(&row.key) || self.in_order.len() == IDEMPOTENCY_KEYS_MAX {
+        if self.by_key.contains_key(&row.key) || self.in_order.len() == self.limits.keys_max {
             return Err("there are too many rows, or two of the same key".to_owned());
         }
         self.insert(Arc::new(row));
@@ -61,7 +63,7 @@ impl Table {
     /// Remembers what an entry did, and forgets the oldest key if there are too many.
     pub(crate) fn remember(&mut self, row: Remembered) {
         assert!(row.index > self.forgotten, "the log goes forward");
-        if self.in_order.len() == IDEMPOTENCY_KEYS_MAX {
+        if self.in_order.len() == self.limits.keys_max {
             self.forget_first();
         }
         let row = Arc::new(row);
@@ -82,7 +84,7 @@ impl Table {
     pub(crate) fn expire(&mut self, now: WallTime) {
         for _ in 0..EXPIRED_PER_ENTRY_MAX {
             let oldest = self.in_order.front();
-            if oldest.is_none_or(|row| now.0 - row.wall.0 <= IDEMPOTENCY_WINDOW_MILLIS) {
+            if oldest.is_none_or(|row| now.0 - row.wall.0 <= self.limits.window_millis) {
                 return;
             }
             self.forget_first();
@@ -134,6 +136,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::super::remembered::tests::row;
+    use super::super::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS};
     use super::*;
 
     fn sum(table: &Table) -> u128 {
@@ -181,7 +184,7 @@ mod tests {
             revision: crate::Revision(60),
             ..StoreState::default()
         };
-        let mut table = Table::new(Index(5));
+        let mut table = Table::new(IdempotencyLimits::default(), Index(5));
         table.load(row(10, "a", 10), &state).expect("it follows");
         for (wrong, why) in [
             (row(5, "b", 10), "forgotten"),
@@ -195,5 +198,19 @@ mod tests {
         }
         table.load(row(11, "b", 10), &state).expect("it follows");
         assert_eq!((table.len(), table.unflushed().count()), (2, 0));
+    }
+
+    #[test]
+    fn the_limits_are_those_that_were_set() {
+        let limits = IdempotencyLimits { keys_max: 2, window_millis: 10 };
+        let mut table = Table::new(limits, Index(0));
+        for index in 1..=3 {
+            table.remember(row(index, &format!("k{index}"), 1_000 + index));
+        }
+        assert_eq!((table.len(), table.forgotten()), (2, Index(1)));
+        table.expire(WallTime(1_012));
+        assert_eq!((table.len(), table.forgotten()), (2, Index(1)));
+        table.expire(WallTime(1_013));
+        assert_eq!((table.len(), table.forgotten()), (1, Index(2)));
     }
 }

@@ -32,11 +32,13 @@ mod reads;
 mod transfers;
 mod writes;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Answer, Consensus, Index, Input, Leadership, NodeId, Now, Status, Time, Timer, Token,
+    Answer, Consensus, Generation, Index, Input, Leadership, NodeId, Now, Status, Time, Timer,
+    Token,
 };
 
 pub use boundary::{Conclusion, Failure, ReplicaEffects, ReplicaInput, ReplicaTimer};
@@ -72,6 +74,8 @@ pub struct ReplicaSettings {
 pub struct Replica<C: Consensus> {
     core: C,
     settings: ReplicaSettings,
+    /// The present connection to each peer.
+    connections: BTreeMap<NodeId, Generation>,
     leadership: Leadership,
     delivered: Index,
     applied: Index,
@@ -96,6 +100,7 @@ impl<C: Consensus> Replica<C> {
             core,
             compaction: Compaction::new(settings.retain_revisions, revision, compacted),
             settings,
+            connections: BTreeMap::new(),
             leadership: Leadership::None,
             delivered,
             applied: delivered,
@@ -149,19 +154,28 @@ impl<C: Consensus> Replica<C> {
                     // What was said on the connection before may never have arrived.
                     self.writes.hold_again();
                 }
+                self.forget_questions(peer);
+                self.connections.insert(peer, generation);
                 let input = Input::PeerConnected { peer, generation, standing };
                 self.step_core(now, input, effects);
             }
             ReplicaInput::PeerLost { peer, generation } => {
-                self.reads.lost(peer);
-                self.transfers.lost(peer);
+                if self.is_present(peer, generation) {
+                    self.connections.remove(&peer);
+                    self.forget_questions(peer);
+                }
                 self.step_core(now, Input::PeerLost { peer, generation }, effects);
             }
             ReplicaInput::Received { peer, generation, message } => match message {
                 PeerMessage::Consensus(message) => {
                     self.step_core(now, Input::Received { peer, generation, message }, effects);
                 }
-                PeerMessage::Replica(message) => self.received(now, peer, message, effects),
+                PeerMessage::Replica(message) if self.is_present(peer, generation) => {
+                    self.received(now, peer, message, effects);
+                }
+                // An earlier start of the peer may have asked, and the present one counts its questions
+                // anew: the answer would be taken for that to a later one.
+                PeerMessage::Replica(_) => {}
             },
             ReplicaInput::Write { request, envelope, deadline } => {
                 self.take_write(request, envelope, deadline, effects);
@@ -205,6 +219,17 @@ impl<C: Consensus> Replica<C> {
             ReplicaInput::Flush => self.flush(now, effects),
         }
         effects.deadline = self.next_deadline(effects.consensus.deadline);
+    }
+
+    /// Whether a connection is the present one to its peer.
+    fn is_present(&self, peer: NodeId, generation: Generation) -> bool {
+        self.connections.get(&peer) == Some(&generation)
+    }
+
+    /// What a peer asked on an earlier connection is not answered on a later one: it asks again.
+    fn forget_questions(&mut self, peer: NodeId) {
+        self.reads.lost(peer);
+        self.transfers.lost(peer);
     }
 
     /// Steps the protocol, and draws from what it says whatever concerns the replica.

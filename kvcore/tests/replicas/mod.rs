@@ -360,6 +360,39 @@ impl<C: Consensus> Cluster<C> {
         self.deliver(message);
     }
 
+    /// A node asks another on a connection for a barrier, under a number that no attempt of it has.
+    /// Returns whether it is answered; the answer does not arrive.
+    pub(crate) fn asks(&mut self, from: NodeId, to: NodeId, generation: Generation) -> bool {
+        let attempt = 1_000_000;
+        let request = ReplicaMessage::BarrierRequest { attempt, confirmed: true };
+        let message = PeerMessage::Replica(request);
+        self.step(to, ReplicaInput::Received { peer: from, generation, message });
+        self.step(to, ReplicaInput::Flush);
+        let mut answered = false;
+        for _ in 0..1_000 {
+            let Some(frame) = self.network.pop_front() else { break };
+            match frame.3 {
+                PeerMessage::Replica(ReplicaMessage::BarrierReply { attempt: of, .. })
+                    if of == attempt =>
+                {
+                    answered = true;
+                }
+                _ => self.deliver(frame),
+            }
+        }
+        answered
+    }
+
+    /// The connection of two nodes, as the first numbers it.
+    pub(crate) fn generation(&self, at: NodeId, peer: NodeId) -> Generation {
+        self.links[&(at, peer)]
+    }
+
+    /// A newer connection takes the place of one whose loss nobody has noticed.
+    pub(crate) fn replace_connection(&mut self, a: NodeId, b: NodeId) {
+        self.connect(a, b);
+    }
+
     /// Delivers messages until there are none.
     fn settle(&mut self) {
         for _ in 0..100_000 {

@@ -22,16 +22,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Consensus, Index, NodeId, Persist, Snapshot, Term, Violation};
-use kvcore::Envelope;
+use consensus::{Consensus, Index, Leadership, NodeId, Persist, Snapshot, Term, Violation};
 use kvcore::replica::{Failure, ReplicaInput};
+use kvcore::retention::Holds;
 use kvcore::store::{Revision, RowId, StoreState};
+use kvcore::{Envelope, MachineOptions};
 
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
 use crate::faults::Fault;
 use crate::history::OperationResult;
 use crate::network::ConnectionId;
+use crate::node::Process;
 use crate::options::{Bug, Span};
 use crate::watchers;
 use receive::{Incoming, Received};
@@ -86,6 +88,8 @@ pub(crate) struct Offered {
 pub(crate) struct Snapshots {
     /// The last one that was offered to each peer.
     offers: BTreeMap<NodeId, Offer>,
+    /// What the log is held for.
+    pub(crate) holds: Holds<()>,
     /// The one that is coming in.
     incoming: Option<Incoming>,
     /// One that is whole, until the protocol says what becomes of it.
@@ -96,16 +100,10 @@ pub(crate) struct Snapshots {
 
 impl Snapshots {
     /// The power is about to fail while a part is being written.
-    pub(crate) fn write_last_gasp(&mut self) {
+    pub(crate) fn write_last_gasp(&mut self, options: MachineOptions) {
         if let Some(incoming) = self.incoming.take() {
-            incoming.write_last_gasp();
+            incoming.write_last_gasp(options);
         }
-    }
-
-    /// The last entry that the log may forget while snapshots are on their way: who gets one goes on
-    /// behind it.
-    fn held(&self) -> Option<Index> {
-        self.offers.values().filter_map(Offer::position).map(|position| position.index).min()
     }
 }
 
@@ -113,15 +111,34 @@ impl<C: Consensus> Cluster<C> {
     /// After a write of the store the log may forget what is in it, but for a tail.
     pub(crate) fn compact_log(&mut self, life: Life) {
         let Some(retained) = self.surroundings.retain_entries else { return };
+        let pressing = self.surroundings.pressing_entries;
         let ahead = self.options.bug == Some(Bug::ForgetAheadOfStore);
+        let ends = self.options.bug == Some(Bug::EndSnapshotsBeforeEstablished);
         let process = self.process(life).expect("its store was just written");
         let log = process.replica.core().view().log;
         let first = log.first();
         let stored = process.machine.flushed_state().applied.index;
         let stored = if ahead { log.applied().min(log.durable()) } else { stored };
-        let index = Index(stored.0.saturating_sub(retained));
-        let index = process.snapshots.held().map_or(index, |held| held.min(index));
-        if index >= first {
+        let but_for = |entries| Index(stored.0.saturating_sub(entries));
+        let (index, at_least) = (but_for(retained), but_for(retained.max(pressing)));
+        let (leadership, peers) = (process.replica.leadership(), process.replica.status().peers);
+        let Process { replica, snapshots, .. } = process;
+        let is_established = matches!(leadership, Leadership::Established { .. });
+        if ends && !is_established {
+            snapshots.holds = Holds::default();
+        }
+        let log = replica.core().view().log;
+        let target = snapshots.holds.target(log, (leadership, &peers), (index, at_least));
+        let unheld: Vec<NodeId> = snapshots
+            .offers
+            .keys()
+            .copied()
+            .filter(|&peer| !snapshots.holds.is_for(peer))
+            .collect();
+        for peer in unheld {
+            self.abandon(life, peer);
+        }
+        if let Some(index) = target {
             self.counters.forgotten += index.0 + 1 - first.0;
             self.tell(life, ReplicaInput::Compact(index));
         }
@@ -191,6 +208,7 @@ impl<C: Consensus> Cluster<C> {
         self.trace.line(now, || format!("{} installs {}", life.node, former.applied));
         self.trace.fold((life, former));
         self.counters.installed += 1;
+        self.counters.observer_installs += u64::from(self.nodes[&life.node].observes);
         let machine = &self.nodes[&life.node].process.as_ref().expect("it runs").machine;
         self.oracle.opened(life.node, machine.state())?;
         watchers::check_whole(&self.oracle.model, machine).map_err(|what| {

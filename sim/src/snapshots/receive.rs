@@ -3,16 +3,16 @@
 use std::collections::VecDeque;
 
 use consensus::{Consensus, Index, Snapshot, Violation, Wire};
-use kvcore::Machine;
 use kvcore::replica::ReplicaInput;
 use kvcore::snapshot::{ReceiveError, Receiving, RememberedRows, Rows};
 use kvcore::store::{Revision, Store, StoreError};
+use kvcore::{Machine, MachineOptions};
 
 use super::{Offered, Part};
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
 use crate::network::ConnectionId;
-use crate::node::{MACHINE_CACHE_BYTES, Node};
+use crate::node::Node;
 use crate::options::Span;
 use crate::store::SimulatedStore;
 
@@ -35,7 +35,7 @@ pub(crate) struct Received {
 
 impl Incoming {
     /// Writes what is being taken; nobody is left to be told what came of it.
-    pub(super) fn write_last_gasp(mut self) {
+    pub(super) fn write_last_gasp(mut self, options: MachineOptions) {
         let (part, begun) = (self.queue.pop_front(), self.begun.take());
         let Some((_, mut receiving)) = begun else { return };
         let _ = match part {
@@ -48,7 +48,7 @@ impl Incoming {
                 Ok(RememberedRows(rows)) => receiving.take_remembered(rows),
                 Err(_) => Ok(()),
             },
-            Some(Part::End) => receiving.finish(0).map(drop),
+            Some(Part::End) => receiving.finish_with(options).map(drop),
             _ => Ok(()),
         };
     }
@@ -213,7 +213,7 @@ fn take<C: Consensus>(node: &mut Node<C>) -> Result<Taken, ReceiveError> {
         Part::End => {
             let incoming = snapshots.incoming.take().expect("looked at just now");
             let (offered, receiving) = incoming.begun.expect("looked at just now");
-            let machine = receiving.finish(MACHINE_CACHE_BYTES)?;
+            let machine = receiving.finish_with(node.machine_options)?;
             let connection = incoming.connection;
             let received = Received { handle, connection, machine };
             return Ok(Taken::Whole(offered, Box::new(received)));

@@ -38,7 +38,6 @@ pub(super) struct Offer {
 /// A snapshot under way.
 struct Sending {
     connection: ConnectionId,
-    position: Position,
     view: Box<dyn StoreView>,
     stage: Stage,
 }
@@ -55,13 +54,6 @@ enum Stage {
     Remembered { after: Index },
     /// Everything was sent.
     Sent,
-}
-
-impl Offer {
-    /// Where the receiver is going to go on behind, once that is known.
-    pub(super) fn position(&self) -> Option<Position> {
-        self.sending.as_ref().map(|sending| sending.position)
-    }
 }
 
 impl Sending {
@@ -127,6 +119,8 @@ impl<C: Consensus> Cluster<C> {
         let offer = Offer { number, generation, main, message, sending: None };
         let process = self.process(life).expect("it still runs");
         process.snapshots.offers.insert(to, offer);
+        let stored = process.machine.flushed_state().applied.index;
+        process.snapshots.holds.offered(to, number, stored, ());
         self.agenda.after(Duration::ZERO, Happening::Stream(OfferId { from: life, to, number }));
         Ok(())
     }
@@ -142,7 +136,7 @@ impl<C: Consensus> Cluster<C> {
     }
 
     /// Forgets what was offered to a peer.
-    fn abandon(&mut self, life: Life, to: NodeId) {
+    pub(super) fn abandon(&mut self, life: Life, to: NodeId) {
         let process = self.process(life).expect("the caller has seen it");
         let offer = process.snapshots.offers.remove(&to);
         if let Some(Sending { connection, .. }) = offer.and_then(|offer| offer.sending) {
@@ -191,7 +185,7 @@ impl<C: Consensus> Cluster<C> {
         let connection = self.network.connect_stream(id.from, receiver);
         let offer = self.offer_mut(id).expect("looked at just now");
         let position = state.applied;
-        offer.sending = Some(Sending { connection, position, view, stage: Stage::Offered });
+        offer.sending = Some(Sending { connection, view, stage: Stage::Offered });
         let (main, message) = (offer.main, offer.message.clone());
         self.counters.snapshots += 1;
         self.trace.line(self.agenda.now(), || {
@@ -299,6 +293,7 @@ impl<C: Consensus> Cluster<C> {
         let generation = offer.generation;
         let process = self.process(id.from).expect("it has an offer");
         process.snapshots.offers.remove(&id.to);
+        process.snapshots.holds.ended(id.to, id.number);
         self.tell(id.from, ReplicaInput::SnapshotEnded { peer: id.to, generation });
     }
 }

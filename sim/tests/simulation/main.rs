@@ -6,5 +6,6 @@ mod determinism;
 mod null;
 mod raft;
 mod reach;
+mod rollover;
 mod support;
 mod zab;

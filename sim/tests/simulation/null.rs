@@ -7,6 +7,6 @@ use sim::Profile;
 #[test]
 fn laws_hold_whatever_breaks() {
     for profile in Profile::ALL {
-        all_hold::<Null>(12, 1, profile);
+        all_hold::<Null>(9, 1, profile);
     }
 }

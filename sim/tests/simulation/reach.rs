@@ -15,9 +15,16 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 23] = [
+    let reached: [(&str, u64, u64); 30] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
+        ("keys whose time was up", most(|counters| counters.keys_expired), 500),
+        ("keys that later ones pushed out", most(|counters| counters.keys_evicted), 500),
+        ("writes done anew under a forgotten key", most(|counters| counters.done_anew), 50),
+        ("copies refused for a forgotten key", most(|counters| counters.refused_forgotten), 5),
+        ("writes through observers", most(|counters| counters.observer_writes), 500),
+        ("reads at observers", most(|counters| counters.observer_reads), 500),
+        ("snapshots installed by observers", most(|counters| counters.observer_installs), 5),
         ("reads", most(|counters| counters.reads), 10_000),
         ("requests refused for want of room", most(|counters| counters.overloaded), 100),
         ("failed requests", most(|counters| counters.failed), 100),

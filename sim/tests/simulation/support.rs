@@ -1,6 +1,6 @@
 //! What all simulations in tests share: which seeds run, and what is shown when one fails.
 
-use consensus::Consensus;
+use consensus::{Consensus, Protocol};
 use sim::{Profile, SimOptions, StoreKind, run};
 
 /// The seeds: as many as the test says, or as many as `DUORUM_SIM_SEEDS` says, for a long soak; from
@@ -15,14 +15,20 @@ fn seeds(count: u64) -> impl Iterator<Item = u64> {
 /// Runs so many seeds, and shows the first that breaks a law.
 pub(crate) fn all_hold<C: Consensus>(count: u64, nodes: u64, profile: Profile) {
     for seed in seeds(count) {
-        if let Err(failure) = run::<C>(&options(seed, nodes, profile)) {
+        let mut options = options(seed, nodes, profile);
+        if C::PROTOCOL == Protocol::Null {
+            options.observers = 0;
+        }
+        if let Err(failure) = run::<C>(&options) {
             panic!("{failure}");
         }
     }
 }
 
-/// Options with this many nodes and these faults; every fourth seed has its rows in redb.
+/// Options with this many voters and these faults. Every fourth seed has its rows in redb, and every third
+/// one or two observers.
 pub(crate) fn options(seed: u64, nodes: u64, profile: Profile) -> SimOptions {
     let store = if seed % 4 == 3 { StoreKind::Redb } else { StoreKind::Memory };
-    SimOptions { nodes, profile, store, ..SimOptions::new(seed) }
+    let observers = if seed % 3 == 1 { 1 + seed / 3 % 2 } else { 0 };
+    SimOptions { nodes, observers, profile, store, ..SimOptions::new(seed) }
 }

@@ -6,33 +6,33 @@ use sim::Profile;
 
 #[test]
 fn laws_hold_when_nothing_breaks() {
-    all_hold::<Zab>(24, 3, Profile::Calm);
+    all_hold::<Zab>(12, 3, Profile::Calm);
 }
 
 #[test]
 fn laws_hold_through_crashes() {
-    all_hold::<Zab>(50, 3, Profile::Crashes);
+    all_hold::<Zab>(40, 3, Profile::Crashes);
 }
 
 #[test]
 fn laws_hold_through_partitions() {
-    all_hold::<Zab>(50, 3, Profile::Partitions);
+    all_hold::<Zab>(40, 3, Profile::Partitions);
 }
 
 #[test]
 fn laws_hold_on_slow_and_failing_disks() {
-    all_hold::<Zab>(50, 3, Profile::SlowDisks);
+    all_hold::<Zab>(40, 3, Profile::SlowDisks);
 }
 
 #[test]
 fn laws_hold_when_voters_lose_their_disks() {
-    all_hold::<Zab>(50, 3, Profile::WipedDisks);
+    all_hold::<Zab>(40, 3, Profile::WipedDisks);
     all_hold::<Zab>(16, 5, Profile::WipedDisks);
 }
 
 #[test]
 fn laws_hold_whatever_breaks() {
-    all_hold::<Zab>(50, 3, Profile::Everything);
+    all_hold::<Zab>(40, 3, Profile::Everything);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! What the loop does about snapshots, and about the log that makes them necessary.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use consensus::codec::Wire;
-use consensus::{Consensus, Index, Leadership, NodeId, Persist, Snapshot};
+use consensus::{Consensus, Index, NodeId, Persist, Snapshot};
+use kvcore::retention::Holds;
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -22,7 +22,8 @@ const FAILURE_WAIT: Duration = Duration::from_millis(200);
 pub(super) struct Snapshots<M> {
     /// Where their ends are reported.
     inbox: mpsc::Sender<DriverInput<M>>,
-    outgoing: BTreeMap<NodeId, Sending>,
+    /// The last one to each peer, which ends when the log is not held for it any more.
+    outgoing: Holds<CancelOnDrop>,
     /// The last number given to one.
     number: u64,
     /// What was received, until it is installed or turns out to be of no use.
@@ -31,18 +32,9 @@ pub(super) struct Snapshots<M> {
     accepted: bool,
 }
 
-/// A snapshot to a peer.
-struct Sending {
-    number: u64,
-    /// What the log keeps for the peer: what follows the snapshot.
-    held: Index,
-    has_ended: bool,
-    _cancel: CancelOnDrop,
-}
-
 impl<M> Snapshots<M> {
     pub(super) fn new(inbox: mpsc::Sender<DriverInput<M>>) -> Self {
-        Self { inbox, outgoing: BTreeMap::new(), number: 0, received: None, accepted: false }
+        Self { inbox, outgoing: Holds::default(), number: 0, received: None, accepted: false }
     }
 
     /// Takes what was received, until the protocol has decided about it.
@@ -75,15 +67,12 @@ impl<M> Snapshots<M> {
 
     /// Whether the snapshot to a peer with this number is the last to it, which has ended now.
     pub(super) fn ended(&mut self, peer: NodeId, number: u64) -> bool {
-        let Some(sending) = self.outgoing.get_mut(&peer) else { return false };
-        let is_present = sending.number == number;
-        sending.has_ended |= is_present;
-        is_present
+        self.outgoing.ended(peer, number)
     }
 
     /// The link to a peer broke, and the snapshot with it.
     pub(super) fn peer_lost(&mut self, peer: NodeId) {
-        self.outgoing.remove(&peer);
+        self.outgoing.lost(peer);
     }
 }
 
@@ -105,14 +94,10 @@ impl<C: Consensus> Driver<C> {
             };
             let snapshots = &mut self.snapshots;
             snapshots.number += 1;
-            let sending = Sending {
-                number: snapshots.number,
-                held: Index(self.shared.flushed.load(Ordering::Acquire)),
-                has_ended: false,
-                _cancel: CancelOnDrop(cancellation),
-            };
+            let stored = Index(self.shared.flushed.load(Ordering::Acquire));
             // One that is still under way to this peer ends here.
-            snapshots.outgoing.insert(offer.to, sending);
+            let cancel = CancelOnDrop(cancellation);
+            snapshots.outgoing.offered(offer.to, snapshots.number, stored, cancel);
             let (number, inbox) = (snapshots.number, snapshots.inbox.clone());
             let shared = Arc::clone(&self.shared);
             spawn_giving_way("snapshot-send", move || {
@@ -141,20 +126,8 @@ impl<C: Consensus> Driver<C> {
     /// How far the log may forget, when everything up to `index` could go: a peer that was sent a
     /// snapshot needs what follows it, or would need another one. There is an end to that, `at_least`.
     pub(super) fn compactable(&mut self, index: Index, at_least: Index) -> Option<Index> {
-        let mut target = index;
-        if let Leadership::Established { .. } = self.replica.leadership() {
-            let peers = self.replica.status().peers;
-            self.snapshots.outgoing.retain(|peer, sending| {
-                let status = peers.iter().find(|status| status.id == *peer);
-                let matched = status.and_then(|status| status.matched).unwrap_or_default();
-                target = target.min(sending.held.max(matched));
-                !sending.has_ended || matched < index
-            });
-        } else {
-            self.snapshots.outgoing.clear();
-        }
+        let (leadership, peers) = (self.replica.leadership(), self.replica.status().peers);
         let log = self.replica.core().view().log;
-        let target = target.max(at_least).min(log.applied()).min(log.durable());
-        (target >= log.first()).then_some(target)
+        self.snapshots.outgoing.target(log, (leadership, &peers), (index, at_least))
     }
 }
