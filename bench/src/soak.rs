@@ -144,11 +144,12 @@ impl Soak {
         Some(self.last_tenth_per_second? / self.first_tenth_per_second?)
     }
 
-    /// The most that a node's files occupied, for each byte of live data and of retained log.
+    /// The most that a node's files occupied, beside three times the live data and the log that is to
+    /// be retained.
     #[must_use]
     pub fn disk_ratio(&self) -> f64 {
-        let needed = (self.live_bytes + self.retained_log_bytes).max(1);
-        self.disk_max.total_bytes() as f64 / needed as f64
+        let allowed = (3 * self.live_bytes + self.retained_log_bytes).max(1);
+        self.disk_max.total_bytes() as f64 / allowed as f64
     }
 
     /// Failed writes by the name of the error.

@@ -195,6 +195,12 @@ pub(super) fn flush(stop: &Receiver<()>, shared: &Arc<Shared>) -> Result<(), Str
             if !machine.has_unflushed(shared.durable()) {
                 break;
             }
+            drop(machine);
+            if !stopping {
+                // So does a node that has much to catch up with: its store shares the disk with its
+                // log, and maybe with those of the nodes that serve meanwhile.
+                std::thread::sleep(began.elapsed());
+            }
         }
         if stopping {
             return Ok(());

@@ -20,8 +20,9 @@ Examples:
   duorum bench soak --protocol raft                       20 million writes to 100,000 keys
   duorum bench soak --protocol zab --count 1000000 --interval 2s --json > soak.ndjson
 
-The servers run with their defaults: history is compacted and the log forgets by itself. With --json
-each look is a line of its own, and so is the report at the end.
+History is compacted and the log forgets by itself, as the servers do by default. The store holds every
+revision that can still be read, so that its size depends on --retain-revisions.
+With --json each look is a line of its own, and so is the report at the end.
 It ends with 1 if an acknowledged write is lost, a refused one happened, or the replicas differ.";
 
 #[derive(Clone, Debug, Args)]
@@ -46,6 +47,10 @@ pub(super) struct SoakArgs {
     #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
     value_bytes: usize,
 
+    /// Revisions that the servers keep readable besides the live data [default: the servers']
+    #[arg(long, value_name = "NUMBER")]
+    retain_revisions: Option<u64>,
+
     /// How often the nodes are looked at
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     interval: Duration,
@@ -67,7 +72,12 @@ pub(super) async fn run_soak(args: SoakArgs, logs: PathBuf) -> Result<ExitCode, 
         seed,
     };
     options.check()?;
-    let mut fresh = FreshCluster::start(protocol, nodes, data_dir.as_ref(), logs).await?;
+    let retain = args.retain_revisions.map(|number| number.to_string());
+    let flags = retain.into_iter().flat_map(|number| ["--retain-revisions".to_owned(), number]);
+    let flags: Vec<String> = flags.collect();
+    let data_dir = data_dir.as_ref();
+    let mut fresh =
+        FreshCluster::start_with(protocol, nodes, data_dir, logs, flags.clone()).await?;
     let bar = progress_bar();
     if !json {
         print(&format!(
@@ -90,6 +100,7 @@ pub(super) async fn run_soak(args: SoakArgs, logs: PathBuf) -> Result<ExitCode, 
                 "machine": Machine::inspect(),
                 "protocol": protocol.name(),
                 "nodes": nodes,
+                "serve_flags": flags,
                 "options": options,
                 "soak": soak,
                 "throughput_ratio": soak.throughput_ratio(),
@@ -163,7 +174,7 @@ fn soak_text(soak: &Soak) -> String {
     line(&mut text, "  at the end", disk(soak.disk_end));
     line(&mut text, "live data", bytes(soak.live_bytes));
     line(&mut text, "log to be retained", bytes(soak.retained_log_bytes));
-    line(&mut text, "disk / (live + retained)", figure(soak.disk_ratio()));
+    line(&mut text, "disk / (3 live + retained)", figure(soak.disk_ratio()));
     line(&mut text, "errors", errors_or_none(&soak.errors()));
     line(
         &mut text,
