@@ -447,12 +447,15 @@ impl Zab {
         effects: &mut Effects<ZabMessage>,
     ) {
         let mut cx = Context { now, core: &mut self.core, effects };
-        let vote = cx.core.own_vote();
         cx.core.promise = Promise { accepted: epoch, current: epoch };
         cx.persist_promise();
+        let vote = cx.core.own_vote();
         let looking = Looking::settling(PersistSequence(0), false);
         let mut leading = looking.into_leading(&mut cx, vote);
         (leading.base, leading.phase) = (base, crate::role::Phase::Broadcasting { epoch });
+        // It gives up like any other that is established when no quorum follows it.
+        cx.core.timers.cancel(Timer::Phase);
+        cx.core.timers.set(Timer::Quorum, leading.detector.deadline());
         cx.lead(Leadership::Established { term: epoch.term() });
         self.role = Role::Leading(leading);
     }

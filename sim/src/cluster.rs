@@ -50,6 +50,8 @@ pub(crate) struct Cluster<C: Consensus> {
     pub(crate) offers: u64,
     /// Faults are over.
     pub(crate) healed: bool,
+    /// Since when.
+    pub(crate) healed_at: Time,
     pub(crate) clients_stop: bool,
     /// Clients write and do nothing else.
     pub(crate) only_puts: bool,
@@ -96,6 +98,7 @@ impl<C: Consensus> Cluster<C> {
             slownesses: 0,
             offers: 0,
             healed: false,
+            healed_at: Time(0),
             clients_stop: false,
             only_puts: false,
             happened: 0,

@@ -452,6 +452,7 @@ impl<C: Consensus> Cluster<C> {
     /// Repairs everything. What was stalled or stopped goes on at its own time.
     pub(crate) fn heal(&mut self) {
         self.healed = true;
+        self.healed_at = self.agenda.now();
         self.trace.line(self.agenda.now(), || "everything is repaired");
         self.network.unblock_all();
         self.network.unstall_all();
