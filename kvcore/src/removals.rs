@@ -127,7 +127,8 @@ mod tests {
         removals.push(row(11));
         let first = removals.portion(0)[..10].to_vec();
         assert_eq!(first, portion, "what was freed meanwhile comes behind");
-        removals.removed(&removals.portion(0).to_vec(), 0, 0);
+        let portion = removals.portion(0).to_vec();
+        removals.removed(&portion, 0, 0);
         assert_eq!(removals.len(), 0);
     }
 

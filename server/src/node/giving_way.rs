@@ -8,21 +8,25 @@ use std::sync::{Arc, Mutex};
 pub(crate) fn spawn_giving_way(name: &str, work: impl FnOnce() + Send + 'static) {
     let name = name.to_owned();
     let work = Arc::new(Mutex::new(Some(work)));
-    let take = |work: &Mutex<Option<_>>| work.lock().expect("no holder of this lock panics").take();
     tokio::task::spawn_blocking(move || {
         let for_thread = Arc::clone(&work);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             give_way();
-            take(&for_thread).map(|work| work());
+            take_and_do(&for_thread);
         });
         match thread {
             Ok(thread) => thread.join().expect("the work does not panic"),
             // Where there are no more threads to be had, it is done here.
-            Err(_) => {
-                take(&work).map(|work| work());
-            }
+            Err(_) => take_and_do(&work),
         }
     });
+}
+
+fn take_and_do(work: &Mutex<Option<impl FnOnce()>>) {
+    let work = work.lock().expect("nobody panics while holding this lock").take();
+    if let Some(work) = work {
+        work();
+    }
 }
 
 /// Linux gives each thread a priority of its own; elsewhere it is the whole process that has one.
