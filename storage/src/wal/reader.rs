@@ -96,28 +96,14 @@ impl<D: Disk> WalReader<D> {
         let mut scanner = None;
         while next <= piece.last {
             let place = RecordPlace { segment, offset };
-            let known = self.reached.take().filter(|reached| reached.place == place);
-            let reached = match known {
-                Some(reached) => reached,
-                None => {
-                    let open = match scanner.take() {
-                        Some(open) => open,
-                        None => self.scanner(segment)?,
-                    };
-                    match self.record(scanner.insert(open), place)? {
-                        Some(record) => record,
-                        None => {
-                            if !self.disk.exists(&segment::name(segment + 1))? {
-                                let what =
-                                    format!("the log ends before entry {next}, which it held");
-                                return Err(self.damaged(place, what));
-                            }
-                            (segment, offset) = (segment + 1, SEGMENT_HEADER_BYTES);
-                            scanner = None;
-                            continue;
-                        }
-                    }
+            let Some(reached) = self.record(place, &mut scanner)? else {
+                if !self.disk.exists(&segment::name(segment + 1))? {
+                    let what = format!("the log ends before entry {next}, which it held");
+                    return Err(self.damaged(place, what));
                 }
+                (segment, offset) = (segment + 1, SEGMENT_HEADER_BYTES);
+                scanner = None;
+                continue;
             };
             for entry in &reached.entries {
                 if next > piece.last {
@@ -142,25 +128,31 @@ impl<D: Disk> WalReader<D> {
         Ok(true)
     }
 
-    /// The record at this place; `None` when the segment ends there.
+    /// The record at this place; `None` when the segment ends there. `scanner` is the segment's, once
+    /// one is needed.
     fn record(
-        &self,
-        scanner: &mut SegmentScanner<D::File>,
+        &mut self,
         place: RecordPlace,
+        scanner: &mut Option<SegmentScanner<D::File>>,
     ) -> Result<Option<Reached>, WalError> {
-        match scanner.record(place.offset)? {
-            Found::Record { header, end, .. } if header.kind == RecordKind::State => {
-                Ok(Some(Reached { place, entries: Vec::new(), end }))
-            }
-            Found::Record { payload, end, .. } => {
-                let batch = batch::decode(payload).map_err(|error| {
-                    self.damaged(place, format!("the record can not be read: {error}"))
-                })?;
-                Ok(Some(Reached { place, entries: batch::entries(batch), end }))
-            }
-            Found::Nothing => Ok(None),
-            Found::Bad(what) => Err(self.damaged(place, what)),
+        if let Some(known) = self.reached.take().filter(|reached| reached.place == place) {
+            return Ok(Some(known));
         }
+        let scanner = match scanner {
+            Some(scanner) => scanner,
+            None => scanner.insert(self.scanner(place.segment)?),
+        };
+        let (payload, end) = match scanner.record(place.offset)? {
+            Found::Record { header, end, .. } if header.kind == RecordKind::State => {
+                return Ok(Some(Reached { place, entries: Vec::new(), end }));
+            }
+            Found::Record { payload, end, .. } => (payload, end),
+            Found::Nothing => return Ok(None),
+            Found::Bad(what) => return Err(self.damaged(place, what)),
+        };
+        let batch = batch::decode(payload)
+            .map_err(|error| self.damaged(place, format!("the record can not be read: {error}")))?;
+        Ok(Some(Reached { place, entries: batch::entries(batch), end }))
     }
 
     fn scanner(&mut self, number: u64) -> Result<SegmentScanner<D::File>, WalError> {

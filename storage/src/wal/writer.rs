@@ -147,7 +147,7 @@ impl<D: Disk> Wal<D> {
         self.failed.is_none() && matches!(self.spare, Spare::None) && self.active.offset >= half
     }
 
-    /// The next segment, to be created by whoever has the time: `request.create(|| ())`, then
+    /// The next segment, to be created by whoever has the time: with [`SpareRequest::create`], then
     /// [`Wal::offer_spare`] or [`Wal::spare_failed`]. Until it comes the log goes on by itself, and
     /// creates its next segment itself when it needs it.
     pub fn request_spare(&mut self) -> SpareRequest<D> {
