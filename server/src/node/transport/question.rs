@@ -1,8 +1,8 @@
 //! Questions between nodes outside of any protocol, and their answers, on the wire.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use consensus::Position;
 use consensus::codec::{self, CodecError, Wire};
-use consensus::{Index, Position};
 use kvcore::Revision;
 use kvcore::store::StoreState;
 
@@ -18,8 +18,7 @@ pub(crate) fn encode_question(number: u64, question: &Question, out: &mut BytesM
         }
         Question::State(at) => {
             out.put_u8(1);
-            at.is_some().encode(out);
-            at.unwrap_or_default().encode(out);
+            at.encode(out);
         }
         Question::Trace(question) => {
             out.put_u8(2);
@@ -32,11 +31,7 @@ pub(crate) fn decode_question(mut input: Bytes) -> Result<(u64, Question), Codec
     let number = codec::get_u64(&mut input)?;
     let question = match codec::get_u8(&mut input)? {
         0 => Question::Key(codec::get_bytes(&mut input)?),
-        1 => {
-            let names_one = bool::decode(&mut input)?;
-            let index = Index::decode(&mut input)?;
-            Question::State(names_one.then_some(index))
-        }
+        1 => Question::State(Option::decode(&mut input)?),
         2 => Question::Trace(trace::decode_question(&mut input)?),
         _ => return Err(CodecError::Invalid("question")),
     };
@@ -109,7 +104,7 @@ fn get_u128(input: &mut Bytes) -> Result<u128, CodecError> {
 
 #[cfg(test)]
 mod tests {
-    use consensus::Term;
+    use consensus::{Index, Term};
 
     use super::*;
     use crate::node::trace::{NodeTrace, TraceDetail, TraceQuestion};
