@@ -217,18 +217,6 @@ fn newest_complete_within(address: SocketAddr, leader: &Value) -> Value {
     newest
 }
 
-macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
-        mod raft {
-            $(#[test] fn $test() { super::$test("raft"); })*
-        }
-
-        mod zab {
-            $(#[test] fn $test() { super::$test("zab"); })*
-        }
-    };
-}
-
 on_both!(
     a_killed_leader_makes_one_election_with_its_phases_and_cause,
     a_silent_leader_is_suspected_after_its_silence,

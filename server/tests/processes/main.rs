@@ -6,6 +6,19 @@
 
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
+/// Each of these as a test of Raft and as one of ZAB.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod raft {
+            $(#[test] fn $test() { super::$test("raft"); })*
+        }
+
+        mod zab {
+            $(#[test] fn $test() { super::$test("zab"); })*
+        }
+    };
+}
+
 mod agreement;
 mod command_line;
 mod compare;

@@ -128,17 +128,6 @@ fn an_observer_is_no_part_of_a_quorum_of_processes(protocol: &'static str) {
     assert_observes(&cluster, protocol);
 }
 
-macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
-        mod raft {
-            $(#[test] fn $test() { super::$test("raft"); })*
-        }
-        mod zab {
-            $(#[test] fn $test() { super::$test("zab"); })*
-        }
-    };
-}
-
 on_both!(
     an_observer_that_is_killed_costs_no_write_and_catches_up,
     an_observer_that_lost_its_directory_is_an_observer_again,
