@@ -273,8 +273,8 @@ impl From<Failure> for ApiError {
             Failure::NoSuccessor => (
                 ErrorName::NoSuccessor,
                 "the leader has no connection with the node that is to take over (or with any other), \
-                 or that does not follow it yet; nothing happened. /v1/status of the leader lists who \
-                 is connected",
+                 or that does not follow it yet; nothing happened. Try again in a moment; /v1/status of \
+                 the leader lists who is connected",
             ),
             Failure::TransferUnderWay => (
                 ErrorName::TransferUnderWay,
