@@ -58,9 +58,7 @@ impl<S: Store> Machine<S> {
             },
         };
         self.applied = position;
-        let state = self.state();
-        self.checkpoints.push_back(state);
-        self.recent.push(state);
+        self.states.push(self.state());
         let revision = repeats.unwrap_or(self.revision);
         Ok(Applied { position, header, outcome, revision, repeated: repeats.is_some() })
     }

@@ -6,15 +6,10 @@
 //! digest of such a state stands for all of it. None of them is a defence against somebody who chooses
 //! values in order to deceive it.
 
-use std::collections::VecDeque;
-
-use consensus::{Index, Wire};
+use consensus::Wire;
 use twox_hash::xxhash3_128::Hasher;
 
 use crate::store::{Revision, StoreState};
-
-/// How many recent entries have their state at hand.
-pub const RECENT_STATES_MAX: usize = 4096;
 
 impl StoreState {
     /// The digest of all of it: XXH3-128 of its encoding. Replicas that applied the same entries have
@@ -43,41 +38,11 @@ pub(crate) fn row_hash(
     Hasher::oneshot(&bytes)
 }
 
-/// The states after the most recent entries: of replicas that are unequally far, these are what can be
-/// compared.
-#[derive(Debug)]
-pub(crate) struct RecentStates {
-    /// Of entries that follow one another; never empty.
-    states: VecDeque<StoreState>,
-}
-
-impl RecentStates {
-    pub(crate) fn new(state: StoreState) -> Self {
-        Self { states: VecDeque::from([state]) }
-    }
-
-    /// Notes the state after the next entry.
-    pub(crate) fn push(&mut self, state: StoreState) {
-        if self.states.len() == RECENT_STATES_MAX {
-            self.states.pop_front();
-        }
-        self.states.push_back(state);
-    }
-
-    pub(crate) fn at(&self, index: Index) -> Option<StoreState> {
-        let first = self.states.front().expect("the last state is always known").applied.index;
-        let place = usize::try_from(index.0.checked_sub(first.0)?).ok()?;
-        let state = self.states.get(place).copied()?;
-        assert!(state.applied.index == index, "there is a state of each entry");
-        Some(state)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use consensus::{Position, WallTime};
+    use consensus::{Index, Position, WallTime};
 
     use super::*;
 
@@ -120,24 +85,5 @@ mod tests {
         ];
         let digests: BTreeSet<u128> = others.iter().map(StoreState::whole_digest).collect();
         assert_eq!((digests.len(), digests.contains(&base.whole_digest())), (others.len(), false));
-    }
-
-    #[test]
-    fn only_recent_entries_have_their_state_at_hand() {
-        let state = |index| StoreState {
-            applied: Position::new(1, index),
-            digest: u128::from(index),
-            ..StoreState::default()
-        };
-        let mut recent = RecentStates::new(state(10));
-        assert_eq!((recent.at(Index(9)), recent.at(Index(10))), (None, Some(state(10))));
-        let last = 10 + RECENT_STATES_MAX as u64;
-        for index in 11..=last {
-            recent.push(state(index));
-            assert_eq!(recent.at(Index(index)), Some(state(index)));
-        }
-        assert_eq!(recent.at(Index(10)), None);
-        assert_eq!(recent.at(Index(11)), Some(state(11)));
-        assert_eq!(recent.at(Index(last + 1)), None);
     }
 }

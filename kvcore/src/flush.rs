@@ -23,11 +23,11 @@ impl<S: Store> Machine<S> {
     /// Whoever writes the batch calls [`Machine::flushed`] before asking for the next one.
     #[must_use]
     pub fn flush_batch(&self, durable: Index, bytes_max: usize) -> Option<StoreBatch> {
-        let mut batch = StoreBatch { state: self.flushed, ..StoreBatch::default() };
+        let mut batch = StoreBatch { state: self.states.stored(), ..StoreBatch::default() };
         let mut bytes = 0;
         let mut keys = self.table.unflushed().peekable();
-        for checkpoint in &self.checkpoints {
-            let index = checkpoint.applied.index;
+        for state in self.states.unstored() {
+            let index = state.applied.index;
             if index > durable {
                 break;
             }
@@ -36,26 +36,27 @@ impl<S: Store> Machine<S> {
             if bytes + key_bytes > bytes_max && bytes > 0 {
                 break;
             }
-            if checkpoint.revision > batch.state.revision {
-                let rows = self.unflushed_rows(checkpoint);
+            if state.revision > batch.state.revision {
+                let rows = self.unflushed_rows(state);
                 let added: usize = rows.iter().map(row_bytes).sum();
                 if bytes + key_bytes + added > bytes_max && bytes > 0 {
                     break;
                 }
                 bytes += added;
                 for (place, row) in (0..).zip(rows) {
-                    let id = RowId { revision: checkpoint.revision, place };
+                    let id = RowId { revision: state.revision, place };
                     batch.added.push((id, row.clone()));
                 }
             }
             bytes += key_bytes;
             batch.remembered.extend(key.cloned());
-            batch.state = *checkpoint;
+            batch.state = *state;
         }
         // Some may have been forgotten again before they ever got here.
         batch.remembered.retain(|row| row.index > batch.state.idempotency_forgotten);
         batch.removed.extend(self.removals.portion(batch.added.len()));
-        let is_news = batch.state.applied > self.flushed.applied || !batch.removed.is_empty();
+        let is_news =
+            batch.state.applied > self.states.stored().applied || !batch.removed.is_empty();
         is_news.then_some(batch)
     }
 
@@ -63,12 +64,12 @@ impl<S: Store> Machine<S> {
     /// batch would do, removing what compaction freed, can wait.
     #[must_use]
     pub fn has_unflushed(&self, durable: Index) -> bool {
-        self.checkpoints.front().is_some_and(|checkpoint| checkpoint.applied.index <= durable)
+        self.states.unstored().next().is_some_and(|state| state.applied.index <= durable)
     }
 
-    fn unflushed_rows(&self, checkpoint: &StoreState) -> &[Row] {
+    fn unflushed_rows(&self, state: &StoreState) -> &[Row] {
         self.overlay
-            .revision(checkpoint.revision)
+            .revision(state.revision)
             .expect("rows stay in memory until they are in the store")
     }
 
@@ -78,16 +79,8 @@ impl<S: Store> Machine<S> {
     /// # Panics
     /// If the batch is not the one that `flush_batch` gave last.
     pub fn flushed(&mut self, batch: &StoreBatch) {
-        let mut state = self.flushed;
-        while let Some(checkpoint) = self.checkpoints.front() {
-            if checkpoint.applied.index > batch.state.applied.index {
-                break;
-            }
-            state = *checkpoint;
-            self.checkpoints.pop_front();
-        }
-        assert!(state == batch.state, "the store has the state of an applied entry");
-        self.flushed = state;
+        let state = batch.state;
+        self.states.set_stored(state);
         self.overlay.flushed(state.revision);
         self.table.flushed(state.applied.index);
         self.removals.removed(&batch.removed, batch.added.len(), self.index.versions());
@@ -100,7 +93,7 @@ impl<S: Store> Machine<S> {
     /// goes itself. Only the rows of the compacted revision stay, tombstones too, until the next
     /// compaction: a watch may begin there.
     fn prune(&mut self, rows_max: usize) {
-        let target = self.flushed.compacted;
+        let target = self.states.stored().compacted;
         for _ in 0..rows_max {
             if self.removals.is_full() {
                 return;

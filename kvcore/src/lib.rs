@@ -89,12 +89,12 @@ pub mod replica;
 pub mod retention;
 mod small_key;
 pub mod snapshot;
+mod states;
 pub mod store;
 
 pub use command::{
     CONDITIONS_MAX, Command, Condition, InvalidCommand, KEY_BYTES_MAX, VALUE_BYTES_MAX,
 };
-pub use digest::RECENT_STATES_MAX;
 pub use envelope::{Envelope, Header, RequestId};
 pub use events::{
     Compacted, Event, EventKind, EventLimits, Events, EventsPlan, PREVIOUS_BYTES_MAX,
@@ -115,4 +115,5 @@ pub use outcome::{
 };
 pub use range::{Order, Range, RangePlan, RangePlanner, RangeResult, SortBy};
 pub use read::{FetchError, KeyValue, Located, ReadError};
+pub use states::RECENT_STATES_MAX;
 pub use store::{Revision, RowId, Store};

@@ -1,11 +1,8 @@
 //! The state machine itself: what it holds and how it is read.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use consensus::{Position, WallTime};
 
-use crate::digest::RecentStates;
 use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
 use crate::idempotency::Table;
 use crate::index::{Index, KeyEntry};
@@ -14,6 +11,7 @@ use crate::overlay::Overlay;
 use crate::range::{Range, RangePlan, RangePlanner, RangeResult, SortBy};
 use crate::read::{KeyValue, Located, ReadError};
 use crate::removals::Removals;
+use crate::states::States;
 use crate::store::{Revision, RowId, Store, StoreError, StoreState};
 
 /// The bytes of rows that stay in memory by default after they are in the store.
@@ -39,18 +37,13 @@ pub struct Machine<S> {
     pub(crate) overlay: Overlay,
     /// The digest of all current rows.
     pub(crate) digest: u128,
-    pub(crate) recent: RecentStates,
+    pub(crate) states: States,
     /// What was done under recent idempotency keys.
     pub(crate) table: Table,
     pub(crate) applied: Position,
     pub(crate) wall: WallTime,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
-    /// What is durable in the store.
-    pub(crate) flushed: StoreState,
-    /// The state after each entry that is not in the store yet. Shorter the more often the store is
-    /// written; whoever applies holds back while [`Machine::is_behind`] says that it is too long.
-    pub(crate) checkpoints: VecDeque<StoreState>,
     /// Rows that nothing refers to any more and that the store shall remove.
     pub(crate) removals: Removals,
     /// Rows at the front of the journal that compaction has seen and that watches still need.
@@ -109,7 +102,7 @@ impl<S: Store> Machine<S> {
     /// [`crate::RECENT_STATES_MAX`], or before the store was opened.
     #[must_use]
     pub fn state_at(&self, index: consensus::Index) -> Option<StoreState> {
-        self.recent.at(index)
+        self.states.at(index)
     }
 
     /// The whole of the state besides the rows. Replicas with equal positions have equal states.
@@ -129,7 +122,7 @@ impl<S: Store> Machine<S> {
     /// The state that is durable in the store.
     #[must_use]
     pub fn flushed_state(&self) -> StoreState {
-        self.flushed
+        self.states.stored()
     }
 
     /// Whether so much waits for the store that nothing more should be applied until some of it is
@@ -137,7 +130,7 @@ impl<S: Store> Machine<S> {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.unflushed_bytes() >= UNFLUSHED_BYTES_MAX
-            || self.checkpoints.len() >= UNFLUSHED_ENTRIES_MAX
+            || self.states.unstored().len() >= UNFLUSHED_ENTRIES_MAX
     }
 
     /// The bytes that wait for the store.
@@ -161,7 +154,7 @@ impl<S: Store> Machine<S> {
             compacted: self.compacted,
             overlay_rows: self.overlay.rows(),
             overlay_bytes: self.overlay.bytes(),
-            unflushed_entries: self.checkpoints.len(),
+            unflushed_entries: self.states.unstored().len(),
             unflushed_bytes: self.unflushed_bytes(),
             removals: self.removals.len(),
             index_bytes: self.index.bytes_estimate() + self.journal.bytes_estimate(),

@@ -1,15 +1,15 @@
 //! Opening: the index is rebuilt from the rows of the store, and the store is checked as a whole.
 
-use std::collections::VecDeque;
 use std::fmt;
 
-use crate::digest::{RecentStates, row_hash};
+use crate::digest::row_hash;
 use crate::idempotency::{IdempotencyLimits, Table};
 use crate::index::{Current, Index};
 use crate::journal::{Journal, JournalRow};
 use crate::machine::{CACHE_BYTES_DEFAULT, Machine};
 use crate::overlay::{Overlay, row_bytes};
 use crate::removals::Removals;
+use crate::states::States;
 use crate::store::{Revision, Row, RowId, Store, StoreError, StoreState};
 
 /// The first revision of every store: that of no change yet.
@@ -89,23 +89,14 @@ impl From<StoreError> for OpenError {
 }
 
 impl<S: Store> Machine<S> {
-    /// Opens a store, new or not, with the default cache. Reads every row once, some at a time.
+    /// Opens a store, new or not, with the default options. Reads every row once, some at a time.
     ///
     /// The next entry to apply is the one after [`Machine::applied`].
     ///
     /// # Errors
     /// When the store fails or is damaged.
     pub fn open(store: S) -> Result<Self, OpenError> {
-        Self::open_with_cache(store, CACHE_BYTES_DEFAULT)
-    }
-
-    /// As [`Machine::open`], keeping about `cache_bytes` bytes of the most recent rows in memory, and
-    /// in any case those that are not in the store yet.
-    ///
-    /// # Errors
-    /// As [`Machine::open`].
-    pub fn open_with_cache(store: S, cache_bytes: usize) -> Result<Self, OpenError> {
-        Self::open_with(store, MachineOptions { cache_bytes, ..MachineOptions::default() })
+        Self::open_with(store, MachineOptions::default())
     }
 
     /// As [`Machine::open`], with these options.
@@ -136,14 +127,12 @@ impl<S: Store> Machine<S> {
             journal: loading.journal,
             overlay: Overlay::new(state.revision, options.cache_bytes),
             digest: loading.digest,
-            recent: RecentStates::new(state),
+            states: States::new(state),
             table,
             applied: state.applied,
             wall: state.wall,
             revision: state.revision,
             compacted: state.compacted,
-            flushed: state,
-            checkpoints: VecDeque::new(),
             removals: loading.removals,
             kept: loading.kept,
         })

@@ -9,8 +9,9 @@
 //!
 //! A copy that broke off goes on where it was, even much later or from another node: the replicas'
 //! rows are equal. What it has is then still all that it needs of the past, but may be more: rows that
-//! were compacted away since. So it first hears which of its rows are still there. The digest of the
-//! state says in the end whether the copy is whole.
+//! were compacted away since. So it first hears which of its rows are still there. In the end the digest of
+//! the state says whether all current rows are there; after the compacted revision none may be missing;
+//! that history is what was sent is for the checksums of the connection to see.
 //!
 //! ```text
 //!   source: StoreView::ids, up to Receiving::after ──▶ Receiving::keep_only
@@ -304,20 +305,12 @@ impl<S: Store> Receiving<S> {
         Ok(self.write(StoreBatch { remembered, state, ..StoreBatch::default() })?)
     }
 
-    /// Completes the copy and opens it, keeping about `cache_bytes` bytes of rows in memory.
+    /// Completes the copy and opens it.
     ///
     /// # Errors
     /// When the rows are not those of the source, or the store fails. The copy is then worth nothing
     /// and to be begun anew in an empty store.
-    pub fn finish(self, cache_bytes: usize) -> Result<Machine<S>, ReceiveError> {
-        self.finish_with(MachineOptions { cache_bytes, ..MachineOptions::default() })
-    }
-
-    /// As [`Receiving::finish`], with these options.
-    ///
-    /// # Errors
-    /// As [`Receiving::finish`].
-    pub fn finish_with(mut self, options: MachineOptions) -> Result<Machine<S>, ReceiveError> {
+    pub fn finish(mut self, options: MachineOptions) -> Result<Machine<S>, ReceiveError> {
         let state = self.state;
         self.write(StoreBatch { state, ..StoreBatch::default() })?;
         Machine::open_with(self.store, options).map_err(ReceiveError::Open)

@@ -96,7 +96,7 @@ fn a_copy_is_the_store_as_it_was_when_it_was_looked_at() {
         let mut receiving =
             Receiving::begin(Arc::new(MemoryStore::new()), view.state()).expect("it begins");
         assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
-        let mut copy = receiving.finish(1 << 20).expect("it is whole");
+        let mut copy = receiving.finish(options(1 << 20)).expect("it is whole");
         assert_eq!((copy.state(), all(&copy, None)), expected, "seed {seed}");
         // It goes on as any other replica.
         put(&mut copy, "more", "of it");
@@ -121,7 +121,7 @@ fn a_copy_that_broke_off_goes_on_whatever_was_deleted_and_compacted_meanwhile() 
                 Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
             let portions = if attempts < 6 { random.below(20) } else { u64::MAX };
             if send(&*view, &mut receiving, portions).expect("it is sent") {
-                let copy = receiving.finish(0).expect("it is whole");
+                let copy = receiving.finish(options(0)).expect("it is whole");
                 assert_eq!(copy.state(), source.state(), "seed {seed}");
                 break copy;
             }
@@ -157,7 +157,7 @@ fn a_deletion_that_was_compacted_away_between_two_attempts_is_not_forgotten() {
     let view = source.store().view().expect("a view");
     let mut receiving = Receiving::begin(store, view.state()).expect("it goes on");
     assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
-    let copy = receiving.finish(0).expect("it is whole");
+    let copy = receiving.finish(options(0)).expect("it is whole");
     assert_eq!(value(&copy, "gone", None), None);
     assert_eq!(copy.state(), source.state());
 }
@@ -173,7 +173,7 @@ fn a_copy_remembers_what_the_source_did_and_forgets_what_it_forgot() {
     let view = source.store().view().expect("a view");
     let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
     assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
-    let mut copy = receiving.finish(0).expect("it is whole");
+    let mut copy = receiving.finish(options(0)).expect("it is whole");
     let again = apply_with_key(&mut copy, "name", once);
     assert!(again.repeated && again.revision == first.revision);
     assert_eq!(copy.revision(), source.revision(), "nothing was done");
@@ -193,7 +193,7 @@ fn a_copy_remembers_what_the_source_did_and_forgets_what_it_forgot() {
     let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it goes on");
     assert_eq!(store.remembered_count(), 1, "what is forgotten goes at once");
     assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
-    let mut copy = receiving.finish(0).expect("it is whole");
+    let mut copy = receiving.finish(options(0)).expect("it is whole");
     assert_eq!(copy.state(), source.state());
     let fresh = apply_with_key(&mut copy, "name", put_command("key", "third", &[]));
     assert!(matches!(fresh.outcome, Outcome::Put { created: false, .. }) && !fresh.repeated);
@@ -219,7 +219,7 @@ fn keys_that_do_not_follow_or_are_not_true_are_refused() {
     let take = |rows: Vec<Remembered>| {
         let mut receiving = begin().expect("it begins");
         receiving.take_remembered(rows)?;
-        receiving.finish(0).map(|_| ())
+        receiving.finish(options(0)).map(|_| ())
     };
     assert_eq!(take(rows.clone()), Ok(()));
     let reversed = rows.iter().rev().cloned().collect();
@@ -275,7 +275,7 @@ fn a_copy_goes_on_with_another_source_that_has_not_freed_as_much_yet() {
     let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it goes on");
     assert!(receiving.after() > Revision(0));
     assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
-    let copy = receiving.finish(0).expect("it is whole");
+    let copy = receiving.finish(options(0)).expect("it is whole");
     assert_eq!((copy.state(), all(&copy, None)), (pruned.state(), all(&pruned, None)));
 }
 
@@ -303,7 +303,7 @@ fn a_copy_that_was_whole_and_never_used_is_gone_on_with() {
         let view = source.store().view().expect("a view");
         let mut receiving = Receiving::begin(Arc::clone(&store), view.state()).expect("it begins");
         assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
-        let copy = receiving.finish(0).expect("it is whole");
+        let copy = receiving.finish(options(0)).expect("it is whole");
         assert_eq!((copy.state(), all(&copy, None)), (source.state(), all(&source, None)));
         put(&mut source, "key", "more");
         compact(&mut source, compacted);
@@ -340,7 +340,7 @@ fn what_does_not_follow_or_is_not_true_is_refused() {
     let finish = |rows: Vec<(RowId, Row)>| {
         let mut receiving = begin();
         receiving.take(rows).expect("they follow");
-        receiving.finish(0).map(|_| ())
+        receiving.finish(options(0)).map(|_| ())
     };
     assert_eq!(finish(rows.clone()), Ok(()));
     let mut other = rows.clone();

@@ -244,7 +244,7 @@ fn copy_of(source: &TestMachine) -> TestMachine {
         let Portion { rows, is_last } = view.portion(receiving.after(), 200).expect("rows");
         receiving.take(rows).expect("they follow");
         if is_last {
-            return receiving.finish(0).expect("it is whole");
+            return receiving.finish(options(0)).expect("it is whole");
         }
     }
 }

@@ -222,7 +222,7 @@ impl<C: Consensus> Node<C> {
         let state =
             StoreState { applied: *position, revision: Revision(1), ..StoreState::default() };
         let receiving = Receiving::begin(store, state).map_err(|error| error.to_string())?;
-        receiving.finish_with(self.machine_options).map(drop).map_err(|error| error.to_string())
+        receiving.finish(self.machine_options).map(drop).map_err(|error| error.to_string())
     }
 
     /// Everything that it had on disk is gone.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use consensus::{Entry, Index, NodeId, Payload, Position, WallTime, Wire};
 use kvcore::{
     Applied, Command, Condition, Envelope, Idempotency, IdempotencyKey, KeyValue, Keys, Machine,
-    MemoryStore, Outcome, Range, RequestId, Revision,
+    MachineOptions, MemoryStore, Outcome, Range, RequestId, Revision,
 };
 
 /// A machine over a store in memory.
@@ -24,13 +24,22 @@ pub(crate) fn machine() -> TestMachine {
 
 /// A machine on a new store with so much cache.
 pub(crate) fn machine_with_cache(cache_bytes: usize) -> TestMachine {
-    Machine::open_with_cache(Arc::new(MemoryStore::new()), cache_bytes).expect("a new store opens")
+    open(Arc::new(MemoryStore::new()), cache_bytes)
 }
 
 /// What a crash at this moment would leave, opened again.
 pub(crate) fn reopen(machine: &TestMachine, cache_bytes: usize) -> TestMachine {
     let store = Arc::new(MemoryStore::clone(machine.store()));
-    Machine::open_with_cache(store, cache_bytes).expect("what was written opens")
+    open(store, cache_bytes)
+}
+
+fn open(store: Arc<MemoryStore>, cache_bytes: usize) -> TestMachine {
+    Machine::open_with(store, options(cache_bytes)).expect("new, or as it was written, it opens")
+}
+
+/// The options of a machine with so much cache.
+pub(crate) fn options(cache_bytes: usize) -> MachineOptions {
+    MachineOptions { cache_bytes, ..MachineOptions::default() }
 }
 
 /// The entry after the machine's last with this payload.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use consensus::{Consensus, Index};
 use kvcore::replica::{Failure, Replica, ReplicaSettings};
-use kvcore::{Machine, Store};
+use kvcore::{Machine, MachineOptions, Store};
 use storage::{
     DAMAGE_ADVICE, DirectoryId, Identity, RealDisk, RedbStore, RedbStoreOptions, Wal, WalOptions,
     WalReader, remove_other_stores, store_file,
@@ -34,7 +34,12 @@ const REPLAY_BYTES: usize = 4 << 20;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Recent rows kept in memory after they are in the store; they pin the buffers that they arrived in.
-pub(super) const ROW_CACHE_BYTES: usize = 8 << 20;
+const ROW_CACHE_BYTES: usize = 8 << 20;
+
+/// How a server opens its store.
+pub(super) fn machine_options() -> MachineOptions {
+    MachineOptions { cache_bytes: ROW_CACHE_BYTES, ..MachineOptions::default() }
+}
 
 /// A node that is ready to run.
 pub(super) struct Opened<C: Consensus> {
@@ -90,7 +95,7 @@ pub(super) fn open<C: Consensus>(
     remove_other_stores(&disk, options.number).map_err(|error| fail(&error))?;
     let store = Arc::new(RedbStore::open(&disk, options).map_err(|error| fail(&error))?);
     let mut machine =
-        Machine::open_with_cache(Arc::clone(&store), ROW_CACHE_BYTES).map_err(|error| {
+        Machine::open_with(Arc::clone(&store), machine_options()).map_err(|error| {
             StartError(format!(
                 "{}: the store {} can not be used: {error}",
                 directory.display(),
@@ -275,7 +280,7 @@ mod tests {
 
     fn open_store(disk: &RealDisk, directory: DirectoryId) -> Machine<Arc<RedbStore>> {
         let store = RedbStore::open(disk, RedbStoreOptions::new(directory)).expect("it opens");
-        Machine::open_with_cache(Arc::new(store), ROW_CACHE_BYTES).expect("it is whole")
+        Machine::open_with(Arc::new(store), machine_options()).expect("it is whole")
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Incoming {
                 Ok(RememberedRows(rows)) => receiving.take_remembered(rows),
                 Err(_) => Ok(()),
             },
-            Some(Part::End) => receiving.finish_with(options).map(drop),
+            Some(Part::End) => receiving.finish(options).map(drop),
             _ => Ok(()),
         };
     }
@@ -213,7 +213,7 @@ fn take<C: Consensus>(node: &mut Node<C>) -> Result<Taken, ReceiveError> {
         Part::End => {
             let incoming = snapshots.incoming.take().expect("looked at just now");
             let (offered, receiving) = incoming.begun.expect("looked at just now");
-            let machine = receiving.finish_with(node.machine_options)?;
+            let machine = receiving.finish(node.machine_options)?;
             let connection = incoming.connection;
             let received = Received { handle, connection, machine };
             return Ok(Taken::Whole(offered, Box::new(received)));

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use super::cancel::Cancellation;
 use super::wire::{Channel, Part};
 use crate::node::driver::DriverInput;
-use crate::node::open::ROW_CACHE_BYTES;
+use crate::node::open::machine_options;
 use crate::node::shared::Shared;
 
 /// Bytes of rows that are written in one transaction. Each waits for the disk once, and holds what it
@@ -238,7 +238,7 @@ fn receive_store(
             return Err(unexpected().into());
         };
         if rows.is_empty() {
-            return Ok(receiving.finish(ROW_CACHE_BYTES)?);
+            return Ok(receiving.finish(machine_options())?);
         }
         receiving.take_remembered(rows)?;
     }
