@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use common::{Model, entry, open, read_all, tiny};
 use consensus::{Entry, Index, Persist, Random};
 use proptest::prelude::*;
-use storage::{Disk, RealDisk, SimulatedDisk, WalError, WalOptions};
+use storage::{Disk, RealDisk, SimulatedDisk, WalError, WalOptions, remove_obsolete};
 
 /// What a reader should return.
 fn expected(model: &Model, first: u64, last: u64, bytes_max: usize) -> Vec<Entry> {
@@ -125,8 +125,9 @@ fn what_is_read_of_one_record_in_portions_is_in_memory_once() {
     assert!(last > first && last - first < 20_000, "all are slices of one buffer: {places:?}");
 }
 
-/// A writer that truncates now and then, and readers that must always see a log: without gaps, with
-/// terms that never fall, and each entry with its own command.
+/// A writer that truncates and forgets now and then, and readers that must always see a log: without
+/// gaps, with terms that never fall, and each entry with its own command. What is forgotten under a
+/// reader is missing, and never taken for damage.
 fn readers_beside_a_writer<D: Disk>(disk: &D, writes: u64) {
     let (mut wal, _) = open(disk, tiny()).expect("a new disk");
     let reader = wal.reader();
@@ -141,7 +142,8 @@ fn readers_beside_a_writer<D: Disk>(disk: &D, writes: u64) {
                 while !done.load(Ordering::Relaxed) {
                     let Some((_, last)) = reader.range() else { continue };
                     let first = 1 + random.below(last.0);
-                    let entries = match reader.entries(Index(first), last, 2000) {
+                    let bytes_max = if random.one_in(2) { 2000 } else { usize::MAX };
+                    let entries = match reader.entries(Index(first), last, bytes_max) {
                         Ok(entries) => entries,
                         Err(WalError::Missing(_)) => continue,
                         Err(other) => panic!("{other}"),
@@ -165,6 +167,9 @@ fn readers_beside_a_writer<D: Disk>(disk: &D, writes: u64) {
             let persist = model.random_persist(&mut random);
             model.apply(&persist);
             wal.append(&[persist]).expect("works");
+            if random.one_in(10) {
+                remove_obsolete(disk, &wal.take_obsolete()).expect("works");
+            }
         }
         // The readers get their turn even on a machine that is busy otherwise.
         while reads.load(Ordering::Relaxed) < 10 {

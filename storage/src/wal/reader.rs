@@ -75,7 +75,7 @@ impl<D: Disk> WalReader<D> {
         bytes_max: usize,
     ) -> Result<Vec<Entry>, WalError> {
         // The plan is the log as it is at this moment. Records are never overwritten, so what it
-        // leads to stays readable, even when the writer truncates meanwhile.
+        // leads to stays readable when the writer truncates meanwhile, unless it is forgotten.
         let plan = self.index.read().expect("no holder of the index panics").plan(first, last);
         if plan.first().is_none_or(|piece| piece.first > first) {
             return Err(WalError::Missing(format!("entry {first} is not in the log")));
@@ -96,11 +96,7 @@ impl<D: Disk> WalReader<D> {
         let mut scanner = None;
         while next <= piece.last {
             let place = RecordPlace { segment, offset };
-            let Some(reached) = self.record(place, &mut scanner)? else {
-                if !self.disk.exists(&segment::name(segment + 1))? {
-                    let what = format!("the log ends before entry {next}, which it held");
-                    return Err(self.damaged(place, what));
-                }
+            let Some(reached) = self.record(place, next, &mut scanner)? else {
                 (segment, offset) = (segment + 1, SEGMENT_HEADER_BYTES);
                 scanner = None;
                 continue;
@@ -128,11 +124,12 @@ impl<D: Disk> WalReader<D> {
         Ok(true)
     }
 
-    /// The record at this place; `None` when the segment ends there. `scanner` is the segment's, once
-    /// one is needed.
+    /// The record at this place, on the way to entry `next`; `None` when the segment ends there.
+    /// `scanner` is the segment's, once one is needed.
     fn record(
         &mut self,
         place: RecordPlace,
+        next: Index,
         scanner: &mut Option<SegmentScanner<D::File>>,
     ) -> Result<Option<Reached>, WalError> {
         if let Some(known) = self.reached.take().filter(|reached| reached.place == place) {
@@ -140,7 +137,7 @@ impl<D: Disk> WalReader<D> {
         }
         let scanner = match scanner {
             Some(scanner) => scanner,
-            None => scanner.insert(self.scanner(place.segment)?),
+            None => scanner.insert(self.scanner(place.segment, next)?),
         };
         let (payload, end) = match scanner.record(place.offset)? {
             Found::Record { header, end, .. } if header.kind == RecordKind::State => {
@@ -155,15 +152,14 @@ impl<D: Disk> WalReader<D> {
         Ok(Some(Reached { place, entries: batch::entries(batch), end }))
     }
 
-    fn scanner(&mut self, number: u64) -> Result<SegmentScanner<D::File>, WalError> {
+    fn scanner(&mut self, number: u64, next: Index) -> Result<SegmentScanner<D::File>, WalError> {
         let file = match &self.open {
             Some((open, file)) if *open == number => Arc::clone(file),
             _ => {
-                let name = segment::name(number);
-                let file = match self.disk.open(&name) {
+                let file = match self.disk.open(&segment::name(number)) {
                     Ok(file) => Arc::new(file),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Err(WalError::Missing(format!("{name} was forgotten meanwhile")));
+                        return Err(self.absent(number, next));
                     }
                     Err(error) => return Err(error.into()),
                 };
@@ -172,6 +168,20 @@ impl<D: Disk> WalReader<D> {
             }
         };
         Ok(SegmentScanner::new(file, self.directory, number)?)
+    }
+
+    /// Why a segment is not there that was to lead to entry `next`: the writer forgot it meanwhile,
+    /// unless the log as it is now leads through it still.
+    fn absent(&self, number: u64, next: Index) -> WalError {
+        let plan = self.index.read().expect("no holder of the index panics").plan(next, next);
+        if plan.first().is_none_or(|piece| piece.from.segment > number) {
+            return WalError::Missing(format!("entry {next} was forgotten meanwhile"));
+        }
+        let place = RecordPlace { segment: number, offset: 0 };
+        self.damaged(
+            place,
+            format!("the file is not there, and entry {next} was in it or behind it"),
+        )
     }
 
     fn damaged(&self, place: RecordPlace, what: String) -> WalError {
