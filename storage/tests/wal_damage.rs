@@ -63,7 +63,8 @@ fn refusal(disk: &SimulatedDisk) -> (String, u64, String) {
         Err(error @ WalError::Damaged { .. }) => {
             let text = error.to_string();
             let WalError::Damaged { location, offset, .. } = error else { unreachable!() };
-            for advice in ["keep this node stopped", "Never start a node of this number"] {
+            for advice in ["keep the directory as it is", "Never start the node with an older copy"]
+            {
                 assert!(text.contains(advice), "what loses nothing more is named: {text}");
             }
             (location, offset, text)

@@ -7,13 +7,15 @@ use std::io;
 /// losing more. Part of every such message.
 ///
 /// Each acknowledged write is on a majority of the voters. Without this node, a majority of them still
-/// has at least one that holds it, and that one wins the election. With this node started from less
-/// than it acknowledged, a majority may hold nothing of it.
-pub const DAMAGE_ADVICE: &str = "keep this node stopped and its directory as it is: as long as a \
-    majority of the cluster runs without it, that majority has every acknowledged write and goes on. \
-    Never start a node of this number with an empty directory or an older copy: its vote could make \
-    the cluster lose what it acknowledged. Only a whole copy of the directory that was made after \
-    the node last stopped may take its place. A cluster of one node has its writes nowhere else";
+/// has at least one that holds it, and that one wins the election. With this node started from an older
+/// copy, a majority may hold nothing of it. With an empty directory it gets an identity that nobody
+/// recorded, and does not count.
+pub const DAMAGE_ADVICE: &str = "keep the directory as it is. Never start the node with an older copy \
+    of it: that would vote without what this one promised, and the cluster could lose what it \
+    acknowledged. As long as a majority of the voters runs without this node, they have every \
+    acknowledged write and go on. With another, empty directory the node is kept up to date and \
+    serves, but never votes or counts; only a whole copy that was made after the node last stopped \
+    makes it a voter again. A cluster of one voter has its writes nowhere else";
 
 /// Why the log can not be opened, read or written. The message is for the operator: what, where,
 /// and what to do.
