@@ -17,7 +17,7 @@ const WAITING_MIN: usize = 4096;
 /// The most rows that wait for a sweep to begin.
 const WAITING_MAX: usize = 64 << 10;
 /// Rows that a batch removes besides those that it makes room for.
-const PORTION_ROWS: usize = 2048;
+const PORTION_ROWS: usize = 1024;
 
 /// See the module.
 #[derive(Debug, Default)]

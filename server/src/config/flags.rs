@@ -95,7 +95,7 @@ pub struct ServeFlags {
     #[arg(long, env = "DUORUM_RETAIN_LOG_ENTRIES", value_name = "NUMBER")]
     pub retain_log_entries: Option<u64>,
 
-    /// But keep no more than about so many bytes of it, in segments of 16 MiB [default: 268435456]
+    /// But keep no more than about so many bytes of it, in segments of 4 MiB [default: 268435456]
     #[arg(long, env = "DUORUM_RETAIN_LOG_BYTES", value_name = "BYTES")]
     pub retain_log_bytes: Option<u64>,
 

@@ -122,7 +122,7 @@ pub struct WalOptions {
 impl Default for WalOptions {
     fn default() -> Self {
         Self {
-            segment_bytes: 16 << 20,
+            segment_bytes: 4 << 20,
             first_segment_bytes: 4 << 20,
             batch_bytes_max: 8 << 20,
             tail_bytes_max: 16 << 20,
