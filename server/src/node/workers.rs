@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use consensus::{Fetch, FetchPurpose, Index, Persist};
+use consensus::{Fetch, FetchPurpose, Index, Persist, PersistSequence};
 use kvcore::Store;
 use storage::{RealDisk, Retained, SpareRequest, SpareSegment, Wal, WalError, WalReader};
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use super::shared::Shared;
 /// How often the store is brought up to date. Small and often: a commit's cost grows with what is
 /// dirty.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
-/// How often the log is asked what it could forget.
+/// How often the log is asked what it could forget, whether it is written meanwhile or not.
 const RETENTION_INTERVAL: Duration = Duration::from_millis(100);
 /// A peer that was sent a snapshot holds the log up until so many times as much is retained as is
 /// meant to be, or as much as the store itself has: if the log grows faster than the store can be
@@ -26,7 +26,7 @@ const PRESSING_FACTOR: u64 = 4;
 /// that took.
 const SPARE_PAUSE_FACTOR: u32 = 3;
 /// Bytes of rows in one commit of the store.
-pub(super) const FLUSH_BYTES_MAX: usize = 4 << 20;
+pub(super) const FLUSH_BYTES_MAX: usize = 1 << 20;
 
 /// Makes what the loop asks for durable: everything that waits in one write and one sync.
 pub(super) fn write_log<M>(
@@ -38,20 +38,20 @@ pub(super) fn write_log<M>(
 ) -> Result<(), String> {
     let (wanted, prepared) = segments;
     let mut retention = Retention { looked: Instant::now() };
-    while let Ok(mut persists) = queue.recv() {
-        while let Ok(more) = queue.try_recv() {
-            persists.extend(more);
-        }
-        let last = persists.last().expect("the loop sends no empty batch").sequence;
-        let before = wal.statistics();
-        wal.append(&persists).map_err(|error| error.to_string())?;
-        let now = wal.statistics();
-        let (fsyncs, fsync_time) = (now.syncs - before.syncs, now.sync_time - before.sync_time);
-        shared.metrics.wal_written(now.bytes - before.bytes, fsyncs, fsync_time);
-        let micros = u64::try_from(fsync_time.as_micros()).unwrap_or(u64::MAX);
-        shared.last_fsync_micros.store(micros, Ordering::Relaxed);
-        if driver.blocking_send(DriverInput::Persisted(last)).is_err() {
-            return Ok(());
+    loop {
+        match queue.recv_timeout(RETENTION_INTERVAL) {
+            Ok(mut persists) => {
+                while let Ok(more) = queue.try_recv() {
+                    persists.extend(more);
+                }
+                let last = append(&mut wal, &persists, shared)?;
+                if driver.blocking_send(DriverInput::Persisted(last)).is_err() {
+                    return Ok(());
+                }
+            }
+            // What was written last can be forgotten only once the store has it.
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
         while let Ok(spare) = prepared.try_recv() {
             match spare {
@@ -75,6 +75,22 @@ pub(super) fn write_log<M>(
         }
     }
     wal.close().map_err(|error| error.to_string())
+}
+
+/// Writes and syncs, and says so in the figures.
+fn append(
+    wal: &mut Wal<RealDisk>,
+    persists: &[Persist],
+    shared: &Shared,
+) -> Result<PersistSequence, String> {
+    let before = wal.statistics();
+    wal.append(persists).map_err(|error| error.to_string())?;
+    let now = wal.statistics();
+    let (fsyncs, fsync_time) = (now.syncs - before.syncs, now.sync_time - before.sync_time);
+    shared.metrics.wal_written(now.bytes - before.bytes, fsyncs, fsync_time);
+    let micros = u64::try_from(fsync_time.as_micros()).unwrap_or(u64::MAX);
+    shared.last_fsync_micros.store(micros, Ordering::Relaxed);
+    Ok(persists.last().expect("the loop sends no empty batch").sequence)
 }
 
 /// When the log is asked what it could forget.
