@@ -83,7 +83,7 @@ struct PhaseJson<'a> {
 struct DurationsJson {
     /// From the fault to the first suspicion.
     detection: Option<f64>,
-    /// From the first suspicion, or the first search, to the election.
+    /// From the first suspicion, the word to take over, or the first search, to the election.
     election: Option<f64>,
     /// From the election to the first commit of the new reign.
     recovery: Option<f64>,
@@ -223,7 +223,9 @@ fn durations(election: &Election) -> DurationsJson {
         from.zip(to).map(|(from, to)| milliseconds(to.since(from)))
     };
     let first = election.phases.first().map(|phase| phase.time);
-    let begun = at("suspected").or_else(|| first.filter(|_| at("fault_seen").is_none()));
+    let begun = at("suspected")
+        .or_else(|| at("hands_over"))
+        .or_else(|| first.filter(|_| at("fault_seen").is_none()));
     DurationsJson {
         detection: between(at("fault_seen"), at("suspected")),
         election: between(begun, at("elected")),

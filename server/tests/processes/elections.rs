@@ -217,7 +217,37 @@ fn newest_complete_within(address: SocketAddr, leader: &Value) -> Value {
     newest
 }
 
+fn a_transfer_is_told_from_what_the_old_leader_was_asked(protocol: &'static str) {
+    let cluster = Processes::start_under(protocol, 3, &[], &TIMERS);
+    let former = cluster.leader();
+    let to = (former + 1) % 3;
+    let address = cluster.addresses()[(former + 2) % 3];
+    put(address, "before");
+    let body = format!("{{\"to\": {}}}", to + 1);
+    eventually("the leader hands over", || {
+        let answer = request(address, "POST", "/v1/cluster/transfer?timeout=20s", body.as_bytes());
+        answer.is_ok_and(|answer| answer.status == 200)
+    });
+    put(address, "after");
+    let election = newest_complete(address, to as u64 + 1);
+    let first: Vec<_> = names(&election).into_iter().take(2).collect();
+    assert_eq!(first, ["transfer_begun", "hands_over"], "{election}");
+    assert_eq!(phases(&election)[0]["node"], former + 1, "{election}");
+    let times: Vec<f64> = phases(&election).iter().map(|p| p["at_ms"].as_f64().unwrap()).collect();
+    assert!(times.is_sorted() && times[0] == 0.0, "{election}");
+    assert!(at(&election, "elected") >= at(&election, "hands_over"), "{election}");
+    let durations = &election["durations_ms"];
+    assert_eq!(durations["outage"].as_f64(), Some(at(&election, "first_client_write")));
+    assert_eq!(durations["detection"], Value::Null, "nobody was at fault: {election}");
+    assert_eq!(election["former_leader"], former + 1, "{election}");
+    for view in election["seen_by"].as_array().unwrap() {
+        let saw = view["saw"].as_array().unwrap();
+        assert!(saw.iter().all(|sight| sight["at_ms"].as_f64().unwrap() >= 0.0), "{election}");
+    }
+}
+
 on_both!(
+    a_transfer_is_told_from_what_the_old_leader_was_asked,
     a_killed_leader_makes_one_election_with_its_phases_and_cause,
     a_silent_leader_is_suspected_after_its_silence,
 );

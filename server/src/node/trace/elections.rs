@@ -235,6 +235,12 @@ fn early_phases(took_part: &[&Episode], elected: Option<HostTime>) -> Vec<Phase>
                 RecordKind::PeerLost => {
                     add(0, phase("fault_seen", record.time, record.text.clone()));
                 }
+                RecordKind::TransferBegun => {
+                    add(0, phase("transfer_begun", record.time, record.text.clone()));
+                }
+                RecordKind::HandsOver => {
+                    add(1, phase("hands_over", record.time, record.text.clone()));
+                }
                 RecordKind::LeaderSuspected => {
                     let silence = Duration::from_millis(record.silence_ms.unwrap_or(0));
                     let peer = record.peer.unwrap_or_default();

@@ -71,14 +71,16 @@ pub(crate) struct Episodes {
     done: Vec<Episode>,
     open: Option<Episode>,
     settled: Option<Reign>,
-    /// The loss of the leader's connection, as long as nothing follows from it.
-    fault: Option<Record>,
+    /// What announced the end of the reign, as long as nothing follows from it: the loss of the
+    /// leader's connection, or a transfer.
+    omens: Vec<Record>,
 }
 
 impl Episodes {
     /// The episodes that these records tell of, the last of them perhaps unfinished.
     pub(crate) fn of(node: NodeId, records: &[Record]) -> Vec<Episode> {
-        let mut episodes = Self { node, done: Vec::new(), open: None, settled: None, fault: None };
+        let mut episodes =
+            Self { node, done: Vec::new(), open: None, settled: None, omens: Vec::new() };
         for record in records {
             episodes.add(record);
         }
@@ -92,15 +94,18 @@ impl Episodes {
             RecordKind::PeerLost => {
                 let leads = self.settled.is_some_and(|reign| record.peer == Some(reign.leader));
                 if self.open.is_none() && leads {
-                    self.fault = Some(record.clone());
+                    self.omens = vec![record.clone()];
                 }
             }
             RecordKind::PeerConnected => {
-                if self.fault.as_ref().is_some_and(|fault| fault.peer == record.peer) {
-                    self.fault = None;
-                }
+                let undone =
+                    |omen: &Record| omen.kind == RecordKind::PeerLost && omen.peer == record.peer;
+                self.omens.retain(|omen| !undone(omen));
                 self.note(record);
             }
+            RecordKind::TransferBegun => self.omens = vec![record.clone()],
+            RecordKind::HandsOver => self.omens.push(record.clone()),
+            RecordKind::TransferFailed => self.omens.clear(),
             RecordKind::LeaderSuspected => {
                 // The leader was heard again after an earlier suspicion, which came to nothing.
                 if self.open.as_ref().is_some_and(Episode::is_only_a_suspicion) {
@@ -126,11 +131,11 @@ impl Episodes {
 
     /// A step of the search for a leader.
     fn search(&mut self, record: &Record) {
-        let fault = self.fault.take();
+        let omens = std::mem::take(&mut self.omens);
         let (node, settled) = (self.node, self.settled);
         let open = self.open.get_or_insert_with(|| Episode {
             node,
-            search: fault.into_iter().collect(),
+            search: omens,
             settled: None,
             reign: Vec::new(),
             former_leader: settled.map(|reign| reign.leader),
@@ -205,6 +210,24 @@ mod tests {
         assert_eq!(election.former_leader, Some(NodeId(1)));
         assert_eq!(election.taking_the_lead().len(), 1);
         assert!(found[0].taking_the_lead().is_empty());
+    }
+
+    #[test]
+    fn a_transfer_begins_with_what_the_old_leader_is_asked_unless_it_comes_to_nothing() {
+        let begun = || Event::TransferBegun { to: NodeId(3) };
+        let failed = Event::TransferFailed { to: NodeId(3), cause: "so".to_owned() };
+        let found = episodes(&[
+            role("leader", None, 1, Some(2)),
+            begun(),
+            failed,
+            begun(),
+            Event::HandsOver { to: NodeId(3) },
+            role("follower", None, 2, None),
+            role("follower", None, 2, Some(3)),
+        ]);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[1].began(), HostTime(4));
+        assert_eq!(found[1].search.len(), 4);
     }
 
     #[test]

@@ -72,6 +72,12 @@ kinds! {
     PeerSynchronized, "peer_synchronized";
     /// [`Event::Committed`].
     Committed, "committed";
+    /// [`Event::TransferBegun`].
+    TransferBegun, "transfer_begun";
+    /// [`Event::HandsOver`].
+    HandsOver, "hands_over";
+    /// [`Event::TransferFailed`].
+    TransferFailed, "transfer_failed";
     /// [`Event::FirstCommit`].
     FirstCommit, "first_commit";
     /// [`Event::FirstWrite`].
@@ -172,6 +178,13 @@ impl Record {
             },
             Event::Committed { index } => {
                 Self { index: Some(*index), ..plain(RecordKind::Committed) }
+            }
+            Event::TransferBegun { to } => {
+                Self { peer: Some(*to), ..plain(RecordKind::TransferBegun) }
+            }
+            Event::HandsOver { to } => Self { peer: Some(*to), ..plain(RecordKind::HandsOver) },
+            Event::TransferFailed { to, .. } => {
+                Self { peer: Some(*to), ..plain(RecordKind::TransferFailed) }
             }
             Event::FirstCommit { term, index } => {
                 Self { term: Some(*term), index: Some(*index), ..plain(RecordKind::FirstCommit) }
