@@ -116,32 +116,64 @@ fn a_write_with_a_key_is_sent_to_the_next_leader(protocol: &'static str) {
     assert!(cluster.terminate(leader).success());
 }
 
-#[test]
-fn a_write_with_a_key_is_sent_to_the_next_leader_of_raft() {
-    a_write_with_a_key_is_sent_to_the_next_leader("raft");
+/// A leader that hears nobody answers `sync` from what it has, until it gives up its office: it does not
+/// ask whether it still leads. `linearizable` does.
+fn a_leader_that_hears_nobody_answers_sync_and_not_linearizable(protocol: &'static str) {
+    // Long enough that it stays the leader for the whole test.
+    let timers = ["--heartbeat", "100ms", "--election-timeout", "20s"];
+    let cluster = Processes::start_under(protocol, 3, &[], &timers);
+    let leader = cluster.leader();
+    let followers: Vec<_> = (0..3).filter(|node| *node != leader).collect();
+    let address = cluster.addresses()[leader];
+    assert_eq!(put(address, "/v1/kv/k", "v").status, 201);
+    for follower in &followers {
+        cluster.signal(*follower, Signal::STOP);
+    }
+    for path in ["/v1/kv/k?", "/v1/kv?prefix=k&"] {
+        let read = |consistency: &str| {
+            let path = format!("{path}consistency={consistency}&timeout=300ms");
+            request(address, "GET", &path, b"").expect("an answer")
+        };
+        for consistency in ["sync", "local"] {
+            assert_eq!(read(consistency).status, 200, "{path} {consistency}");
+        }
+        let refused = read("linearizable");
+        assert_eq!(
+            (refused.status, refused.error_name().as_deref()),
+            (503, Some("no_quorum")),
+            "{path}: {}",
+            refused.json()
+        );
+    }
+    for follower in &followers {
+        cluster.signal(*follower, Signal::CONT);
+    }
 }
 
-#[test]
-fn a_write_with_a_key_is_sent_to_the_next_leader_of_zab() {
-    a_write_with_a_key_is_sent_to_the_next_leader("zab");
+/// A follower asks the leader before it answers `sync`; `local` is its own.
+fn a_follower_that_hears_no_leader_answers_local_and_not_sync(protocol: &'static str) {
+    let timers = ["--heartbeat", "100ms", "--election-timeout", "20s"];
+    let cluster = Processes::start_under(protocol, 3, &[], &timers);
+    let leader = cluster.leader();
+    let address = cluster.addresses()[(leader + 1) % 3];
+    assert_eq!(put(address, "/v1/kv/k", "v").status, 201);
+    cluster.signal(leader, Signal::STOP);
+    let read = |consistency: &str| {
+        let path = format!("/v1/kv/k?consistency={consistency}&timeout=300ms");
+        request(address, "GET", &path, b"").expect("an answer")
+    };
+    assert_eq!(read("local").status, 200);
+    for consistency in ["sync", "linearizable"] {
+        let refused = read(consistency);
+        assert_eq!(refused.status, 503, "{consistency}: {}", refused.json());
+    }
+    cluster.signal(leader, Signal::CONT);
 }
 
-#[test]
-fn a_write_that_a_leader_of_raft_can_not_commit_in_time_may_still_happen() {
-    a_write_that_a_leader_can_not_commit_in_time_may_still_happen("raft");
-}
-
-#[test]
-fn a_write_that_a_leader_of_zab_can_not_commit_in_time_may_still_happen() {
-    a_write_that_a_leader_can_not_commit_in_time_may_still_happen("zab");
-}
-
-#[test]
-fn a_write_that_was_lost_with_its_leader_of_raft_is_told_to_be_lost() {
-    a_write_that_was_lost_with_its_leader_is_told_to_be_lost("raft");
-}
-
-#[test]
-fn a_write_that_was_lost_with_its_leader_of_zab_is_told_to_be_lost() {
-    a_write_that_was_lost_with_its_leader_is_told_to_be_lost("zab");
-}
+on_both!(
+    a_write_with_a_key_is_sent_to_the_next_leader,
+    a_write_that_a_leader_can_not_commit_in_time_may_still_happen,
+    a_write_that_was_lost_with_its_leader_is_told_to_be_lost,
+    a_leader_that_hears_nobody_answers_sync_and_not_linearizable,
+    a_follower_that_hears_no_leader_answers_local_and_not_sync,
+);
