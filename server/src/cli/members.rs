@@ -68,13 +68,22 @@ async fn list(connection: &Connection) -> Result<(), Complaint> {
         rows.push(vec![
             member["node"].to_string(),
             member["peer_address"].as_str().unwrap_or_default().to_owned(),
-            member["standing"].as_str().unwrap_or_default().to_owned(),
+            standing(member, json["formed"] == true),
             yes(&member["leader"]),
             yes(&member["connected"]),
         ]);
     }
     let quorum = format!("{} voters are a quorum\n", json["quorum"]);
     print::bytes((print::table(&rows) + &quorum).as_bytes())
+}
+
+/// What a member counts as, and why if that is not what it was meant to be.
+fn standing(member: &Value, formed: bool) -> String {
+    let standing = member["standing"].as_str().unwrap_or_default();
+    if formed && standing == "observer" && member["configured"] == "voter" {
+        return format!("{standing} (a voter that lost its data directory)");
+    }
+    standing.to_owned()
 }
 
 impl Transfer {

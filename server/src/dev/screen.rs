@@ -80,10 +80,12 @@ fn to_try(dev: &Dev) -> String {
   curl -X PUT -d hello {one}/v1/kv/greeting
   curl {two}/v1/kv/greeting
   curl -N '{three}/v1/watch?prefix=gre&from_revision={from}'
-Do the replicas agree? What does a node know of itself, and what does it count?
+Do the replicas agree?
   curl '{one}/v1/agree?key=greeting'
-  curl {one}/v1/status
-  curl {one}/metrics
+Have another node lead. Then: who was elected, why, and by which messages?
+  curl -X POST {one}/v1/cluster/transfer
+  curl {one}/v1/elections
+  curl '{one}/v1/trace?format=mermaid'
 ",
         one = at(0),
         two = at(1),

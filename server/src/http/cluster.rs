@@ -34,7 +34,9 @@ struct Cluster<'a> {
 struct Member<'a> {
     node: u64,
     peer_address: &'a str,
-    /// `voter`, or `observer`: such a member does not count. A voter that lost its data directory is one.
+    /// What it is by the configuration: `voter` or `observer`.
+    configured: &'static str,
+    /// What it counts as: as configured, but a voter that lost its data directory is an `observer`.
     standing: &'static str,
     /// Whether this is the node that answers.
     this: bool,
@@ -60,6 +62,7 @@ fn tell(app: &App) -> Response {
     let members = facts.members.iter().map(|(id, address)| Member {
         node: id.0,
         peer_address: address,
+        configured: facts.configured_standing(*id).name(),
         standing: peer(*id).map_or(own, |peer| peer.standing).name(),
         this: *id == facts.id,
         leader: Some(*id) == leader,

@@ -102,6 +102,9 @@ error_table! {
     NoSuccessor, "no_successor", 409, true, true,
         "Leadership can not be transferred: the node asked for, or every other one, is not connected to \
          the leader or does not follow it yet. Nothing happened.";
+    CannotLead, "cannot_lead", 409, true, false,
+        "Leadership can not be transferred so, now or later: the node asked for observes, or lost its data \
+         directory and does not count any more, or there is no other voter. Nothing happened.";
     TransferUnderWay, "transfer_under_way", 409, true, true,
         "The leader is handing over its office already. Nothing happened.";
     Compacted, "compacted", 410, true, false,
@@ -272,9 +275,9 @@ impl From<Failure> for ApiError {
             ),
             Failure::NoSuccessor => (
                 ErrorName::NoSuccessor,
-                "the leader has no connection with the node that is to take over (or with any other), \
-                 or that does not follow it yet; nothing happened. Try again in a moment; /v1/status of \
-                 the leader lists who is connected",
+                "the leader has no connection with the node that is to take over (or with any other \
+                 that counts), or that does not follow it yet; nothing happened. Try again in a \
+                 moment; /v1/status of the leader lists who is connected",
             ),
             Failure::TransferUnderWay => (
                 ErrorName::TransferUnderWay,

@@ -55,7 +55,7 @@ async fn hand_over(app: &App, request: Request) -> Result<Response, ApiError> {
     let body = body::read(app, request, BODY_BYTES_MAX, ErrorName::BodyTooLarge).await?;
     let to = parse(&body.bytes)?.to.map(NodeId);
     let facts = app.handle.facts();
-    check(&facts.members, &facts.observers, to)?;
+    check(&facts.members, &facts.observers, &app.handle.lost_voters(), to)?;
     let from = status::leader(app.handle.status().consensus.leadership, facts.id);
     let began = Instant::now();
     let leader = app.handle.transfer(to, timeout).await?;
@@ -69,25 +69,30 @@ async fn hand_over(app: &App, request: Request) -> Result<Response, ApiError> {
     Ok(answer::serialized(StatusCode::OK, &answer))
 }
 
-/// Refuses what no leader could do.
+/// Refuses what no leader could do, given which voters lost their data directories.
 fn check(
     members: &BTreeMap<NodeId, String>,
     observers: &BTreeSet<NodeId>,
+    lost: &BTreeSet<NodeId>,
     to: Option<NodeId>,
 ) -> Result<(), ApiError> {
     let voters = || members.keys().filter(|id| !observers.contains(id));
     let listed = || voters().map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ");
     match to {
         Some(to) if observers.contains(&to) => Err(ApiError::new(
-            ErrorName::NoSuccessor,
+            ErrorName::CannotLead,
             format!("node {} is an observer and can not lead; the voters are {}", to.0, listed()),
+        )),
+        Some(to) if lost.contains(&to) => Err(ApiError::new(
+            ErrorName::CannotLead,
+            format!("node {} lost its data directory: it follows, but never votes or leads", to.0),
         )),
         Some(to) if !members.contains_key(&to) => Err(ApiError::new(
             ErrorName::InvalidBody,
             format!("node {} is not a member; the voters are {}", to.0, listed()),
         )),
         None if voters().count() == 1 => Err(ApiError::new(
-            ErrorName::NoSuccessor,
+            ErrorName::CannotLead,
             "the cluster has only one voter: there is nobody to hand leadership to",
         )),
         Some(_) | None => Ok(()),
@@ -129,13 +134,16 @@ mod tests {
         let name = |voters: u64, observers: u64, to: Option<u64>| {
             let members = (1..=voters + observers).map(|id| (NodeId(id), String::new())).collect();
             let observers = (voters + 1..=voters + observers).map(NodeId).collect();
-            check(&members, &observers, to.map(NodeId)).map_err(|error| error.name)
+            let lost = BTreeSet::from([NodeId(3)]);
+            check(&members, &observers, &lost, to.map(NodeId)).map_err(|error| error.name)
         };
+        assert_eq!(name(3, 0, Some(2)), Ok(()));
+        assert_eq!(name(3, 0, Some(3)), Err(ErrorName::CannotLead));
         assert_eq!(name(3, 0, Some(4)), Err(ErrorName::InvalidBody));
-        assert_eq!(name(1, 0, None), Err(ErrorName::NoSuccessor));
+        assert_eq!(name(1, 0, None), Err(ErrorName::CannotLead));
         assert_eq!(name(1, 0, Some(1)), Ok(()));
         assert_eq!(name(3, 0, None), Ok(()));
-        assert_eq!(name(3, 1, Some(4)), Err(ErrorName::NoSuccessor));
-        assert_eq!(name(1, 1, None), Err(ErrorName::NoSuccessor));
+        assert_eq!(name(3, 1, Some(4)), Err(ErrorName::CannotLead));
+        assert_eq!(name(1, 1, None), Err(ErrorName::CannotLead));
     }
 }

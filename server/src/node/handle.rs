@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use consensus::{Index, NodeId, Position, Protocol, Status};
+use consensus::{Index, NodeId, Position, Protocol, Standing, Status};
 pub use kvcore::replica::Failure;
 use kvcore::store::StoreState;
 use kvcore::{Command, IdempotencyKey, Machine, Outcome, Revision};
@@ -69,6 +69,14 @@ pub struct NodeFacts {
     pub data_directory: PathBuf,
     /// When the node started.
     pub started: Instant,
+}
+
+impl NodeFacts {
+    /// What a member counts as unless it loses its data directory.
+    #[must_use]
+    pub fn configured_standing(&self, id: NodeId) -> Standing {
+        if self.observers.contains(&id) { Standing::Observer } else { Standing::Voter }
+    }
 }
 
 /// The changing facts about a node, as of a moment ago.
@@ -240,6 +248,22 @@ impl NodeHandle {
     #[must_use]
     pub fn formation(&self) -> FormationStatus {
         self.shared.formation.status()
+    }
+
+    /// The voters that lost their data directories, as far as this node sees, and so do not count.
+    #[must_use]
+    pub fn lost_voters(&self) -> BTreeSet<NodeId> {
+        if !self.formation().formed {
+            return BTreeSet::new();
+        }
+        let (facts, now) = (self.facts(), self.status());
+        let peers = now.consensus.peers.iter().filter(|peer| peer.connected);
+        let standings = peers.map(|peer| (peer.id, peer.standing));
+        standings
+            .chain([(facts.id, now.consensus.standing)])
+            .filter(|&(id, standing)| standing != facts.configured_standing(id))
+            .map(|(id, _)| id)
+            .collect()
     }
 
     /// Counters, gauges and histograms.

@@ -55,7 +55,7 @@ async fn assert_told(there: &Http, elsewhere: &Http, protocol: Protocol) {
     }
     let to = format!("{{\"to\": {OBSERVER}}}");
     let refused = elsewhere.post("/v1/cluster/transfer", &to).await;
-    refused.assert_error(409, "no_successor", "node 4 is an observer");
+    refused.assert_error(409, "cannot_lead", "node 4 is an observer");
 }
 
 async fn an_observer_is_no_part_of_a_quorum(protocol: Protocol) {

@@ -12,7 +12,7 @@ use super::client::{Answer, PATIENCE};
 async fn without_replication_there_is_nobody_to_hand_over_to() {
     let fixture = Fixture::start().await;
     let path = "/v1/cluster/transfer";
-    fixture.http.post(path, "").await.assert_error(409, "no_successor", "only one voter");
+    fixture.http.post(path, "").await.assert_error(409, "cannot_lead", "only one voter");
     let own = fixture.http.post(path, r#"{"to": 1}"#).await;
     assert_eq!((own.status, &own.json()["leader"]), (200, &json!(1)), "it leads already");
     fixture.stop().await;
