@@ -120,7 +120,7 @@ fn a_write_with_a_key_is_sent_to_the_next_leader(protocol: &'static str) {
 /// ask whether it still leads. `linearizable` does.
 fn a_leader_that_hears_nobody_answers_sync_and_not_linearizable(protocol: &'static str) {
     // Long enough that it stays the leader for the whole test.
-    let timers = ["--heartbeat", "100ms", "--election-timeout", "20s"];
+    let timers = ["--heartbeat", "100ms", "--election-timeout", "5s"];
     let cluster = Processes::start_under(protocol, 3, &[], &timers);
     let leader = cluster.leader();
     let followers: Vec<_> = (0..3).filter(|node| *node != leader).collect();
@@ -152,7 +152,7 @@ fn a_leader_that_hears_nobody_answers_sync_and_not_linearizable(protocol: &'stat
 
 /// A follower asks the leader before it answers `sync`; `local` is its own.
 fn a_follower_that_hears_no_leader_answers_local_and_not_sync(protocol: &'static str) {
-    let timers = ["--heartbeat", "100ms", "--election-timeout", "20s"];
+    let timers = ["--heartbeat", "100ms", "--election-timeout", "5s"];
     let cluster = Processes::start_under(protocol, 3, &[], &timers);
     let leader = cluster.leader();
     let address = cluster.addresses()[(leader + 1) % 3];
