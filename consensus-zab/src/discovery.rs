@@ -63,6 +63,7 @@ impl Leading {
             barrier_confirmed: 0,
         };
         self.learners.insert(peer, learner);
+        self.elsewhere.remove(&peer);
         match self.epoch() {
             None => return self.choose_epoch(cx),
             // This epoch can not be joined by a server that has accepted a later one, which would

@@ -23,7 +23,7 @@ use consensus::{Event, NodeId, Standing, Term, Timer};
 
 use crate::message::{Notification, Reason, ServerState, Vote, ZabMessage};
 use crate::node::{Context, Opening, Peer};
-use crate::role::{Change, Flow, Looking, STAY, Voting};
+use crate::role::{Change, Flow, Leading, Looking, Phase, STAY, Voting, look};
 
 /// How far the round of a notification may be beyond this server's.
 const ROUND_LEAP_MAX: u64 = 1 << 32;
@@ -301,6 +301,19 @@ impl Voting {
         ControlFlow::Break(Change::Elect(self.proposal))
     }
 
+    /// Whoever was told that this server votes for it may lead already, and wait for this server. If
+    /// another one is elected after all, it is told: in ZooKeeper it waits for its initLimit.
+    pub(crate) fn take_back(&self, cx: &mut Context<'_>, elected: Vote) {
+        let round = cx.core.round;
+        for (&peer, (_, vote)) in &self.told {
+            if vote.leader == peer && elected.leader != peer {
+                let state = ServerState::Following;
+                let taken_back = Notification { state, round, vote: elected };
+                cx.send(peer, ZabMessage::Notification(taken_back));
+            }
+        }
+    }
+
     fn broadcast(&mut self, cx: &mut Context<'_>) {
         let peers: Vec<NodeId> = cx.core.peers.keys().copied().collect();
         for peer in peers {
@@ -319,6 +332,32 @@ impl Voting {
         let notification = Notification { state: ServerState::Looking, round, vote };
         cx.send(peer, ZabMessage::Notification(notification));
         self.told.insert(peer, (round, vote));
+    }
+}
+
+impl Leading {
+    /// Somebody looks for a leader, or follows another one after all. An election without all votes can
+    /// make two leaders, of whom only one finds a quorum; the other one need not wait for its timeout to
+    /// know that.
+    pub(crate) fn notified(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        theirs: Notification,
+    ) -> Flow {
+        cx.advertise(from, theirs, self.advertised);
+        let leader = theirs.vote.leader;
+        let elsewhere = theirs.state == ServerState::Following
+            && leader != cx.core.id()
+            && theirs.round >= self.advertised.round;
+        if !elsewhere || self.phase != Phase::Gathering || self.learners.contains_key(&from) {
+            return STAY;
+        }
+        self.elsewhere.extend([from, leader]);
+        if cx.core.quorum.unreachable(|id| self.elsewhere.contains(&id)) {
+            return look(format!("{from} follows {leader}, and no quorum is left"));
+        }
+        STAY
     }
 }
 

@@ -14,7 +14,7 @@
 //! Each `into_…` consumes the old role with all that it knew: nothing of one role's state can leak
 //! into another's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -160,6 +160,8 @@ pub(crate) struct Leading {
     pub base: Index,
     /// How far the attempt has come.
     pub phase: Phase,
+    /// Those who are known to follow another leader, and that one.
+    pub elsewhere: BTreeSet<NodeId>,
     /// The learners with an open session.
     pub learners: BTreeMap<NodeId, Learner>,
     /// Watches the quorum.
@@ -300,7 +302,9 @@ impl Looking {
 
     /// The election ended with a vote for another server.
     pub(crate) fn into_following(self, cx: &mut Context<'_>, vote: Vote) -> Following {
-        drop(self);
+        if let Self::Voting(voting) = &self {
+            voting.take_back(cx, vote);
+        }
         let cause = format!("a quorum proposes {} in round {}", vote.leader, cx.core.round);
         cx.follow(vote, None, cause)
     }
@@ -469,6 +473,7 @@ impl Context<'_> {
             initial: core.own_vote(),
             base: core.log.last().index,
             phase: Phase::Gathering,
+            elsewhere: BTreeSet::new(),
             learners: BTreeMap::new(),
             detector: FailureDetector::new(now, core.settings.election_timeout),
             barriers: Barriers::default(),

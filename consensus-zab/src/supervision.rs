@@ -27,7 +27,7 @@ impl Leading {
             learner.heard = cx.now.time;
         }
         match message {
-            ZabMessage::Notification(theirs) => cx.advertise(from, theirs, self.advertised),
+            ZabMessage::Notification(theirs) => return self.notified(cx, from, theirs),
             ZabMessage::FollowerInfo { session, accepted_epoch: accepted, standing, .. } => {
                 return self.greeted(cx, from, Opening { session, accepted, standing });
             }
