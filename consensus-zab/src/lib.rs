@@ -101,6 +101,8 @@
 //! - A server that can not join because it accepted a later epoch makes the leader hold a new
 //!   election. In ZooKeeper it stays out until somebody else does.
 //! - A learner whose leader is LOOKING in a later round looks too, at once.
+//! - Whoever promised a candidate its vote in this round and follows another leader says so, and a
+//!   leader that can gather no quorum any more looks again. In ZooKeeper it waits for its initLimit.
 //! - Repeated failures to follow or lead put off the next election, by up to the election timeout.
 //!   ZooKeeper's pauses come from connecting.
 //! - A follower is sent away when *nothing* of what is under way is acknowledged for four election
