@@ -37,3 +37,4 @@ mod snapshots;
 mod support;
 mod tours;
 mod transfers;
+mod watches;

@@ -1,14 +1,12 @@
 //! A node that was away for so long that the others' logs have forgotten what it lacks: it gets the
 //! store itself, while everybody goes on.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
 
-use crate::support::{PATIENCE, Processes, eventually, request};
+use crate::support::{Processes, eventually, request, watch};
 
 /// The log keeps nothing that the store holds durably, but for the segment in use.
 const FORGETFUL: [&str; 4] = ["--retain-log-entries", "1", "--retain-log-bytes", "0"];
@@ -99,13 +97,7 @@ fn a_watch_goes_on_over_a_snapshot(protocol: &'static str) {
     let leader = cluster.leader();
     let (away, other) = ((leader + 1) % 3, (leader + 2) % 3);
     let first = put(cluster.addresses()[leader], "before", b"v");
-    let mut stream = TcpStream::connect(cluster.addresses()[away]).expect("connected");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
-    let head = format!("GET /v1/watch?from_revision={first} HTTP/1.0\r\n\r\n");
-    stream.write_all(head.as_bytes()).expect("sent");
-    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
-    let started = lines.by_ref().skip_while(|line| !line.is_empty()).nth(1).expect("a first line");
-    assert!(started.contains("\"started\":true"), "{started}");
+    let told = watch(cluster.addresses()[away], first);
 
     cluster.signal(away, Signal::STOP);
     // New processes, so that nothing is on its way in the connections that stand still.
@@ -116,42 +108,11 @@ fn a_watch_goes_on_over_a_snapshot(protocol: &'static str) {
     write_until_forgotten(&cluster, &[leader, other]);
     let last = put(cluster.addresses()[leader], "last", b"v");
     cluster.signal(away, Signal::CONT);
-    let mut expected = first;
-    for line in lines {
-        let json: Value = serde_json::from_str(&line).expect("a line of JSON");
-        if json["events"].is_array() {
-            assert_eq!(json["revision"], expected, "each revision once, in order");
-            expected += 1;
-        }
-        if expected > last {
-            break;
-        }
-    }
-    assert_eq!(expected, last + 1, "the watch told everything");
+    let told: Vec<u64> =
+        told.map(|(revision, _)| revision).take_while(|&revision| revision < last).collect();
+    assert_eq!(told, (first..last).collect::<Vec<_>>(), "each revision once, in order");
     cluster.wait_until_all_agree();
     assert!(metric(cluster.addresses()[away], "etcd_network_snapshot_receive_success") > 0);
 }
 
-mod raft {
-    #[test]
-    fn a_node_that_was_away_too_long_gets_a_snapshot() {
-        super::a_node_that_was_away_too_long_gets_a_snapshot("raft");
-    }
-
-    #[test]
-    fn a_watch_goes_on_over_a_snapshot() {
-        super::a_watch_goes_on_over_a_snapshot("raft");
-    }
-}
-
-mod zab {
-    #[test]
-    fn a_node_that_was_away_too_long_gets_a_snapshot() {
-        super::a_node_that_was_away_too_long_gets_a_snapshot("zab");
-    }
-
-    #[test]
-    fn a_watch_goes_on_over_a_snapshot() {
-        super::a_watch_goes_on_over_a_snapshot("zab");
-    }
-}
+on_both!(a_node_that_was_away_too_long_gets_a_snapshot, a_watch_goes_on_over_a_snapshot);

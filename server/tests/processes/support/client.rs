@@ -63,23 +63,30 @@ pub(crate) fn request_with(
     Ok(Answer { status, body: bytes[end + 4..].to_vec() })
 }
 
-/// Everything that ever happened on a node, as a watch from the first revision up to this one tells
-/// it: one line a revision.
-pub(crate) fn history(address: SocketAddr, up_to: u64) -> Vec<String> {
+/// What a watch tells from a revision on, as long as its connection stands: each revision and its line.
+pub(crate) fn watch(address: SocketAddr, from: u64) -> impl Iterator<Item = (u64, String)> {
     let mut stream =
         TcpStream::connect_timeout(&address, Duration::from_secs(2)).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
     // HTTP/1.0, so that the lines come as they are.
-    stream.write_all(b"GET /v1/watch?from_revision=1 HTTP/1.0\r\n\r\n").expect("sent");
+    let head = format!("GET /v1/watch?from_revision={from} HTTP/1.0\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("sent");
     let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
     // The head, and the line that says that the watch has started.
     let started = lines.by_ref().skip_while(|line| !line.is_empty()).nth(1).expect("a first line");
     assert!(started.contains("\"started\":true"), "{started}");
-    let mut history = Vec::new();
-    for line in lines {
+    lines.map(|line| {
         let json: Value = serde_json::from_str(&line).expect("a line of JSON");
-        let revision = json["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {line}"));
         assert!(json["events"].is_array(), "{line}");
+        (json["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {line}")), line)
+    })
+}
+
+/// Everything that ever happened on a node, as a watch from the first revision up to this one tells
+/// it: one line a revision.
+pub(crate) fn history(address: SocketAddr, up_to: u64) -> Vec<String> {
+    let mut history = Vec::new();
+    for (revision, line) in watch(address, 1) {
         history.push(line);
         if revision >= up_to {
             return history;

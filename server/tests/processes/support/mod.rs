@@ -12,7 +12,7 @@ mod strace;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Answer, history, request, request_with};
+pub(crate) use client::{Answer, history, request, request_with, watch};
 pub(crate) use cluster::Processes;
 pub(crate) use dev_process::{DevProcess, refused};
 pub(crate) use load::{Load, Seen, assert_kept};
