@@ -308,6 +308,29 @@ fn zookeeper_3109_a_voter_that_left_does_not_count() {
     assert_eq!(leader.phase(), "synchronization");
 }
 
+/// 3109 once more: of five voters one gives up, and the others are a majority without it.
+#[test]
+fn zookeeper_3109_a_majority_goes_on_without_the_voter_that_left() {
+    let mut leader = Lone::start(5, 5, disk(&[], 0, 0));
+    leader.make_leader(&[2, 3, 4]);
+    for peer in [2, 3, 4] {
+        leader.say(peer, follower_info(Session(peer), 0));
+    }
+    leader.persist();
+    leader.say(4, ZabMessage::Leave { session: Session(4) });
+    leader.say(4, looking(2, vote(4, 0, 0)));
+    leader.say(2, ack_epoch(Session(2), Some(0), &[]));
+    assert!(leader.writes.is_empty(), "two of five; the one that left is none of them");
+    leader.say(3, ack_epoch(Session(3), Some(0), &[]));
+    leader.persist();
+    assert_eq!((leader.role(), leader.phase()), ("LEADING", "synchronization"));
+    for peer in [2, 3] {
+        let at = leader.new_leader(peer);
+        leader.say(peer, ack(Session(peer), at));
+    }
+    assert_eq!(leader.phase(), "broadcast");
+}
+
 /// ZOOKEEPER-4712, with nothing but currentEpoch under way: the vote names it, so it is waited for.
 #[test]
 fn a_vote_waits_for_a_promise_that_is_written_alone() {
