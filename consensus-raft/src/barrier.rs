@@ -6,7 +6,7 @@
 //! it began: etcd once used the same number again for a retry, and late answers to the first
 //! confirmed reads that came after them (etcd #20418).
 
-use consensus::{Answer, Effects, NodeId, Now, Refusal, Token};
+use consensus::{Answer, Effects, Mutant, NodeId, Now, Refusal, Token, mutant};
 
 use crate::message::RaftMessage;
 use crate::node::Raft;
@@ -19,10 +19,15 @@ impl Raft {
     pub(crate) fn read_barrier(&mut self, token: Token, effects: &mut Effects<RaftMessage>) {
         let commit = self.log.commit();
         let refusal = match &mut self.role {
-            Role::Leader(leader) if commit < leader.opening => Refusal::NotReady,
+            Role::Leader(leader)
+                if commit < leader.opening && !mutant::on(Mutant::RaftReadsBeforeOpening) =>
+            {
+                Refusal::NotReady
+            }
             Role::Leader(leader) if leader.barriers.len() >= WAITING_MAX => Refusal::Overloaded,
             Role::Leader(leader) => {
-                let round = leader.round.next();
+                let reused = mutant::on(Mutant::RaftReusesRound);
+                let round = if reused { leader.round } else { leader.round.next() };
                 leader.barriers.push_back(Barrier { token, index: commit, round });
                 // Alone, a leader needs nobody's word.
                 self.confirm_barriers(effects);
@@ -49,7 +54,8 @@ impl Raft {
             let answered = |id: NodeId| {
                 leader.peers.get(&id).is_some_and(|peer| peer.counts() && peer.round >= round)
             };
-            if !self.quorum.reached(|id| id == own || answered(id)) {
+            let skips = mutant::on(Mutant::RaftReadsWithoutQuorum);
+            if !skips && !self.quorum.reached(|id| id == own || answered(id)) {
                 return;
             }
             leader.barriers.pop_front();

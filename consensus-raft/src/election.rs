@@ -14,7 +14,8 @@
 use std::time::Duration;
 
 use consensus::{
-    Effects, Event, NodeId, Now, PersistSequence, Position, Suspicion, Term, Timer, Verdict, Wire,
+    Effects, Event, Mutant, NodeId, Now, PersistSequence, Position, Suspicion, Term, Timer,
+    Verdict, Wire, mutant,
 };
 
 use crate::message::{Attempt, RaftMessage};
@@ -220,7 +221,7 @@ impl Raft {
         effects: &mut Effects<RaftMessage>,
     ) {
         let granted = term > self.promise.term
-            && last >= self.log.last()
+            && self.is_up_to_date(last)
             && !self.hears_leader(now, peer)
             && !self.awaits_candidate(now, peer);
         let answer = RaftMessage::PreVoteResponse { term: self.promise.term, attempt, granted };
@@ -280,6 +281,16 @@ impl Raft {
         self.count_votes(now, effects);
     }
 
+    /// Whether a log with this last entry holds all that is committed, as far as this node knows (§5.4.1).
+    fn is_up_to_date(&self, last: Position) -> bool {
+        let own = self.log.last();
+        match () {
+            () if mutant::on(Mutant::RaftElectsOlderLog) => true,
+            () if mutant::on(Mutant::RaftComparesLength) => last.index >= own.index,
+            () => last >= own,
+        }
+    }
+
     pub(crate) fn request_vote(
         &mut self,
         now: Now,
@@ -296,17 +307,23 @@ impl Raft {
         }
         let granted = term == self.promise.term
             && !deaf
-            && self.promise.vote.is_none_or(|vote| vote == peer)
+            && (self.promise.vote.is_none_or(|vote| vote == peer)
+                || mutant::on(Mutant::RaftVotesTwice))
             && self.leader.is_none()
-            && last >= self.log.last();
+            && self.is_up_to_date(last);
         let mut after = PersistSequence(0);
         if granted {
             if self.promise.vote.is_none() {
                 self.promise.vote = Some(peer);
-                self.log.set_promise(self.promise.to_bytes());
+                if !mutant::on(Mutant::RaftVoteForgotten) {
+                    self.log.set_promise(self.promise.to_bytes());
+                }
                 effects.events.push(Event::Voted { candidate: peer, term });
             }
             after = self.log.persist(effects);
+            if mutant::on(Mutant::RaftVoteBeforeDurable) {
+                after = PersistSequence(0);
+            }
             // Having voted, it gives the candidate the time to become the leader (§5.2).
             self.become_follower(now, None, None, format!("it votes for {peer}"), effects);
             if let Role::Follower(follower) = &mut self.role {
@@ -335,7 +352,7 @@ impl Raft {
         if candidacy != self.promise.term {
             return;
         }
-        if granted {
+        if granted || mutant::on(Mutant::RaftLeadsWithoutQuorum) {
             candidate.granted.insert(peer);
         } else if !candidate.granted.contains(&peer) {
             candidate.refused.insert(peer);
@@ -424,6 +441,9 @@ impl Raft {
             Role::Follower(_) => {}
             // Its log may be the best there is. Besides, the followers of a deposed leader hear from
             // nobody else that it leads no longer.
+            Role::Leader(_) if mutant::on(Mutant::RaftForgetsStepDown) => {
+                self.leader = Some(self.settings.id);
+            }
             Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
                 self.become_follower(now, None, Some(Intent::Overtaken), cause, effects);
             }

@@ -301,7 +301,7 @@ impl Raft {
                 // an earlier reign.
                 let answers_reign = outcome != AppendOutcome::Stale;
                 if self.hear_follower(now, peer, term, answers_reign, effects) {
-                    self.append_entries_response(peer, outcome, effects);
+                    self.append_entries_response(now, peer, outcome, effects);
                 }
             }
             // The state that it speaks for did not come with it.

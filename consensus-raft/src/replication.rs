@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use consensus::{
-    Answer, Effects, Entry, Event, Index, Log, NodeId, Now, Outbound, Payload, PersistSequence,
-    Position, ProgressState, Refusal, Term, Token,
+    Answer, Effects, Entry, Event, Index, Log, Mutant, NodeId, Now, Outbound, Payload,
+    PersistSequence, Position, ProgressState, Refusal, Term, Token, mutant,
 };
 
 use crate::message::{AppendOutcome, RaftMessage};
@@ -35,7 +35,13 @@ impl Raft {
             effects.answers.push(Answer::Refused { token, reason: Refusal::Overloaded });
             return;
         }
-        let position = Position { term: self.promise.term, index: self.log.last().index.next() };
+        let term = match () {
+            () if mutant::on(Mutant::RaftStampsOldTerm) => {
+                self.log.term(leader.opening.previous()).unwrap_or(self.promise.term)
+            }
+            () => self.promise.term,
+        };
+        let position = Position { term, index: self.log.last().index.next() };
         let entry = Entry { position, wall: now.wall, payload: Payload::Command(command) };
         leader.backlog.proposed(&entry);
         self.log.append(entry);
@@ -62,9 +68,10 @@ impl Raft {
         let held = self.quorum.committed(|id| match leader.peers.get(&id) {
             Some(peer) if peer.counts() => peer.progress.matched(),
             Some(_) => Index(0),
+            None if mutant::on(Mutant::RaftCountsUnwritten) => self.log.last().index,
             None => self.log.durable(),
         });
-        if held >= leader.opening {
+        if held >= leader.opening || mutant::on(Mutant::RaftCommitsOldTerm) {
             self.log.commit_to(held);
         }
     }
@@ -124,6 +131,7 @@ impl Raft {
 
     pub(crate) fn append_entries_response(
         &mut self,
+        now: Now,
         id: NodeId,
         outcome: AppendOutcome,
         effects: &mut Effects<RaftMessage>,
@@ -134,6 +142,7 @@ impl Raft {
         match outcome {
             AppendOutcome::Matched { up_to, .. } if up_to <= self.log.last().index => {
                 peer.progress.acknowledged(up_to);
+                peer.awaiting_since = now.time;
                 let means = match state {
                     ProgressState::Probe { .. } => "AppendEntries",
                     ProgressState::Snapshot { .. } => "InstallSnapshot",
@@ -154,6 +163,7 @@ impl Raft {
                 };
                 // A peer that lost what it acknowledged is beyond help by entries, and asking again at
                 // once would never end.
+                let current = current && !mutant::on(Mutant::RaftGoesNotBack);
                 if current && hint.index >= peer.progress.matched() {
                     // All entries of terms that the peer does not have are skipped at once.
                     let at_most = self.log.last_up_to_term(hint.term);
@@ -184,15 +194,18 @@ impl Peer {
             Position { term: log.term(index).expect("a leader sends what it has"), index };
         let probing = self.progress.state() != ProgressState::Replicate;
         let answer = probing || !entries.is_empty();
+        if probing || self.progress.inflight_messages() == 0 {
+            self.awaiting_since = now.time;
+        }
         match entries.last() {
             Some(last) => {
                 let bytes = entries.iter().map(Entry::size_bytes).sum();
                 self.progress.sent(last.index(), bytes);
+                if mutant::on(Mutant::RaftCountsSent) {
+                    self.progress.acknowledged(last.index());
+                }
             }
             None => self.progress.probed(),
-        }
-        if probing {
-            self.probed = now.time;
         }
         self.told = log.commit();
         let message =
@@ -213,7 +226,9 @@ impl Raft {
         answer: bool,
         effects: &mut Effects<RaftMessage>,
     ) {
-        if !self.log.contains(previous) {
+        let some_entry =
+            previous.index <= self.log.last().index && mutant::on(Mutant::RaftIgnoresPreviousTerm);
+        if !self.log.contains(previous) && !some_entry {
             self.refuse_entries(leader, previous, effects);
             return;
         }
@@ -231,7 +246,10 @@ impl Raft {
     /// Appends those of the entries that the log lacks. Only a real conflict removes anything: the
     /// message may be an old one, and what comes behind its entries may be acknowledged already.
     fn append_missing(&mut self, entries: Vec<Entry>, effects: &mut Effects<RaftMessage>) {
-        let lacking = entries.iter().position(|entry| !self.log.contains(entry.position));
+        let lacking = entries.iter().position(|entry| {
+            !self.log.contains(entry.position)
+                || mutant::on(Mutant::RaftTruncatesAlways) && entry.index() > self.log.commit()
+        });
         let Some(lacking) = lacking else { return };
         let first = entries[lacking].index();
         if first <= self.log.last().index {
@@ -296,12 +314,17 @@ impl Raft {
     /// Follows the leader's commit index as far as the log is known to match the leader's.
     pub(crate) fn follow_commit(&mut self, commit: Index) {
         if let Role::Follower(follower) = &self.role {
-            self.log.commit_to(commit.min(follower.matched));
+            let all = mutant::on(Mutant::RaftCommitBeyondMatch);
+            let matched = if all { self.log.last().index } else { follower.matched };
+            self.log.commit_to(commit.min(matched));
         }
     }
 
     pub(crate) fn flush_follower(&mut self, effects: &mut Effects<RaftMessage>) {
-        let after = self.log.persist(effects);
+        let mut after = self.log.persist(effects);
+        if mutant::on(Mutant::RaftAckBeforeDurable) {
+            after = PersistSequence(0);
+        }
         let Role::Follower(follower) = &mut self.role else { return };
         let (Some((first, up_to)), Some(leader)) = (follower.owed.take(), self.leader) else {
             return;

@@ -19,9 +19,9 @@ use std::fmt;
 use std::time::Duration;
 
 use consensus::{
-    Answer, Backlog, Effects, Entry, Event, FailureDetector, Index, NodeId, Now, Payload,
+    Answer, Backlog, Effects, Entry, Event, FailureDetector, Index, Mutant, NodeId, Now, Payload,
     PersistSequence, Position, Progress, Refusal, Standing, Suspicion, Term, Time, Timer, Token,
-    Transfer, Wire,
+    Transfer, Wire, mutant,
 };
 
 use crate::message::{Attempt, RaftMessage, Round};
@@ -128,8 +128,9 @@ pub(crate) struct Peer {
     pub(crate) standing: Standing,
     /// The paper's nextIndex and matchIndex, and the window of what is under way.
     pub(crate) progress: Progress,
-    /// When a probe was last sent.
-    pub(crate) probed: Time,
+    /// Since when an answer to AppendEntries is awaited, if one is: when a probe was sent, or the first
+    /// of the messages that are under way; later, when one of them was answered.
+    pub(crate) awaiting_since: Time,
     /// The commit index last told on this connection.
     pub(crate) told: Index,
     /// When an answer of this term last came.
@@ -296,11 +297,14 @@ impl Raft {
             Some(self.settings.id),
             "a leader voted for itself in its term (§5.2)"
         );
+        if mutant::on(Mutant::RaftLeaderTruncates) && self.log.last().index > self.log.commit() {
+            self.log.truncate_from(self.log.commit().next());
+        }
         let opening = self.log.last().index.next();
         let peer = |standing| Peer {
             standing,
             progress: Progress::probing(opening),
-            probed: now.time,
+            awaiting_since: now.time,
             told: Index(0),
             heard: now.time,
             round: Round(0),
@@ -336,7 +340,9 @@ impl Raft {
     pub(crate) fn adopt(&mut self, term: Term) {
         assert!(term > self.promise.term, "terms never go back (§5.1)");
         self.promise = Promise { term, vote: None };
-        self.log.set_promise(self.promise.to_bytes());
+        if !mutant::on(Mutant::RaftTermForgotten) {
+            self.log.set_promise(self.promise.to_bytes());
+        }
         self.leader = None;
     }
 

@@ -91,12 +91,18 @@ impl Raft {
     pub(crate) fn heartbeat_timer(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {
         let Role::Leader(leader) = &mut self.role else { return };
         for peer in leader.peers.values_mut() {
-            // Frames are not lost within a connection, so this only helps where that is not true.
-            let waited = now.time.since(peer.probed);
-            if peer.progress.state() == (ProgressState::Probe { awaiting: true })
-                && waited >= self.settings.election_timeout
-            {
-                peer.progress.probe_again();
+            if now.time.since(peer.awaiting_since) < self.settings.election_timeout {
+                continue;
+            }
+            // The peer's disk is slow, or the messages or their answers are lost, which does not happen
+            // within a connection; but Raft can do without connections, and goes on if they do not
+            // keep their word.
+            match peer.progress.state() {
+                ProgressState::Probe { awaiting: true } => peer.progress.probe_again(),
+                ProgressState::Replicate if peer.progress.inflight_messages() > 0 => {
+                    peer.progress.restart(&self.log);
+                }
+                _ => {}
             }
         }
         self.broadcast_heartbeats(now, effects);

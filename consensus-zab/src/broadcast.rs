@@ -20,7 +20,8 @@ mod rollover;
 
 use bytes::Bytes;
 use consensus::{
-    Answer, Entry, Event, Index, Log, NodeId, Payload, Position, Refusal, Term, Token,
+    Answer, Entry, Event, Index, Log, Mutant, NodeId, Payload, PersistSequence, Position, Refusal,
+    Term, Token, mutant,
 };
 
 use crate::message::{Reason, Session, ZabMessage};
@@ -53,7 +54,9 @@ impl Leading {
             cx.effects.answers.push(Answer::Refused { token, reason });
             return look(format!("the counter of epoch {epoch} is used up"));
         }
-        let position = Position { term: epoch.term(), index };
+        let stale = mutant::on(Mutant::ZabStampsOldEpoch);
+        let term = if stale { cx.core.log.last().term } else { epoch.term() };
+        let position = Position { term, index };
         let entry = Entry { position, wall: cx.now.wall, payload: Payload::Command(command) };
         self.backlog.proposed(&entry);
         cx.core.log.append(entry);
@@ -111,7 +114,9 @@ impl Leading {
     fn commit(&mut self, cx: &mut Context<'_>) {
         let held = |id| {
             if id == cx.core.id() {
-                return cx.core.log.durable();
+                let unwritten = mutant::on(Mutant::ZabCountsUnwritten);
+                let log = &cx.core.log;
+                return if unwritten { log.last().index } else { log.durable() };
             }
             let learner = self.learners.get(&id);
             let stream = learner.and_then(|learner| learner.counted());
@@ -200,7 +205,13 @@ impl Following {
 
     /// What accumulated leaves: one acknowledgement of all that is durable, and of the last barrier.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
-        let durable = cx.core.log.durable();
+        if mutant::on(Mutant::ZabDeliversProposals) && matches!(self.stage, Stage::Broadcast { .. })
+        {
+            cx.core.log.commit_to(cx.core.log.durable());
+        }
+        let early = mutant::on(Mutant::ZabAckBeforeDurable);
+        let log = &cx.core.log;
+        let durable = if early { log.last().index } else { log.durable() };
         let session = self.session;
         if durable > self.reported {
             let first = self.reported.next();
@@ -218,7 +229,8 @@ impl Following {
                     let up_to = LogPoint::of(&cx.core.log, durable);
                     // The tag keeps it behind NEWLEADER's acknowledgement, which may just have
                     // become free to leave.
-                    let after = cx.core.log.durable_sequence();
+                    let after =
+                        if early { PersistSequence(0) } else { cx.core.log.durable_sequence() };
                     let message = ZabMessage::Ack { session, first, up_to };
                     cx.send_after(self.leader, after, message);
                 }

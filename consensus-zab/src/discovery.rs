@@ -15,7 +15,7 @@
 //! Having accepted e', a server never again acts for a leader of an earlier epoch: once a quorum has,
 //! no earlier epoch can commit anything more.
 
-use consensus::{NodeId, Standing, Timer};
+use consensus::{Mutant, NodeId, PersistSequence, Standing, Timer, mutant};
 
 use crate::message::{Reason, Session, Vote, ZabMessage};
 use crate::node::{Context, Opening};
@@ -90,7 +90,12 @@ impl Leading {
         // Larger than each acceptedEpoch, not equal to one (ZOOKEEPER-1343). Those of learners that
         // have left meanwhile still count.
         let largest = cx.core.epoch_floor.max(cx.core.promise.accepted);
-        let Some(epoch) = largest.next() else {
+        let next = if mutant::on(Mutant::ZabReusesEpoch) && largest > Epoch::default() {
+            Some(largest)
+        } else {
+            largest.next()
+        };
+        let Some(epoch) = next else {
             return look("the epochs are used up");
         };
         cx.core.epoch_floor = epoch;
@@ -150,6 +155,7 @@ impl Leading {
         let theirs = current.map(|peer_epoch| Vote { peer_epoch, zxid: last, ..initial });
         if let Phase::AwaitingAcks { .. } = phase
             && theirs.is_some_and(|theirs| theirs > initial)
+            && !mutant::on(Mutant::ZabNoDiscovery)
         {
             return self.dismiss(cx, peer, Reason::MoreRecent);
         }
@@ -216,10 +222,15 @@ impl Following {
         if accepts {
             cx.core.promise.accepted = epoch;
             cx.core.epoch_floor = cx.core.epoch_floor.max(epoch);
-            cx.persist_promise();
+            if !mutant::on(Mutant::ZabAcceptedForgotten) {
+                cx.persist_promise();
+            }
         }
         // With nothing to write, this is the number of the last write, which covers the promise.
-        let after = cx.core.log.persist(cx.effects);
+        let mut after = cx.core.log.persist(cx.effects);
+        if mutant::on(Mutant::ZabAckEpochBeforeDurable) {
+            after = PersistSequence(0);
+        }
         let last = LogPoint::of(&cx.core.log, cx.core.log.last().index).zxid;
         let table = EpochTable::of(&cx.core.log);
         let session = self.session;

@@ -8,9 +8,10 @@
 //! opened by FOLLOWERINFO and closed by LEAVE (the learner), RESIGN or HANDOVER (the leader), or the
 //! loss of the connection. A message of any other session is dropped.
 
+use std::cmp::Ordering;
 use std::fmt;
 
-use consensus::{Entry, Index, Message, NodeId, Standing, Time};
+use consensus::{Entry, Index, Message, Mutant, NodeId, Standing, Time, mutant};
 
 use crate::zxid::{Epoch, EpochTable, LogPoint, Zxid};
 
@@ -22,7 +23,7 @@ pub struct Session(pub u64);
 ///
 /// The order is fast leader election's: the epoch that the candidate has joined, then its last zxid,
 /// then its number. So the best vote of a quorum names a server that lacks nothing that a quorum has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Vote {
     /// The candidate's currentEpoch.
     pub peer_epoch: Epoch,
@@ -30,6 +31,32 @@ pub struct Vote {
     pub zxid: Zxid,
     /// The candidate.
     pub leader: NodeId,
+}
+
+impl Vote {
+    /// What is compared, in this order.
+    fn rank(&self) -> (Epoch, Zxid, NodeId) {
+        let Self { peer_epoch, zxid, leader } = *self;
+        match () {
+            () if mutant::on(Mutant::ZabComparesEpochOnly) => (peer_epoch, Zxid::default(), leader),
+            () if mutant::on(Mutant::ZabElectsLargestNumber) => {
+                (Epoch::default(), Zxid::default(), leader)
+            }
+            () => (peer_epoch, zxid, leader),
+        }
+    }
+}
+
+impl Ord for Vote {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Vote {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// What a server does, as its notifications tell.

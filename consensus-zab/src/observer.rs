@@ -32,7 +32,7 @@
 
 use std::ops::ControlFlow;
 
-use consensus::{Effects, Entry, Index, NodeId, Now, Standing};
+use consensus::{Effects, Entry, Index, Mutant, NodeId, Now, Standing, mutant};
 
 use crate::message::{Vote, ZabMessage};
 use crate::node::{Context, Core, Zab};
@@ -58,7 +58,7 @@ impl Core {
 
     /// Whether a peer counts, now that it is connected, or did when it last was.
     pub(crate) fn counts(&self, peer: NodeId) -> bool {
-        self.standing(peer) == Standing::Voter
+        self.standing(peer) == Standing::Voter || mutant::on(Mutant::ObserverCounts)
     }
 }
 
@@ -70,7 +70,7 @@ impl Learner {
 
     /// Whether what the learner says counts.
     pub(crate) fn counts(&self) -> bool {
-        self.standing == Standing::Voter
+        self.standing == Standing::Voter || mutant::on(Mutant::ObserverCounts)
     }
 }
 

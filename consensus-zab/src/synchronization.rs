@@ -21,7 +21,8 @@
 //! or with a prefix of the new one, and its old currentEpoch.
 
 use consensus::{
-    Entry, Event, FailureDetector, Index, Leadership, Log, NodeId, Progress, ProgressState, Timer,
+    Entry, Event, FailureDetector, Index, Leadership, Log, Mutant, NodeId, PersistSequence,
+    Progress, ProgressState, Timer, mutant,
 };
 
 use crate::message::{Reason, Session, ZabMessage};
@@ -60,16 +61,22 @@ impl Leading {
         let informed = !learner.counts() && self.phase == (Phase::Broadcasting { epoch });
         let end = if informed { log.commit() } else { log.last().index };
         let common = EpochTable::of(log).common_prefix(table).min(end);
-        let surplus = table.last().index > common;
+        let surplus = table.last().index > common && !mutant::on(Mutant::ZabNoTruncation);
         let session = learner.session;
         let forgotten = common.next() < log.first();
+        let kept = match common {
+            Index(0) => common,
+            _ if mutant::on(Mutant::ZabTruncatesOneMore) => common.previous(),
+            _ => common,
+        };
         let (means, message) = match (surplus, end > common) {
             _ if forgotten => (SNAP, None),
-            (true, true) => ("TRUNC+DIFF", Some(truncate(session, LogPoint::of(log, common)))),
-            (true, false) => ("TRUNC", Some(truncate(session, LogPoint::of(log, common)))),
+            (true, true) => ("TRUNC+DIFF", Some(truncate(session, LogPoint::of(log, kept)))),
+            (true, false) => ("TRUNC", Some(truncate(session, LogPoint::of(log, kept)))),
             (false, _) => ("DIFF", Some(ZabMessage::Diff { session, to: LogPoint::of(log, end) })),
         };
-        let first = common.next();
+        let skips = mutant::on(Mutant::ZabDiffSkipsOne) && end > common.next();
+        let first = if skips { common.next().next() } else { common.next() };
         let (progress, snap) = if forgotten {
             (Progress::needing_snapshot(first), Snap::UnderWay)
         } else {
@@ -157,6 +164,9 @@ impl Leading {
         entries.truncate(count);
         let last = entries.last().expect("the first entry fits").index();
         stream.progress.sent(last, entries.iter().map(Entry::size_bytes).sum());
+        if mutant::on(Mutant::ZabCountsSent) {
+            stream.progress.acknowledged(last);
+        }
         stream.waiting_since.get_or_insert(cx.now.time);
         let base = cx.core.log.first_of_term_at(first.index).previous();
         let informs = !counts && stream.new_leader != NewLeader::Pending;
@@ -223,7 +233,9 @@ impl Leading {
         let joined = |id| {
             id == me || self.learners.get(&id).is_some_and(|learner| learner.counted().is_some())
         };
-        if !cx.core.quorum.reached(joined) {
+        let anybody = mutant::on(Mutant::ZabEstablishedEarly)
+            && cx.core.quorum.voters().into_iter().any(|id| id != me && joined(id));
+        if !cx.core.quorum.reached(joined) && !anybody {
             return;
         }
         assert!(cx.core.log.durable() >= self.base, "the leader's own history is durable");
@@ -318,6 +330,10 @@ impl Following {
             }
         };
         self.accept_as_observer(cx, epoch);
+        if mutant::on(Mutant::ZabEpochBeforeHistory) {
+            cx.core.promise.current = epoch;
+            cx.persist_promise();
+        }
         self.stage = Stage::Receiving { epoch };
         self.reported = cx.core.log.durable();
         cx.role_changed(
@@ -341,7 +357,10 @@ impl Following {
         }
         assert_eq!(cx.core.promise.accepted, epoch, "only the accepted epoch is joined");
         cx.core.promise.current = epoch;
-        let after = cx.persist_promise();
+        let mut after = cx.persist_promise();
+        if mutant::on(Mutant::ZabAckNewLeaderEarly) {
+            after = PersistSequence(0);
+        }
         self.stage = Stage::Joined { epoch };
         self.reported = at.index;
         let (session, first) = (self.session, at.index);
@@ -369,6 +388,9 @@ impl Following {
             format!("{leader} is established in epoch {epoch}"),
         );
         cx.lead(Leadership::Following { leader, term: epoch.term() });
+        if mutant::on(Mutant::ZabDeliversUncommitted) {
+            cx.core.log.commit_to(cx.core.log.last().index);
+        }
         self.committed_to(cx, committed)
     }
 }

@@ -26,7 +26,8 @@ pub trait Wire: Sized {
 
     /// The encoding as bytes of its own.
     fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::new();
+        // Most messages fit, and need not be moved while they grow.
+        let mut out = BytesMut::with_capacity(128);
         self.encode(&mut out);
         out.freeze()
     }

@@ -24,6 +24,7 @@ mod flow;
 mod id;
 pub mod invariants;
 mod log;
+pub mod mutant;
 mod null;
 mod pledge;
 mod protocol;
@@ -49,6 +50,7 @@ pub use flow::{Progress, ProgressState};
 pub use id::{Generation, Index, NodeId, PersistSequence, Position, Term, Token};
 pub use invariants::{Invariants, View, Violation};
 pub use log::Log;
+pub use mutant::Mutant;
 pub use null::{Null, NullMessage};
 pub use pledge::Pledge;
 pub use protocol::{

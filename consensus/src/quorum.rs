@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Index, NodeId};
+use crate::{Index, Mutant, NodeId, mutant};
 
 /// Who decides. With two configurations, every decision needs a majority of each (Raft thesis §4.3,
 /// joint consensus; ZooKeeper's reconfiguration, ATC'12 §3).
@@ -50,7 +50,8 @@ impl Quorum {
     pub fn reached(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
         self.configurations().all(|voters| {
             let agreeing = voters.iter().filter(|&&id| agrees(id)).count();
-            agreeing > voters.len() / 2
+            let needed = voters.len() / 2 + 1 - usize::from(mutant::on(Mutant::TwoOfFive));
+            agreeing >= needed.max(1)
         })
     }
 
@@ -68,7 +69,8 @@ impl Quorum {
             .map(|voters| {
                 let mut indexes: Vec<Index> = voters.iter().map(|&id| held(id)).collect();
                 indexes.sort_unstable_by(|a, b| b.cmp(a));
-                indexes[voters.len() / 2]
+                let fewer = mutant::on(Mutant::CommitsOneFewer) || mutant::on(Mutant::TwoOfFive);
+                indexes[(voters.len() / 2).saturating_sub(usize::from(fewer))]
             })
             .min()
             .expect("there is at least one configuration")

@@ -20,6 +20,12 @@
 //! A node that sends a write again by itself must never do it twice, window or not. So the write says
 //! up to where that node had applied the log when it took it: if a key of a later entry was forgotten
 //! since, that may have been this very write, and it is refused.
+//!
+//! What counts is when a copy is applied, not when it was sent. So a copy that comes at the very end of the
+//! window may be answered as the first time (or refused as a conflict), and if its node had sent it twice
+//! because the leader was lost, the second one may find the key forgotten, and be done. To rule that out,
+//! nodes would have to refuse every write that they send again while any key is forgotten, which in a
+//! busy cluster is always; clients rule it out by not repeating what is as old as the window.
 
 mod recall;
 mod remembered;
