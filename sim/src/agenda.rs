@@ -1,6 +1,7 @@
 //! Virtual time, and what is going to happen.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use consensus::{Fetch, NodeId, Time};
 use kvcore::RequestId;
 
 use crate::clients::ClientId;
+use crate::faults::{Scene, Step};
 use crate::history::{OperationId, OperationResult};
 use crate::network::ConnectionId;
 use crate::snapshots::{OfferId, Part};
@@ -63,12 +65,10 @@ pub(crate) enum Happening {
     GiveUp(OperationId),
     /// A watcher pulls.
     WatchTurn(usize),
-    /// Something breaks.
-    Fault,
-    /// A node stops in the middle of a change of roles.
-    CrashSoon(Life),
-    /// A node loses its connections in the middle of a change of roles.
-    CutOffSoon(Life),
+    /// The faults of this moment.
+    Faults,
+    /// A fault that something else brought with it.
+    Fault(Box<(Step, Scene)>),
     /// A node that is down starts.
     Restart(Life),
     /// A stopped process goes on.
@@ -83,14 +83,12 @@ pub(crate) enum Happening {
     TakePart(Life, ConnectionId),
     /// The pause after a snapshot that broke off is over.
     SnapshotOver(OfferId),
-    /// The connection of a snapshot breaks.
-    BreakStream(ConnectionId),
-    /// Somebody wants another leader while this one sends a snapshot.
-    TransferSoon(Life),
     /// A partition ends.
     HealPartition(u64),
     /// A slow part of a node is as fast as before.
     HealSlowness { node: NodeId, slowness: u64 },
+    /// There is room again on a node's disk.
+    HealFullness { node: NodeId, fullness: u64 },
 }
 
 impl Happening {
@@ -134,20 +132,18 @@ impl Happening {
             Self::ClientTurn(client) => (12, client.0 as u64),
             Self::GiveUp(operation) => (13, operation.0 as u64),
             Self::WatchTurn(watcher) => (14, *watcher as u64),
-            Self::Fault => (15, 0),
+            Self::Faults => (15, 0),
+            Self::Fault(fault) => (20, u64::from(fault.0.number().0)),
             Self::Restart(life) => (16, life.node.0),
             Self::Resume { node, .. } => (17, node.0),
             Self::HealPartition(number) => (18, *number),
             Self::HealSlowness { node, .. } => (19, node.0),
-            Self::CrashSoon(life) => (20, life.node.0),
-            Self::CutOffSoon(life) => (21, life.node.0),
+            Self::HealFullness { node, .. } => (21, node.0),
             Self::Stream(offer) => (22, offer.number),
             Self::SendPart(offer, _) => (23, offer.number),
             Self::ArrivePart { connection, .. } => (24, connection.0),
             Self::TakePart(_, connection) => (25, connection.0),
             Self::SnapshotOver(offer) => (26, offer.number),
-            Self::BreakStream(connection) => (27, connection.0),
-            Self::TransferSoon(life) => (28, life.node.0),
         }
     }
 }
@@ -158,7 +154,11 @@ pub(crate) struct Agenda {
     now: Time,
     /// Numbers the happenings, so that those of one moment come in the order of their planning.
     planned: u64,
-    queue: BTreeMap<(Time, u64), Happening>,
+    /// When, the how manieth that was planned, and its slot: the first comes out first.
+    queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    slots: Vec<Option<Happening>>,
+    /// The slots that are empty.
+    free: Vec<usize>,
 }
 
 impl Agenda {
@@ -175,18 +175,24 @@ impl Agenda {
     pub(crate) fn at(&mut self, time: Time, happening: Happening) {
         assert!(time >= self.now, "nothing is planned for the past");
         self.planned += 1;
-        self.queue.insert((time, self.planned), happening);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(happening);
+        self.queue.push(Reverse((time, self.planned, slot)));
     }
 
     /// Goes on to the next thing that happens, unless it is later than `until`: then time goes on to
     /// there, and nothing happens.
     pub(crate) fn next(&mut self, until: Time) -> Option<Happening> {
-        let next = self.queue.first_entry().filter(|entry| entry.key().0 <= until);
-        let Some(entry) = next else {
+        if self.queue.peek().is_none_or(|Reverse((time, ..))| *time > until) {
             self.now = until;
             return None;
-        };
-        self.now = entry.key().0;
-        Some(entry.remove())
+        }
+        let Reverse((time, _, slot)) = self.queue.pop()?;
+        self.now = time;
+        self.free.push(slot);
+        self.slots[slot].take()
     }
 }

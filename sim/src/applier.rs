@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use consensus::{Consensus, Violation};
+use consensus::{Consensus, Mutant, Violation, mutant};
 use kvcore::replica::ReplicaInput;
 use kvcore::store::Store;
 
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
-use crate::options::Bug;
 
 /// The most entries that the applier takes at once.
 const APPLY_ENTRIES_MAX: usize = 32;
@@ -31,7 +30,7 @@ impl<C: Consensus> Cluster<C> {
 
     /// The applier takes some entries, and answers the clients whose writes they are.
     pub(crate) fn apply(&mut self, life: Life) -> Result<(), Violation> {
-        let skips = self.options.bug == Some(Bug::SkipEntry) && self.random.one_in(50);
+        let skips = mutant::on(Mutant::SkipsEntry) && self.random.one_in(50);
         let Some(process) = self.process(life) else { return Ok(()) };
         process.applying = false;
         if process.snapshots.installing.is_some() {
@@ -68,7 +67,7 @@ impl<C: Consensus> Cluster<C> {
     pub(crate) fn flush_store(&mut self, life: Life) {
         let slow = self.nodes[&life.node].slow_disk.0.min(20);
         let durable = self.nodes[&life.node].durable();
-        let ahead = self.options.bug == Some(Bug::StoreAheadOfLog);
+        let ahead = mutant::on(Mutant::StoreAheadOfLog);
         let Some(process) = self.process(life) else { return };
         let durable = if ahead { process.machine.applied().index } else { durable };
         process.flushing = process.machine.flush_batch(durable, FLUSH_BYTES_MAX);
@@ -82,7 +81,7 @@ impl<C: Consensus> Cluster<C> {
 
     /// The store's write is done.
     pub(crate) fn store_written(&mut self, life: Life) -> Result<(), Violation> {
-        let disk_fails = self.nodes[&life.node].disk_fails;
+        let disk_fails = self.nodes[&life.node].disk.may_fail();
         let Some(process) = self.process(life) else { return Ok(()) };
         let Some(batch) = process.flushing.take() else {
             // A snapshot took the place of the store meanwhile.

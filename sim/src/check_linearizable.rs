@@ -37,7 +37,7 @@ fn check_fates(history: &History, oracle: &Oracle) -> Result<(), Violation> {
     for (id, operation) in history.iter() {
         let place = oracle.place(id);
         let Some((_, result)) = &operation.completed else { continue };
-        if let OperationResult::Written { index, expected, revision } = result {
+        if let OperationResult::Written { index, expected, revision, .. } = result {
             if !oracle.is_at(id, *index) {
                 return Err(violation("an acknowledged write is in the log", operation));
             }

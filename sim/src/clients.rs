@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Consensus, Index, Leadership, NodeId, Random, Wire};
+use consensus::{Consensus, Index, Leadership, Mutant, NodeId, Random, Wire, mutant};
 use kvcore::replica::{Conclusion, Failure, ReplicaInput};
 use kvcore::{
     Applied, Command, Condition, Envelope, Header, Idempotency, IdempotencyKey, Keys, Range,
@@ -17,20 +17,20 @@ use crate::history::{
     self, Action, Consistency, Found, OperationId, OperationResult, Query, Reading,
 };
 use crate::model::Expected;
-use crate::options::Bug;
 
 /// The number of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClientId(pub(crate) usize);
 
-/// How much longer than its node a client waits.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// How long a client waits that is in a hurry; the others wait longer than any node.
+const IMPATIENCE: Duration = Duration::from_millis(120);
+const PATIENCE: Duration = Duration::from_millis(2_700);
 /// How long a node lets a request wait.
 const TIMEOUTS_MILLIS: [u64; 3] = [150, 600, 2_000];
 /// How many old writes with an idempotency key a client knows.
 const OLD_MAX: usize = 12;
 /// How many different keys there are.
-const KEYS: u64 = 9;
+pub(crate) const KEYS: u64 = 9;
 
 /// A client.
 #[derive(Clone, Debug)]
@@ -239,11 +239,12 @@ impl<C: Consensus> Cluster<C> {
             client.action(bytes_max)
         };
         let operation = self.history.begin(id, action, now);
+        let is_in_a_hurry = !self.healed && client.random.one_in(4);
         client.busy = Some(operation);
         let node = client.node;
         let delay = self.surroundings.client_delay.draw(&mut self.random);
         self.agenda.after(delay, Happening::Request { node, operation });
-        let patience = Duration::from_millis(TIMEOUTS_MILLIS[2]) + PATIENCE;
+        let patience = if is_in_a_hurry { IMPATIENCE } else { PATIENCE };
         self.agenda.after(patience, Happening::GiveUp(operation));
     }
 
@@ -270,21 +271,24 @@ impl<C: Consensus> Cluster<C> {
                 let (origin, incarnation) = (node, life.number);
                 self.oracle.asked(Header { origin, incarnation, request }, operation);
                 let since = process.machine.applied().index;
-                let key = key.filter(|_| self.options.bug != Some(Bug::DropIdempotencyKey));
+                let key = key.filter(|_| !mutant::on(Mutant::DropsIdempotencyKey));
                 let idempotency = key.map(|key| Idempotency { key, since });
                 let envelope = Envelope { origin, incarnation, request, idempotency, command };
                 let envelope = envelope.to_bytes();
-                if self.options.bug == Some(Bug::AnswerBeforeCommit) {
+                if mutant::on(Mutant::AnswersBeforeCommit) {
                     let index = process.machine.applied().index;
                     let (expected, revision) = (Expected::Nothing, process.machine.revision());
-                    self.reply(operation, OperationResult::Written { index, expected, revision });
+                    self.reply(
+                        operation,
+                        OperationResult::Written { index, expected, revision, repeated: false },
+                    );
                 }
                 self.tell(life, ReplicaInput::Write { request, envelope, deadline });
             }
             Action::Read(_, consistency) => {
                 process.requests.insert(request, operation);
-                let no_barrier = consistency == Consistency::Local
-                    || self.options.bug == Some(Bug::ReadWithoutBarrier);
+                let no_barrier =
+                    consistency == Consistency::Local || mutant::on(Mutant::ReadsWithoutBarrier);
                 if no_barrier {
                     self.agenda.after(Duration::ZERO, Happening::Serve { life, request });
                 } else {
@@ -337,7 +341,7 @@ impl<C: Consensus> Cluster<C> {
         let Action::Read(query, consistency) = &self.history.get(operation).action else {
             panic!("only reads are served");
         };
-        let goes_back = self.options.bug == Some(Bug::LocalReadGoesBack)
+        let goes_back = mutant::on(Mutant::LocalReadGoesBack)
             && *consistency == Consistency::Local
             && query.at.is_none();
         let query = query.clone();
@@ -378,11 +382,13 @@ impl<C: Consensus> Cluster<C> {
         let process = self.process(life).expect("a process applies");
         let Some(operation) = process.requests.remove(&header.request) else { return };
         let expected = Expected::of(&applied.outcome).expect("checked by the oracle");
-        let (index, revision) = (applied.position.index, applied.revision);
+        let (index, revision, repeated) =
+            (applied.position.index, applied.revision, applied.repeated);
         self.counters.acknowledged += 1;
         self.counters.observer_writes += u64::from(self.nodes[&life.node].observes);
-        self.counters.repeated += u64::from(applied.repeated);
-        self.reply(operation, OperationResult::Written { index, expected, revision });
+        self.counters.repeated += u64::from(repeated);
+        let result = OperationResult::Written { index, expected, revision, repeated };
+        self.reply(operation, result);
     }
 
     pub(crate) fn reply(&mut self, operation: OperationId, result: OperationResult) {

@@ -7,10 +7,11 @@ use consensus::{Consensus, Event, Invariants, NodeId, Random, Time, Violation};
 
 use crate::agenda::{Agenda, Happening, Life};
 use crate::clients::{Client, ClientId};
+use crate::faults::{self, Occasion, Scene, Script};
 use crate::history::History;
 use crate::network::Network;
 use crate::node::{Node, Start};
-use crate::options::{SimOptions, Span, Surroundings};
+use crate::options::{SimOptions, Surroundings};
 use crate::oracle::Oracle;
 use crate::quorums::Quorums;
 use crate::report::Counters;
@@ -37,6 +38,8 @@ pub(crate) struct Cluster<C: Consensus> {
     pub(crate) oracle: Oracle,
     pub(crate) history: History,
     pub(crate) trace: Trace,
+    /// What breaks.
+    pub(crate) script: Script,
     pub(crate) counters: Counters,
     /// Who was seen leading last.
     pub(crate) leader: Option<NodeId>,
@@ -47,6 +50,7 @@ pub(crate) struct Cluster<C: Consensus> {
     pub(crate) partitions: u64,
     pub(crate) pauses: u64,
     pub(crate) slownesses: u64,
+    pub(crate) fullnesses: u64,
     pub(crate) offers: u64,
     /// Faults are over.
     pub(crate) healed: bool,
@@ -66,7 +70,10 @@ impl<C: Consensus> Cluster<C> {
         transcript: bool,
     ) -> Result<Self, Violation> {
         let mut random = Random::new(options.seed ^ 0x5EED_0000);
-        let surroundings = surroundings.unwrap_or_else(|| Surroundings::draw(&mut random));
+        let surroundings = surroundings.unwrap_or_else(|| {
+            let drawn = Surroundings::draw(&mut random);
+            drawn.with_links(options.links, &mut random).with_think(options.think)
+        });
         let nodes = (1..=options.members()).map(NodeId);
         let nodes =
             nodes.map(|id| (id, Node::new(id, options, &surroundings, &mut random))).collect();
@@ -74,7 +81,11 @@ impl<C: Consensus> Cluster<C> {
             (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
         let watchers = (0..options.watchers).map(|id| Watcher::new(id, &mut random)).collect();
         let beginning = options.begins_after();
-        let remembers = surroundings.remembers(None, options.bug);
+        let remembers = surroundings.remembers(None);
+        let mut script = faults::draw(options, &surroundings);
+        if let Some(only) = &options.only_faults {
+            script.retain(|step| only.contains(&step.number()));
+        }
         let mut cluster = Self {
             surroundings,
             random,
@@ -89,6 +100,7 @@ impl<C: Consensus> Cluster<C> {
             oracle: Oracle::new(remembers, beginning),
             history: History::default(),
             trace: Trace::new(transcript),
+            script: Script::new(script),
             counters: Counters::default(),
             leader: None,
             last_acknowledged: None,
@@ -96,6 +108,7 @@ impl<C: Consensus> Cluster<C> {
             partitions: 0,
             pauses: 0,
             slownesses: 0,
+            fullnesses: 0,
             offers: 0,
             healed: false,
             healed_at: Time(0),
@@ -134,8 +147,9 @@ impl<C: Consensus> Cluster<C> {
         for watcher in 0..self.watchers.len() {
             self.agenda.after(Duration::from_millis(1), Happening::WatchTurn(watcher));
         }
-        let quiet = self.surroundings.fault_interval.draw(&mut self.random);
-        self.agenda.after(quiet, Happening::Fault);
+        for time in self.script.times() {
+            self.agenda.at(time, Happening::Faults);
+        }
         Ok(())
     }
 
@@ -234,13 +248,8 @@ impl<C: Consensus> Cluster<C> {
                 self.complete(operation, crate::history::OperationResult::Unknown);
             }
             Happening::WatchTurn(watcher) => self.watch_turn(watcher)?,
-            Happening::Fault => self.fault(),
-            Happening::CrashSoon(life) => {
-                if self.process(life).is_some() {
-                    self.crash_for_a_while(life.node);
-                }
-            }
-            Happening::CutOffSoon(life) => self.cut_off(life),
+            Happening::Faults => self.timed_faults()?,
+            Happening::Fault(fault) => self.strike(fault.0, fault.1)?,
             Happening::Restart(life) => {
                 if self.nodes[&life.node].starts == life.number {
                     self.restart(life.node)?;
@@ -254,16 +263,9 @@ impl<C: Consensus> Cluster<C> {
             }
             Happening::TakePart(life, connection) => self.take_part(life, connection)?,
             Happening::SnapshotOver(offer) => self.end_snapshot(offer),
-            Happening::BreakStream(connection) => {
-                self.break_stream(connection, Span::millis(0, 300));
-            }
-            Happening::TransferSoon(life) => {
-                if self.process(life).is_some() {
-                    self.ask_for_transfer(life.node, None);
-                }
-            }
             Happening::HealPartition(number) => self.heal_partition(number),
             Happening::HealSlowness { node, slowness } => self.heal_slowness(node, slowness),
+            Happening::HealFullness { node, fullness } => self.free_disk(node, fullness),
         }
         Ok(())
     }
@@ -275,7 +277,13 @@ impl<C: Consensus> Cluster<C> {
                 self.suspected = self.suspected.or(Some(self.agenda.now()));
             }
             Event::Truncated { .. } => self.counters.truncations += 1,
-            Event::RoleChanged { .. } => self.disturb(life),
+            Event::RoleChanged { leader, .. } => {
+                let scene = Scene { there: Some(life), ..Scene::default() };
+                self.disturb(Occasion::RoleChange, scene);
+                if *leader == Some(life.node) {
+                    self.disturb(Occasion::Leads, scene);
+                }
+            }
             _ => {}
         }
     }

@@ -1,9 +1,12 @@
 //! What the server's runtime does around a replica, in virtual time and in the same order: one round
 //! of the loop, and then whatever it asks for, each part carried out beside the loop.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use consensus::{
-    Consensus, Fetch, Leadership, NodeId, PersistSequence, Pledge, Time, View, Violation, Wire,
+    Consensus, Fetch, Leadership, Mutant, NodeId, PersistSequence, Pledge, Time, View, Violation,
+    Wire, mutant,
 };
 use kvcore::replica::{PeerMessage, ReplicaEffects, ReplicaInput};
 
@@ -11,7 +14,7 @@ use crate::agenda::{Happening, Item, Life};
 use crate::cluster::Cluster;
 use crate::network::ConnectionId;
 use crate::node::{Outgoing, Process};
-use crate::options::Bug;
+use crate::options::Profile;
 
 /// The most inputs of one round.
 const ROUND_INPUTS_MAX: usize = 256;
@@ -21,7 +24,7 @@ const ROUND_TIMERS_MAX: usize = 8;
 /// The most writes of one batch.
 const BATCH_PERSISTS_MAX: usize = 64;
 /// No sync takes longer.
-const SYNC_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+const SYNC_MAX: Duration = Duration::from_secs(2);
 
 impl<C: Consensus> Cluster<C> {
     /// The process of that life, if it still runs.
@@ -59,12 +62,13 @@ impl<C: Consensus> Cluster<C> {
         process.wake_at = None;
         let node_now = clock.now(now);
         let mut effects = std::mem::take(&mut process.effects);
-        let mut judged = false;
+        let (mut judged, mut inputs) = (false, 0);
         for _ in 0..ROUND_INPUTS_MAX {
             let Some(input) = process.inbox.pop_front() else { break };
             judged |= matches!(input, ReplicaInput::SnapshotReceived { .. });
             process.notice_connection(&input, &mut effects);
             process.replica.step(node_now, input, &mut effects);
+            inputs += 1;
         }
         for _ in 0..ROUND_TIMERS_MAX {
             let Some((due, timer)) = effects.deadline else { break };
@@ -72,13 +76,16 @@ impl<C: Consensus> Cluster<C> {
                 break;
             }
             process.replica.step(node_now, ReplicaInput::Timer(timer), &mut effects);
+            inputs += 1;
         }
         process.replica.step(node_now, ReplicaInput::Flush, &mut effects);
         let deadline = effects.deadline;
         let is_idle = process.inbox.is_empty();
 
         self.counters.rounds += 1;
+        self.counters.inputs += inputs;
         self.check_laws()?;
+        self.check_counted(life)?;
         if judged {
             self.judge_snapshot(life, &effects.consensus.persists)?;
         }
@@ -98,7 +105,7 @@ impl<C: Consensus> Cluster<C> {
 
     fn wake_for_timer(&mut self, life: Life, due: Time) {
         // A timer that is due in the past and stays so must not stop the time.
-        let due = due.max(self.agenda.now() + std::time::Duration::from_micros(100));
+        let due = due.max(self.agenda.now() + Duration::from_micros(100));
         let lateness = self.nodes[&life.node].lateness;
         let late = self.surroundings.loop_delay.draw(&mut self.random);
         let late = late + self.random.duration_up_to(lateness);
@@ -111,6 +118,16 @@ impl<C: Consensus> Cluster<C> {
         let views: Vec<View<'_>> = processes.map(|process| process.replica.core().view()).collect();
         self.invariants.check(&views)?;
         self.quorums.check(&views, self.invariants.committed(), &self.nodes)
+    }
+
+    /// Checks what a node counts at others, if it leads.
+    fn check_counted(&self, life: Life) -> Result<(), Violation> {
+        let process = self.nodes[&life.node].process.as_ref().expect("its round just was");
+        let view = process.replica.core().view();
+        if view.leading.is_none() {
+            return Ok(());
+        }
+        self.quorums.check_counted(&view, &process.replica.status().peers, &self.nodes)
     }
 
     fn carry_out(
@@ -186,19 +203,22 @@ impl<C: Consensus> Cluster<C> {
             PeerMessage::Consensus(message) => message.to_string(),
             PeerMessage::Replica(message) => message.to_string(),
         };
-        let bug = self.options.bug;
+        let is_datagram = self.options.profile == Profile::Datagrams
+            && matches!(message, PeerMessage::Consensus(_));
         let process = self.process(life).expect("the loop runs in a process");
         let Some(connection) = process.connection(to) else { return Ok(()) };
         let pledge = match message {
             PeerMessage::Consensus(message) => process.replica.core().pledge(to, message),
             PeerMessage::Replica(_) => Pledge::default(),
         };
-        let outgoing = Outgoing { to, connection, frame: message.to_bytes(), pledge, text };
-        match bug {
-            Some(Bug::SendBeforeDurable) => self.transmit(life.node, outgoing),
-            Some(Bug::SendBeforeDurableChecked) => self.leave(life, after, outgoing)?,
-            _ if after <= process.log.durable => self.leave(life, after, outgoing)?,
-            _ => process.log.held.entry(after).or_default().push(outgoing),
+        let frame = message.to_bytes();
+        let outgoing = Outgoing { to, connection, frame, pledge, text, is_datagram };
+        if mutant::on(Mutant::SendsEarlyUnseen) {
+            self.transmit(life.node, outgoing);
+        } else if after <= process.log.durable || mutant::on(Mutant::SendsEarly) {
+            self.leave(life, after, outgoing)?;
+        } else {
+            process.log.held.entry(after).or_default().push(outgoing);
         }
         Ok(())
     }
@@ -217,12 +237,16 @@ impl<C: Consensus> Cluster<C> {
     }
 
     fn transmit(&mut self, from: NodeId, outgoing: Outgoing) {
-        let Outgoing { to, connection, frame, text, .. } = outgoing;
         let now = self.agenda.now();
+        let (to, connection) = (outgoing.to, outgoing.connection);
         self.counters.frames += 1;
-        self.counters.frame_bytes += frame.len() as u64;
-        self.trace.fold(&frame);
-        let delay = self.surroundings.link_delay.draw(&mut self.random);
+        self.counters.frame_bytes += outgoing.frame.len() as u64;
+        self.trace.fold(&outgoing.frame);
+        let delay = self.surroundings.frame_delay(from, to, &mut self.random);
+        if outgoing.is_datagram && !self.network.is_broken(connection) {
+            return self.transmit_datagram(from, outgoing, delay);
+        }
+        let Outgoing { to, connection, frame, text, .. } = outgoing;
         let arrival = self.network.arrival(connection, from, to, now + delay);
         self.trace.line(now, || {
             let lost = if arrival.is_none() { " (lost)" } else { "" };
@@ -237,6 +261,24 @@ impl<C: Consensus> Cluster<C> {
         }
     }
 
+    /// A message of a protocol that needs no order: it may come late, twice, or not at all.
+    fn transmit_datagram(&mut self, from: NodeId, outgoing: Outgoing, delay: Duration) {
+        let Outgoing { to, connection, frame, text, .. } = outgoing;
+        let now = self.agenda.now();
+        let copies = match self.random.below(20) {
+            0 => 0,
+            1 => 2,
+            _ => 1,
+        };
+        self.trace.line(now, || format!("{from} → {to} {text} ({copies} times)"));
+        for _ in 0..copies {
+            let more = if self.random.one_in(10) { delay * 10 } else { Duration::ZERO };
+            let at = self.network.overtaking(from, to, now + delay + more);
+            let item = Item::Frame(frame.clone());
+            self.agenda.at(at, Happening::Arrive { connection, from, to, item });
+        }
+    }
+
     /// A frame was lost with its connection. Now and then one turns up all the same.
     pub(crate) fn keep_late(
         &mut self,
@@ -248,14 +290,18 @@ impl<C: Consensus> Cluster<C> {
         if let Some(to) = self.network.end(connection, to)
             && self.random.one_in(2)
         {
-            let delay = self.random.duration_up_to(std::time::Duration::from_millis(400));
+            let most_millis = if self.random.one_in(4) { 5_000 } else { 400 };
+            let delay = self.random.duration_up_to(Duration::from_millis(most_millis));
             self.agenda.after(delay, Happening::Late { to, connection, from, frame });
         }
     }
 
     /// Begins the next batch of the log, if there is anything to write and nothing under way.
     fn write_log(&mut self, life: Life) {
-        let slow = self.nodes[&life.node].slow_disk.0;
+        let now = self.agenda.now();
+        let node = &self.nodes[&life.node];
+        let slow = node.slow_disk.0;
+        let stuck = Duration::from_micros(node.disk_stuck_until.0.saturating_sub(now.0));
         let process = self.process(life).expect("the log is written by a process");
         let log = &mut process.log;
         if !log.writing.is_empty() || log.waiting.is_empty() {
@@ -267,8 +313,8 @@ impl<C: Consensus> Cluster<C> {
         if self.random.one_in(self.surroundings.long_sync_one_in) {
             delay *= 1 + u32::try_from(self.random.below(100)).expect("a small number");
         }
-        self.agenda.after(delay.min(SYNC_MAX), Happening::LogWritten(life));
-        if self.options.bug == Some(Bug::CountUnsyncedWrites)
+        self.agenda.after(delay.min(SYNC_MAX).max(stuck), Happening::LogWritten(life));
+        if mutant::on(Mutant::CountsUnsynced)
             && let Some(last) = self.process(life).and_then(|process| process.log.writing.last())
         {
             let last = last.sequence;
@@ -369,7 +415,7 @@ impl<C: Consensus> Cluster<C> {
         }
         let now = self.agenda.now();
         let broken = self.network.is_broken(connection);
-        let standing = self.nodes[&from].standing(self.options.bug);
+        let standing = self.nodes[&from].standing();
         let Some(process) = self.process(life) else { return Ok(()) };
         match item {
             // It broke before this end had it.

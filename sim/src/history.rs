@@ -61,11 +61,13 @@ pub(crate) enum Found {
 /// What came of an operation.
 #[derive(Clone, Debug)]
 pub(crate) enum OperationResult {
-    /// The write is at this index, did this, and left the store at this revision.
+    /// The write is at this index, did this, and left the store at this revision; or an earlier copy of
+    /// it did, and this one repeats the answer.
     Written {
         index: Index,
         expected: Expected,
         revision: Revision,
+        repeated: bool,
     },
     Read(Reading),
     /// It did not succeed. Whether a write may still happen, the failure says.

@@ -8,8 +8,8 @@
 //! a log that forgets what the store holds, but for a tail, and snapshots for whoever needs more.
 //!
 //! ```text
-//!        clients, watchers                    faults: crashes, partitions, stalls, pauses,
-//!               │ requests                            slow and failing disks, clocks, timers
+//!        clients, watchers                    faults: crashes, partitions, flapping and slow links,
+//!               │ requests                            pauses, bad disks, flipped bits, clocks, timers
 //!   ┌───────────▼─────────────────────────────────────────────┐
 //!   │ node: inbox ▶ Replica<C>::step … Flush ▶ effects         │      frames, encoded
 //!   │   persists ▶ log writer ▶ Wal over a simulated disk      │◀────────────────────▶ other nodes
@@ -21,7 +21,8 @@
 //!
 //! # What is checked
 //! - After every round of a node: [`consensus::invariants`], between all nodes; and by the voters' disks
-//!   alone, that a quorum of voters was there for every leader and every commit. Observers never are.
+//!   alone, that a quorum of voters was there for every leader and every commit, and that a leader counts
+//!   only what its followers hold. Observers never are.
 //! - At every message that leaves: the write that it waited for is durable, and so is what it
 //!   promises by what it says, whatever it waited for.
 //! - At every start: the log holds what it acknowledged and nothing that was not asked, the store
@@ -31,7 +32,8 @@
 //! - At every snapshot that takes a machine's place: state, keys and history are the model's.
 //! - At every pull of a watch: exactly the model's events, going on where it was.
 //! - In the end everything is repaired: the cluster must serve again at every node, and become equal
-//!   everywhere. Then what clients saw is judged: linearizability, acknowledged writes are there,
+//!   everywhere. Then what clients saw is judged: linearizability by the revisions that they were told,
+//!   and once more by a search that trusts none; acknowledged writes are there,
 //!   failed ones are not, and those with an idempotency key were done at most once, however often
 //!   clients and nodes sent them again; `sync` reads see what their leader had committed, and nobody goes
 //!   back at a node that lives, not by `local` reads either.
@@ -42,17 +44,26 @@
 //! - Frames of one connection arrive once and in order, or the connection breaks.
 //! - A crash may come between any two syncs, during recovery too.
 //!
+//! # What breaks
+//! The seed draws it all before anything happens, as a script of numbered steps, each at a time or with an
+//! occasion ([`Step`]): so a failing run is made short by leaving steps out ([`shrink`]), and still is the
+//! run of its seed. [`Profile`] says which faults there are, [`Links`] how far the nodes are from one
+//! another, [`Depth`] how much of a node is the real thing.
+//!
 //! # Running it
-//! `cargo test -p sim` runs some hundreds of seeds. `DUORUM_SIM_SEEDS=10000 cargo test -p sim raft::`
-//! makes a soak of it, `DUORUM_SIM_FIRST` says where to begin. A failure prints the last lines of what
-//! happened, the number of the trace, and the options with which [`run`] does it again.
-//! [`measure_election`] and [`measure_writes`] give figures in virtual time.
+//! `duorum sim` (docs/simulation.md); `cargo test -p sim` runs two thousand seeds. `DUORUM_SIM_SEEDS=10000
+//! cargo test -p sim raft::` makes a soak of it, `DUORUM_SIM_FIRST` says where to begin. A failure prints
+//! the last lines of what happened, what broke, and the command that does it again.
+//! [`measure_election`] and [`measure_writes`] give figures in virtual time. Wrong versions that the
+//! checkers must notice are in [`consensus::mutant`].
 //!
 //! # What it is not
-//! Not exhaustive: it draws samples. It does not simulate threads, and no bit rot.
+//! Not exhaustive: it draws samples. It does not simulate threads. Bits flip in the log and not in the
+//! store, whose pages redb checks itself.
 
 mod agenda;
 mod applier;
+mod check_by_search;
 mod check_linearizable;
 mod check_once;
 mod clients;
@@ -61,6 +72,7 @@ mod disk;
 mod driver;
 mod faults;
 mod history;
+mod latency;
 mod measure;
 mod model;
 mod network;
@@ -71,12 +83,16 @@ mod quorums;
 mod report;
 mod run;
 mod shadow;
+mod shrink;
 mod snapshots;
 mod store;
 mod trace;
 mod watchers;
 
+pub use faults::{Step, StepNumber};
+pub use latency::Links;
 pub use measure::{ElectionMeasurement, WriteMeasurement, measure_election, measure_writes};
-pub use options::{Beginning, Bug, Profile, SimOptions, StoreKind};
+pub use options::{Beginning, Depth, Profile, SimOptions};
 pub use report::{Counters, Failure, Report};
 pub use run::run;
+pub use shrink::shrink;

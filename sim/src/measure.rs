@@ -7,7 +7,7 @@ use consensus::{Consensus, NodeId, Time, Violation};
 
 use crate::cluster::Cluster;
 use crate::faults::Crash;
-use crate::options::{Profile, SimOptions, StoreKind, Surroundings};
+use crate::options::{Depth, Profile, SimOptions, Surroundings};
 use crate::report::Counters;
 
 /// How long a cluster may take to begin.
@@ -45,7 +45,7 @@ impl WriteMeasurement {
 fn cluster<C: Consensus>(seed: u64, clients: usize) -> Result<Cluster<C>, Violation> {
     let options = SimOptions {
         profile: Profile::Calm,
-        store: StoreKind::Memory,
+        depth: Depth::Protocol,
         clients,
         watchers: 0,
         nodes: if C::PROTOCOL == consensus::Protocol::Null { 1 } else { 3 },

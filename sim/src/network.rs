@@ -5,6 +5,7 @@
 //! a newer connection may be up by then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use consensus::{NodeId, Time};
 
@@ -41,6 +42,8 @@ pub(crate) struct Network {
     blocked: BTreeSet<(NodeId, NodeId)>,
     /// Directions in which nothing arrives before a moment.
     stalled: BTreeMap<(NodeId, NodeId), Time>,
+    /// Directions that are slower by so much before a moment.
+    slowed: BTreeMap<(NodeId, NodeId), (Time, Duration)>,
 }
 
 pub(crate) fn pair(a: NodeId, b: NodeId) -> (NodeId, NodeId) {
@@ -103,14 +106,21 @@ impl Network {
         to: NodeId,
         earliest: Time,
     ) -> Option<Time> {
-        let stalled = self.stalled.get(&(from, to)).copied().unwrap_or_default();
+        let earliest = self.overtaking(from, to, earliest);
         let connection = self.connections.get_mut(&id).expect("connections are never forgotten");
         if connection.broken {
             return None;
         }
         let direction = connection.directions.get_mut(&to).expect("a connection has two ends");
-        direction.last_arrival = direction.last_arrival.max(earliest).max(stalled);
+        direction.last_arrival = direction.last_arrival.max(earliest);
         Some(direction.last_arrival)
+    }
+
+    /// When something that could arrive at `earliest` does, whatever is on the way before it.
+    pub(crate) fn overtaking(&self, from: NodeId, to: NodeId, earliest: Time) -> Time {
+        let stalled = self.stalled.get(&(from, to)).copied().unwrap_or_default();
+        let slowed = self.slowed.get(&(from, to)).filter(|(until, _)| earliest < *until);
+        slowed.map_or(earliest, |(_, by)| earliest + *by).max(stalled)
     }
 
     /// Whether the connection broke, though an end may not have noticed.
@@ -162,7 +172,14 @@ impl Network {
         self.stalled.insert((from, to), until);
     }
 
-    pub(crate) fn unstall_all(&mut self) {
+    /// Everything takes longer in this direction before a moment.
+    pub(crate) fn slow(&mut self, from: NodeId, to: NodeId, until: Time, by: Duration) {
+        self.slowed.insert((from, to), (until, by));
+    }
+
+    /// Nothing is stalled or slow any more.
+    pub(crate) fn quicken_all(&mut self) {
         self.stalled.clear();
+        self.slowed.clear();
     }
 }

@@ -6,21 +6,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::invariants::Durability;
 use consensus::{
-    Consensus, Entry, Generation, Index, NodeId, Now, Persist, PersistSequence, Pledge, Position,
-    Random, Settings, Snapshot, Standing, Time, Violation, WallTime,
+    Consensus, Entry, Generation, Index, Mutant, NodeId, Now, Persist, PersistSequence, Pledge,
+    Position, Random, Settings, Snapshot, Standing, Time, Violation, WallTime, mutant,
 };
 use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
 use kvcore::snapshot::Receiving;
 use kvcore::store::{Revision, Store, StoreBatch, StoreState};
 use kvcore::{Machine, MachineOptions, RequestId};
-use storage::{DirectoryId, Identity, Wal, WalOptions, WalReader};
+use storage::{DirectoryId, Identity, Wal, WalError, WalOptions, WalReader};
 
 use crate::agenda::{Happening, Life};
 use crate::disk::NodeDisk;
 use crate::driver::read_promise;
 use crate::history::OperationId;
 use crate::network::ConnectionId;
-use crate::options::{Beginning, Bug, SimOptions, Surroundings};
+use crate::options::{Beginning, SimOptions, Surroundings};
 use crate::oracle::Oracle;
 use crate::shadow::ShadowLog;
 use crate::snapshots::Snapshots;
@@ -63,8 +63,10 @@ pub(crate) struct Node<C: Consensus> {
     /// Everything that its disk does takes so many times as long, until the slowness of that number
     /// is over.
     pub(crate) slow_disk: (u32, u64),
-    /// A sync is going to fail.
-    pub(crate) disk_fails: bool,
+    /// The number of what filled its disk last.
+    pub(crate) full_disk: u64,
+    /// Nothing that its log writer begins is done before.
+    pub(crate) disk_stuck_until: Time,
     /// Its loop comes so late to its timers.
     pub(crate) lateness: Duration,
 }
@@ -73,22 +75,51 @@ pub(crate) struct Node<C: Consensus> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     /// The monotonic clock began at some other moment.
-    pub(crate) offset: u64,
+    offset: u64,
     pub(crate) wall_skew_millis: i64,
+    /// It goes fast or slow by so many millionths since a moment of virtual time, when it had counted so
+    /// many microseconds.
+    drift_millionths: i64,
+    since: Time,
+    counted: u64,
 }
 
+/// A whole, in the measure of drifts.
+const MILLION: u64 = 1_000_000;
+
 impl Clock {
+    fn new(offset: u64) -> Self {
+        Self { offset, wall_skew_millis: 0, drift_millionths: 0, since: Time(0), counted: 0 }
+    }
+
+    fn speed_millionths(&self) -> u64 {
+        MILLION.saturating_add_signed(self.drift_millionths)
+    }
+
+    fn counts(&self, time: Time) -> u64 {
+        self.counted + (time.0 - self.since.0) * self.speed_millionths() / MILLION
+    }
+
     pub(crate) fn now(&self, time: Time) -> Now {
-        let wall = WALL_START_MILLIS + time.0 / 1_000;
+        let counted = self.counts(time);
+        let wall = WALL_START_MILLIS + counted / 1_000;
         Now {
-            time: Time(time.0 + self.offset),
+            time: Time(counted + self.offset),
             wall: WallTime(wall.saturating_add_signed(self.wall_skew_millis)),
         }
     }
 
     /// The virtual time at which the monotonic clock shows this.
     pub(crate) fn when(&self, time: Time) -> Time {
-        Time(time.0.saturating_sub(self.offset))
+        let counted = time.0.saturating_sub(self.offset).saturating_sub(self.counted);
+        Time(self.since.0 + (counted * MILLION).div_ceil(self.speed_millionths()))
+    }
+
+    /// From now on it goes fast or slow by so many millionths.
+    pub(crate) fn drift(&mut self, now: Time, millionths: i64) {
+        self.counted = self.counts(now);
+        self.since = now;
+        self.drift_millionths = millionths;
     }
 }
 
@@ -138,6 +169,8 @@ pub(crate) struct Outgoing {
     pub(crate) pledge: Pledge,
     /// The message in words, when a transcript is written.
     pub(crate) text: String,
+    /// Whether it goes without order and certainty.
+    pub(crate) is_datagram: bool,
 }
 
 /// What a start needs to know besides the node itself.
@@ -173,14 +206,14 @@ impl<C: Consensus> Node<C> {
         let segment_bytes = surroundings.segment_bytes;
         Self {
             id,
-            clock: Clock { offset, wall_skew_millis: 0 },
-            disk: NodeDisk::new(options.bug == Some(Bug::LieAboutSync)),
-            stores: Stores::new(options.store, directory),
+            clock: Clock::new(offset),
+            disk: NodeDisk::new(mutant::on(Mutant::SyncLies)),
+            stores: Stores::new(options.depth, directory),
             store_number: 0,
             directory,
             machine_options: MachineOptions {
                 cache_bytes: MACHINE_CACHE_BYTES,
-                idempotency: surroundings.remembers(Some(id), options.bug),
+                idempotency: surroundings.remembers(Some(id)),
             },
             wal_options: WalOptions { segment_bytes, ..WalOptions::small() },
             observes: id.0 > options.nodes,
@@ -192,7 +225,8 @@ impl<C: Consensus> Node<C> {
             paused: None,
             deferred: VecDeque::new(),
             slow_disk: (1, 0),
-            disk_fails: false,
+            full_disk: 0,
+            disk_stuck_until: Time(0),
             lateness: Duration::ZERO,
         }
     }
@@ -238,9 +272,9 @@ impl<C: Consensus> Node<C> {
     }
 
     /// Whether it votes, as its peers and it itself know by its disk.
-    pub(crate) fn standing(&self, bug: Option<Bug>) -> Standing {
-        let observes = self.observes && bug != Some(Bug::CountObservers);
-        if observes || self.wiped && bug != Some(Bug::CountWiped) {
+    pub(crate) fn standing(&self) -> Standing {
+        let observes = self.observes && !mutant::on(Mutant::ObserversVote);
+        if observes || self.wiped && !mutant::on(Mutant::WipedVotes) {
             Standing::Observer
         } else {
             Standing::Voter
@@ -253,10 +287,10 @@ impl<C: Consensus> Node<C> {
     }
 
     /// Opens the log only, as a start does that is interrupted.
-    pub(crate) fn open_log(&self) -> Result<(), String> {
+    pub(crate) fn open_log(&self) -> Result<(), WalError> {
         let opened =
             Wal::open(self.disk.clone(), self.wal_options, &self.identity(), self.directory);
-        opened.map(drop).map_err(|error| error.to_string())
+        opened.map(drop)
     }
 
     fn identity(&self) -> Identity {
@@ -322,7 +356,7 @@ impl<C: Consensus> Node<C> {
         // The store may know of more than the log's hint: what it holds was committed.
         recovered.commit = recovered.commit.max(machine.applied().index);
         let durable = recovered.clone();
-        if start.options.bug == Some(Bug::ForgetPromise) {
+        if mutant::on(Mutant::PromiseForgotten) {
             recovered.promise = None;
         }
         let core = C::start(self.clock.now(start.time), self.settings(start), recovered)
@@ -352,13 +386,13 @@ impl<C: Consensus> Node<C> {
     fn settings(&self, start: &Start<'_>) -> Settings {
         let surroundings = start.surroundings;
         let options = start.options;
-        let all_count = options.bug == Some(Bug::CountObservers);
+        let all_count = mutant::on(Mutant::ObserversVote);
         let last_voter = if all_count { options.members() } else { options.nodes };
         let voters = (1..=last_voter).map(NodeId);
         Settings {
             seed: start.seed,
             observers: (last_voter + 1..=options.members()).map(NodeId).collect(),
-            standing: self.standing(options.bug),
+            standing: self.standing(),
             heartbeat_interval: surroundings.election_timeout / 6,
             election_timeout: surroundings.election_timeout,
             suspect_on_connection_loss: surroundings.suspect_on_connection_loss,

@@ -1,10 +1,12 @@
 //! What a simulation is asked to do, and the surroundings that its seed draws.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::faults::StepNumber;
+use crate::latency::{self, Links};
 use bytes::Bytes;
-use consensus::{NodeId, Position, Random};
+use consensus::{Mutant, NodeId, Position, Protocol, Random, mutant};
 use kvcore::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, IdempotencyLimits};
 
 /// Which run of which cluster. Equal options give equal runs, to the last byte.
@@ -21,16 +23,22 @@ pub struct SimOptions {
     pub duration: Duration,
     /// What breaks.
     pub profile: Profile,
-    /// Where the machines' rows are.
-    pub store: StoreKind,
+    /// What the nodes are connected by.
+    pub links: Links,
+    /// How much of a node is the real thing.
+    pub depth: Depth,
     /// How many clients make requests, one at a time each.
     pub clients: usize,
     /// How many watchers there are.
     pub watchers: usize,
+    /// How long a client thinks between two requests, on the average; `None` is drawn, a few milliseconds.
+    pub think: Option<Duration>,
     /// What was before the simulation; `None` is nothing.
     pub beginning: Option<Beginning>,
-    /// A fault in the driver itself, to show that the checkers notice it.
-    pub bug: Option<Bug>,
+    /// Of what breaks by the profile, only these steps; `None` is all. A failing run is made short so.
+    pub only_faults: Option<BTreeSet<StepNumber>>,
+    /// A wrong version of the protocol, to show that the checkers notice it.
+    pub mutant: Option<Mutant>,
 }
 
 /// A history that is older than the simulation. All data directories begin with it: with a log that has
@@ -52,13 +60,35 @@ impl SimOptions {
             nodes: 3,
             observers: 0,
             duration: Duration::from_secs(6),
-            profile: Profile::Everything,
-            store: StoreKind::Memory,
+            profile: Profile::Hostile,
+            links: Links::Drawn,
+            depth: Depth::Protocol,
             clients: 5,
             watchers: 2,
+            think: None,
             beginning: None,
-            bug: None,
+            only_faults: None,
+            mutant: None,
         }
+    }
+
+    /// What a seed stands for when nothing else is said: every fourth has its store on the simulated
+    /// disk, and every third one or two observers.
+    #[must_use]
+    pub fn of_seed(seed: u64, nodes: u64, profile: Profile) -> Self {
+        let depth = if seed % 4 == 3 { Depth::Whole } else { Depth::Protocol };
+        let observers = if seed % 3 == 1 { 1 + seed / 3 % 2 } else { 0 };
+        Self { nodes, observers, profile, depth, ..Self::new(seed) }
+    }
+
+    /// What a seed stands for when nothing at all is said: the profiles take turns, and now and then there
+    /// are five voters.
+    #[must_use]
+    pub fn in_turn(seed: u64) -> Self {
+        let profiles = Profile::ALL.len() as u64;
+        let profile = Profile::ALL[usize::try_from(seed % profiles).expect("a few")];
+        let nodes = if seed / profiles % 3 == 2 { 5 } else { 3 };
+        Self::of_seed(seed, nodes, profile)
     }
 
     /// Where the history begins.
@@ -77,10 +107,34 @@ impl SimOptions {
     }
 }
 
-impl fmt::Display for SimOptions {
-    /// How to run it again, in the words of Rust.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+impl SimOptions {
+    /// The command that runs it again. What was before the simulation only tests can say.
+    #[must_use]
+    pub fn command(&self, protocol: Protocol) -> String {
+        let depth = self.depth.name();
+        let mut words = vec![
+            format!("duorum sim --protocol {protocol} --from {} --seeds 1", self.seed),
+            format!(
+                "--profile {} --depth {depth} --links {}",
+                self.profile.name(),
+                self.links.name()
+            ),
+            format!("--nodes {} --observers {}", self.nodes, self.observers),
+            format!("--clients {} --watchers {}", self.clients, self.watchers),
+            format!("--duration {}us", self.duration.as_micros()),
+        ];
+        if let Some(think) = self.think {
+            words.push(format!("--think {}us", think.as_micros()));
+        }
+        if let Some(mutant) = self.mutant {
+            words.push(format!("--mutant {}", mutant.name()));
+        }
+        if let Some(faults) = &self.only_faults {
+            let numbers: Vec<String> = faults.iter().map(|step| step.0.to_string()).collect();
+            let numbers = if numbers.is_empty() { "none".to_owned() } else { numbers.join(",") };
+            words.push(format!("--only-faults {numbers}"));
+        }
+        words.join(" ")
     }
 }
 
@@ -93,86 +147,85 @@ pub enum Profile {
     Crashes,
     /// Connections break, directions stall, the network falls apart, processes are stopped.
     Partitions,
-    /// Syncs take long or fail, stores and appliers are slow, and nodes crash meanwhile.
-    SlowDisks,
+    /// Leaders come and go, and hardly ever finish what they began.
+    Churn,
+    /// Disks are slow, stuck or full, writes and syncs fail, bits flip, and nodes crash meanwhile.
+    Disks,
     /// Nodes lose their disks, fewer voters than make a quorum impossible, and crash meanwhile.
     WipedDisks,
-    /// All of these but wiped disks, jumps of clocks, and late timers.
-    Everything,
+    /// All of these but wiped disks, clocks that jump and drift, and late timers.
+    Hostile,
+    /// As hostile, and the messages of the protocol are datagrams: they are lost, come twice, and overtake
+    /// each other. For Raft alone, which needs no order; ZAB is made of connections that keep it.
+    Datagrams,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Calm,
         Self::Crashes,
         Self::Partitions,
-        Self::SlowDisks,
+        Self::Churn,
+        Self::Disks,
         Self::WipedDisks,
-        Self::Everything,
+        Self::Hostile,
+        Self::Datagrams,
     ];
+
+    /// Whether a protocol promises anything under it.
+    #[must_use]
+    pub fn suits(self, protocol: Protocol) -> bool {
+        self != Self::Datagrams || protocol == Protocol::Raft
+    }
+
+    /// Its name in flags.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Crashes => "crashes",
+            Self::Partitions => "partitions",
+            Self::Churn => "churn",
+            Self::Disks => "disks",
+            Self::WipedDisks => "wiped-disks",
+            Self::Hostile => "hostile",
+            Self::Datagrams => "datagrams",
+        }
+    }
+
+    /// The profile of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
 }
 
-/// Where the rows of simulated machines are.
+/// How much of a simulated node is the real thing. At either depth its log is written to the simulated
+/// disk as the server writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StoreKind {
-    /// In memory that outlives the node; each write is atomic and durable.
-    Memory,
-    /// In redb over the simulated disk, which crashes may interrupt anywhere.
-    Redb,
+pub enum Depth {
+    /// The store is in memory that outlives the node; each write is atomic and durable. Fast.
+    Protocol,
+    /// The store is redb over the simulated disk, which crashes may interrupt anywhere.
+    Whole,
 }
 
-/// A fault in the driver, for tests of the checkers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Bug {
-    /// Messages leave before what they promise is durable, and nothing checks that they do not: the
-    /// laws have to notice the consequences.
-    SendBeforeDurable,
-    /// As [`Bug::SendBeforeDurable`], and the check at sending is on.
-    SendBeforeDurableChecked,
-    /// A node forgets at its start what it promised.
-    ForgetPromise,
-    /// Syncs of the log do nothing.
-    LieAboutSync,
-    /// The protocol is told that a write is durable when it begins: a leader counts its own vote for
-    /// an entry that it may lose.
-    CountUnsyncedWrites,
-    /// Linearizable reads are answered without a barrier.
-    ReadWithoutBarrier,
-    /// Local reads see what is in the store, and not what is applied.
-    LocalReadGoesBack,
-    /// The store is written ahead of the log.
-    StoreAheadOfLog,
-    /// A write is answered when it is handed to the log writer.
-    AnswerBeforeCommit,
-    /// An applier skips an entry now and then.
-    SkipEntry,
-    /// A node takes the idempotency keys off the writes of its clients.
-    DropIdempotencyKey,
-    /// A watch that goes on at another node begins one revision too late.
-    WatchSkipsRevision,
-    /// A snapshot lacks a row now and then.
-    SnapshotLacksRow,
-    /// A snapshot says that it is of one entry more than it is.
-    SnapshotClaimsMore,
-    /// A voter that lost its disk votes and counts like any other.
-    CountWiped,
-    /// When the log is compacted at a leader that is not established yet, its snapshots end, and the
-    /// protocol is not told.
-    EndSnapshotsBeforeEstablished,
-    /// Observers count like voters: everybody is told that they are some.
-    CountObservers,
-    /// The first node forgets idempotency keys sooner than the others.
-    ForgetKeysUnequally,
-    /// All nodes forget idempotency keys sooner than clients are promised, and so does the model.
-    ForgetKeysEarly,
-    /// The log forgets what is applied and not in the store yet.
-    ForgetAheadOfStore,
+impl Depth {
+    /// Its name in flags.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::Whole => "whole",
+        }
+    }
 }
 
 /// The surroundings of one run, drawn from its seed: how fast things are and how little fits.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
+    pub(crate) links: Links,
     pub(crate) link_delay: Span,
     pub(crate) loop_delay: Span,
     pub(crate) sync_delay: Span,
@@ -233,13 +286,10 @@ impl Span {
 
 impl Surroundings {
     /// What the machine of a node really remembers of idempotency keys; `None` is the model.
-    pub(crate) fn remembers(&self, node: Option<NodeId>, bug: Option<Bug>) -> IdempotencyLimits {
+    pub(crate) fn remembers(&self, node: Option<NodeId>) -> IdempotencyLimits {
         let IdempotencyLimits { keys_max, window_millis } = self.idempotency;
-        let less = match bug {
-            Some(Bug::ForgetKeysUnequally) => node == Some(NodeId(1)),
-            Some(Bug::ForgetKeysEarly) => true,
-            _ => false,
-        };
+        let less = mutant::on(Mutant::KeysForgottenEarly)
+            || node == Some(NodeId(1)) && mutant::on(Mutant::KeysForgottenUnequally);
         if less {
             IdempotencyLimits { keys_max: keys_max - 1, window_millis: window_millis - 1 }
         } else {
@@ -258,6 +308,7 @@ impl Surroundings {
         let apply_micros = pick(&[20, 100, 2_000]) as u64;
         let flush_millis = pick(&[5, 40, 300]) as u64;
         Self {
+            links: Links::Drawn,
             link_delay: Span::micros(link_micros / 2, link_micros * 2),
             loop_delay: Span::micros(2, 50),
             sync_delay: Span::micros(sync_micros / 2, sync_micros * 2),
@@ -292,9 +343,36 @@ impl Surroundings {
         }
     }
 
+    /// The same with clients that think for so long.
+    pub(crate) fn with_think(self, think: Option<Duration>) -> Self {
+        let think = think.map(|think| Span { least: Duration::ZERO, most: think * 2 });
+        Self { think: think.unwrap_or(self.think), ..self }
+    }
+
+    /// The same with other links, and with timeouts that suit them.
+    pub(crate) fn with_links(self, links: Links, random: &mut Random) -> Self {
+        match links {
+            Links::Drawn => self,
+            Links::Lan => Self { links, link_delay: Span::micros(80, 160), ..self },
+            Links::Wan => Self {
+                links,
+                link_delay: Span::millis(10, 160),
+                redial: Span::millis(20, 400),
+                election_timeout: Duration::from_millis(1_500 + 500 * random.below(4)),
+                ..self
+            },
+        }
+    }
+
+    /// How long a frame takes.
+    pub(crate) fn frame_delay(&self, from: NodeId, to: NodeId, random: &mut Random) -> Duration {
+        latency::delay(self.links, self.link_delay, from, to, random)
+    }
+
     /// The surroundings of measurements: a fast network and disk, and room enough.
     pub(crate) fn for_measurements() -> Self {
         Self {
+            links: Links::Drawn,
             link_delay: Span::micros(80, 120),
             loop_delay: Span::micros(5, 15),
             sync_delay: Span::micros(200, 400),

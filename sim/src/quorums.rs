@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Consensus, Index, NodeId, Pledge, Position, Protocol, Term, View, Violation};
+use consensus::{
+    Consensus, Index, NodeId, PeerStatus, Pledge, Position, Protocol, Term, View, Violation,
+};
 
 use crate::node::Node;
 
@@ -82,6 +84,36 @@ impl Quorums {
             let term = knows.and_then(|view| view.log.term(committed));
             let term = term.expect("somebody has just learnt that it is committed");
             return self.check_commit(Position { term, index: committed }, nodes);
+        }
+        Ok(())
+    }
+
+    /// Looks at what a leader takes for durable at the other voters. A voter that has promised a later
+    /// term may have truncated since, and an earlier leader does not hear of it.
+    pub(crate) fn check_counted<C: Consensus>(
+        &self,
+        leader: &View<'_>,
+        peers: &[PeerStatus],
+        nodes: &BTreeMap<NodeId, Node<C>>,
+    ) -> Result<(), Violation> {
+        let Some(reign) = leader.leading else { return Ok(()) };
+        for peer in peers {
+            let (Some(index), Some(memory)) = (peer.matched, self.voters.get(&peer.id)) else {
+                continue;
+            };
+            let promised = memory.accepted.last().copied().unwrap_or_default();
+            let node = &nodes[&peer.id];
+            let Some(term) = leader.log.term(index) else { continue };
+            let position = Position { term, index };
+            if promised <= reign && !node.wiped && !node.held_as_voter(position) {
+                return Err(Violation::new(
+                    "a leader counts only what its followers hold",
+                    format!(
+                        "{} counts {position} at {}, where it is not durable",
+                        leader.id, peer.id
+                    ),
+                ));
+            }
         }
         Ok(())
     }

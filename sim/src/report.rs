@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use consensus::{Index, Protocol, Term, Time, Violation};
 
+use crate::faults::Step;
 use crate::options::SimOptions;
 
 /// What was counted in a run. All of it follows from the options alone.
@@ -33,6 +34,8 @@ pub struct Counters {
     pub segments: u64,
     /// Transactions of stores.
     pub store_writes: u64,
+    /// What the protocols were told: messages, timers, writes that are durable, requests.
+    pub inputs: u64,
     /// Rounds of the nodes' loops.
     pub rounds: u64,
     /// Writes of clients that were answered with an outcome.
@@ -47,6 +50,8 @@ pub struct Counters {
     pub done_anew: u64,
     /// Writes that were refused because what had become of them might be forgotten.
     pub refused_forgotten: u64,
+    /// Keys whose history was too tangled for a search to end.
+    pub searches_given_up: u64,
     /// Reads of clients that were answered.
     pub reads: u64,
     /// Requests that failed at a node.
@@ -61,6 +66,8 @@ pub struct Counters {
     pub crashes: u64,
     /// Disks that were taken away.
     pub wipes: u64,
+    /// Logs with a flipped bit that were refused.
+    pub flips_refused: u64,
     /// Transfers of leadership that were done as asked.
     pub transfers: u64,
     /// Entries that logs forgot, of which each node forgets its own.
@@ -105,6 +112,7 @@ impl Counters {
             unacknowledged_found: self.unacknowledged_found - earlier.unacknowledged_found,
             segments: self.segments - earlier.segments,
             store_writes: self.store_writes - earlier.store_writes,
+            inputs: self.inputs - earlier.inputs,
             rounds: self.rounds - earlier.rounds,
             acknowledged: self.acknowledged - earlier.acknowledged,
             repeated: self.repeated - earlier.repeated,
@@ -112,6 +120,7 @@ impl Counters {
             keys_evicted: self.keys_evicted - earlier.keys_evicted,
             done_anew: self.done_anew - earlier.done_anew,
             refused_forgotten: self.refused_forgotten - earlier.refused_forgotten,
+            searches_given_up: self.searches_given_up - earlier.searches_given_up,
             reads: self.reads - earlier.reads,
             failed: self.failed - earlier.failed,
             overloaded: self.overloaded - earlier.overloaded,
@@ -119,6 +128,7 @@ impl Counters {
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
             wipes: self.wipes - earlier.wipes,
+            flips_refused: self.flips_refused - earlier.flips_refused,
             transfers: self.transfers - earlier.transfers,
             forgotten: self.forgotten - earlier.forgotten,
             segments_removed: self.segments_removed - earlier.segments_removed,
@@ -170,6 +180,8 @@ pub struct Failure {
     pub violation: Violation,
     /// The number into which everything up to then was folded.
     pub hash: u64,
+    /// The faults that came before, in their order.
+    pub faults: Vec<Step>,
     /// The last lines of what happened.
     pub transcript: Vec<String>,
 }
@@ -179,9 +191,19 @@ impl fmt::Display for Failure {
         for line in &self.transcript {
             writeln!(f, "{line}")?;
         }
-        writeln!(f, "{} at t={}: {}", self.protocol, self.time, self.violation)?;
+        if !self.faults.is_empty() {
+            writeln!(f, "\nwhat broke before:")?;
+        }
+        for step in &self.faults {
+            writeln!(f, "{step}")?;
+        }
+        writeln!(f, "\n{} at t={}: {}", self.protocol, self.time, self.violation)?;
         writeln!(f, "trace hash {:016x}", self.hash)?;
-        write!(f, "replay: the protocol {} with {}", self.protocol, self.options)
+        write!(f, "again: {}", self.options.command(self.protocol))?;
+        if self.options.beginning.is_some() {
+            write!(f, "\nand with the beginning of its test, which only that test can say")?;
+        }
+        Ok(())
     }
 }
 

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use consensus::{Consensus, NodeId, Time, Violation};
+use consensus::{Consensus, NodeId, Time, Violation, mutant};
+use kvcore::IdempotencyLimits;
 
+use crate::check_by_search;
 use crate::check_linearizable;
 use crate::check_once;
 use crate::clients::Client;
@@ -44,22 +46,30 @@ pub fn run<C: Consensus>(options: &SimOptions) -> Result<Report, Box<Failure>> {
     }
 }
 
-fn attempt<C: Consensus>(options: &SimOptions, transcript: bool) -> Result<Report, Box<Failure>> {
-    let fail = |violation, time, hash, transcript| {
+/// One run, with words or without.
+pub(crate) fn attempt<C: Consensus>(
+    options: &SimOptions,
+    transcript: bool,
+) -> Result<Report, Box<Failure>> {
+    mutant::with(options.mutant, || live::<C>(options, transcript))
+}
+
+fn live<C: Consensus>(options: &SimOptions, transcript: bool) -> Result<Report, Box<Failure>> {
+    let fail = |violation, time, hash, faults, transcript| {
         let options = options.clone();
-        Box::new(Failure { options, protocol: C::PROTOCOL, time, violation, hash, transcript })
+        let protocol = C::PROTOCOL;
+        Box::new(Failure { options, protocol, time, violation, hash, faults, transcript })
     };
     let mut cluster = Cluster::<C>::new(options, None, transcript)
-        .map_err(|violation| fail(violation, Time(0), 0, Vec::new()))?;
+        .map_err(|violation| fail(violation, Time(0), 0, Vec::new(), Vec::new()))?;
     // A law that is asserted where it must hold is broken as any other.
-    let outcome = catch_unwind(AssertUnwindSafe(|| cluster.live()));
-    let violation = match outcome {
+    let violation = match catch_unwind(AssertUnwindSafe(|| cluster.live())) {
         Ok(Ok(report)) => return Ok(report),
         Ok(Err(violation)) => violation,
         Err(panic) => Violation::new("a law that the code asserts", message(panic.as_ref())),
     };
     let (time, hash) = (cluster.agenda.now(), cluster.trace.hash());
-    Err(fail(violation, time, hash, cluster.trace.into_lines()))
+    Err(fail(violation, time, hash, cluster.script.came, cluster.trace.into_lines()))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -96,6 +106,8 @@ impl<C: Consensus> Cluster<C> {
         let one_leader = self.invariants.leaders().len() == 1;
         check_linearizable::check(&self.history, &self.oracle, one_leader)?;
         let promised = self.surroundings.idempotency;
+        let forgets = promised != IdempotencyLimits::default();
+        self.counters.searches_given_up = check_by_search::check(&self.history, forgets)?;
         let once = check_once::check(&self.history, &self.oracle, promised)?;
         self.counters.done_anew = once.done_anew;
         self.counters.refused_forgotten = once.refused_forgotten;

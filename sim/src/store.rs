@@ -11,7 +11,7 @@ use kvcore::store::{Remembered, Row, RowId, Store, StoreBatch, StoreError, Store
 use storage::{DirectoryId, RedbStore, RedbStoreOptions, remove_other_stores, remove_store};
 
 use crate::disk::NodeDisk;
-use crate::options::StoreKind;
+use crate::options::Depth;
 
 /// The memory for pages that a simulated node's redb keeps.
 const CACHE_BYTES: usize = 1 << 20;
@@ -20,14 +20,14 @@ const CACHE_BYTES: usize = 1 << 20;
 /// which a snapshot is received.
 #[derive(Debug)]
 pub(crate) struct Stores {
-    kind: StoreKind,
+    kind: Depth,
     directory: DirectoryId,
     /// The rows of stores in memory.
     memory: BTreeMap<u64, Arc<MemoryStore>>,
 }
 
 impl Stores {
-    pub(crate) fn new(kind: StoreKind, directory: DirectoryId) -> Self {
+    pub(crate) fn new(kind: Depth, directory: DirectoryId) -> Self {
         Self { kind, directory, memory: BTreeMap::new() }
     }
 
@@ -44,10 +44,10 @@ impl Stores {
         number: u64,
     ) -> Result<SimulatedStore, StoreError> {
         match self.kind {
-            StoreKind::Memory => {
+            Depth::Protocol => {
                 Ok(SimulatedStore::Memory(Arc::clone(self.memory.entry(number).or_default())))
             }
-            StoreKind::Redb => {
+            Depth::Whole => {
                 let directory = self.directory;
                 let options = RedbStoreOptions { directory, number, cache_bytes: CACHE_BYTES };
                 Ok(SimulatedStore::Redb(Box::new(RedbStore::open(disk, options)?)))
@@ -59,8 +59,8 @@ impl Stores {
     pub(crate) fn keep_only(&mut self, disk: &NodeDisk, number: u64) -> io::Result<()> {
         self.memory.retain(|&other, _| other == number || other == number + 1);
         match self.kind {
-            StoreKind::Memory => Ok(()),
-            StoreKind::Redb => remove_other_stores(disk, number),
+            Depth::Protocol => Ok(()),
+            Depth::Whole => remove_other_stores(disk, number),
         }
     }
 
@@ -68,8 +68,8 @@ impl Stores {
     pub(crate) fn remove(&mut self, disk: &NodeDisk, number: u64) -> io::Result<()> {
         self.memory.remove(&number);
         match self.kind {
-            StoreKind::Memory => Ok(()),
-            StoreKind::Redb => remove_store(disk, number),
+            Depth::Protocol => Ok(()),
+            Depth::Whole => remove_store(disk, number),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use consensus::{Consensus, NodeId, Random, Violation};
+use consensus::{Consensus, Mutant, NodeId, Random, Violation, mutant};
 use kvcore::store::Store;
 use kvcore::{
     Event, EventKind, EventLimits, KeyValue, Keys, Machine, Range, Revision, RevisionEvents,
@@ -14,7 +14,6 @@ use kvcore::{
 use crate::agenda::Happening;
 use crate::cluster::Cluster;
 use crate::model::{self, Model};
-use crate::options::Bug;
 
 /// A watcher.
 #[derive(Clone, Debug)]
@@ -56,7 +55,7 @@ impl<C: Consensus> Cluster<C> {
         self.agenda.after(pause, Happening::WatchTurn(number));
         if watcher.random.one_in(10) {
             watcher.node = self.options.any_member(&mut watcher.random);
-            if self.options.bug == Some(Bug::WatchSkipsRevision) {
+            if mutant::on(Mutant::WatchSkipsRevision) {
                 watcher.from = Revision(watcher.from.0 + 1);
             }
         }

@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Consensus, Index, Leadership, NodeId, Persist, Snapshot, Term, Violation};
+use consensus::{
+    Consensus, Index, Leadership, Mutant, NodeId, Persist, Snapshot, Term, Violation, mutant,
+};
 use kvcore::replica::{Failure, ReplicaInput};
 use kvcore::retention::Holds;
 use kvcore::store::{Revision, RowId, StoreState};
@@ -30,11 +32,11 @@ use kvcore::{Envelope, MachineOptions};
 
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
-use crate::faults::Fault;
+use crate::faults::{Occasion, Scene};
 use crate::history::OperationResult;
 use crate::network::ConnectionId;
 use crate::node::Process;
-use crate::options::{Bug, Span};
+use crate::options::Span;
 use crate::watchers;
 use receive::{Incoming, Received};
 use send::Offer;
@@ -112,8 +114,8 @@ impl<C: Consensus> Cluster<C> {
     pub(crate) fn compact_log(&mut self, life: Life) {
         let Some(retained) = self.surroundings.retain_entries else { return };
         let pressing = self.surroundings.pressing_entries;
-        let ahead = self.options.bug == Some(Bug::ForgetAheadOfStore);
-        let ends = self.options.bug == Some(Bug::EndSnapshotsBeforeEstablished);
+        let ahead = mutant::on(Mutant::ForgetsAheadOfStore);
+        let ends = mutant::on(Mutant::SnapshotEndsUntold);
         let process = self.process(life).expect("its store was just written");
         let log = process.replica.core().view().log;
         let first = log.first();
@@ -156,7 +158,8 @@ impl<C: Consensus> Cluster<C> {
         let Some(received) = &process.snapshots.received else { return Ok(()) };
         let mut installs = persists.iter().filter_map(|persist| persist.install.as_ref());
         if installs.any(|snapshot| snapshot.handle == received.handle) {
-            self.disturb_install(life);
+            let scene = Scene { there: Some(life), ..Scene::default() };
+            self.disturb(Occasion::Install, scene);
             return Ok(());
         }
         let received = process.snapshots.received.take().expect("looked at just now");
@@ -237,7 +240,7 @@ impl<C: Consensus> Cluster<C> {
 
     /// A store failed: the node stops if its disk did.
     fn store_failed(&mut self, life: Life, error: String) -> Result<(), Violation> {
-        if self.nodes[&life.node].disk_fails {
+        if self.nodes[&life.node].disk.may_fail() {
             self.stop_for_disk_failure(life.node);
             return Ok(());
         }
@@ -311,35 +314,5 @@ impl<C: Consensus> Cluster<C> {
                 self.break_stream(connection, notice);
             }
         }
-    }
-
-    /// An install is about to become durable: now and then the node stops before the machine has it.
-    fn disturb_install(&mut self, life: Life) {
-        let crashes = self.options.profile.faults().contains(&Fault::CrashOne);
-        if crashes && !self.healed && self.random.one_in(6) {
-            let delay = self.surroundings.sync_delay.most + self.surroundings.apply_delay.most;
-            let delay = self.random.duration_up_to(delay);
-            self.agenda.after(delay, Happening::CrashSoon(life));
-        }
-    }
-
-    /// A snapshot begins, which is when faults hurt: now and then one comes while it is under way.
-    fn disturb_stream(&mut self, offer: OfferId, connection: ConnectionId, receiver: Life) {
-        let faults = self.options.profile.faults();
-        if self.healed || faults.is_empty() {
-            return;
-        }
-        let span = self.surroundings.part_delay.most * 16;
-        let delay = self.random.duration_up_to(span);
-        let has = |fault| faults.contains(&fault);
-        let happening = match self.random.below(10) {
-            0 if has(Fault::CrashOne) => Happening::CrashSoon(offer.from),
-            1 if has(Fault::CrashOne) => Happening::CrashSoon(receiver),
-            2 if has(Fault::BreakConnection) => Happening::CutOffSoon(receiver),
-            3 | 4 if has(Fault::BreakConnection) => Happening::BreakStream(connection),
-            5 | 6 if has(Fault::Transfer) => Happening::TransferSoon(offer.from),
-            _ => return,
-        };
-        self.agenda.after(delay, happening);
     }
 }

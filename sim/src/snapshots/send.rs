@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Consensus, Generation, Index, NodeId, PersistSequence, Position, SnapshotOffer, Violation, Wire,
+    Consensus, Generation, Index, Mutant, NodeId, PersistSequence, Position, SnapshotOffer,
+    Violation, Wire, mutant,
 };
 use kvcore::replica::ReplicaInput;
 use kvcore::snapshot::{Portion, RememberedRows, Rows, StoreView};
@@ -13,8 +14,9 @@ use kvcore::store::{Revision, RowId, Store, StoreError};
 use super::{OfferId, Offered, Part};
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
+use crate::faults::{Occasion, Scene};
 use crate::network::ConnectionId;
-use crate::options::{Bug, Span};
+use crate::options::Span;
 
 /// How long after a snapshot broke off its sender says so: it may be offered again at once.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -152,7 +154,7 @@ impl<C: Consensus> Cluster<C> {
     /// Looks at the store and dials the peer, if the store holds everything that the log has forgotten:
     /// it may lag behind a snapshot that is being installed here.
     pub(crate) fn begin_stream(&mut self, id: OfferId) -> Result<(), Violation> {
-        let claims_more = self.options.bug == Some(Bug::SnapshotClaimsMore);
+        let claims_more = mutant::on(Mutant::SnapshotClaimsMore);
         if self.offer_mut(id).is_none() {
             return Ok(());
         }
@@ -193,7 +195,9 @@ impl<C: Consensus> Cluster<C> {
         });
         let offered = Box::new(Offered { main, message, state, terms });
         self.send(connection, id.from.node, Part::Offer(offered));
-        self.disturb_stream(id, connection, receiver);
+        let scene =
+            Scene { there: Some(id.from), receiver: Some(receiver), connection: Some(connection) };
+        self.disturb(Occasion::Snapshot, scene);
         Ok(())
     }
 
@@ -243,7 +247,7 @@ impl<C: Consensus> Cluster<C> {
         })?;
         let goes_on = !matches!(sending.stage, Stage::Sent);
         for mut part in parts {
-            if self.options.bug == Some(Bug::SnapshotLacksRow) {
+            if mutant::on(Mutant::SnapshotLacksRow) {
                 part = self.spoil(part);
             }
             self.send(connection, id.from.node, part);

@@ -1,15 +1,14 @@
 //! A simulation is of use only if it can be repeated.
 
-use crate::support::options;
 use consensus::{Consensus, Null};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
-use sim::{Profile, measure_election, measure_writes, run};
+use sim::{Profile, SimOptions, measure_election, measure_writes, run};
 
 fn same_seed_same_run<C: Consensus>(nodes: u64) {
     // Seeds 2 and 3 differ in where the rows are.
     for seed in [2, 3] {
-        let options = options(seed, nodes, Profile::Everything);
+        let options = SimOptions::of_seed(seed, nodes, Profile::Hostile);
         let first = run::<C>(&options).expect("the laws hold");
         let second = run::<C>(&options).expect("the laws hold");
         assert_eq!(first, second, "seed {seed}");
@@ -25,7 +24,9 @@ fn the_same_seed_twice_gives_the_same_run() {
 
 #[test]
 fn different_seeds_give_different_runs() {
-    let hash = |seed| run::<Raft>(&options(seed, 3, Profile::Crashes)).expect("the laws hold").hash;
+    let hash = |seed| {
+        run::<Raft>(&SimOptions::of_seed(seed, 3, Profile::Crashes)).expect("the laws hold").hash
+    };
     assert_ne!(hash(0), hash(1));
 }
 

@@ -3,6 +3,7 @@
 
 mod bites;
 mod determinism;
+mod mutants;
 mod null;
 mod raft;
 mod reach;

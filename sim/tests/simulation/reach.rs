@@ -1,16 +1,15 @@
 //! What is never reached is never tested: the simulations must get into every corner that they are
 //! meant for.
 
-use crate::support::options;
 use consensus::{Consensus, Null};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
-use sim::{Counters, Profile, measure_election, measure_writes, run};
+use sim::{Counters, Profile, SimOptions, measure_election, measure_writes, run};
 
 fn corners<C: Consensus>() {
     let reports: Vec<_> = Profile::ALL
         .into_iter()
-        .flat_map(|profile| (100..116).map(move |seed| options(seed, 3, profile)))
+        .flat_map(|profile| (100..116).map(move |seed| SimOptions::of_seed(seed, 3, profile)))
         .map(|options| run::<C>(&options).unwrap_or_else(|failure| panic!("{failure}")))
         .collect();
     let most =

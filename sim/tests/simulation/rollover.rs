@@ -15,8 +15,6 @@ use consensus_raft::Raft;
 use consensus_zab::{Epoch, Promise, Zab, ZabMessage};
 use sim::{Beginning, Profile, Report, SimOptions, run};
 
-use crate::support::options;
-
 /// The last index for which the first epoch has a zxid.
 const END: u64 = u32::MAX as u64;
 
@@ -99,7 +97,7 @@ impl Consensus for LateZab {
 
 /// Options whose history begins so many entries before the end.
 fn late(seed: u64, profile: Profile, promises: [Bytes; 2]) -> SimOptions {
-    let options = options(seed, 3, profile);
+    let options = SimOptions::of_seed(seed, 3, profile);
     let position = Position::new(1, END - 10 - seed * 37 % 120);
     let [first, other] = promises;
     let others = std::iter::repeat_n(other, 4);

@@ -1,7 +1,7 @@
 //! What all simulations in tests share: which seeds run, and what is shown when one fails.
 
 use consensus::{Consensus, Protocol};
-use sim::{Profile, SimOptions, StoreKind, run};
+use sim::{Profile, SimOptions, run};
 
 /// The seeds: as many as the test says, or as many as `DUORUM_SIM_SEEDS` says, for a long soak; from
 /// `DUORUM_SIM_FIRST` on, to look at one again.
@@ -15,7 +15,7 @@ fn seeds(count: u64) -> impl Iterator<Item = u64> {
 /// Runs so many seeds, and shows the first that breaks a law.
 pub(crate) fn all_hold<C: Consensus>(count: u64, nodes: u64, profile: Profile) {
     for seed in seeds(count) {
-        let mut options = options(seed, nodes, profile);
+        let mut options = SimOptions::of_seed(seed, nodes, profile);
         if C::PROTOCOL == Protocol::Null {
             options.observers = 0;
         }
@@ -23,12 +23,4 @@ pub(crate) fn all_hold<C: Consensus>(count: u64, nodes: u64, profile: Profile) {
             panic!("{failure}");
         }
     }
-}
-
-/// Options with this many voters and these faults. Every fourth seed has its rows in redb, and every third
-/// one or two observers.
-pub(crate) fn options(seed: u64, nodes: u64, profile: Profile) -> SimOptions {
-    let store = if seed % 4 == 3 { StoreKind::Redb } else { StoreKind::Memory };
-    let observers = if seed % 3 == 1 { 1 + seed / 3 % 2 } else { 0 };
-    SimOptions { nodes, observers, profile, store, ..SimOptions::new(seed) }
 }

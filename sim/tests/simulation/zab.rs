@@ -6,47 +6,47 @@ use sim::Profile;
 
 #[test]
 fn laws_hold_when_nothing_breaks() {
-    all_hold::<Zab>(12, 3, Profile::Calm);
+    all_hold::<Zab>(40, 3, Profile::Calm);
 }
 
 #[test]
 fn laws_hold_through_crashes() {
-    all_hold::<Zab>(40, 3, Profile::Crashes);
+    all_hold::<Zab>(190, 3, Profile::Crashes);
 }
 
 #[test]
 fn laws_hold_through_partitions() {
-    all_hold::<Zab>(40, 3, Profile::Partitions);
+    all_hold::<Zab>(190, 3, Profile::Partitions);
 }
 
 #[test]
 fn laws_hold_on_slow_and_failing_disks() {
-    all_hold::<Zab>(40, 3, Profile::SlowDisks);
+    all_hold::<Zab>(190, 3, Profile::Disks);
 }
 
 #[test]
 fn laws_hold_when_voters_lose_their_disks() {
-    all_hold::<Zab>(40, 3, Profile::WipedDisks);
+    all_hold::<Zab>(190, 3, Profile::WipedDisks);
     all_hold::<Zab>(16, 5, Profile::WipedDisks);
 }
 
 #[test]
 fn laws_hold_whatever_breaks() {
-    all_hold::<Zab>(40, 3, Profile::Everything);
+    all_hold::<Zab>(190, 3, Profile::Hostile);
 }
 
 #[test]
 fn laws_hold_with_five_nodes() {
-    all_hold::<Zab>(16, 5, Profile::Everything);
+    all_hold::<Zab>(40, 5, Profile::Hostile);
 }
 
 #[test]
 fn laws_hold_with_two_nodes_and_with_four() {
-    all_hold::<Zab>(8, 2, Profile::Everything);
-    all_hold::<Zab>(8, 4, Profile::Everything);
+    all_hold::<Zab>(8, 2, Profile::Hostile);
+    all_hold::<Zab>(8, 4, Profile::Hostile);
 }
 
 #[test]
 fn laws_hold_with_one_node() {
-    all_hold::<Zab>(12, 1, Profile::Everything);
+    all_hold::<Zab>(12, 1, Profile::Hostile);
 }
