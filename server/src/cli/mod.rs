@@ -13,6 +13,7 @@ mod put;
 mod range;
 mod serve;
 mod signals;
+mod sim;
 mod status;
 mod url;
 mod watch;
@@ -111,6 +112,8 @@ enum Verb {
     Members(members::Members),
     /// Compare Raft and ZAB on the same workload, on clusters of this program on this machine
     Compare(bench::cli::CompareArgs),
+    /// Simulate whole clusters with everything breaking, and check every law
+    Sim(sim::Sim),
     /// Make one measurement
     Bench(bench::cli::BenchArgs),
 }
@@ -172,6 +175,7 @@ pub fn main() -> ExitCode {
         Verb::Watch(verb) => run(verb.run()),
         Verb::Status(verb) => run(verb.run()),
         Verb::Members(verb) => run(verb.run()),
+        Verb::Sim(verb) => verb.run(),
         Verb::Compare(arguments) => return measured(bench::cli::run_compare(arguments)),
         Verb::Bench(arguments) => return measured(bench::cli::run_bench(arguments)),
     };

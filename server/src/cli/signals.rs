@@ -20,6 +20,29 @@ pub(super) fn shutdown() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
+/// Does work that takes a while, and tells when the process is asked to end meanwhile.
+pub(super) fn on_shutdown(asked: impl FnOnce() + Send, work: impl FnOnce()) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked_to_end = {
+        let _entered = runtime.enter();
+        shutdown()?
+    };
+    std::thread::scope(|scope| {
+        let (working, done) = tokio::sync::oneshot::channel::<()>();
+        scope.spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = asked_to_end => asked(),
+                    _ = done => {}
+                }
+            });
+        });
+        work();
+        drop(working);
+    });
+    Ok(())
+}
+
 /// Each time that the process is asked to end, also because its terminal is gone, unless `nohup` says
 /// that this is no reason.
 pub(super) fn all() -> io::Result<mpsc::Receiver<&'static str>> {

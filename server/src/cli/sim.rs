@@ -1,0 +1,353 @@
+//! `duorum sim`: whole clusters in virtual time, with everything breaking, and every law checked.
+
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use consensus::{Mutant, Protocol, mutant};
+use consensus_raft::Raft;
+use consensus_zab::Zab;
+use indicatif::{ProgressBar, ProgressStyle};
+use sim::{Depth, Failure, Links, Profile, Report, SimOptions, StepNumber, run, shrink};
+
+use super::{Complaint, Exit, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  duorum sim                                         1,000 seeds of both protocols
+  duorum sim --protocol zab --seeds 1000 --profile hostile
+  duorum sim --from 1000                             the next thousand
+  duorum sim --protocol raft --seeds 1 --from 17 --profile crashes --clients 1
+  duorum sim --mutant list                           wrong versions, and what is wrong with them
+  duorum sim --protocol raft --mutant raft-votes-twice
+
+Equal flags give equal runs on every machine. A run that breaks a law is made as short as it gets, and
+is shown with what happened last, with what broke before, and with the command that repeats it.
+It ends with 1 if a law is broken.";
+
+/// Simulate whole clusters in virtual time with everything breaking, and check every law
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Sim {
+    /// What the clusters run
+    #[arg(long, value_enum, default_value_t = Protocols::Both)]
+    protocol: Protocols,
+
+    /// How many seeds there are to run
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    seeds: u64,
+
+    /// The first seed
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    from: u64,
+
+    /// What breaks: one profile, or each in turn
+    #[arg(long, value_parser = profiles(), value_name = "PROFILE", default_value = "all")]
+    profile: String,
+
+    /// What the nodes are connected by
+    #[arg(long, value_parser = links(), value_name = "LINKS", default_value = "drawn")]
+    links: String,
+
+    /// What is simulated: with the rows in memory, with the store on the simulated disk too, or each in turn
+    #[arg(long, value_enum, default_value_t = Depths::Mixed)]
+    depth: Depths,
+
+    /// How many voters a cluster has [default: 3, and 5 now and then]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=9))]
+    nodes: Option<u64>,
+
+    /// How many nodes observe [default: one or two with every third seed]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(0..=9))]
+    observers: Option<u64>,
+
+    /// How many clients there are [default: 5]
+    #[arg(long, value_name = "NUMBER")]
+    clients: Option<usize>,
+
+    /// How many watchers there are [default: 2]
+    #[arg(long, value_name = "NUMBER")]
+    watchers: Option<usize>,
+
+    /// How long a client thinks between two requests, on the average [default: drawn, up to 15ms]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    think: Option<Duration>,
+
+    /// For how long things break, in virtual time [default: 6s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+
+    /// Of what breaks by the seed only these numbers, separated by commas; or none
+    #[arg(long, value_name = "NUMBERS", value_parser = numbers)]
+    only_faults: Option<OnlyFaults>,
+
+    /// Run a wrong version of the protocol, or of what is around it, and see what comes of it; `list`
+    /// shows them
+    #[arg(long, value_name = "NAME", value_parser = wrong)]
+    mutant: Option<Wrong>,
+
+    /// How many run at a time [default: one for each core]
+    #[arg(long, value_name = "NUMBER")]
+    jobs: Option<NonZero<usize>>,
+
+    /// How many shorter runs are tried when a law is broken
+    #[arg(long, value_name = "NUMBER", default_value_t = 400)]
+    attempts: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Protocols {
+    Raft,
+    Zab,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Depths {
+    Protocol,
+    Whole,
+    Mixed,
+}
+
+#[derive(Clone, Debug)]
+struct OnlyFaults(BTreeSet<StepNumber>);
+
+fn numbers(text: &str) -> Result<OnlyFaults, String> {
+    if text == "none" {
+        return Ok(OnlyFaults(BTreeSet::new()));
+    }
+    let number = |text: &str| text.trim().parse().map(StepNumber);
+    let numbers: Result<_, _> = text.split(',').map(number).collect();
+    numbers.map(OnlyFaults).map_err(|_| "numbers as 3,17,20 are wanted, or none".to_owned())
+}
+
+/// What `--mutant` wants.
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    List,
+    One(Mutant),
+}
+
+fn wrong(text: &str) -> Result<Wrong, String> {
+    if text == "list" {
+        return Ok(Wrong::List);
+    }
+    let found = Mutant::from_name(text).map(Wrong::One);
+    found.ok_or_else(|| "there is none of that name; `--mutant list` shows all".to_owned())
+}
+
+fn profiles() -> clap::builder::PossibleValuesParser {
+    let names = Profile::ALL.map(Profile::name);
+    std::iter::once("all").chain(names).collect::<Vec<_>>().into()
+}
+
+fn links() -> clap::builder::PossibleValuesParser {
+    Links::ALL.map(Links::name).into()
+}
+
+impl Sim {
+    pub(super) fn run(self) -> Result<(), Complaint> {
+        if self.protocol == Protocols::Zab && self.profile == Profile::Datagrams.name() {
+            let message = "ZAB is made of connections that keep the order, so `datagrams` is for Raft alone; \
+                           use --protocol raft, or another profile";
+            return Err(Complaint::new(Exit::Usage, message));
+        }
+        match self.mutant {
+            Some(Wrong::List) => return print::bytes(mutants().as_bytes()),
+            Some(Wrong::One(_)) if !mutant::AVAILABLE => {
+                let message = "this build has no wrong versions, which no server should have; build \
+                               one that has: cargo run --release --features mutants -- sim …";
+                return Err(Complaint::new(Exit::Usage, message));
+            }
+            Some(Wrong::One(_)) | None => {}
+        }
+        // A law that is asserted ends a run by a panic, which is told with everything else.
+        std::panic::set_hook(Box::new(|_| {}));
+        let began = Instant::now();
+        let bar = bar(self.seeds);
+        let (totals, failure) = self.all(&bar)?;
+        bar.finish_and_clear();
+        if let Some(failure) = failure {
+            let shortest = self.shorten(&failure);
+            print::bytes(format!("{shortest}\n").as_bytes())?;
+            let message = format!("seed {} breaks a law", failure.options.seed);
+            return Err(Complaint::new(Exit::No, message));
+        }
+        print::bytes(totals.text(began.elapsed()).as_bytes())?;
+        if totals.seeds < self.seeds {
+            let next = self.from + totals.seeds;
+            let left = self.seeds - totals.seeds;
+            let message = format!("interrupted; go on with --from {next} --seeds {left}");
+            return Err(Complaint::new(Exit::No, message));
+        }
+        Ok(())
+    }
+
+    /// The options of a seed.
+    fn options(&self, seed: u64) -> SimOptions {
+        let mut options = SimOptions::in_turn(seed);
+        options.profile = Profile::from_name(&self.profile).unwrap_or(options.profile);
+        options.nodes = self.nodes.unwrap_or(options.nodes);
+        match self.depth {
+            Depths::Protocol => options.depth = Depth::Protocol,
+            Depths::Whole => options.depth = Depth::Whole,
+            Depths::Mixed => {}
+        }
+        options.links = Links::from_name(&self.links).expect("only names are possible");
+        options.observers = self.observers.unwrap_or(options.observers);
+        options.clients = self.clients.unwrap_or(options.clients);
+        options.watchers = self.watchers.unwrap_or(options.watchers);
+        options.think = self.think.or(options.think);
+        options.duration = self.duration.unwrap_or(options.duration);
+        if let Some(Wrong::One(mutant)) = self.mutant {
+            options.mutant = Some(mutant);
+        }
+        options.only_faults = self.only_faults.as_ref().map(|faults| faults.0.clone());
+        options
+    }
+
+    fn protocols(&self) -> &'static [Protocol] {
+        let only = match self.mutant {
+            Some(Wrong::One(mutant)) => mutant.protocol(),
+            _ => None,
+        };
+        match self.protocol {
+            _ if only == Some(Protocol::Raft) => &[Protocol::Raft],
+            _ if only == Some(Protocol::Zab) => &[Protocol::Zab],
+            Protocols::Raft => &[Protocol::Raft],
+            Protocols::Zab => &[Protocol::Zab],
+            Protocols::Both => &[Protocol::Raft, Protocol::Zab],
+        }
+    }
+
+    /// Runs all seeds in their order, several at a time, until one fails or the user has enough.
+    fn all(&self, bar: &ProgressBar) -> Result<(Totals, Option<Box<Failure>>), Complaint> {
+        let next = AtomicU64::new(self.from);
+        let stop = AtomicBool::new(false);
+        let totals = Mutex::new(Totals::default());
+        let (failed, failures) = mpsc::channel();
+        let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok());
+        let jobs = jobs.map_or(1, NonZero::get);
+        let end = self.from + self.seeds;
+        let work = || {
+            std::thread::scope(|scope| {
+                for _ in 0..jobs {
+                    let failed = failed.clone();
+                    scope.spawn(|| {
+                        let failed = failed;
+                        while !stop.load(Ordering::Relaxed) {
+                            let seed = next.fetch_add(1, Ordering::Relaxed);
+                            if seed >= end {
+                                return;
+                            }
+                            match self.seed(seed) {
+                                Ok(reports) => {
+                                    let mut totals = totals.lock().expect("nobody panics here");
+                                    totals.add(&reports);
+                                    bar.inc(1);
+                                }
+                                Err(failure) => {
+                                    stop.store(true, Ordering::Relaxed);
+                                    let _ = failed.send(failure);
+                                }
+                            }
+                        }
+                    });
+                }
+            });
+        };
+        super::signals::on_shutdown(|| stop.store(true, Ordering::Relaxed), work)
+            .map_err(|error| Complaint::new(Exit::No, format!("cannot hear signals: {error}")))?;
+        drop(failed);
+        let first = failures.into_iter().min_by_key(|failure| failure.options.seed);
+        Ok((totals.into_inner().expect("nobody panics here"), first))
+    }
+
+    fn seed(&self, seed: u64) -> Result<Vec<Report>, Box<Failure>> {
+        let options = self.options(seed);
+        let protocols = self.protocols().iter();
+        let suited = protocols.filter(|protocol| options.profile.suits(**protocol));
+        let runs = suited.map(|protocol| match protocol {
+            Protocol::Zab => run::<Zab>(&options),
+            _ => run::<Raft>(&options),
+        });
+        runs.collect()
+    }
+
+    /// The shortest run that breaks the same law.
+    fn shorten(&self, failure: &Failure) -> Box<Failure> {
+        let bar = bar(self.attempts as u64);
+        bar.set_message("a law is broken; looking for a shorter run");
+        let tried = |_| {
+            bar.inc(1);
+            true
+        };
+        let shortest = match failure.protocol {
+            Protocol::Zab => shrink::<Zab>(failure, self.attempts, tried),
+            _ => shrink::<Raft>(failure, self.attempts, tried),
+        };
+        bar.finish_and_clear();
+        shortest
+    }
+}
+
+/// Every wrong version, with what is wrong.
+fn mutants() -> String {
+    let line = |mutant: &Mutant| {
+        let protocol = mutant.protocol().map_or("both", Protocol::name);
+        format!("{:<28} {protocol:<5} {}\n", mutant.name(), mutant.sentence())
+    };
+    Mutant::ALL.iter().map(line).collect()
+}
+
+fn bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}  {elapsed}, {eta} to go");
+    ProgressBar::new(length).with_style(style.expect("the template is right"))
+}
+
+/// What was run.
+#[derive(Debug, Default)]
+struct Totals {
+    seeds: u64,
+    runs: u64,
+    virtual_time: Duration,
+    inputs: u64,
+    faults: u64,
+    acknowledged: u64,
+}
+
+impl Totals {
+    fn add(&mut self, reports: &[Report]) {
+        self.seeds += 1;
+        for report in reports {
+            self.runs += 1;
+            self.virtual_time += report.duration;
+            self.inputs += report.counters.inputs;
+            self.faults += report.counters.faults;
+            self.acknowledged += report.counters.acknowledged;
+        }
+    }
+
+    fn text(&self, took: Duration) -> String {
+        let seconds = took.as_secs_f64().max(1e-3);
+        let virtual_seconds = self.virtual_time.as_secs_f64();
+        format!(
+            "{} runs of {} seeds: every law held\n\
+             virtual time          {:.0} s, {:.0} times as fast as real time\n\
+             protocol events       {}, {:.0} each second\n\
+             faults                {}\n\
+             acknowledged writes   {}\n",
+            self.runs,
+            self.seeds,
+            virtual_seconds,
+            virtual_seconds / seconds,
+            self.inputs,
+            self.inputs as f64 / seconds,
+            self.faults,
+            self.acknowledged
+        )
+    }
+}
