@@ -91,7 +91,7 @@ pub(crate) fn enabled<C: Modelled>(state: &State<C>, terms: u64) -> Vec<Action> 
         if link.is_intact() && state.left.breaks > 0 {
             actions.push(Action::Cut { ends: [a, b] });
         }
-        if link.is_over() && state.is_running(a) && state.is_running(b) {
+        if !link.is_intact() && state.is_running(a) && state.is_running(b) {
             actions.push(Action::Connect { ends: [a, b] });
         }
     }

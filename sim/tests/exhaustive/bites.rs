@@ -2,14 +2,15 @@
 //! wants a broken law. The faulty protocol hides from the checks of what each message and write
 //! promises, which would notice at once, so that the fault is found by what it leads to.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 use bytes::Bytes;
 use consensus::{
-    CodecError, Consensus, Effects, Input, Leadership, NodeId, Now, PersistSequence, Pledge,
-    Position, Protocol, Recovered, Settings, StartError, Status, Timer, View, Wire,
+    CodecError, Consensus, Effects, Generation, Input, Leadership, NodeId, Now, PersistSequence,
+    Pledge, Position, Protocol, Recovered, Settings, StartError, Status, Timer, View, Wire,
 };
 use consensus_raft::Raft;
 use consensus_zab::Zab;
@@ -24,13 +25,24 @@ trait Fault: Clone + Debug + Send + Sync + 'static {
     fn spoil_start(_recovered: &mut Recovered) {}
 
     fn spoil_effects<M>(_effects: &mut Effects<M>) {}
+
+    /// `generation` is that of the latest connection to the peer from which the input came.
+    fn spoil_input<M>(_input: &mut Input<M>, _generation: Generation) {}
 }
 
 /// A protocol with a fault in front of it.
 #[derive(Clone, Debug)]
 struct Mutant<C, F> {
     core: C,
+    /// The latest connection to each peer, which the core knows too.
+    connections: BTreeMap<NodeId, Generation>,
     fault: PhantomData<F>,
+}
+
+impl<C: PartialEq, F> PartialEq for Mutant<C, F> {
+    fn eq(&self, other: &Self) -> bool {
+        self.core == other.core
+    }
 }
 
 impl<C: Hash, F> Hash for Mutant<C, F> {
@@ -46,10 +58,18 @@ impl<C: Consensus, F: Fault> Consensus for Mutant<C, F> {
 
     fn start(now: Now, settings: Settings, mut recovered: Recovered) -> Result<Self, StartError> {
         F::spoil_start(&mut recovered);
-        Ok(Self { core: C::start(now, settings, recovered)?, fault: PhantomData })
+        let core = C::start(now, settings, recovered)?;
+        Ok(Self { core, connections: BTreeMap::new(), fault: PhantomData })
     }
 
-    fn step(&mut self, now: Now, input: Input<C::Message>, effects: &mut Effects<C::Message>) {
+    fn step(&mut self, now: Now, mut input: Input<C::Message>, effects: &mut Effects<C::Message>) {
+        match input {
+            Input::PeerConnected { peer, generation, .. } => {
+                self.connections.insert(peer, generation);
+            }
+            Input::Received { peer, .. } => F::spoil_input(&mut input, self.connections[&peer]),
+            _ => {}
+        }
         self.core.step(now, input, effects);
         F::spoil_effects(effects);
     }
@@ -155,4 +175,26 @@ fn a_forgotten_accepted_epoch_is_noticed() {
     let bounds = Bounds { terms: 1, crashes: 1, elections: 2, ..Bounds::NOTHING };
     let law = noticed::<Mutant<Zab, AcceptedForgotten>>("zab, acceptedEpoch forgotten", bounds);
     assert_eq!(law, "at most one node is accepted as leader by a quorum in a term or epoch");
+}
+
+/// Whatever a peer says counts, by whichever connection it came.
+#[derive(Clone, Debug)]
+struct LateFramesTaken;
+
+impl Fault for LateFramesTaken {
+    fn spoil_input<M>(input: &mut Input<M>, latest: Generation) {
+        if let Input::Received { generation, .. } = input {
+            *generation = latest;
+        }
+    }
+}
+
+#[test]
+fn a_late_frame_that_counts_is_noticed() {
+    let law = "what comes late on a connection that was given up changes nothing";
+    let bounds = Bounds { terms: 1, breaks: 1, ..Bounds::NOTHING };
+    let raft = Bounds { suspicions: 1, ..bounds };
+    assert_eq!(noticed::<Mutant<Raft, LateFramesTaken>>("raft, late frames taken", raft), law);
+    let zab = Bounds { elections: 1, ..bounds };
+    assert_eq!(noticed::<Mutant<Zab, LateFramesTaken>>("zab, late frames taken", zab), law);
 }

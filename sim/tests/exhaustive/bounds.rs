@@ -8,8 +8,7 @@ pub(crate) struct Bounds {
     /// Entries that clients propose.
     pub(crate) proposals: u8,
     /// Crashes of nodes, each of which may start again at any time. As long as one may still come a write
-    /// takes any time, and afterwards none: there is nothing left that could lose it, and what else comes
-    /// of slow writes is seen in the histories in which nobody has crashed yet.
+    /// takes any time, and afterwards none: there is nothing left that could lose it.
     pub(crate) crashes: u8,
     /// Connections that break, each of which may come back at any time.
     pub(crate) breaks: u8,

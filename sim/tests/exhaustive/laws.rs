@@ -1,69 +1,19 @@
 //! What must hold in every state, and what must be reached in some.
 
-use std::collections::BTreeMap;
-
-use consensus::{Entry, Index, Invariants, Log, NodeId, Position, Term, View, Violation};
+use consensus::{Entry, Index, Invariants, Log, NodeId, Position, View, Violation};
 use stateright::Property;
 
 use crate::model::Exhaustive;
 use crate::oracle::Modelled;
 use crate::state::State;
 
-/// What the laws must remember, because it can not be seen in the present any more: two histories that
-/// differ in it are two states. Beside it the checker remembers more, all of which follows from this
-/// and the present, but for entries that were lost everywhere.
+/// The checker of one history. What it remembers is part of the state: two histories that differ in it
+/// are two states.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Past {
-    /// Who was accepted as leader in each term, and who was established.
-    accepted: BTreeMap<Term, NodeId>,
-    established: BTreeMap<Term, NodeId>,
-    /// What was ever known to be committed anywhere, with the term in which it became so.
-    committed: Vec<(Entry, Term)>,
-}
-
-impl Past {
-    /// Takes notice of what a node knows now.
-    fn note(&mut self, view: &View<'_>) {
-        if let Some(term) = view.leading {
-            self.accepted.entry(term).or_insert(view.id);
-        }
-        if let Some(term) = view.established {
-            self.established.entry(term).or_insert(view.id);
-        }
-        while let Some(index) = self.next_committed(view.log) {
-            let entry = view.log.entry(index).expect("the whole log is in memory").clone();
-            self.committed.push((entry, view.established.unwrap_or(view.promised)));
-        }
-    }
-
-    fn next_committed(&self, log: &Log) -> Option<Index> {
-        let next = Index(self.committed.len() as u64 + 1);
-        (log.commit() >= next).then_some(next)
-    }
-
-    /// The positions of all that was ever committed.
-    pub(crate) fn committed(&self) -> impl Iterator<Item = Position> {
-        self.committed.iter().map(|(entry, _)| entry.position)
-    }
-
-    /// How many entries of clients were committed.
-    fn commands(&self) -> usize {
-        self.committed.iter().filter(|(entry, _)| entry.command().is_some()).count()
-    }
-
-    /// Whether an entry of a client was committed that is not of the first leader.
-    fn has_later_command(&self) -> bool {
-        let first = self.established.keys().next().copied();
-        let later = |entry: &Entry| entry.command().is_some() && Some(entry.term()) > first;
-        self.committed.iter().any(|(entry, _)| later(entry))
-    }
-}
-
-/// The checker of one history.
-#[derive(Clone, Debug, Default)]
 pub(crate) struct Laws {
     pub(crate) invariants: Invariants,
-    pub(crate) past: Past,
+    /// What was ever known to be committed anywhere.
+    committed: Vec<Entry>,
 }
 
 impl Laws {
@@ -82,13 +32,37 @@ impl Laws {
                 format!("{id} removes {lost}"),
             ));
         }
-        views.iter().for_each(|view| self.past.note(view));
+        while let Some(index) = self.next_committed(view.log) {
+            self.committed.push(view.log.entry(index).expect("all logs are in memory").clone());
+        }
         Ok(())
+    }
+
+    fn next_committed(&self, log: &Log) -> Option<Index> {
+        let next = Index(self.committed.len() as u64 + 1);
+        (log.commit() >= next).then_some(next)
     }
 
     /// The committed entries that a log holds.
     pub(crate) fn committed_in(&self, log: &Log) -> Vec<Position> {
-        self.past.committed().filter(|&position| log.contains(position)).collect()
+        self.committed().filter(|&position| log.contains(position)).collect()
+    }
+
+    /// The positions of all that was ever committed.
+    fn committed(&self) -> impl Iterator<Item = Position> {
+        self.committed.iter().map(|entry| entry.position)
+    }
+
+    /// How many entries of clients were committed.
+    fn commands(&self) -> usize {
+        self.committed.iter().filter(|entry| entry.command().is_some()).count()
+    }
+
+    /// Whether an entry of a client was committed that is not of the first leader.
+    fn has_later_command(&self) -> bool {
+        let first = self.invariants.leaders().keys().next().copied();
+        let later = |entry: &Entry| entry.command().is_some() && Some(entry.term()) > first;
+        self.committed.iter().any(later)
     }
 }
 
@@ -108,7 +82,7 @@ pub(crate) fn properties<C: Modelled>() -> Vec<Property<Exhaustive<C>>> {
     vec![
         Property::always("the laws hold", |_, state: &State<C>| state.broken.is_none()),
         Property::always("what is committed is durable on a quorum", |_, state: &State<C>| {
-            state.laws.past.committed().all(|position| {
+            state.laws.committed().all(|position| {
                 let holders = state.nodes.iter().filter(|node| node.disk.holds(position));
                 2 * holders.count() > state.nodes.len()
             })
@@ -116,27 +90,27 @@ pub(crate) fn properties<C: Modelled>() -> Vec<Property<Exhaustive<C>>> {
         Property::sometimes(
             "a client's entry is committed",
             |model: &Exhaustive<C>, state: &State<C>| {
-                model.first_time(0, || state.laws.past.commands() > 0)
+                model.first_time(0, || state.laws.commands() > 0)
             },
         ),
         Property::sometimes(
             "all entries of clients are committed",
             |model: &Exhaustive<C>, state: &State<C>| {
                 let all = usize::from(model.bounds.proposals);
-                model.first_time(1, || state.laws.past.commands() == all)
+                model.first_time(1, || state.laws.commands() == all)
             },
         ),
         Property::sometimes(
             "a second leader is established",
             |model: &Exhaustive<C>, state: &State<C>| {
-                model.first_time(2, || state.laws.past.established.len() > 1)
+                model.first_time(2, || state.laws.invariants.leaders().len() > 1)
             },
         ),
         Property::sometimes(
             "after a crash a later leader commits an entry",
             |model: &Exhaustive<C>, state: &State<C>| {
                 let crashed = state.left.crashes < model.bounds.crashes;
-                model.first_time(3, || crashed && state.laws.past.has_later_command())
+                model.first_time(3, || crashed && state.laws.has_later_command())
             },
         ),
         Property::sometimes(

@@ -7,7 +7,8 @@ use consensus::{Generation, NodeId};
 /// The latest connection of a pair of nodes.
 ///
 /// It is TCP's: frames arrive once and in order. A break loses what is sent from then on; each end
-/// notices it at its own time, and may read until then what was sent before.
+/// notices it at its own time, at the latest by the next connection, and may read until then what was
+/// sent before.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Link<M> {
     ends: [NodeId; 2],
@@ -46,11 +47,6 @@ impl<M> Link<M> {
         self.intact && self.up == [true; 2]
     }
 
-    /// Whether it is broken and both ends know it.
-    pub(crate) fn is_over(&self) -> bool {
-        !self.intact && self.up == [false; 2]
-    }
-
     /// The connection as one end sees it, if that takes it to be up.
     pub(crate) fn seen_by(&self, id: NodeId) -> Option<Generation> {
         self.up[self.end(id)].then_some(self.generation)
@@ -62,9 +58,10 @@ impl<M> Link<M> {
         self.up[end] && !self.frames[end].is_empty()
     }
 
-    /// A new connection, on both ends.
+    /// A new connection, on both ends, neither of which reads anything more of the old one.
     pub(crate) fn connect(&mut self) -> Generation {
-        assert!(self.is_over(), "a pair has one connection at a time");
+        assert!(!self.intact, "a pair has one connection at a time");
+        assert!(self.frames.iter().all(VecDeque::is_empty), "the old connection is given up");
         self.generation = self.generation.next();
         (self.intact, self.up) = (true, [true; 2]);
         self.generation
@@ -75,12 +72,12 @@ impl<M> Link<M> {
         self.intact = false;
     }
 
-    /// One end gives a broken connection up, and will read nothing more of it.
-    pub(crate) fn give_up(&mut self, id: NodeId) {
+    /// One end gives a broken connection up. Returns what it had not read yet.
+    pub(crate) fn give_up(&mut self, id: NodeId) -> VecDeque<M> {
         assert!(!self.intact, "only a broken connection is noticed to be broken");
         let end = self.end(id);
         self.up[end] = false;
-        self.frames[end].clear();
+        std::mem::take(&mut self.frames[end])
     }
 
     /// Puts a frame on its way; on a broken connection it is lost.

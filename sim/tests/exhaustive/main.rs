@@ -5,11 +5,13 @@
 //! model is made of the very structs that the server runs, and knows nothing of their rules.
 //!
 //! - **State** (`state.rs`): the cores, what is durable on each disk and what is being written, the
-//!   frames under way on each connection, what is left of each bound, and what the laws must remember.
+//!   frames under way on each connection, what is left of each bound, and all that the laws remember. Two
+//!   histories that differ in any of it are two states.
 //! - **Actions** (`action.rs`): a frame arrives, a write becomes durable, a timer fires, a client
 //!   proposes, a node crashes or starts, a connection breaks, is noticed to be broken, comes back. What
 //!   a node does then, up to its next wait for disk or network, is one step (`step.rs`): every series of
-//!   inputs ends with a flush, and what is committed is applied at once, as in the server.
+//!   inputs ends with a flush, and what is committed is applied at once, as in the server. What comes
+//!   late of a connection that was given up, its frames and the news that it broke, must change nothing.
 //! - **Laws** (`laws.rs`): [`consensus::Invariants`] and [`consensus::invariants::Durability`] after each
 //!   step, the asserts in the code, and that a quorum of disks holds what is committed.
 //! - **Search** (`check.rs`): by the crate `stateright`, depth first, with two threads. A broken law is
@@ -25,17 +27,19 @@
 //! What is said in elections and binds nobody has more states of its own than all the rest, and safety
 //! does not rest on it. So it takes no step of its own (`oracle.rs`), but is exchanged by the real code:
 //! Raft's PreVotes at once, among all who are connected; ZAB's notifications when the search picks some
-//! servers that are connected and lets them hold an election to its end. Votes of Raft, and everything
-//! of ZAB from FOLLOWERINFO on, are frames like any other.
+//! servers that are connected and lets them hold an election to its end. So the oracle never divides a
+//! quorum between two leaders of one election; it leaves leaders as soon as anybody is impatient, breaks
+//! or crashes. Votes of Raft, and everything of ZAB from FOLLOWERINFO on, are frames like any other.
 //!
 //! # What it is not
-//! States are told apart by 64 bits, so that two may be taken for one, once in some millions of searches
-//! of this size. A search that was cut short has not seen everything. Reads, snapshots, transfers and
-//! observers are not part of the model, and nothing of it proves that anything ever happens.
+//! States are told apart by 64 bits: that two of ten million are taken for one happens in one search of
+//! some hundred thousand. A search that was cut short has not seen everything, and says so. A write takes
+//! any time as long as a crash may still come that could lose it, and afterwards none; so a search without
+//! crashes has no slow disks. Reads, snapshots, transfers and observers are not part of the model, and
+//! nothing of it proves that anything ever happens, beyond the corners that each search must reach.
 //!
 //! # More
-//! `DUORUM_EXHAUSTIVE_SECONDS=300 cargo test -p sim --test exhaustive -- --nocapture` searches larger
-//! bounds, for at most so many seconds each.
+//! `docs/exhaustive.md` has the command that searches larger bounds, and what it found.
 
 #![expect(
     clippy::disallowed_methods,

@@ -44,6 +44,15 @@ fn raft_survives_a_crash() {
 }
 
 #[test]
+fn raft_survives_a_leader_that_is_left() {
+    let bounds = Bounds { terms: 2, proposals: 1, suspicions: 2, heartbeats: 1, ..Bounds::NOTHING };
+    let large = Bounds { proposals: 2, ..bounds };
+    let name = "raft, a leader that is left";
+    check::holds(name, established(bounds), established(large), &CRASHES);
+}
+
+/// The large bounds are those of the whole: two terms, two entries, a crash and a broken connection.
+#[test]
 fn raft_survives_a_broken_connection() {
     let bounds = Bounds { terms: 2, proposals: 1, breaks: 1, suspicions: 1, ..Bounds::NOTHING };
     let large = Bounds { proposals: 2, crashes: 1, ..bounds };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::{
-    Answer, Effects, Event, Index, Input, NodeId, Now, Outbound, Persist, PersistSequence,
-    Settings, Standing, Timer, Token, Violation,
+    Answer, Effects, Event, Generation, Index, Input, NodeId, Now, Outbound, Persist,
+    PersistSequence, Settings, Standing, Timer, Token, Violation,
 };
 
 use crate::action::Action;
@@ -123,12 +123,57 @@ impl<'a, C: Modelled> Step<'a, C> {
         self.input(id, Input::Flush)
     }
 
-    /// Connects two nodes that run.
+    /// Connects two nodes that run. One that had not noticed that the last connection broke learns of
+    /// the new one first, as a driver may tell it.
     pub(crate) fn connect(&mut self, a: NodeId, b: NodeId) -> Result<(), Violation> {
+        let ends = [(a, b), (b, a)];
+        let former = ends.map(|(id, peer)| self.give_up(id, peer));
         let generation = self.link(a, b).connect();
-        let standing = Standing::Voter;
-        self.input(a, Input::PeerConnected { peer: b, generation, standing })?;
-        self.input(b, Input::PeerConnected { peer: a, generation, standing })
+        for ((id, peer), former) in ends.into_iter().zip(former) {
+            self.input(id, Input::PeerConnected { peer, generation, standing: Standing::Voter })?;
+            if let Some((generation, late)) = former {
+                self.ignores(id, Input::PeerLost { peer, generation })?;
+                self.ignores_frames(id, peer, generation, late)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A node will read and send nothing more on a broken connection. Returns its number and what was
+    /// under way, if the node took it to be up.
+    fn give_up(&mut self, id: NodeId, peer: NodeId) -> Option<(Generation, VecDeque<C::Message>)> {
+        let generation = self.state.link(id, peer).seen_by(id)?;
+        self.node(id).held.retain(|held| held.to != peer);
+        Some((generation, self.link(id, peer).give_up(id)))
+    }
+
+    /// The late frames of a connection that a node gave up change nothing.
+    fn ignores_frames(
+        &self,
+        id: NodeId,
+        peer: NodeId,
+        generation: Generation,
+        late: VecDeque<C::Message>,
+    ) -> Result<(), Violation> {
+        late.into_iter()
+            .try_for_each(|message| self.ignores(id, Input::Received { peer, generation, message }))
+    }
+
+    /// An input that is of a connection that a node gave up changes nothing.
+    fn ignores(&self, id: NodeId, input: Input<C::Message>) -> Result<(), Violation> {
+        let core = self.state.node(id).core.as_ref().expect("only a node that runs takes inputs");
+        let (mut after, mut effects) = (core.clone(), Effects::default());
+        after.step(now(), input.clone(), &mut effects);
+        after.step(now(), Input::Flush, &mut effects);
+        // When the next timer is due is told after every step.
+        effects.deadline = None;
+        if after == *core && effects == Effects::default() {
+            return Ok(());
+        }
+        Err(Violation::new(
+            "what comes late on a connection that was given up changes nothing",
+            format!("{id} takes {input:?}"),
+        ))
     }
 
     fn deliver(&mut self, from: NodeId, to: NodeId) -> Result<(), Violation> {
@@ -162,11 +207,9 @@ impl<'a, C: Modelled> Step<'a, C> {
     }
 
     fn notice(&mut self, id: NodeId, peer: NodeId) -> Result<(), Violation> {
-        let link = self.link(id, peer);
-        let generation = link.seen_by(id).expect("it takes the connection to be up");
-        link.give_up(id);
-        self.node(id).held.retain(|held| held.to != peer);
-        self.input(id, Input::PeerLost { peer, generation })
+        let (generation, late) = self.give_up(id, peer).expect("it takes the connection to be up");
+        self.input(id, Input::PeerLost { peer, generation })?;
+        self.ignores_frames(id, peer, generation, late)
     }
 
     /// Holds an election among some servers, by the protocol's own code: they tell one another their
