@@ -120,6 +120,10 @@ impl Raft {
         let doublings = failures.saturating_sub(1).min(16);
         let window = self.settings.election_jitter.max(DELAY_MIN).saturating_mul(1 << doublings);
         let window = window.min(self.settings.election_timeout);
+        if window <= DELAY_MIN {
+            // There is no choice, so nothing is drawn: equal states stay equal.
+            return DELAY_MIN;
+        }
         self.random.duration_up_to(window).max(DELAY_MIN)
     }
 

@@ -85,7 +85,7 @@ impl fmt::Display for Violation {
 impl std::error::Error for Violation {}
 
 /// Checks the laws over the life of one cluster. See the module's documentation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Invariants {
     nodes: BTreeMap<NodeId, Known>,
     /// Who was established in each term.
@@ -96,7 +96,7 @@ pub struct Invariants {
 }
 
 /// What was seen of one node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Known {
     /// False after a crash, until the node is seen again.
     alive: bool,

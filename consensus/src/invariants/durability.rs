@@ -11,7 +11,7 @@ const LEAVES: &str = "nothing leaves before what it promises is durable";
 /// Follows the writes of one node and judges what leaves it, by the tag that it waited for and by
 /// what it says. A driver under test calls it where a write is really durable and where a frame
 /// really leaves, not where either is decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Durability {
     asked: PersistSequence,
     durable: PersistSequence,
@@ -28,7 +28,7 @@ pub struct Durability {
 }
 
 /// What a write makes durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Write {
     sequence: PersistSequence,
     install: Option<Snapshot>,

@@ -11,7 +11,7 @@ const SAME_PREFIX: &str = "equal positions have equal entries before them";
 const SAME_COMMITTED: &str = "what is committed is the same everywhere";
 
 /// What is known of the entry at one position.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Seen {
     /// The fingerprint of the entry, once it was seen in memory or on its way to disk.
     fingerprint: Option<u64>,
@@ -20,7 +20,7 @@ struct Seen {
 }
 
 /// The entries of all nodes, by position, and the committed sequence.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct History {
     /// Entries behind `settled`. Index first, so that settling cuts off the front.
     seen: BTreeMap<(Index, Term), Seen>,
