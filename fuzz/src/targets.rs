@@ -19,6 +19,9 @@ const LITTLE: u64 = 4 << 10;
 /// The densest of our own is a list of entries, which have 29 bytes on the wire and 72 in memory, in a
 /// vector that doubles as it grows, read a second time to be compared, beside its encoding.
 const DENSE: u64 = 32;
+/// A condition of a command may have one byte in the log, and has 40 in memory. There are at most
+/// [`consensus::codec::LIST_LENGTH_MAX`] in a command that is read, and far fewer in one that is applied.
+const CONDITIONS: u64 = 128;
 /// What the parser of TOML takes for each byte of its user's own file, which names what is wrong with it.
 const TOML: u64 = 256;
 /// A disk in memory with segments of some kilobytes.
@@ -31,7 +34,7 @@ pub const TARGETS: &[Target] = &[
     target("hello", server::hello),
     target("raft_message", check_decoding::<PeerMessage<RaftMessage>>),
     target("zab_message", check_decoding::<PeerMessage<ZabMessage>>),
-    target("envelope", envelope),
+    Target { bytes_per_byte: CONDITIONS, ..target("envelope", envelope) },
     target("question", server::question),
     target("reply", server::reply),
     target("snapshot_part", server::part),

@@ -18,7 +18,7 @@ use consensus::Random;
 use fuzz::{TARGETS, Target, check, corpus, mutate};
 
 /// Mutations of each target, as far as it is fast.
-const MUTATIONS: u64 = 200_000;
+const MUTATIONS: u64 = 100_000;
 
 #[test]
 fn every_target_has_a_corpus_and_every_corpus_a_target() {
