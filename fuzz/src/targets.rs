@@ -22,8 +22,8 @@ const DENSE: u64 = 32;
 /// A condition of a command may have one byte in the log, and has 40 in memory. There are at most
 /// [`consensus::codec::LIST_LENGTH_MAX`] in a command that is read, and far fewer in one that is applied.
 const CONDITIONS: u64 = 128;
-/// What the parser of TOML takes for each byte of its user's own file, which names what is wrong with it.
-const TOML: u64 = 256;
+/// What the parser of TOML takes for each byte of its user's own file: each part of a key is a table.
+const TOML: u64 = 1 << 10;
 /// A disk in memory with segments of some kilobytes.
 const DISK: u64 = 256 << 10;
 
