@@ -63,6 +63,18 @@ impl fmt::Display for CodecError {
 
 impl std::error::Error for CodecError {}
 
+/// Reads any bytes as a `T`, which is for tests: if they are one, its encoding must be read as the same
+/// value again, and be no longer than they are.
+///
+/// # Panics
+/// If not.
+pub fn check_decoding<T: Wire + PartialEq + fmt::Debug>(bytes: &[u8]) {
+    let Ok(value) = T::from_bytes(Bytes::copy_from_slice(bytes)) else { return };
+    let encoded = value.to_bytes();
+    assert!(encoded.len() <= bytes.len(), "an encoding is no longer than what was read: {value:?}");
+    assert_eq!(T::from_bytes(encoded), Ok(value), "what was read survives its encoding");
+}
+
 /// Fails unless `input` holds at least `length` more bytes.
 ///
 /// # Errors
@@ -138,11 +150,18 @@ pub fn get_list<T: Wire>(input: &mut Bytes) -> Result<Vec<T>, CodecError> {
     if length > LIST_LENGTH_MAX {
         return Err(CodecError::Invalid("list length"));
     }
-    let mut list = Vec::with_capacity(length.min(1024));
+    let mut list = list_with_room(length, input);
     for _ in 0..length {
         list.push(T::decode(input)?);
     }
     Ok(list)
+}
+
+/// A list to which so many elements are to be added as they are read from the input. It has room for no
+/// more than the input has bytes: a number alone is not to be trusted.
+#[must_use]
+pub fn list_with_room<T>(length: usize, input: &Bytes) -> Vec<T> {
+    Vec::with_capacity(length.min(input.len() / size_of::<T>().max(1)))
 }
 
 macro_rules! wire_number {

@@ -389,8 +389,7 @@ impl Wire for Rows {
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
         let count = codec::get_u32(input)?;
-        // Room is made as rows really arrive: the count alone is not to be trusted.
-        let mut rows = Vec::with_capacity(count.min(1024) as usize);
+        let mut rows = codec::list_with_room(count as usize, input);
         for _ in 0..count {
             let revision = Revision(codec::get_u64(input)?);
             let id = RowId { revision, place: codec::get_u32(input)? };

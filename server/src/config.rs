@@ -2,6 +2,8 @@
 //! precedence. Whatever is unknown or impossible is an error that says what is allowed.
 
 mod flags;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -182,6 +184,7 @@ fn parse_protocol(name: &str) -> Result<Protocol, ConfigError> {
 }
 
 /// A node as `--cluster` lists it.
+#[derive(Debug, PartialEq, Eq)]
 struct Member {
     address: String,
     observes: bool,

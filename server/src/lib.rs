@@ -19,6 +19,8 @@
 pub mod cli;
 pub mod config;
 pub mod dev;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http;
 pub mod metrics;
 pub mod node;

@@ -16,6 +16,9 @@
 //! tells a disk that was wiped and set up anew from the one that the cluster knows, and it is part
 //! of every checksum in the log, so that no file of another directory can pass for one of this.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 use std::fmt;
 
 use consensus::{NodeId, Protocol};
@@ -137,7 +140,7 @@ fn parse(bytes: &[u8]) -> Result<(Identity, DirectoryId), String> {
         .map_err(|_| "its directory is no number".to_string())?;
     let identity =
         Identity { cluster: field("cluster")?.to_string(), node: NodeId(node), protocol };
-    Ok((identity, DirectoryId(directory)))
+    objection(&identity).map_or(Ok((identity, DirectoryId(directory))), Err)
 }
 
 #[cfg(test)]
@@ -153,6 +156,22 @@ mod tests {
         let directory = DirectoryId(u128::MAX - 5);
         let text = format(&sample(), directory);
         assert_eq!(parse(text.as_bytes()), Ok((sample(), directory)));
+    }
+
+    #[test]
+    fn what_can_not_be_written_can_not_be_read() {
+        for wrong in [
+            Identity { cluster: "two lines\r".to_string(), ..sample() },
+            Identity { cluster: String::new(), ..sample() },
+            Identity { node: NodeId(0), ..sample() },
+        ] {
+            // A carriage return in front of the end of a line belongs to it.
+            let text = format(&wrong, DirectoryId(12)).replace('\r', "\r\r");
+            let (body, _) = text.rsplit_once("checksum = ").expect("it has one");
+            let text = format!("{body}checksum = {:08x}\n", crc32fast::hash(body.as_bytes()));
+            let problem = parse(text.as_bytes()).expect_err("not an identity");
+            assert!(problem.contains("must"), "{problem}");
+        }
     }
 
     #[test]

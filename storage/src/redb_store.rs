@@ -27,6 +27,9 @@
 //! Rows, keys and state change in one transaction, with redb's two-phase commit, and the allocator's state
 //! is written along ("quick repair"), so that opening after a crash does not walk the file.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};

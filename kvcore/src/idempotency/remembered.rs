@@ -178,8 +178,7 @@ impl Wire for RememberedRows {
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
         let count = codec::get_u32(input)?;
-        // Room is made as rows really arrive: the count alone is not to be trusted.
-        let mut rows = Vec::with_capacity(count.min(1024) as usize);
+        let mut rows = codec::list_with_room(count as usize, input);
         for _ in 0..count {
             rows.push(Remembered::decode(input)?);
         }

@@ -247,7 +247,7 @@ fn nobody(refusals: &[String]) -> Complaint {
 }
 
 /// `host:port` of `http://host:port` or of itself.
-fn parse_endpoint(text: &str) -> Result<String, Complaint> {
+pub(super) fn parse_endpoint(text: &str) -> Result<String, Complaint> {
     let usage = |problem: &str| {
         Complaint::new(
             Exit::Usage,

@@ -6,6 +6,8 @@
 mod client;
 mod del;
 mod dev;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod get;
 mod members;
 mod print;

@@ -111,7 +111,8 @@ impl Watch {
         let status = response.status();
         let mut body = response.into_body();
         if !status.is_success() {
-            let collected = body.collect().await.map(http_body_util::Collected::to_bytes);
+            let complaint = http_body_util::Limited::new(body, LINE_BYTES_MAX);
+            let collected = complaint.collect().await.map(http_body_util::Collected::to_bytes);
             let answer = accept(Answer { status, body: collected.unwrap_or_default() })?;
             let what = format!("the watch was answered with {}", answer.status);
             return Err(Complaint::new(Exit::Unavailable, what));
@@ -158,10 +159,10 @@ impl Watch {
         let revision = json["revision"].as_u64().unwrap_or(0);
         if json["started"] == true {
             // From here on a broken watch loses nothing.
-            next.get_or_insert(revision + 1);
+            next.get_or_insert(revision.saturating_add(1));
             return Ok(None);
         }
-        *next = Some(revision + 1);
+        *next = Some(revision.saturating_add(1));
         if !self.connection.json {
             self.show(revision, &json)?;
         }

@@ -11,6 +11,8 @@
 mod command;
 pub mod config;
 mod directory;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod log;
 mod screen;
 

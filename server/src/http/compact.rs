@@ -22,7 +22,7 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 /// The body.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Compact {
+pub(super) struct Compact {
     revision: u64,
 }
 
@@ -53,7 +53,7 @@ async fn forget(app: &App, request: Request) -> Result<Response, ApiError> {
     Ok(app.answer_written(revision, repeated, result))
 }
 
-fn parse(body: &[u8]) -> Result<Compact, ApiError> {
+pub(super) fn parse(body: &[u8]) -> Result<Compact, ApiError> {
     let invalid = |cause: &dyn std::fmt::Display| {
         ApiError::new(
             ErrorName::InvalidBody,

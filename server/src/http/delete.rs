@@ -25,11 +25,11 @@ use super::{App, State, key, write};
 use crate::node::handle::Written;
 
 /// What the deletion of one key may be asked with.
-const PARAMETERS: &[&str] =
+pub(super) const PARAMETERS: &[&str] =
     &["if_absent", "if_version", "if_mod_revision", "if_value", "prev", "timeout"];
 
 /// What the deletion of many keys may be asked with.
-const RANGE_PARAMETERS: &[&str] = &[
+pub(super) const RANGE_PARAMETERS: &[&str] = &[
     "prefix",
     "from",
     "to",

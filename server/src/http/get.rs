@@ -23,7 +23,7 @@ use super::parameters::Parameters;
 use super::{App, State, answer, key};
 
 /// What a get may be asked with.
-const PARAMETERS: &[&str] = &["raw", "revision", "consistency", "timeout"];
+pub(super) const PARAMETERS: &[&str] = &["raw", "revision", "consistency", "timeout"];
 
 /// Where the answer has no JSON, the store's revision is a header.
 const REVISION: HeaderName = HeaderName::from_static("duorum-revision");

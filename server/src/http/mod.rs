@@ -21,6 +21,8 @@ mod connection;
 mod delete;
 mod elections;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod get;
 mod health;
 mod json;

@@ -29,7 +29,7 @@ use super::{App, State, body, key, write};
 use crate::node::handle::Written;
 
 /// What a put may be asked with.
-const PARAMETERS: &[&str] =
+pub(super) const PARAMETERS: &[&str] =
     &["if_absent", "if_version", "if_mod_revision", "if_value", "prev", "timeout"];
 
 /// The endpoint.
@@ -71,14 +71,14 @@ async fn store(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
 }
 
 /// What the head of the request says.
-struct Parsed {
+pub(super) struct Parsed {
     command: Command,
     key: Option<IdempotencyKey>,
     timeout: std::time::Duration,
     tells_previous: bool,
 }
 
-fn parse(request: &Request) -> Result<Parsed, ApiError> {
+pub(super) fn parse(request: &Request) -> Result<Parsed, ApiError> {
     let key = key::from_path(request.uri())?;
     let parameters = Parameters::parse(request.uri().query(), PARAMETERS)?;
     let key_of_write = idempotency_key(request.headers())?;

@@ -31,7 +31,7 @@ use super::read::MemoryOnly;
 use super::{App, State, answer, read};
 
 /// What a range may be asked with.
-const PARAMETERS: &[&str] = &[
+pub(super) const PARAMETERS: &[&str] = &[
     "prefix",
     "from",
     "to",
@@ -86,7 +86,7 @@ async fn many(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     Ok(answer::bytes(StatusCode::OK, answer::JSON, body))
 }
 
-fn parse(parameters: &Parameters) -> Result<Range, ApiError> {
+pub(super) fn parse(parameters: &Parameters) -> Result<Range, ApiError> {
     let sort = parameters
         .choice(
             "sort",
@@ -135,14 +135,14 @@ fn parse(parameters: &Parameters) -> Result<Range, ApiError> {
 
 /// Where to go on: the revision that is being read, how many keys are left, and the first of them.
 #[derive(Debug, PartialEq, Eq)]
-struct Cursor {
+pub(super) struct Cursor {
     at: Revision,
     left: u64,
     key: Bytes,
 }
 
 impl Cursor {
-    fn parse(text: &str) -> Result<Self, ApiError> {
+    pub(super) fn parse(text: &str) -> Result<Self, ApiError> {
         let parsed = text.split_once('.').and_then(|(at, rest)| {
             let at = at.parse().ok().filter(|at| *at > 0)?;
             let (left, key) = rest.split_once('.')?;
@@ -154,7 +154,7 @@ impl Cursor {
         })
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         format!("{}.{}.{}", self.at, self.left, BASE64.encode(&self.key))
     }
 }

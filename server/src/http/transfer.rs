@@ -27,7 +27,7 @@ const BODY_BYTES_MAX: usize = 4 << 10;
 /// The body.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Transfer {
+pub(super) struct Transfer {
     to: Option<u64>,
 }
 
@@ -99,7 +99,7 @@ fn check(
     }
 }
 
-fn parse(body: &[u8]) -> Result<Transfer, ApiError> {
+pub(super) fn parse(body: &[u8]) -> Result<Transfer, ApiError> {
     let invalid = |cause: &dyn std::fmt::Display| {
         ApiError::new(
             ErrorName::InvalidBody,

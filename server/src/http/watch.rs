@@ -38,7 +38,7 @@ use super::error::{ApiError, ErrorName};
 use super::parameters::{Parameters, excerpt};
 
 /// What a watch may be asked with.
-const PARAMETERS: &[&str] = &[
+pub(super) const PARAMETERS: &[&str] = &[
     "key",
     "prefix",
     "from",
@@ -97,7 +97,7 @@ async fn begin(app: &State, request: &Parts) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-fn parse_filter(parameters: &Parameters) -> Result<WatchFilter, ApiError> {
+pub(super) fn parse_filter(parameters: &Parameters) -> Result<WatchFilter, ApiError> {
     let keys = match (parameters.bytes("key"), parameters.keys()?) {
         (Some(_), Some(_)) => {
             return Err(ApiError::parameter(
@@ -125,7 +125,7 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     })
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(|text| text.trim().parse().ok());
     parsed.map(Some).ok_or_else(|| {

@@ -17,7 +17,7 @@ mod giving_way;
 pub mod handle;
 mod open;
 pub(crate) mod shared;
-mod snapshots;
+pub(crate) mod snapshots;
 pub mod trace;
 pub(crate) mod transport;
 mod workers;

@@ -127,6 +127,10 @@ fn parse(bytes: &[u8], expected: DirectoryId) -> Result<Formation, String> {
             }
         }
     }
+    let count = formation.directories.len();
+    if count > VOTERS_MAX {
+        return Err(format!("it names {count} voters, where at most {VOTERS_MAX} are possible"));
+    }
     let own = own.ok_or("it names no directory")?;
     if own != expected {
         return Err(format!("it belongs to the data directory {own}, and this one is {expected}"));
@@ -159,6 +163,13 @@ mod tests {
             write(&disk, OWN, &written).expect("it works");
             assert_eq!(read(&disk, OWN).expect("it works"), written);
         }
+    }
+
+    #[test]
+    fn too_many_voters_are_refused() {
+        let text = format(OWN, &formation(VOTERS_MAX as u64 + 1, true));
+        let problem = parse(text.as_bytes(), OWN).expect_err("one too many");
+        assert!(problem.contains("65 voters"), "{problem}");
     }
 
     #[test]

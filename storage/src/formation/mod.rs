@@ -43,6 +43,8 @@
 mod announcement;
 mod file;
 mod forming;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod refusal;
 
 pub use announcement::Announcement;

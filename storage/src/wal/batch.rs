@@ -70,8 +70,7 @@ fn flags(persist: &Persist) -> u8 {
 /// they are zero.
 pub(super) fn decode(mut input: Bytes) -> Result<Vec<Persist>, CodecError> {
     let count = codec::get_u32(&mut input)?;
-    // Room is made as persists really arrive: the count alone is not to be trusted.
-    let mut batch = Vec::with_capacity(count.min(256) as usize);
+    let mut batch = codec::list_with_room(count as usize, &input);
     for _ in 0..count {
         batch.push(decode_persist(&mut input)?);
     }
@@ -93,7 +92,7 @@ fn decode_persist(input: &mut Bytes) -> Result<Persist, CodecError> {
     let compact_to = if flags & COMPACTS != 0 { Some(Index::decode(input)?) } else { None };
     let truncate_from = if flags & TRUNCATES != 0 { Some(Index::decode(input)?) } else { None };
     let count = codec::get_u32(input)?;
-    let mut entries = Vec::with_capacity(count.min(1024) as usize);
+    let mut entries = codec::list_with_room(count as usize, input);
     for _ in 0..count {
         entries.push(Entry::decode(input)?);
     }

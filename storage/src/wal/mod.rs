@@ -86,6 +86,8 @@
 
 mod batch;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod index;
 mod reader;
 mod record;

@@ -89,7 +89,7 @@ impl RecordHeader {
 
     /// Whether this is the record that follows the link.
     pub(super) fn follows(&self, link: Link) -> bool {
-        self.sequence == link.sequence + 1 && self.previous == link.checksum
+        self.sequence.checked_sub(1) == Some(link.sequence) && self.previous == link.checksum
     }
 
     /// The link for the record after this one.

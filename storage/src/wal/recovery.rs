@@ -362,6 +362,7 @@ impl<D: Disk> Replay<D> {
         }
         let state = LogState::from_bytes(payload)
             .map_err(|error| self.damaged(number, at, format!("the state: {error}")))?;
+        state.check().map_err(|law| self.damaged(number, at, format!("the state: {law}")))?;
         if (self.known && state != self.state) || state.last != segment.last {
             return Err(self.damaged(
                 number,
@@ -475,13 +476,13 @@ impl<D: Disk> Replay<D> {
             |what: String| format!("the record is whole but can not be what was written: {what}");
         let batch = batch::decode(payload)
             .map_err(|error| self.damaged(number, self.offset, refused(error.to_string())))?;
-        let span = Span::of(&batch, self.state.last);
+        let last = self.state.last;
         for persist in &batch {
             if let Err(law) = self.state.apply(persist) {
                 return Err(self.damaged(number, self.offset, refused(law)));
             }
         }
-        if let Some(span) = span {
+        if let Some(span) = Span::of(&batch, last) {
             let place = RecordPlace { segment: number, offset: self.offset };
             self.index.add(span, place, end - self.offset);
             self.keep_tail(span, batch::entries(batch));

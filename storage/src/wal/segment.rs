@@ -16,7 +16,10 @@ const MAGIC: &[u8; 8] = b"DUORUMWL";
 const FORMAT: u32 = 2;
 
 /// Bytes of the header that its checksum covers.
-const CHECKED_BYTES: usize = 76;
+pub(super) const CHECKED_BYTES: usize = 76;
+
+/// No log comes near this record; one more than that can still be counted.
+const SEQUENCE_MAX: u64 = 1 << 62;
 
 const NAME_START: &str = "log-";
 const NAME_END: &str = ".wal";
@@ -108,7 +111,10 @@ impl SegmentHeader {
         let previous_end = input.get_u64_le();
         let last = Index(input.get_u64_le());
         let checksum = input.get_u32_le();
-        let link = Link { sequence: sequence.saturating_sub(1), checksum };
+        if !(1..=SEQUENCE_MAX).contains(&sequence) {
+            return Err(format!("no log has a record {sequence}; there are 1 to {SEQUENCE_MAX}"));
+        }
+        let link = Link { sequence: sequence - 1, checksum };
         Ok(Self { directory, segment, length, link, previous_end, last })
     }
 }

@@ -6,6 +6,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 use consensus::{Index, Persist, Snapshot, Term};
 
+/// No log comes near this entry: a century at a billion a second is fewer. A number beyond it is damage
+/// that its checksum covers, and going on from there would only bring overflows.
+const INDEX_MAX: Index = Index(1 << 62);
+
 /// What all persists so far amount to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogState {
@@ -49,8 +53,22 @@ impl LogState {
         Ok(())
     }
 
+    /// Says which law a state breaks that was read.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Self { last, commit, compacted, .. } = self;
+        check_index(*last)?;
+        if compacted > commit || commit > last {
+            return Err(format!(
+                "what is forgotten (up to {compacted}) is committed (up to {commit}), and what is \
+                 committed is in the log (up to {last})"
+            ));
+        }
+        Ok(())
+    }
+
     fn install(&mut self, snapshot: &Snapshot) -> Result<(), String> {
         let index = snapshot.position.index;
+        check_index(index)?;
         if index <= self.commit {
             let commit = self.commit;
             return Err(format!(
@@ -101,9 +119,17 @@ impl LogState {
                 self.terms.insert(index, term);
             }
         }
+        check_index(index)?;
         self.last = index;
         Ok(())
     }
+}
+
+fn check_index(index: Index) -> Result<(), String> {
+    if index > INDEX_MAX {
+        return Err(format!("no log has an entry {index}; the largest possible is {INDEX_MAX}"));
+    }
+    Ok(())
 }
 
 impl Wire for LogState {
@@ -153,4 +179,53 @@ pub(super) fn decode_terms(input: &mut Bytes) -> Result<BTreeMap<Index, Term>, C
         terms.insert(first, term);
     }
     Ok(terms)
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{PersistSequence, Position};
+
+    use super::*;
+
+    fn persist() -> Persist {
+        Persist {
+            sequence: PersistSequence(0),
+            install: None,
+            compact_to: None,
+            truncate_from: None,
+            entries: Vec::new(),
+            promise: None,
+            commit: Index(0),
+        }
+    }
+
+    #[test]
+    fn an_entry_that_no_log_has_is_damage() {
+        let install = |index: Index| {
+            let terms = BTreeMap::from([(Index(1), Term(1))]);
+            let position = Position { term: Term(1), index };
+            let install = Some(Snapshot { position, terms, handle: 1 });
+            let mut state = LogState::default();
+            state
+                .apply(&Persist { install, commit: index, ..persist() })
+                .and_then(|()| state.check())
+        };
+        assert_eq!(install(INDEX_MAX), Ok(()));
+        for index in [INDEX_MAX.next(), Index(u64::MAX)] {
+            let problem = install(index).expect_err("beyond every log");
+            assert!(problem.contains("no log has an entry"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_contradicts_itself_is_damage() {
+        let state = |last, commit, compacted| {
+            let [last, commit, compacted] = [last, commit, compacted].map(Index);
+            LogState { last, commit, compacted, ..LogState::default() }.check()
+        };
+        assert_eq!(state(9, 7, 3), Ok(()));
+        assert!(state(9, 10, 3).is_err(), "committed beyond the end");
+        assert!(state(9, 7, 8).is_err(), "forgotten before it was committed");
+        assert!(state(u64::MAX, 7, 3).is_err(), "an entry that no log has");
+    }
 }

@@ -21,6 +21,8 @@
 //! on behind them.
 
 mod cancel;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod receive;
 mod send;
 mod wire;

@@ -103,7 +103,7 @@ impl Wire for Part {
             },
             3 => {
                 let count = codec::get_u32(input)? as usize;
-                let mut ids = Vec::with_capacity(count.min(1024));
+                let mut ids = codec::list_with_room(count, input);
                 for _ in 0..count {
                     let revision = Revision(codec::get_u64(input)?);
                     ids.push(RowId { revision, place: codec::get_u32(input)? });

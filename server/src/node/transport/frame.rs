@@ -68,8 +68,8 @@ pub(crate) fn take_frame(
     if length == 0 || length > bytes_max {
         return Err(format!("a frame claims {length} bytes; 1 to {bytes_max} are allowed"));
     }
+    // No room is made for what has not come: the length alone is not to be trusted.
     if buffer.len() < HEADER_BYTES + length {
-        buffer.reserve(HEADER_BYTES + length - buffer.len());
         return Ok(None);
     }
     let checksum = (&buffer[4..8]).get_u32_le();
@@ -120,6 +120,13 @@ mod tests {
             // A larger length makes the frame look unfinished; it never looks whole.
             assert!(!matches!(take_frame(&mut damaged, 1 << 20), Ok(Some(_))), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_length_alone_makes_no_room() {
+        let mut begun = BytesMut::from(&framed(&[0; 1 << 20])[..20]);
+        assert_eq!(take_frame(&mut begun, FRAME_BYTES_MAX), Ok(None));
+        assert!(begun.capacity() < 1024);
     }
 
     #[test]

@@ -12,6 +12,8 @@
 
 mod ask;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod greeting;
 mod hello;
 mod link;

@@ -9,6 +9,8 @@ use kvcore::store::StoreState;
 use crate::node::handle::{KeyReply, Question, Reply, ReplyContent, ValueReply};
 use crate::node::trace;
 
+const TRAILING: CodecError = CodecError::Invalid("trailing bytes");
+
 pub(crate) fn encode_question(number: u64, question: &Question, out: &mut BytesMut) {
     out.put_u64_le(number);
     match question {
@@ -35,7 +37,7 @@ pub(crate) fn decode_question(mut input: Bytes) -> Result<(u64, Question), Codec
         2 => Question::Trace(trace::decode_question(&mut input)?),
         _ => return Err(CodecError::Invalid("question")),
     };
-    Ok((number, question))
+    if input.is_empty() { Ok((number, question)) } else { Err(TRAILING) }
 }
 
 pub(crate) fn encode_reply(number: u64, reply: &Reply, out: &mut BytesMut) {
@@ -94,6 +96,9 @@ pub(crate) fn decode_reply(mut input: Bytes) -> Result<(u64, Reply), CodecError>
         6 => ReplyContent::Trace(trace::decode_trace(&mut input)?),
         _ => return Err(CodecError::Invalid("reply")),
     };
+    if !input.is_empty() {
+        return Err(TRAILING);
+    }
     Ok((number, Reply { revision, applied, compacted, content }))
 }
 

@@ -1,0 +1,21 @@
+//! The configuration, given any text.
+
+use super::{ServeFlags, parse_cluster};
+
+/// `--cluster`.
+pub fn cluster(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let Ok(members) = parse_cluster(text) else { return };
+    let listed = members.iter().map(|(id, member)| {
+        let role = if member.observes { "/observer" } else { "" };
+        format!("{}={}{role}", id.0, member.address)
+    });
+    let again = parse_cluster(&listed.collect::<Vec<_>>().join(","));
+    assert_eq!(again.expect("it was one"), members, "a cluster survives being listed");
+}
+
+/// The file of `--config`.
+pub fn config_file(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let _ = toml::from_str::<ServeFlags>(text);
+}

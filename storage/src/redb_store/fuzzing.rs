@@ -1,0 +1,29 @@
+//! The values of the store's tables, read from any bytes. Only for the crate `fuzz`.
+
+use kvcore::store::{Revision, RowId};
+
+use super::{decode_row, decode_state, encode_row, encode_state};
+use crate::identity::DirectoryId;
+
+/// Reads bytes as a row.
+///
+/// # Panics
+/// If they are one and do not come out again.
+pub fn row(bytes: &[u8]) {
+    let id = RowId { revision: Revision(1), place: 0 };
+    let Ok(row) = decode_row(id, bytes, "store-0.redb") else { return };
+    let mut encoded = Vec::new();
+    encode_row(&row, &mut encoded);
+    assert_eq!(encoded, bytes, "a row has one form");
+}
+
+/// Reads bytes as a state, of whichever data directory they say.
+///
+/// # Panics
+/// If they are one and do not come out again.
+pub fn state(bytes: &[u8]) {
+    let directory = bytes.get(4..).and_then(|rest| rest.first_chunk());
+    let directory = DirectoryId(directory.map_or(0, |chunk| u128::from_le_bytes(*chunk)));
+    let Ok(state) = decode_state(bytes, directory) else { return };
+    assert_eq!(encode_state(&state, directory), bytes, "a state has one form");
+}
