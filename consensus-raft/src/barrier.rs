@@ -26,8 +26,7 @@ impl Raft {
             }
             Role::Leader(leader) if leader.barriers.len() >= WAITING_MAX => Refusal::Overloaded,
             Role::Leader(leader) => {
-                let reused = mutant::on(Mutant::RaftReusesRound);
-                let round = if reused { leader.round } else { leader.round.next() };
+                let round = leader.round.next();
                 leader.barriers.push_back(Barrier { token, index: commit, round });
                 // Alone, a leader needs nobody's word.
                 self.confirm_barriers(effects);

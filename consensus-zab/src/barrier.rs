@@ -48,7 +48,6 @@ impl Barriers {
         while let Some((round, _)) = self.under_way.front() {
             let round = *round;
             let me = cx.core.id();
-            let round = round - u64::from(mutant::on(Mutant::ZabReusesRound));
             if !cx.core.quorum.reached(|id| id == me || confirmed(id) >= round) {
                 return;
             }

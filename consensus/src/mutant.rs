@@ -89,8 +89,6 @@ mutants! {
         "A leader confirms reads without asking anybody whether it still leads.";
     RaftReadsBeforeOpening, "raft-reads-before-opening", RAFT,
         "A new leader confirms reads before anything of its own term is committed.";
-    RaftReusesRound, "raft-reuses-round", RAFT,
-        "A read is confirmed by answers to a question that was asked before the read came.";
     RaftForgetsStepDown, "raft-forgets-step-down", RAFT,
         "A leader that hears of a newer term goes on leading in it.";
     RaftLeadsWithoutQuorum, "raft-leads-without-quorum", RAFT,
@@ -134,8 +132,6 @@ mutants! {
         "A follower takes all that it holds for committed when UPTODATE comes.";
     ZabReadsWithoutQuorum, "zab-reads-without-quorum", ZAB,
         "A leader confirms reads without asking anybody whether it still leads (ZOOKEEPER-1675).";
-    ZabReusesRound, "zab-reuses-round", ZAB,
-        "A read is confirmed by answers to a question that was asked before the read came.";
     ZabDiffSkipsOne, "zab-diff-skips-one", ZAB,
         "DIFF begins one proposal too late.";
 
