@@ -6,6 +6,7 @@
 mod client;
 mod del;
 mod dev;
+mod faults;
 mod get;
 mod members;
 mod print;
@@ -109,6 +110,8 @@ enum Verb {
     Status(status::Status),
     /// Have another node lead
     Members(members::Members),
+    /// Let things go wrong on purpose, and heal them
+    Faults(faults::Faults),
     /// Compare Raft and ZAB on the same workload, on clusters of this program on this machine
     Compare(bench::cli::CompareArgs),
     /// Make one measurement
@@ -172,6 +175,7 @@ pub fn main() -> ExitCode {
         Verb::Watch(verb) => run(verb.run()),
         Verb::Status(verb) => run(verb.run()),
         Verb::Members(verb) => run(verb.run()),
+        Verb::Faults(verb) => run(verb.run()),
         Verb::Compare(arguments) => return measured(bench::cli::run_compare(arguments)),
         Verb::Bench(arguments) => return measured(bench::cli::run_bench(arguments)),
     };
