@@ -73,6 +73,11 @@ impl Processes {
         }
     }
 
+    /// What stands behind the rest of the command line of the nodes that are started from now on.
+    pub(crate) fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(ToString::to_string).collect();
+    }
+
     pub(crate) fn start_node(&mut self, node: usize) {
         let all: Vec<usize> = (0..self.peers.len()).collect();
         self.start_node_with_cluster(node, &all);
