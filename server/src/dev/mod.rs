@@ -5,8 +5,10 @@
 //! ([`config`]), the directory, one screen to begin with, one log, and a few typed commands that stop
 //! and start single nodes.
 //!
-//! It is not: a way to lose what the disk was not told. A node that is stopped here is stopped
-//! cleanly; only `kill -9` of `duorum serve` is a crash.
+//! Faults are enabled here ([`crate::node::faults`]). A node that is stopped by a typed line is stopped
+//! cleanly; one that a fault crashes ends without writing or flushing anything more, but as its process
+//! lives on, the file of its store is closed. It is not: a way to lose what the disk was not told; only
+//! `kill -9` of `duorum serve` is a crash of everything.
 
 mod command;
 pub mod config;

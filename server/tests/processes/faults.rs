@@ -4,12 +4,13 @@
 //! The timers are slow enough that a busy machine does not depose anybody by itself.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{DevProcess, Processes, Served, eventually, request};
+use crate::support::{DevProcess, PROGRAM, Processes, Served, eventually, request};
 
 const FLAGS: [&str; 5] = ["--enable-faults", "--heartbeat", "100ms", "--election-timeout", "1s"];
 /// Timers so slow that what is asked for happens long before one fires by itself.
@@ -187,6 +188,7 @@ fn late_messages_of_broken_connections_have_no_effect(protocol: &'static str) {
     });
     assert_eq!(ask(at(leader), "DELETE", "/v1/faults", "").0, 200);
     await_peace(&cluster);
+    assert!(cluster.logs().contains("of an earlier connection with peer"), "they did come late");
     let count = ask(at(leader + 1), "GET", "/v1/kv?prefix=k&count_only", "").1;
     assert_eq!(count["count"], written);
 }
@@ -424,6 +426,35 @@ fn bad_requests_are_refused_with_what_is_allowed_and_there_is_a_bound() {
     let (code, _, log) = server.wait();
     assert_eq!(code, Some(0));
     assert!(log.contains("faults are enabled") && log.contains("is over"), "{log}");
+}
+
+#[test]
+fn the_command_line_begins_lists_and_heals_faults() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Served::start(data.path(), &["--enable-faults"]);
+    let run = |words: &str| {
+        let output = Command::new(PROGRAM)
+            .arg("faults")
+            .args(words.split_whitespace())
+            .args(["--endpoint", &server.address.to_string()])
+            .output()
+            .expect("the program runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    assert_eq!(run(""), (Some(0), "no faults\n".to_owned(), String::new()));
+    let (code, out, _) = run("begin clock_skew --ms -5 --for 1h");
+    let what = "1-1: the wall clock of node 1 is 5 ms behind, for 1h\n";
+    assert_eq!((code, &out[..]), (Some(0), what));
+    let (code, out, _) = run("");
+    assert!(code == Some(0) && out.contains("what goes wrong\n1-1"), "{out}");
+    let (code, _, complaint) = run("begin drop");
+    assert!(code == Some(2) && complaint.contains("there is only one"), "{complaint}");
+    let (code, _, complaint) = run("heal 1-7");
+    assert!(code == Some(1) && complaint.contains("no fault `1-7`"), "{complaint}");
+    let (code, out, _) = run("heal 1-1");
+    assert!(code == Some(0) && out.starts_with("1-1 is healed"), "{out}");
+    assert_eq!(run("heal").1, "no faults\n");
 }
 
 #[test]

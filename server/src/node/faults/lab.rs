@@ -173,15 +173,19 @@ impl Shared {
     }
 
     fn begin_fault(self: &Arc<Self>, mut fault: Fault) -> Result<ToldFault, LabError> {
+        let id = self.facts.id.0;
+        if fault.node != id {
+            let problem = format!("node {} carries it out, and this is node {id}", fault.node);
+            return Err(LabError::Impossible(problem));
+        }
         let crashes = fault.kind == FaultKind::Crash;
         if crashes && self.fault_settings.supervised {
             let millis = u64::try_from(RESTART_AFTER.as_millis()).unwrap_or(u64::MAX);
             fault.lasts_ms.get_or_insert(millis);
         } else if crashes && fault.lasts_ms.is_some() {
             return Err(LabError::Impossible(format!(
-                "`for` is not possible for a crash of node {}: its process is killed, and whoever \
-                 started it starts it again. `duorum dev` does so by itself",
-                self.facts.id.0
+                "`for` is not possible for a crash of node {id}: its process is killed, and whoever \
+                 started it starts it again. `duorum dev` does so by itself"
             )));
         }
         let told = self.faults.begin(fault).map_err(LabError::TooMany)?;

@@ -132,9 +132,10 @@ impl Lane {
             match self.take(frame) {
                 Ok(()) => {}
                 Err(Broken::Now(problem)) => return Err(problem),
-                // Only who receives can have a message late: it is the one that names its connection.
-                Err(Broken::Behind(_)) => {
-                    unreachable!("such a fault is carried out by the receiver")
+                // Only the receiver can have a message late, for it is the one that knows which
+                // connection that is of; here it is lost.
+                Err(Broken::Behind(straggler)) => {
+                    return Err(format!("{} lost a message", straggler.fault));
                 }
             }
         }

@@ -360,7 +360,9 @@ async fn receive_frames<M: Wire + Send + 'static>(
                 FrameKind::Message => match lane.take(content.clone()) {
                     Ok(()) => Ok(()),
                     Err(Broken::Now(problem)) => Err(problem),
-                    Err(Broken::Behind(straggler)) => {
+                    Err(Broken::Behind(mut straggler)) => {
+                        // Nothing of a connection arrives before what it is behind.
+                        straggler.again &= !lane.is_holding();
                         return strayed(peers, peer, generation, content, straggler).await;
                     }
                 },
@@ -413,6 +415,7 @@ async fn hear<M: Wire + Send + 'static>(
     // of it, and by that the loop knows what to make of it.
     let stragglers = peers.stragglers.borrow_mut().remove(&peer).unwrap_or_default();
     for (generation, content) in stragglers {
+        info!("a message of an earlier connection with peer {} arrives late", peer.0);
         let message = PeerMessage::from_bytes(content).map_err(|error| error.to_string())?;
         let late = DriverInput::Received { peer, generation, message };
         peers.driver.send(late).await.map_err(|_| "shutting down".to_owned())?;
