@@ -285,9 +285,9 @@ impl NodeHandle {
         self.shared.faults.count()
     }
 
-    /// Ends all faults of this node.
+    /// Ends all faults of this node, which is about to stop.
     pub fn heal_faults(&self) {
-        self.shared.heal_faults();
+        self.shared.heal_faults(super::OVER);
     }
 
     /// Asks a node, this one or another, something about faults and timers.

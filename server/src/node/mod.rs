@@ -53,6 +53,9 @@ use transport::{Peers, accept_peers, dial_peers};
 /// How long a stopping node lets the requests under way come to an end.
 const STOP_WAIT: Duration = Duration::from_secs(3);
 
+/// How faults end when their node does.
+pub(crate) const OVER: &str = "over with its node";
+
 /// Why a node could not be started: what is wrong, where, and what to do.
 #[derive(Clone, Debug)]
 pub struct StartError(pub String);
@@ -178,7 +181,7 @@ impl Node {
     pub async fn stop(self) {
         let shared = &self.handle.shared;
         shared.stopping.store(true, Ordering::Relaxed);
-        shared.heal_faults();
+        shared.heal_faults(OVER);
         let deadline = tokio::time::Instant::now() + STOP_WAIT;
         while !shared.waiting.lock().expect("no holder of this lock panics").is_empty()
             && tokio::time::Instant::now() < deadline

@@ -158,7 +158,7 @@ impl Shared {
                 Some(healed) => LabReply::Healed(vec![healed]),
                 None => LabReply::Refused(LabError::NotFound),
             },
-            LabWord::HealAll => LabReply::Healed(self.heal_faults()),
+            LabWord::HealAll => LabReply::Healed(self.heal_faults("healed")),
             LabWord::Align(at_ms) => {
                 let now = self.clock.now();
                 let first = now.time + Duration::from_millis(at_ms.saturating_sub(now.wall.0));
@@ -218,11 +218,11 @@ impl Shared {
         Some(healed)
     }
 
-    /// Ends all faults of this node.
-    pub(crate) fn heal_faults(&self) -> Vec<ToldFault> {
+    /// Ends all faults of this node, and tells how.
+    pub(crate) fn heal_faults(&self, how: &str) -> Vec<ToldFault> {
         let healed = self.faults.heal_all();
         for fault in &healed {
-            self.tell_healed(fault, "healed");
+            self.tell_healed(fault, how);
         }
         healed
     }
