@@ -28,6 +28,7 @@ mod dev;
 mod diagrams;
 mod durable_before_acknowledged;
 mod elections;
+mod fault_requests;
 mod faults;
 mod follower_acknowledges;
 mod identity;
