@@ -1,8 +1,8 @@
 //! Faults on purpose: what goes wrong at this node because somebody asked for it.
 //!
 //! Each fault is carried out by one node, in the very layers that the node runs on: its connections
-//! ([`super::transport`]), its log's disk ([`storage::RealDisk`]), its loop and its clock
-//! ([`super::driver`]). They are in memory only, so that a node that starts again has none.
+//! (`transport`), its log's disk ([`storage::RealDisk`]), its loop and its clock
+//! (`driver`). They are in memory only, so that a node that starts again has none.
 //!
 //! What a link may do to messages is what TCP may do: within a connection they arrive once and in
 //! order, or the connection breaks. The protocols rely on it, and faults keep to it.
