@@ -172,7 +172,7 @@ impl Heal {
         let mut out = String::new();
         for fault in json["healed"].as_array().map_or(&[][..], Vec::as_slice) {
             let (id, what, struck) = (text(&fault["id"]), text(&fault["what"]), &fault["struck"]);
-            out += &format!("{id} is healed, it struck {struck} times: {what}\n");
+            out += &format!("{id} is healed (struck: {struck}): {what}\n");
         }
         for node in json["nodes"].as_array().map_or(&[][..], Vec::as_slice) {
             if node["answered"] == false {

@@ -160,7 +160,9 @@ impl Dev {
         }
         tokio::select! {
             () = self.led() => Ok(true),
-            Some(failed) = failed.recv() => Err(DevError(failed.to_string())),
+            Some(Failed { name, cause, .. }) = failed.recv() => {
+                Err(DevError(format!("{name} had to stop: {cause}")))
+            }
             _ = signals.recv() => Ok(false),
         }
     }
@@ -201,7 +203,7 @@ impl Dev {
                 },
                 Some(failed) = failed.recv() => {
                     let name = failed.name;
-                    tracing::error!("{failed}; `start {name}` starts it again");
+                    tracing::error!("{failed}");
                     self.forget(name);
                     if let Some(wait) = failed.restart_after {
                         restarts.spawn(async move {
@@ -363,12 +365,10 @@ async fn stop(node: Running) {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, cause, restart_after } = self;
-        write!(f, "{name} had to stop: {cause}")?;
+        write!(f, "{name} had to stop: {cause}; ")?;
         match restart_after {
-            None => Ok(()),
-            Some(wait) => {
-                write!(f, "; it starts again in {}", humantime::format_duration(*wait))
-            }
+            None => write!(f, "`start {name}` starts it again"),
+            Some(wait) => write!(f, "it starts again in {}", humantime::format_duration(*wait)),
         }
     }
 }

@@ -68,7 +68,7 @@ pub(super) struct NodeJson {
     enabled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timers: Option<&'static str>,
-    /// Why it did not answer.
+    /// Why it did not answer, or not do what it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
@@ -277,7 +277,12 @@ impl NodeJson {
     pub(super) fn of(node: NodeId, reply: &Result<LabReply, String>) -> Self {
         let enabled = reply.as_ref().ok();
         let enabled = enabled.map(|reply| *reply != LabReply::Refused(LabError::Disabled));
-        let problem = reply.as_ref().err().cloned();
+        let problem = match reply {
+            Err(problem) | Ok(LabReply::Refused(LabError::Impossible(problem))) => {
+                Some(problem.clone())
+            }
+            Ok(_) => None,
+        };
         Self { node: node.0, answered: reply.is_ok(), enabled, timers: None, problem }
     }
 }

@@ -82,24 +82,33 @@ async fn start_campaign(app: &App, request: Request) -> Result<Response, ApiErro
     let id = app.handle.facts().id;
     let before = app.handle.status();
     if before.consensus.standing == Standing::Observer {
-        let message = format!("node {} observes: it never campaigns; ask a voter", id.0);
+        let message = format!(
+            "node {} has no vote, or not yet (/v1/status tells its standing): it never campaigns; ask \
+             a voter",
+            id.0
+        );
         return Err(ApiError::new(ErrorName::CannotLead, message));
     }
     let from = status::leader(before.consensus.leadership, id);
     let began = Instant::now();
     let leads = |leadership| matches!(leadership, Leadership::Established { .. });
     let led = leads(before.consensus.leadership);
-    if !led && !app.handle.campaign() {
-        return Err(ApiError::new(
-            ErrorName::Overloaded,
-            "the node's loop has too much to do to hear of it; nothing happened",
-        ));
+    let mut begun = led;
+    if !led {
+        let started = app.handle.campaign().ok_or_else(|| {
+            ApiError::new(
+                ErrorName::Overloaded,
+                "the node's loop has too much to do to hear of it; nothing happened",
+            )
+        })?;
+        begun = matches!(tokio::time::timeout(timeout, started).await, Ok(Ok(())));
     }
+    let heard = Instant::now();
     // Then it leads, follows, or has found nobody in time.
     let is_over = |leadership: Leadership| {
-        leads(leadership) || leadership != Leadership::None && began.elapsed() >= CAMPAIGN_BEGINS
+        leads(leadership) || leadership != Leadership::None && heard.elapsed() >= CAMPAIGN_BEGINS
     };
-    while !is_over(app.handle.status().consensus.leadership) && began.elapsed() < timeout {
+    while begun && !is_over(app.handle.status().consensus.leadership) && began.elapsed() < timeout {
         tokio::time::sleep(LOOK_PAUSE).await;
     }
     let now = app.handle.status();
@@ -107,6 +116,11 @@ async fn start_campaign(app: &App, request: Request) -> Result<Response, ApiErro
     let elected = leads(now.consensus.leadership);
     let what = match (leader, app.handle.facts().protocol) {
         _ if led => "it leads already: nothing was begun".to_owned(),
+        _ if !begun => {
+            "its loop has not come to it in time: it may stand still, for a fault pauses \
+                        it; then it begins when that is healed"
+                .to_owned()
+        }
         _ if elected => format!("node {} leads now", id.0),
         (None, _) => "no leader is found yet: too few others hear it, or they do not answer; \
                       /v1/elections tells more"

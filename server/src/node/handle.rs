@@ -12,7 +12,7 @@ pub use kvcore::replica::Failure;
 use kvcore::store::StoreState;
 use kvcore::{Command, IdempotencyKey, Machine, Outcome, Revision};
 use storage::RedbStore;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::faults::{LabReply, LabWord};
 pub use super::formation::FormationStatus;
@@ -303,10 +303,10 @@ impl NodeHandle {
         self.shared.lab_at(node, word, timeout).await
     }
 
-    /// Lets this node start an election now, whatever it hears of its leader. Returns whether its loop
-    /// hears of that.
+    /// Lets this node start an election now, whatever it hears of its leader. Whoever waits hears when
+    /// its loop does so, which a paused one does not; `None` when the loop is too busy to hear of it.
     #[must_use]
-    pub fn campaign(&self) -> bool {
+    pub fn campaign(&self) -> Option<oneshot::Receiver<()>> {
         self.shared.campaign()
     }
 

@@ -332,6 +332,14 @@ fn campaigns_change_the_leader_when_a_quorum_has_lost_it(protocol: &'static str)
     put(at(successor), "after");
     assert_eq!(ask(at(successor), "DELETE", "/v1/faults", "").0, 200);
     await_peace(&cluster);
+    // Nothing is said of what came of a campaign that has not begun.
+    let follower = (cluster.leader() + 1) % 3;
+    begin(at(follower), &json!({"kind": "pause"}));
+    let (code, unheard) = ask(at(follower), "POST", "/v1/lab/campaign?timeout=200ms", "");
+    assert_eq!((code, &unheard["elected"]), (200, &json!(false)), "{unheard}");
+    assert!(unheard["what"].as_str().expect("words").contains("stand still"), "{unheard}");
+    assert_eq!(ask(at(follower), "DELETE", "/v1/faults", "").0, 200);
+    await_peace(&cluster);
 }
 
 fn aligned_timers_hold_an_election_and_are_spread_again(protocol: &'static str) {

@@ -42,7 +42,11 @@ impl<C: Consensus> Driver<C> {
     pub(super) fn lab(&mut self, now: Now, input: LabInput) -> Option<ReplicaInput<C::Message>> {
         match input {
             LabInput::Tell(event) => self.recorder.event(now.time, event),
-            LabInput::Campaign => return Some(ReplicaInput::Timer(ELECTION)),
+            LabInput::Campaign(started) => {
+                // Whoever asked may have gone.
+                let _ = started.send(());
+                return Some(ReplicaInput::Timer(ELECTION));
+            }
             LabInput::Align(align) => {
                 let votes = self.standing == Standing::Voter;
                 let first = align.map(|align| align.first).filter(|_| votes);

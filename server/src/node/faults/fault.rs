@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest that anything is held up: by a slow link or a slow disk.
 const MS_MAX: i64 = 60_000;
-/// How far a wall clock can be put off: a year.
-const SKEW_MS_MAX: i64 = 365 * 86_400_000;
+/// How far a wall clock can be put off: a hundred years.
+const SKEW_MS_MAX: i64 = 36_500 * 86_400_000;
 /// How long a fault can be meant to last.
 const FOR_MAX: Duration = Duration::from_secs(86_400);
 
@@ -247,6 +247,25 @@ impl Fault {
         self.lasts_ms.map(Duration::from_millis)
     }
 
+    /// Checks a fault that another node has checked before, and sends here.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn check_again(&self, members: &Members) -> Result<(), String> {
+        let Self { kind, node, from, to, both, probability, ms, lasts_ms } = *self;
+        let request = FaultRequest {
+            kind,
+            from,
+            to,
+            probability: Some(probability).filter(|&probability| probability != 1.0),
+            ms,
+            lasts: lasts_ms.map(|ms| format!("{ms}ms")),
+            both,
+        };
+        let fault = request.check(NodeId(node), members)?;
+        if fault == *self { Ok(()) } else { Err(format!("it is no fault, but might be: {fault}")) }
+    }
+
     /// Whether it happens to what a node says to another.
     pub(crate) fn concerns(&self, from: NodeId, to: NodeId) -> bool {
         let is = |wanted: Option<u64>, id: NodeId| wanted.is_none_or(|wanted| wanted == id.0);
@@ -367,6 +386,7 @@ mod tests {
         ] {
             let fault = check(json).expect(json);
             assert_eq!(fault.node, node, "{json}");
+            assert_eq!(fault.check_again(&members()), Ok(()), "{json}");
             assert!(fault.to_string().contains(words), "{json}: {fault}");
         }
     }
@@ -390,7 +410,7 @@ mod tests {
             (r#"{"kind":"delay","ms":0}"#, "`ms` is 0"),
             (r#"{"kind":"delay","ms":-1}"#, "`ms` is -1"),
             (r#"{"kind":"clock_skew","ms":0}"#, "not 0"),
-            (r#"{"kind":"clock_skew","ms":-31536000001}"#, "allowed for a clock_skew"),
+            (r#"{"kind":"clock_skew","ms":-3153600000001}"#, "allowed for a clock_skew"),
             (r#"{"kind":"duplicate","both":true}"#, "ask for two, one each way"),
             (r#"{"kind":"duplicate","from":2}"#, "name that node with `to`"),
             (r#"{"kind":"pause","both":true}"#, "`both` is not possible for a pause"),
@@ -404,6 +424,23 @@ mod tests {
         let alone = Members::from([(NodeId(2), String::new())]);
         let request: FaultRequest = serde_json::from_str(r#"{"kind":"drop"}"#).expect("a request");
         assert!(request.check(NodeId(2), &alone).expect_err("alone").contains("only one"));
+    }
+
+    #[test]
+    fn what_another_node_sends_is_checked_again() {
+        let fault = check(r#"{"kind":"delay","ms":5,"from":1,"for":"90s"}"#).expect("possible");
+        assert_eq!(fault.check_again(&members()), Ok(()));
+        for wrong in [
+            Fault { ms: Some(i64::MIN), ..fault.clone() },
+            Fault { ms: None, ..fault.clone() },
+            Fault { from: Some(9), ..fault.clone() },
+            Fault { node: 2, ..fault.clone() },
+            Fault { kind: FaultKind::Duplicate, ms: None, ..fault.clone() },
+            Fault { probability: f64::NAN, ..fault.clone() },
+            Fault { lasts_ms: Some(u64::MAX), ..fault.clone() },
+        ] {
+            assert!(wrong.check_again(&members()).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

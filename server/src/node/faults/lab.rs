@@ -1,11 +1,13 @@
 //! What a node is asked about its faults and timers, by its own clients or by other nodes on theirs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use consensus::{Event, NodeId, Time};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::{Fault, FaultKind, ToldFault};
@@ -14,6 +16,9 @@ use crate::node::transport::ask_lab;
 
 /// How long after the answer a node is killed, so that whoever asked hears it.
 const CRASH_DELAY: Duration = Duration::from_millis(100);
+/// How far the moment at which aligned timers fire first may be away: further only by clocks that
+/// differ. No election timer fires until then.
+const ALIGNED_AWAY_MS_MAX: u64 = 2_000;
 /// When a node that was killed starts again, where somebody sees to that and nothing else was said.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
 
@@ -99,8 +104,8 @@ pub enum LabError {
 pub(crate) enum LabInput {
     /// Something that belongs into the trace.
     Tell(Event),
-    /// The election timer fires now.
-    Campaign,
+    /// The election timer fires now. Whoever asked hears when it has.
+    Campaign(oneshot::Sender<()>),
     /// Election timers fire together with those of the others, or (again) when they are due.
     Align(Option<Align>),
 }
@@ -152,7 +157,7 @@ impl Shared {
             }
             LabWord::List => LabReply::State(NodeFaults {
                 faults: self.faults.list(),
-                aligned: self.aligned.load(std::sync::atomic::Ordering::Relaxed),
+                aligned: self.aligned.load(Ordering::Relaxed),
             }),
             LabWord::Heal(number) => match self.heal_fault(number, "healed") {
                 Some(healed) => LabReply::Healed(vec![healed]),
@@ -161,14 +166,17 @@ impl Shared {
             LabWord::HealAll => LabReply::Healed(self.heal_faults("healed")),
             LabWord::Align(at_ms) => {
                 let now = self.clock.now();
+                let away_ms = at_ms.abs_diff(now.wall.0);
+                if away_ms > ALIGNED_AWAY_MS_MAX {
+                    return LabReply::Refused(LabError::Impossible(format!(
+                        "by the clock of this node's host the moment is {away_ms} ms away: timers \
+                         are aligned by wall clocks, which must agree"
+                    )));
+                }
                 let first = now.time + Duration::from_millis(at_ms.saturating_sub(now.wall.0));
-                self.align(Some(Align { first, step: self.timer_step }));
-                LabReply::Done
+                self.align(Some(Align { first, step: self.timer_step }))
             }
-            LabWord::Spread => {
-                self.align(None);
-                LabReply::Done
-            }
+            LabWord::Spread => self.align(None),
         }
     }
 
@@ -178,6 +186,8 @@ impl Shared {
             let problem = format!("node {} carries it out, and this is node {id}", fault.node);
             return Err(LabError::Impossible(problem));
         }
+        // Another node may be of another version, or none.
+        fault.check_again(&self.facts.members).map_err(LabError::Impossible)?;
         let crashes = fault.kind == FaultKind::Crash;
         if crashes && self.fault_settings.supervised {
             let millis = u64::try_from(RESTART_AFTER.as_millis()).unwrap_or(u64::MAX);
@@ -189,6 +199,12 @@ impl Shared {
             )));
         }
         let told = self.faults.begin(fault).map_err(LabError::TooMany)?;
+        // Looked at after it began: whichever comes last of this and of the end of all faults when the
+        // node stops, it has none then.
+        if self.stopping.load(Ordering::Relaxed) {
+            self.faults.heal(number_of(&told));
+            return Err(LabError::Impossible(format!("node {id} is stopping")));
+        }
         let (id, what) = (&told.id, &told.what);
         warn!("fault {id} begins: {what}");
         self.tell(Event::FaultBegan { fault: format!("fault {id} begins: {what}") });
@@ -256,16 +272,22 @@ impl Shared {
     }
 
     /// Lets election timers fire together with those of the others, or not any more.
-    fn align(&self, align: Option<Align>) {
-        self.aligned.store(align.is_some(), std::sync::atomic::Ordering::Relaxed);
+    fn align(&self, align: Option<Align>) -> LabReply {
+        if !self.loop_hears(LabInput::Align(align)) {
+            let problem = "the node's loop has too much to do to hear of it, or has ended";
+            return LabReply::Refused(LabError::Impossible(problem.to_owned()));
+        }
+        self.aligned.store(align.is_some(), Ordering::Relaxed);
         warn!("election timers are {}", if align.is_some() { "aligned" } else { "spread" });
-        self.loop_hears(LabInput::Align(align));
+        LabReply::Done
     }
 
-    /// Lets this node start an election now. Returns whether the loop hears of it.
-    pub(crate) fn campaign(&self) -> bool {
+    /// Lets this node start an election now. Whoever waits hears when it has; `None` when the loop
+    /// does not hear of it.
+    pub(crate) fn campaign(&self) -> Option<oneshot::Receiver<()>> {
         warn!("is told to start an election");
-        self.loop_hears(LabInput::Campaign)
+        let (started, begun) = oneshot::channel();
+        self.loop_hears(LabInput::Campaign(started)).then_some(begun)
     }
 
     fn tell(&self, event: Event) {

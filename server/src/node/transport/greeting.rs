@@ -80,12 +80,13 @@ pub(super) async fn greet_back<M>(
 ) -> Result<(NodeId, Greeting), GreetError> {
     let (theirs, rest) = receive_hello(&mut stream).await?;
     let Hello { from, connection, purpose, .. } = theirs;
+    let misfit = Some(from).filter(|from| peers.members.contains_key(from));
     if purpose != HelloPurpose::Lab
         && let Some(fault) = peers.shared.faults.separates(peers.shared.facts.id, from)
     {
         // Not even the answer gets through.
         let problem = format!("{fault} lets nothing through");
-        return Err(GreetError { problem, misfit: Some(from) });
+        return Err(GreetError { problem, misfit });
     }
     let answer = || peers.shared.hello(from, connection, purpose);
     let heard = answer()
@@ -96,7 +97,6 @@ pub(super) async fn greet_back<M>(
     // same, so that it can say what does not fit.
     let sent = answer();
     send_hello(&mut stream, &sent).await?;
-    let misfit = Some(from).filter(|from| peers.members.contains_key(from));
     let progress = heard.map_err(|problem| GreetError { problem, misfit })?;
     Ok((from, conclude(&sent, theirs, progress, stream, rest)))
 }

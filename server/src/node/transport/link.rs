@@ -47,9 +47,10 @@ const OUTGOING_CHUNKS_MAX: usize = 8192;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is read at a time.
 const READ_BUFFER_BYTES: usize = 64 << 10;
-/// The messages of a peer that are to arrive behind the ends of their connections; of more the oldest
-/// never do.
+/// The messages of a peer that are to arrive behind the ends of their connections, and their bytes; of
+/// more the oldest never do.
 const STRAGGLERS_MAX: usize = 64;
+const STRAGGLER_BYTES_MAX: usize = 16 << 20;
 /// A buffer that a large frame made larger than this is given back when it is empty.
 const READ_BUFFER_KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -358,7 +359,11 @@ async fn receive_frames<M: Wire + Send + 'static>(
                     hear(peers, peer, generation, content).await
                 }
                 FrameKind::Message => match lane.take(content.clone()) {
-                    Ok(()) => Ok(()),
+                    // Mostly the same one: of another link's faults it is not even late.
+                    Ok(()) => match lane.next() {
+                        Some(content) => hear(peers, peer, generation, content).await,
+                        None => Ok(()),
+                    },
                     Err(Broken::Now(problem)) => Err(problem),
                     Err(Broken::Behind(mut straggler)) => {
                         // Nothing of a connection arrives before what it is behind.
@@ -440,9 +445,11 @@ async fn strayed<M: Wire + Send + 'static>(
     }
     let mut stragglers = peers.stragglers.borrow_mut();
     let of_peer = stragglers.entry(peer).or_default();
-    if of_peer.len() == STRAGGLERS_MAX {
+    of_peer.push_back((generation, content));
+    let bytes =
+        |all: &VecDeque<(_, Bytes)>| all.iter().map(|(_, content)| content.len()).sum::<usize>();
+    while of_peer.len() > STRAGGLERS_MAX || bytes(of_peer) > STRAGGLER_BYTES_MAX {
         of_peer.pop_front();
     }
-    of_peer.push_back((generation, content));
     format!("{fault} made a message late")
 }
