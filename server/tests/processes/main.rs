@@ -30,6 +30,7 @@ mod durable_before_acknowledged;
 mod elections;
 mod fault_requests;
 mod faults;
+mod fixtures;
 mod follower_acknowledges;
 mod identity;
 mod killed_processes;
