@@ -102,6 +102,17 @@ pub enum Event {
         /// The peer.
         peer: NodeId,
     },
+    /// Something begins to go wrong here on purpose, because somebody asked for it. The driver tells
+    /// it.
+    FaultBegan {
+        /// The fault: its name, and what it does.
+        fault: String,
+    },
+    /// A fault is over: it was healed, or its time has come.
+    FaultEnded {
+        /// The fault: its name, and how often it struck.
+        fault: String,
+    },
     /// A message left for a peer.
     Sent {
         /// The receiver.
@@ -196,6 +207,8 @@ impl fmt::Display for Event {
             Self::Started { last } => write!(f, "starts with {last} entries"),
             Self::PeerConnected { peer } => write!(f, "connected with {peer}"),
             Self::PeerLost { peer } => write!(f, "lost the connection with {peer}"),
+            Self::FaultBegan { fault } => write!(f, "⚡ {fault}"),
+            Self::FaultEnded { fault } => write!(f, "✚ {fault}"),
             Self::Sent { to, name, text, .. } => {
                 write!(f, "→ {to} {}", text.as_deref().unwrap_or(name))
             }

@@ -26,6 +26,8 @@
 //! | `run MS` | as `tick`, and `stabilize` after every timer: a cluster left to itself |
 //! | `skip MS` | lets time pass without firing anything: nodes that slept |
 //! | `fire n1 election` | fires a timer of a node: `election heartbeat quorum finalize phase transfer` |
+//! | `campaign n1` | fires the election timer of a node, due or not: `POST /v1/lab/campaign` |
+//! | `align-timers` | fires those of all voters before any hears of another: `POST /v1/lab/align-timers` |
 //! | `propose n1 a b c` | proposes commands in one batch |
 //! | `read n1` | asks for a linearizable barrier |
 //! | `sync n1` | asks for ZooKeeper's `sync` |

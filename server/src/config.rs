@@ -145,6 +145,7 @@ impl ServeConfig {
             within("--store-cache-bytes", bytes, 1 << 20, 1 << 40)?;
             node.store_cache_bytes = bytes;
         }
+        node.faults.enabled = flags.enable_faults.unwrap_or(false);
         let mut limits = Limits::default();
         if let Some(bytes) = flags.max_value_bytes {
             within("--max-value-bytes", bytes, 1, VALUE_BYTES_MAX)?;
@@ -166,15 +167,24 @@ impl ServeConfig {
             .into_iter()
             .filter(|address| !address.ip().is_loopback())
             .collect();
+        let mut warnings = Vec::new();
+        if self.node.faults.enabled {
+            warnings.push(
+                "faults are enabled: whoever reaches this node can pause and kill it, and make its \
+                 disk fail"
+                    .to_owned(),
+            );
+        }
         if exposed.is_empty() {
-            return Vec::new();
+            return warnings;
         }
         let addresses: Vec<_> = exposed.iter().map(ToString::to_string).collect();
-        vec![format!(
+        warnings.push(format!(
             "{} can be reached from other machines, without encryption or passwords: whoever \
              reaches it can read and write everything",
             addresses.join(" and ")
-        )]
+        ));
+        warnings
     }
 }
 
@@ -433,6 +443,16 @@ mod tests {
             let error = config(line).map(|_| ()).expect_err(line);
             assert!(error.0.contains(words), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn faults_are_off_unless_they_are_asked_for_and_then_worth_a_warning() {
+        assert!(!config("").expect("possible").node.faults.enabled);
+        assert!(!config("--enable-faults=false").expect("possible").node.faults.enabled);
+        let enabled = config("--enable-faults").expect("possible");
+        assert!(enabled.node.faults.enabled && !enabled.node.faults.supervised);
+        let warnings = enabled.warnings();
+        assert!(warnings[0].contains("faults are enabled") && warnings.len() == 1, "{warnings:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 
 use crate::config::ServeConfig;
 use crate::http::Listener;
+use crate::node::faults::CrashOrder;
 use crate::node::handle::{Consistency, Failure, NodeHandle};
 use crate::node::{Node, StartError};
 
@@ -117,6 +118,25 @@ impl Server {
         self.node.failed()
     }
 
+    /// Waits until a fault wants this server to end as if it were killed.
+    pub fn crashes(&self) -> impl Future<Output = CrashOrder> + Send + use<> {
+        self.node.crashes()
+    }
+
+    /// Ends everything as if this server were killed, as far as that is possible within a process: no
+    /// request is answered any more, nothing more is written.
+    pub async fn crash(self) {
+        self.http.abort();
+        // What still holds requests hears that nobody answers them.
+        let _ = self.stop_http.send(true);
+        self.node.crash().await;
+    }
+
+    /// Ends the faults of this server, so that it can stop as it should.
+    pub fn heal_faults(&self) {
+        self.node.handle().heal_faults();
+    }
+
     /// Hands the leader's office over, if this node has it, and waits until another one leads, for a
     /// second at most. Requests are answered meanwhile as ever.
     pub async fn hand_over(&self) {
@@ -195,6 +215,7 @@ pub async fn serve(
     let failure = tokio::select! {
         cause = shutdown => {
             tracing::info!("stopping: {cause}");
+            server.heal_faults();
             server.hand_over().await;
             None
         }

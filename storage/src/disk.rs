@@ -107,7 +107,7 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn sync_data(&self) -> io::Result<()>;
 
     /// As [`DiskFile::sync_data`], and says how long that took: no time on a disk without a clock,
-    /// as the simulated one is.
+    /// as the simulated one is. This is how the log makes its records durable.
     ///
     /// # Errors
     /// As [`DiskFile::sync_data`].

@@ -41,7 +41,7 @@ pub mod wal;
 pub use disk::{Disk, DiskFile};
 pub use formation::{Formation, Forming};
 pub use identity::{DirectoryId, Identity};
-pub use real_disk::{RealDisk, RealFile};
+pub use real_disk::{RealDisk, RealFile, SyncFaults};
 pub use redb_store::{RedbStore, RedbStoreOptions, remove_other_stores, remove_store, store_file};
 pub use simulated_disk::{DiskStatistics, SimulatedDisk, SimulatedFile};
 pub use wal::{

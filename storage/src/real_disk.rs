@@ -1,6 +1,7 @@
 //! A directory of the file system, locked against a second process.
 #![allow(clippy::disallowed_methods, reason = "this is the one place that touches the file system")]
 
+use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -19,6 +20,18 @@ const LOCK_FILE: &str = "lock";
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     directory: Arc<Directory>,
+    faults: Option<Arc<dyn SyncFaults>>,
+}
+
+/// What goes wrong on purpose when the log is synced: for tests and for whoever wants to see what a
+/// server does then.
+pub trait SyncFaults: Debug + Send + Sync {
+    /// Called before each sync of the log, by the thread that waits for it. May wait, as for a slow
+    /// disk.
+    ///
+    /// # Errors
+    /// When the sync is to fail. Then nothing is synced.
+    fn before_sync(&self) -> io::Result<()>;
 }
 
 /// The directory, opened once so that syncing it needs no path.
@@ -42,7 +55,15 @@ impl RealDisk {
         let handle =
             File::open(&path).map_err(|error| explain(&path, "opening the directory", &error))?;
         let lock = lock(&path)?;
-        Ok(Self { directory: Arc::new(Directory { path, handle, _lock: lock }) })
+        let directory = Arc::new(Directory { path, handle, _lock: lock });
+        Ok(Self { directory, faults: None })
+    }
+
+    /// The same disk, whose syncs of the log go wrong when these say so. It holds for the files that
+    /// are opened or created through this handle.
+    #[must_use]
+    pub fn with_sync_faults(self, faults: Arc<dyn SyncFaults>) -> Self {
+        Self { faults: Some(faults), ..self }
     }
 
     /// The path of the directory.
@@ -149,7 +170,7 @@ impl Disk for RealDisk {
     fn open(&self, name: &str) -> io::Result<RealFile> {
         let path = self.path_of(name);
         match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(RealFile { path, file }),
+            Ok(file) => Ok(RealFile { path, file, faults: self.faults.clone() }),
             Err(error) => Err(explain(&path, "opening", &error)),
         }
     }
@@ -157,7 +178,7 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<RealFile> {
         let path = self.path_of(name);
         match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
-            Ok(file) => Ok(RealFile { path, file }),
+            Ok(file) => Ok(RealFile { path, file, faults: self.faults.clone() }),
             Err(error) => Err(explain(&path, "creating", &error)),
         }
     }
@@ -207,6 +228,7 @@ impl Disk for RealDisk {
 pub struct RealFile {
     path: PathBuf,
     file: File,
+    faults: Option<Arc<dyn SyncFaults>>,
 }
 
 impl RealFile {
@@ -261,6 +283,9 @@ impl DiskFile for RealFile {
 
     fn sync_data_timed(&self) -> io::Result<Duration> {
         let began = Instant::now();
+        if let Some(faults) = &self.faults {
+            faults.before_sync().map_err(|error| self.explain("syncing", &error))?;
+        }
         self.sync_data().map(|()| began.elapsed())
     }
 }

@@ -4,10 +4,13 @@ mod common;
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::{Model, open, tiny};
 use consensus::{Persist, Random};
-use storage::{Disk, DiskFile, RealDisk, WalOptions};
+use storage::{Disk, DiskFile, RealDisk, SyncFaults, WalOptions};
 
 #[test]
 fn a_directory_has_one_user_at_a_time() {
@@ -75,6 +78,42 @@ fn each_sync_of_an_append_is_counted_and_its_time_is_that_of_the_call_alone() {
     assert_eq!(after.syncs - before.syncs, 3);
     let sync_time = after.sync_time - before.sync_time;
     assert!(!sync_time.is_zero() && sync_time < took, "{sync_time:?} of {took:?}");
+}
+
+/// A disk that is slow, until it fails.
+#[derive(Debug, Default)]
+struct Failing(AtomicBool);
+
+impl SyncFaults for Failing {
+    #[allow(clippy::disallowed_methods, reason = "a slow disk takes real time")]
+    fn before_sync(&self) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(20));
+        if self.0.load(Ordering::Relaxed) { Err(io::Error::other("on purpose")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_sync_that_is_slow_on_purpose_is_measured_and_one_that_fails_ends_the_log() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let faults = Arc::new(Failing::default());
+    let disk = RealDisk::open(directory.path()).expect("it opens");
+    let disk = disk.with_sync_faults(Arc::<Failing>::clone(&faults));
+    let (mut wal, _) = open(&disk, WalOptions::small()).expect("a new log");
+    let persist =
+        |index| Persist { entries: vec![common::entry(1, index, 10)], ..Persist::default() };
+    let before = wal.statistics().sync_time;
+    wal.append(&[persist(1)]).expect("it is only slow");
+    assert!(wal.statistics().sync_time - before >= Duration::from_millis(20));
+    faults.0.store(true, Ordering::Relaxed);
+    let error = wal.append(&[persist(2)]).expect_err("the sync fails").to_string();
+    assert!(error.contains(".wal: syncing: on purpose"), "{error}");
+    faults.0.store(false, Ordering::Relaxed);
+    wal.append(&[persist(3)]).expect_err("nothing more is written after a failure");
+    drop((wal, disk));
+    // What was not synced may be there or not; what was is.
+    let disk = RealDisk::open(directory.path()).expect("it is free");
+    let (wal, _) = open(&disk, WalOptions::small()).expect("the log is whole");
+    assert!(wal.last() >= consensus::Index(1));
 }
 
 #[test]

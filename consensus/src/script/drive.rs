@@ -12,7 +12,7 @@ use super::text;
 use super::transcript::Detail;
 use crate::{
     Answer, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Message, NodeId,
-    Persist, Timer, Token, Violation,
+    Persist, Standing, Timer, Token, Violation,
 };
 
 /// How many rounds of its own writes and deliveries a node may need to come to rest.
@@ -85,6 +85,20 @@ impl<C: Consensus> Cluster<C> {
     pub fn fire(&mut self, id: NodeId, timer: Timer) -> Result<(), Violation> {
         self.line(Detail::Steps, || format!("{id} ⏰ {}", timer.name()));
         self.input(id, Input::Timer(timer))
+    }
+
+    /// Fires the election timers of all running voters, due or not, before any of them hears of
+    /// another.
+    ///
+    /// # Errors
+    /// A broken law.
+    pub fn align_timers(&mut self) -> Result<(), Violation> {
+        for id in self.running() {
+            if self.status(id).standing == Standing::Voter {
+                self.fire(id, Timer::Election)?;
+            }
+        }
+        Ok(())
     }
 
     /// Proposes commands in one batch. Returns the tokens.

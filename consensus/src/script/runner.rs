@@ -105,6 +105,11 @@ fn execute_on<C: Consensus>(
             let timer = Timer::from_name(timer).ok_or_else(|| format!("no timer `{timer}`"))?;
             cluster.fire(id, timer)?;
         }
+        "campaign" => {
+            let id = running(cluster, args)?;
+            cluster.fire(id, Timer::Election)?;
+        }
+        "align-timers" => cluster.align_timers()?,
         "propose" => {
             let id = running(cluster, args)?;
             let commands: Vec<Bytes> = std::iter::from_fn(|| args.next_pos())

@@ -280,7 +280,7 @@ pub(super) fn accept(answer: Answer) -> Result<Answer, Complaint> {
     let message = json["error"]["message"].as_str().unwrap_or("the server says nothing more");
     let name = json["error"]["name"].as_str().unwrap_or("error");
     let exit = match answer.status.as_u16() {
-        404 | 412 => Exit::No,
+        403 | 404 | 412 => Exit::No,
         504 => Exit::Unknown,
         400 | 405 | 410 | 413 => Exit::Usage,
         409 if name == "idempotency_conflict" => Exit::Usage,

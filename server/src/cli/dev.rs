@@ -29,7 +29,10 @@ At a terminal you can type: stop raft 2, start raft 2, status, help, quit.
 Ctrl-C, SIGTERM and the end of the terminal stop everything cleanly; a second
 Ctrl-C does not wait for that.
 
-The log goes to stderr: the time of day (UTC), the node, what happened there.";
+The log goes to stderr: the time of day (UTC), the node, what happened there.
+
+Faults are enabled: /v1/faults and `duorum faults` break links, disks, clocks and
+nodes, and heal them.";
 
 /// Threads that may wait for a disk on behalf of clients, of all nodes together.
 const BLOCKING_THREADS_MAX: usize = 64;

@@ -6,6 +6,7 @@
 mod client;
 mod del;
 mod dev;
+mod faults;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod get;
@@ -112,6 +113,8 @@ enum Verb {
     Status(status::Status),
     /// Have another node lead
     Members(members::Members),
+    /// Let things go wrong on purpose, and heal them
+    Faults(faults::Faults),
     /// Compare Raft and ZAB on the same workload, on clusters of this program on this machine
     Compare(bench::cli::CompareArgs),
     /// Simulate whole clusters with everything breaking, and check every law
@@ -177,6 +180,7 @@ pub fn main() -> ExitCode {
         Verb::Watch(verb) => run(verb.run()),
         Verb::Status(verb) => run(verb.run()),
         Verb::Members(verb) => run(verb.run()),
+        Verb::Faults(verb) => run(verb.run()),
         Verb::Sim(verb) => verb.run(),
         Verb::Compare(arguments) => return measured(bench::cli::run_compare(arguments)),
         Verb::Bench(arguments) => return measured(bench::cli::run_bench(arguments)),

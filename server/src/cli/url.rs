@@ -26,6 +26,11 @@ impl Url {
         Self::path(&format!("/v1/kv/{}", percent_encode(key.as_bytes(), PATH)))
     }
 
+    /// The path of a fault.
+    pub(super) fn fault(id: &str) -> Self {
+        Self::path(&format!("/v1/faults/{}", percent_encode(id.as_bytes(), QUERY)))
+    }
+
     /// Adds a parameter.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.text.push(if self.has_query { '&' } else { '?' });

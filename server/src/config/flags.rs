@@ -103,6 +103,17 @@ pub struct ServeFlags {
     #[arg(long, env = "DUORUM_STORE_CACHE_BYTES", value_name = "BYTES")]
     pub store_cache_bytes: Option<usize>,
 
+    /// Take faults on purpose from anybody who reaches the HTTP address: /v1/faults, /v1/lab. For
+    /// experiments and tests, never for what you want to keep
+    #[arg(
+        long,
+        env = "DUORUM_ENABLE_FAULTS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub enable_faults: Option<bool>,
+
     /// What is logged to stderr: error, warn, info, debug, trace or off [default: info]
     #[arg(long, env = "DUORUM_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -135,6 +146,7 @@ impl ServeFlags {
             retain_log_entries: self.retain_log_entries.or(file.retain_log_entries),
             retain_log_bytes: self.retain_log_bytes.or(file.retain_log_bytes),
             store_cache_bytes: self.store_cache_bytes.or(file.store_cache_bytes),
+            enable_faults: self.enable_faults.or(file.enable_faults),
             log: self.log.or(file.log),
         })
     }

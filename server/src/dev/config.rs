@@ -20,6 +20,7 @@ use std::time::Duration;
 use consensus::{NodeId, Protocol};
 
 use crate::config::{ConfigError, ServeConfig};
+use crate::node::faults::FaultSettings;
 
 /// The most nodes of one protocol: their ports lie ten apart.
 pub const NODES_MAX: u16 = 9;
@@ -148,6 +149,7 @@ impl DevConfig {
         config.node.members = members;
         config.node.peer_address = self.peer_address(name);
         config.http_address = self.http_address(name);
+        config.node.faults = FaultSettings { enabled: true, supervised: true };
         config.limits.connections_max = CONNECTIONS_MAX;
         config.limits.stop_timeout = STOP_TIMEOUT;
         config
@@ -224,6 +226,6 @@ mod tests {
         assert_eq!(serve.node.peer_address.to_string(), "127.0.0.1:7112");
         let members: Vec<_> = serve.node.members.values().map(String::as_str).collect();
         assert_eq!(members, ["127.0.0.1:7111", "127.0.0.1:7112", "127.0.0.1:7113"]);
-        assert_eq!(serve.warnings(), Vec::<String>::new());
+        assert!(serve.node.faults.enabled && serve.node.faults.supervised);
     }
 }

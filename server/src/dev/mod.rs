@@ -5,8 +5,10 @@
 //! ([`config`]), the directory, one screen to begin with, one log, and a few typed commands that stop
 //! and start single nodes.
 //!
-//! It is not: a way to lose what the disk was not told. A node that is stopped here is stopped
-//! cleanly; only `kill -9` of `duorum serve` is a crash.
+//! Faults are enabled here ([`crate::node::faults`]). A node that is stopped by a typed line is stopped
+//! cleanly; one that a fault crashes ends without writing or flushing anything more, but as its process
+//! lives on, the file of its store is closed. It is not: a way to lose what the disk was not told; only
+//! `kill -9` of `duorum serve` is a crash of everything.
 
 mod command;
 pub mod config;
@@ -72,8 +74,13 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// A node that had to stop by itself, and why.
-type Failed = (NodeName, String);
+/// A node that had to stop by itself.
+struct Failed {
+    name: NodeName,
+    cause: String,
+    /// When to start it again, if a fault says that.
+    restart_after: Option<Duration>,
+}
 
 /// All nodes.
 struct Dev {
@@ -155,7 +162,9 @@ impl Dev {
         }
         tokio::select! {
             () = self.led() => Ok(true),
-            Some(failed) = failed.recv() => Err(DevError(failure(&failed))),
+            Some(Failed { name, cause, .. }) = failed.recv() => {
+                Err(DevError(format!("{name} had to stop: {cause}")))
+            }
             _ = signals.recv() => Ok(false),
         }
     }
@@ -185,16 +194,25 @@ impl Dev {
         signals: &mut mpsc::Receiver<&'static str>,
         failed: &mut mpsc::UnboundedReceiver<Failed>,
     ) {
+        let mut restarts = JoinSet::new();
         loop {
             tokio::select! {
                 _ = signals.recv() => return,
+                Some(Ok(name)) = restarts.join_next() => self.start_again(name).await,
                 line = next_line(&mut lines) => match line {
                     Some(line) if self.obey(&line).await => {}
                     _ => return,
                 },
                 Some(failed) = failed.recv() => {
-                    tracing::error!("{}; `start {}` starts it again", failure(&failed), failed.0);
-                    self.forget(failed.0);
+                    let name = failed.name;
+                    tracing::error!("{failed}");
+                    self.forget(name);
+                    if let Some(wait) = failed.restart_after {
+                        restarts.spawn(async move {
+                            sleep(wait).await;
+                            name
+                        });
+                    }
                 }
             }
         }
@@ -219,6 +237,14 @@ impl Dev {
     fn forget(&mut self, name: NodeName) {
         if self.nodes.get(&name).is_some_and(|node| node.stop.is_closed()) {
             self.nodes.remove(&name);
+        }
+    }
+
+    /// Starts a node that a fault ended, unless somebody did so before.
+    async fn start_again(&mut self, name: NodeName) {
+        if !self.nodes.contains_key(&name) {
+            let answer = self.start_node(name).await;
+            tracing::info!("{answer}");
         }
     }
 
@@ -306,14 +332,21 @@ async fn start(
     let (stop, stopped) = oneshot::channel();
     let handle = server.handle();
     let life = async move {
-        let failure = tokio::select! {
+        let failed = tokio::select! {
             _ = stopped => None,
-            cause = server.failed() => Some(cause),
+            cause = server.failed() => Some(Failed { name, cause, restart_after: None }),
+            order = server.crashes() => {
+                let cause = format!("{} crashed it", order.fault);
+                Some(Failed { name, cause, restart_after: Some(order.restart_after) })
+            }
         };
-        server.stop().await;
-        if let Some(cause) = failure {
+        match &failed {
+            Some(Failed { restart_after: Some(_), .. }) => server.crash().await,
+            _ => server.stop().await,
+        }
+        if let Some(failed) = failed {
             // Without a listener everything is being stopped anyway.
-            let _ = failures.send((name, cause));
+            let _ = failures.send(failed);
         }
     };
     (name, Ok(Running { handle, stop, task: tokio::spawn(life.instrument(span)) }))
@@ -331,8 +364,15 @@ async fn stop(node: Running) {
     }
 }
 
-fn failure((name, cause): &Failed) -> String {
-    format!("{name} had to stop: {cause}")
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, cause, restart_after } = self;
+        write!(f, "{name} had to stop: {cause}; ")?;
+        match restart_after {
+            None => write!(f, "`start {name}` starts it again"),
+            Some(wait) => write!(f, "it starts again in {}", humantime::format_duration(*wait)),
+        }
+    }
 }
 
 /// The next line that somebody types; `None` when there will be none any more.

@@ -88,8 +88,13 @@ error_table! {
         "The key is empty. A key has at least one byte.";
     FutureRevision, "future_revision", 400, true, false,
         "The revision does not exist yet. The message names the current one.";
+    FaultsDisabled, "faults_disabled", 403, true, false,
+        "Faults are not enabled at the node that would carry this out. The message says how they are. \
+         Nothing happened.";
     KeyNotFound, "key_not_found", 404, true, false,
         "The key does not exist (at that revision).";
+    FaultNotFound, "fault_not_found", 404, true, false,
+        "There is no fault of that name, or not any more.";
     UnknownPath, "unknown_path", 404, true, false,
         "There is no such call. The message lists those that there are.";
     MethodNotAllowed, "method_not_allowed", 405, true, false,
@@ -107,6 +112,8 @@ error_table! {
          directory and does not count any more, or there is no other voter. Nothing happened.";
     TransferUnderWay, "transfer_under_way", 409, true, true,
         "The leader is handing over its office already. Nothing happened.";
+    TooManyFaults, "too_many_faults", 409, true, false,
+        "The node has as many faults as it takes. Nothing happened; heal one first.";
     Compacted, "compacted", 410, true, false,
         "The revision was compacted: its history is gone. `compact_revision` is the oldest that \
          can still be read.";
@@ -140,6 +147,9 @@ error_table! {
     TransferFailed, "transfer_failed", 503, true, true,
         "Leadership was not transferred in time, or went to another node than was asked for. No key was \
          touched; `/v1/status` says who leads.";
+    NodeUnreachable, "node_unreachable", 503, false, false,
+        "The node that carries the fault out did not answer; it may have heard all the same. No key is \
+         touched. `GET /v1/faults` says what there is.";
     ShuttingDown, "shutting_down", 503, true, true,
         "The node is shutting down. Nothing happened; another node may answer.";
     TooManyConnections, "too_many_connections", 503, true, true,

@@ -21,12 +21,14 @@ mod connection;
 mod delete;
 mod elections;
 pub mod error;
+mod faults;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod get;
 mod health;
 mod json;
 mod key;
+mod lab;
 mod listener;
 mod metrics;
 mod parameters;

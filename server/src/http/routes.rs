@@ -11,8 +11,8 @@ use hyper::Method;
 use super::error::{ApiError, Detail, ErrorName};
 use super::parameters::excerpt;
 use super::{
-    App, State, agree, cluster, compact, delete, elections, get, health, metrics, put, range,
-    status, trace, transfer, version, watch,
+    App, State, agree, cluster, compact, delete, elections, faults, get, health, lab, metrics, put,
+    range, status, trace, transfer, version, watch,
 };
 
 /// Where the keys are.
@@ -66,6 +66,12 @@ const ROUTES: &[Route] = routes! {
     "/v1/agree" as "/v1/agree": GET agree::agree;
     "/v1/elections" as "/v1/elections": GET elections::elections;
     "/v1/trace" as "/v1/trace": GET trace::trace;
+    "/v1/faults" as "/v1/faults":
+        POST faults::begin, GET faults::list, DELETE faults::heal_all;
+    "/v1/faults/{id}" as "/v1/faults/{id}": GET faults::show, DELETE faults::heal;
+    "/v1/lab/campaign" as "/v1/lab/campaign": POST lab::campaign;
+    "/v1/lab/align-timers" as "/v1/lab/align-timers": POST lab::align_timers;
+    "/v1/lab/spread-timers" as "/v1/lab/spread-timers": POST lab::spread_timers;
     "/health" as "/health": GET health::health;
     "/livez" as "/livez": GET health::livez;
     "/readyz" as "/readyz": GET health::readyz;
@@ -77,8 +83,13 @@ impl Route {
     /// Whether this is the route of a path. An empty key is no key, but belongs to the route of keys:
     /// it deserves a better answer than "no such path".
     fn is_of(&self, path: &str) -> bool {
-        match self.pattern.strip_suffix("{*key}") {
-            Some(parent) => path.starts_with(parent),
+        if let Some(parent) = self.pattern.strip_suffix("{*key}") {
+            return path.starts_with(parent);
+        }
+        match self.pattern.strip_suffix("{id}") {
+            Some(parent) => {
+                path.strip_prefix(parent).is_some_and(|id| !id.is_empty() && !id.contains('/'))
+            }
             None => path == self.path,
         }
     }
@@ -150,7 +161,7 @@ mod tests {
     #[test]
     fn every_call_has_a_name_for_counting_and_everything_else_one_together() {
         for route in ROUTES {
-            let path = route.path.replace("{key}", "a/b");
+            let path = route.path.replace("{key}", "a/b").replace("{id}", "1-2");
             assert_eq!(allowed_methods(&path), route.methods());
             for method in route.methods().split(", ") {
                 let name = call_name(&method.parse().expect("a method"), &path);
@@ -159,6 +170,8 @@ mod tests {
         }
         assert_eq!(allowed_methods("/v1/kv/"), "GET, HEAD, PUT, DELETE");
         assert_eq!(call_name(&Method::HEAD, "/v1/kv/a"), "GET /v1/kv/{key}");
+        assert_eq!(call_name(&Method::DELETE, "/v1/faults/7"), "DELETE /v1/faults/{id}");
+        assert_eq!(call_name(&Method::DELETE, "/v1/faults/7/8"), "other");
         assert_eq!(call_name(&Method::TRACE, "/v1/kv/a"), "other");
         assert_eq!(call_name(&Method::GET, "/v1/kvs"), "other");
     }

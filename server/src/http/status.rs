@@ -44,6 +44,8 @@ struct Status<'a> {
     requests_pending: usize,
     persists_pending: usize,
     trouble: Option<String>,
+    /// What goes wrong at this node on purpose.
+    faults: usize,
     keys: usize,
     compact_revision: u64,
     store: Store,
@@ -133,6 +135,7 @@ fn tell(app: &App) -> Response {
         requests_pending: status.requests_pending,
         persists_pending: status.persists_pending,
         trouble: app.handle.trouble(),
+        faults: app.handle.faults(),
         keys: statistics.keys,
         compact_revision: statistics.compacted.0,
         store: Store {

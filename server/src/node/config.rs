@@ -8,6 +8,8 @@ use std::time::Duration;
 use consensus::{NodeId, Protocol, Standing};
 use storage::Retained;
 
+use super::faults::FaultSettings;
+
 /// The recent entries kept in memory: a second or so of full load, so that a peer that lags a little
 /// costs no reads of the disk. They pin the buffers that they arrived in.
 const MEMORY_LOG_BYTES_MAX: usize = 8 << 20;
@@ -45,6 +47,8 @@ pub struct NodeConfig {
     pub store_cache_bytes: usize,
     /// The most requests of clients that may wait at once.
     pub requests_pending_max: usize,
+    /// Whether and how it takes faults.
+    pub faults: FaultSettings,
 }
 
 impl NodeConfig {
@@ -74,6 +78,7 @@ impl NodeConfig {
             retained_log: Retained { entries: 200_000, bytes_max: 256 << 20 },
             store_cache_bytes: 32 << 20,
             requests_pending_max: 10_000,
+            faults: FaultSettings::default(),
         }
     }
 

@@ -12,8 +12,9 @@ pub use kvcore::replica::Failure;
 use kvcore::store::StoreState;
 use kvcore::{Command, IdempotencyKey, Machine, Outcome, Revision};
 use storage::RedbStore;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use super::faults::{LabReply, LabWord};
 pub use super::formation::FormationStatus;
 use super::trace::{NodeTrace, TraceQuestion};
 use crate::metrics::Metrics;
@@ -270,6 +271,43 @@ impl NodeHandle {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// Whether this node takes faults.
+    #[must_use]
+    pub fn takes_faults(&self) -> bool {
+        self.shared.fault_settings.enabled
+    }
+
+    /// How many faults there are at this node.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.shared.faults.count()
+    }
+
+    /// Ends all faults of this node, which is about to stop.
+    pub fn heal_faults(&self) {
+        self.shared.heal_faults(super::OVER);
+    }
+
+    /// Asks a node, this one or another, something about faults and timers.
+    ///
+    /// # Errors
+    /// Why it did not answer. It may have done all the same what it was asked.
+    pub async fn lab(
+        &self,
+        node: NodeId,
+        word: LabWord,
+        timeout: Duration,
+    ) -> Result<LabReply, String> {
+        self.shared.lab_at(node, word, timeout).await
+    }
+
+    /// Lets this node start an election now, whatever it hears of its leader. Whoever waits hears when
+    /// its loop does so, which a paused one does not; `None` when the loop is too busy to hear of it.
+    #[must_use]
+    pub fn campaign(&self) -> Option<oneshot::Receiver<()>> {
+        self.shared.campaign()
     }
 
     /// Puts a question to every member, this node included. Those that do not answer in time, or

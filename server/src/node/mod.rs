@@ -12,6 +12,7 @@
 mod applier;
 pub mod config;
 pub(crate) mod driver;
+pub mod faults;
 pub mod formation;
 mod giving_way;
 pub mod handle;
@@ -51,6 +52,9 @@ use transport::{Peers, accept_peers, dial_peers};
 
 /// How long a stopping node lets the requests under way come to an end.
 const STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// How faults end when their node does.
+pub(crate) const OVER: &str = "over with its node";
 
 /// Why a node could not be started: what is wrong, where, and what to do.
 #[derive(Clone, Debug)]
@@ -145,11 +149,39 @@ impl Node {
         }
     }
 
+    /// Waits until a fault wants this node to end as if it were killed.
+    pub fn crashes(&self) -> impl Future<Output = faults::CrashOrder> + Send + use<> {
+        let mut orders = self.handle.shared.crash_orders.subscribe();
+        async move {
+            loop {
+                if let Some(order) = orders.borrow_and_update().clone() {
+                    return order;
+                }
+                if orders.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+
+    /// Ends all threads as if the node were killed: nothing more is written to its log, nothing
+    /// flushed, nobody told. Only what the system holds for the whole process it must give back
+    /// itself: locks, sockets, and the file of the store.
+    pub async fn crash(self) {
+        let shared = &self.handle.shared;
+        shared.stopping.store(true, Ordering::Relaxed);
+        shared.faults.crash();
+        // The loop wakes for it, and goes no further.
+        self.stop_driver.await;
+        Self::end_threads(self.stop_flusher, self.threads).await;
+    }
+
     /// Takes no more requests, lets those under way end, brings the store up to date, and ends all
     /// threads.
     pub async fn stop(self) {
         let shared = &self.handle.shared;
         shared.stopping.store(true, Ordering::Relaxed);
+        shared.heal_faults(OVER);
         let deadline = tokio::time::Instant::now() + STOP_WAIT;
         while !shared.waiting.lock().expect("no holder of this lock panics").is_empty()
             && tokio::time::Instant::now() < deadline
@@ -158,8 +190,11 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.stop_driver.await;
-        let _ = self.stop_flusher.send(());
-        let threads = self.threads;
+        Self::end_threads(self.stop_flusher, self.threads).await;
+    }
+
+    async fn end_threads(stop_flusher: thread_channel::Sender<()>, threads: Vec<JoinHandle<()>>) {
+        let _ = stop_flusher.send(());
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 // One that panicked has said so already.
@@ -301,6 +336,7 @@ fn start_consensus<C: Consensus>(
                 // Random, so that no connection of an earlier start has the same number.
                 dialled: Cell::new(shared.incarnation),
                 failed,
+                stragglers: RefCell::default(),
                 turned_away: RefCell::default(),
             });
             tokio::task::spawn_local(accept_peers(Rc::clone(&peers), listener));

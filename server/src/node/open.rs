@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use super::StartError;
 use super::config::NodeConfig;
 use super::driver::DriverInput;
+use super::faults::Faults;
 use super::formation::NodeFormation;
 use super::handle::{NodeFacts, NodeStatus};
 use super::shared::{Clock, Shared};
@@ -29,6 +30,10 @@ use crate::metrics::Metrics;
 
 /// Bytes of entries read at once when the log is applied at start.
 const REPLAY_BYTES: usize = 4 << 20;
+
+/// Aligned election timers fire so many times in an election timeout: just so often that waiting for
+/// the next time is not taken for a machine that is late.
+const ALIGNED_STEPS: u32 = 8;
 
 /// How often the progress of that is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -65,6 +70,13 @@ pub(super) fn open<C: Consensus>(
     let disk = RealDisk::open(directory).map_err(|error| {
         StartError(format!("cannot use the data directory {}: {error}", directory.display()))
     })?;
+    let chance = u64::try_from(random()? >> 64).expect("64 of 128 bits");
+    let faults = Arc::new(Faults::new(config.id, chance));
+    let disk = if config.faults.enabled {
+        disk.with_sync_faults(Arc::<Faults>::clone(&faults))
+    } else {
+        disk
+    };
     let identity = Identity {
         cluster: config.cluster_name.clone(),
         node: config.id,
@@ -197,6 +209,11 @@ pub(super) fn open<C: Consensus>(
         ring: Arc::new(Ring::new(clock.host())),
         questions: Mutex::new(HashMap::new()),
         question_numbers: AtomicU64::new(0),
+        faults,
+        fault_settings: config.faults,
+        crash_orders: watch::Sender::new(None),
+        aligned: AtomicBool::new(false),
+        timer_step: config.election_timeout / ALIGNED_STEPS,
     });
     Ok(Opened { replica, parts: Parts { wal, reader, disk, shared } })
 }

@@ -14,6 +14,7 @@ use kvcore::{Command, Envelope, Idempotency, IdempotencyKey, RequestId, Revision
 use storage::{RedbStore, Retained};
 use tokio::sync::{oneshot, watch};
 
+use super::faults::{CrashOrder, FaultSettings, Faults, LabInput};
 use super::formation::NodeFormation;
 use super::handle::{Consistency, NodeFacts, NodeStatus, Reply, SharedMachine, Written};
 use super::snapshots::Receiver;
@@ -33,6 +34,8 @@ pub(crate) enum ClientInput {
     Read { request: RequestId, confirmed: bool, deadline: Time },
     /// A wish that another node leads.
     Transfer { request: RequestId, to: Option<NodeId>, deadline: Time },
+    /// Something about faults or timers. Nobody waits for it.
+    Lab(LabInput),
 }
 
 /// How a request of a client ended.
@@ -107,6 +110,15 @@ pub(crate) struct Shared {
     pub(crate) ring: Arc<Ring>,
     pub(crate) questions: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     pub(crate) question_numbers: AtomicU64,
+    /// What goes wrong here on purpose.
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) fault_settings: FaultSettings,
+    /// Tells whoever started this node that it is to end as if it were killed.
+    pub(crate) crash_orders: watch::Sender<Option<CrashOrder>>,
+    /// Whether election timers fire together with those of the others.
+    pub(crate) aligned: AtomicBool,
+    /// How far apart they fire then.
+    pub(crate) timer_step: Duration,
 }
 
 impl Shared {
@@ -181,6 +193,7 @@ impl Shared {
             ClientInput::Write { .. } => Failure::UnknownOutcome,
             ClientInput::Read { .. } => Failure::NoQuorum,
             ClientInput::Transfer { .. } => Failure::TransferFailed,
+            ClientInput::Lab(_) => unreachable!("nobody waits for it"),
         };
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().expect("no holder of this lock panics").insert(request, sender);
@@ -205,6 +218,13 @@ impl Shared {
                 let _ = sender.send(ended);
             }
         }
+    }
+
+    /// What time it is, for the protocol. A fault may have put the wall clock off.
+    pub(crate) fn now(&self) -> Now {
+        let mut now = self.clock.now();
+        now.wall = WallTime(now.wall.0.saturating_add_signed(self.faults.skew_ms()));
+        now
     }
 
     /// The greeting to a peer. What it says of the data directory is durable.

@@ -39,7 +39,11 @@ pub(super) fn write_log<M>(
     let (wanted, prepared) = segments;
     let mut retention = Retention { looked: Instant::now() };
     loop {
-        match queue.recv_timeout(RETENTION_INTERVAL) {
+        let received = queue.recv_timeout(RETENTION_INTERVAL);
+        if shared.faults.has_crashed() {
+            return Ok(());
+        }
+        match received {
             Ok(mut persists) => {
                 while let Ok(more) = queue.try_recv() {
                     persists.extend(more);
@@ -190,6 +194,9 @@ pub(super) fn flush(stop: &Receiver<()>, shared: &Arc<Shared>) -> Result<(), Str
             Err(RecvTimeoutError::Timeout) => false,
             Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
         };
+        if shared.faults.has_crashed() {
+            return Ok(());
+        }
         loop {
             let (batch, store) = {
                 let machine = shared.machine.read().expect("no holder of this lock panics");

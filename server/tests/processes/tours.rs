@@ -265,6 +265,11 @@ fn the_tour_of_zab_prints_what_it_shows() {
 }
 
 #[test]
+fn the_tour_of_faults_prints_what_it_shows() {
+    tour("faults.md");
+}
+
+#[test]
 fn only_what_depends_on_the_moment_is_not_compared() {
     let same = |a: &str, b: &str| comparable(a) == comparable(b);
     assert!(same("took 0.3 ms, n2 leads", "took 17.25 ms, n3 leads"));

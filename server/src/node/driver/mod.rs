@@ -3,6 +3,7 @@
 //! The loop waits for nothing but its inbox and the clock. Writing the log, applying, fetching old
 //! entries and flushing the store each have a thread of their own and report back to the inbox.
 
+mod lab;
 mod snapshots;
 mod telling;
 
@@ -21,6 +22,7 @@ use kvcore::replica::{PeerMessage, Replica, ReplicaEffects, ReplicaInput};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use self::lab::Aligned;
 use self::snapshots::Snapshots;
 use self::telling::{Told, is_routine, name_and_weight};
 use super::applier::{AppliedUpTo, Applier, ApplierWork};
@@ -149,6 +151,8 @@ pub(crate) struct Driver<C: Consensus> {
     snapshots: Snapshots<C::Message>,
     /// Whether this node votes, as the protocol knows it.
     standing: Standing,
+    /// When election timers fire, if not when they are due.
+    aligned: Aligned,
 }
 
 impl<C: Consensus> Driver<C> {
@@ -190,6 +194,7 @@ impl<C: Consensus> Driver<C> {
             round_began: Time::default(),
             written: None,
             standing,
+            aligned: Aligned::default(),
         }
     }
 
@@ -200,14 +205,17 @@ impl<C: Consensus> Driver<C> {
     pub(crate) async fn run(mut self) -> Result<(), String> {
         let mut inputs = Vec::with_capacity(ROUND_INPUTS_MAX);
         loop {
-            if !self.round(&mut inputs)? {
+            if self.shared.faults.pauses() {
+                self.shared.faults.pause_over().await;
+            }
+            if self.shared.faults.has_crashed() || !self.round(&mut inputs)? {
                 return Ok(());
             }
             if let Some(applied) = self.applied_here.take() {
                 inputs.push(DriverInput::Applied(applied));
                 continue;
             }
-            let timer = self.effects.deadline.map(|(due, _)| due);
+            let timer = self.next_timer().map(|(due, _)| due);
             let wake_at = timer.into_iter().chain(self.status_due).min();
             let wake_at = wake_at.map(|time| self.shared.clock.instant(time).into());
             let asleep = async move {
@@ -228,7 +236,7 @@ impl<C: Consensus> Driver<C> {
     /// Takes the inputs, fires the timers that are due, and carries out what follows. Returns
     /// whether to go on.
     fn round(&mut self, inputs: &mut Vec<DriverInput<C::Message>>) -> Result<bool, String> {
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         self.round_began = now.time;
         for input in inputs.drain(..) {
             let input = match input {
@@ -241,6 +249,10 @@ impl<C: Consensus> Driver<C> {
                 DriverInput::Client(ClientInput::Transfer { request, to, deadline }) => {
                     ReplicaInput::Transfer { request, to, deadline }
                 }
+                DriverInput::Client(ClientInput::Lab(input)) => match self.lab(now, input) {
+                    Some(input) => input,
+                    None => continue,
+                },
                 DriverInput::Received { peer, generation, message } => {
                     self.message_received(peer, generation, &message);
                     ReplicaInput::Received { peer, generation, message }
@@ -288,8 +300,9 @@ impl<C: Consensus> Driver<C> {
             self.step(now, input);
         }
         for _ in 0..ROUND_TIMERS_MAX {
-            match self.effects.deadline {
+            match self.next_timer() {
                 Some((due, timer)) if due <= now.time => {
+                    self.aligned.fired(timer);
                     self.step(now, ReplicaInput::Timer(timer));
                 }
                 _ => break,
@@ -334,7 +347,7 @@ impl<C: Consensus> Driver<C> {
             self.snapshots.peer_lost(peer);
             self.forget_messages_to(peer);
         }
-        let now = self.shared.clock.now();
+        let now = self.shared.now();
         self.recorder.event(now.time, Event::PeerLost { peer });
         self.step(now, ReplicaInput::PeerLost { peer, generation });
     }

@@ -105,7 +105,7 @@ pub(crate) struct ReceivedSnapshot {
 /// # Errors
 /// Why it broke off.
 pub(crate) fn receive<M: Wire>(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     incoming: Incoming,
     driver: &mpsc::Sender<DriverInput<M>>,
 ) -> Result<(), String> {
@@ -113,7 +113,7 @@ pub(crate) fn receive<M: Wire>(
     let receiver = &shared.receiver;
     let place = receiver.place.lock().expect("no holder of this lock panics");
     cancellation.watch(&stream).map_err(|error| error.to_string())?;
-    let mut channel = Channel::new(stream, rest)?;
+    let mut channel = Channel::new(shared, peer, stream, rest)?;
     let Part::Begin { message, state, terms } = channel.hear()? else { return Err(unexpected()) };
     let message = M::from_bytes(message).map_err(|error| error.to_string())?;
     let number = receiver.number() + 1;

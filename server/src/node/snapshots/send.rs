@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -49,7 +50,7 @@ pub(crate) struct Outgoing {
 ///
 /// # Errors
 /// Why it broke off.
-pub(crate) fn send(shared: &Shared, outgoing: &Outgoing) -> Result<bool, String> {
+pub(crate) fn send(shared: &Arc<Shared>, outgoing: &Outgoing) -> Result<bool, String> {
     let store = shared.store();
     let view = store.view().map_err(|error| error.to_string())?;
     let state = view.state();
@@ -88,9 +89,12 @@ fn unexpected() -> String {
     "it says something unexpected".to_owned()
 }
 
-fn dial(shared: &Shared, outgoing: &Outgoing) -> Result<Channel, String> {
+fn dial(shared: &Arc<Shared>, outgoing: &Outgoing) -> Result<Channel, String> {
     let Outgoing { to, connection, .. } = *outgoing;
     let address = shared.facts.members.get(&to).ok_or("it is no member")?;
+    if let Some(fault) = shared.faults.separates(shared.facts.id, to) {
+        return Err(format!("{fault} lets nothing through"));
+    }
     let addresses = address.to_socket_addrs().map_err(|error| error.to_string())?;
     let mut problem = format!("{address} is no address");
     for address in addresses {
@@ -104,7 +108,7 @@ fn dial(shared: &Shared, outgoing: &Outgoing) -> Result<Channel, String> {
         outgoing.cancellation.watch(&stream).map_err(|error| error.to_string())?;
         let hello = shared.hello(to, connection, HelloPurpose::Snapshot);
         let received = greet_blocking(&mut stream, &hello, SILENCE_MAX)?;
-        return Channel::new(stream, received);
+        return Channel::new(shared, to, stream, received);
     }
     Err(problem)
 }

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
-use consensus::{Index, Term};
+use consensus::{Index, NodeId, Term};
 use kvcore::Revision;
 use kvcore::snapshot::{RememberedRows, Rows};
 use kvcore::store::{RowId, StoreState};
 
+use crate::node::shared::Shared;
 use crate::node::transport::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
 
 /// How long the other side may send or take nothing.
@@ -123,6 +125,8 @@ impl Wire for Part {
 
 /// A greeted connection, from either side.
 pub(super) struct Channel {
+    shared: Arc<Shared>,
+    peer: NodeId,
     stream: TcpStream,
     received: BytesMut,
     /// Bytes sent and received so far.
@@ -131,14 +135,19 @@ pub(super) struct Channel {
 
 impl Channel {
     /// Takes over a connection, with what came behind the greeting.
-    pub(super) fn new(stream: TcpStream, received: BytesMut) -> Result<Self, String> {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        peer: NodeId,
+        stream: TcpStream,
+        received: BytesMut,
+    ) -> Result<Self, String> {
         let set_up = || {
             stream.set_nonblocking(false)?;
             stream.set_read_timeout(Some(SILENCE_MAX))?;
             stream.set_write_timeout(Some(SILENCE_MAX))
         };
         set_up().map_err(|error: std::io::Error| error.to_string())?;
-        Ok(Self { stream, received, bytes: 0 })
+        Ok(Self { shared: Arc::clone(shared), peer, stream, received, bytes: 0 })
     }
 
     /// Lets the other side be silent for so long from now on.
@@ -146,7 +155,16 @@ impl Channel {
         self.stream.set_read_timeout(Some(patience)).map_err(|error| error.to_string())
     }
 
+    /// Whether a fault lets nothing through between the two nodes. Then a stream breaks off.
+    fn is_open(&self) -> Result<(), String> {
+        match self.shared.faults.separates(self.shared.facts.id, self.peer) {
+            Some(fault) => Err(format!("{fault} lets nothing through")),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn say(&mut self, part: &Part) -> Result<(), String> {
+        self.is_open()?;
         let mut out = BytesMut::new();
         put_frame(&mut out, FrameKind::Snapshot, |out| part.encode(out));
         self.bytes += out.len() as u64;
@@ -155,6 +173,7 @@ impl Channel {
 
     pub(super) fn hear(&mut self) -> Result<Part, String> {
         loop {
+            self.is_open()?;
             if let Some((kind, content)) = take_frame(&mut self.received, FRAME_BYTES_MAX)? {
                 if kind != FrameKind::Snapshot {
                     return Err("it says something that does not belong here".to_owned());

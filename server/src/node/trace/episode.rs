@@ -125,7 +125,9 @@ impl Episodes {
             | RecordKind::Committed
             | RecordKind::Sent
             | RecordKind::Received
-            | RecordKind::Other => {}
+            | RecordKind::Other
+            | RecordKind::FaultBegan
+            | RecordKind::FaultEnded => {}
         }
     }
 

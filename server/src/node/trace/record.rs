@@ -92,6 +92,10 @@ kinds! {
     Received, "received";
     /// An event that is only told in words.
     Other, "other";
+    /// [`Event::FaultBegan`].
+    FaultBegan, "fault_began";
+    /// [`Event::FaultEnded`].
+    FaultEnded, "fault_ended";
 }
 
 /// One event of one node.
@@ -202,6 +206,8 @@ impl Record {
             Event::Received { from, passage, name, text } => {
                 message(RecordKind::Received, *from, *passage, name, text.as_deref())
             }
+            Event::FaultBegan { .. } => plain(RecordKind::FaultBegan),
+            Event::FaultEnded { .. } => plain(RecordKind::FaultEnded),
             _ => plain(RecordKind::Other),
         }
     }

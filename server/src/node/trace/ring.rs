@@ -64,6 +64,7 @@ impl Stamped {
     fn bytes(&self) -> usize {
         let text = match &self.event {
             Event::RoleChanged { cause, .. } => cause.len(),
+            Event::FaultBegan { fault } | Event::FaultEnded { fault } => fault.len(),
             Event::Sent { text, .. } | Event::Received { text, .. } => {
                 text.as_ref().map_or(0, |text| text.len())
             }

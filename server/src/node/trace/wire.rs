@@ -132,6 +132,8 @@ mod tests {
             Event::FirstWrite { term, index },
             Event::PeerConnected { peer: n2 },
             Event::PeerLost { peer: n2 },
+            Event::FaultBegan { fault: "fault 1-1".to_owned() },
+            Event::FaultEnded { fault: "fault 1-1".to_owned() },
             Event::Sent { to: n2, passage, name: "PING", text: None },
             Event::Received { from: n2, passage, name: "PING", text: Some("PING 1".into()) },
         ];

@@ -29,11 +29,13 @@ pub(crate) enum FrameKind {
     Hello = 4,
     /// A part of a snapshot, on a connection of its own.
     Snapshot = 5,
+    /// A word about faults, or the answer to it, on a connection of its own.
+    Lab = 6,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Message, Self::Question, Self::Reply, Self::Hello, Self::Snapshot]
+        [Self::Message, Self::Question, Self::Reply, Self::Hello, Self::Snapshot, Self::Lab]
             .into_iter()
             .find(|&kind| kind as u8 == byte)
     }
@@ -87,9 +89,36 @@ pub(crate) fn take_frame(
     Ok(Some((kind, content)))
 }
 
+/// Takes the next of the frames that this node has put together, header included.
+pub(crate) fn split_frame(chunk: &mut Bytes) -> Option<Bytes> {
+    if chunk.is_empty() {
+        return None;
+    }
+    let length = (&chunk[0..4]).get_u32_le() as usize;
+    Some(chunk.split_to(HEADER_BYTES + length))
+}
+
+/// The kind of a whole frame.
+pub(crate) fn kind_of(frame: &[u8]) -> Option<FrameKind> {
+    frame.get(HEADER_BYTES).copied().and_then(FrameKind::from_byte)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chunk_is_cut_into_the_frames_that_it_was_put_together_from() {
+        let mut chunk = BytesMut::new();
+        put_frame(&mut chunk, FrameKind::Message, |out| out.put_slice(b"first"));
+        put_frame(&mut chunk, FrameKind::Reply, |out| out.put_slice(b""));
+        let mut chunk = chunk.freeze();
+        let first = split_frame(&mut chunk).expect("a frame");
+        assert_eq!((kind_of(&first), &first[9..]), (Some(FrameKind::Message), &b"first"[..]));
+        let second = split_frame(&mut chunk).expect("a frame");
+        assert_eq!((kind_of(&second), second.len()), (Some(FrameKind::Reply), 9));
+        assert_eq!(split_frame(&mut chunk), None);
+    }
 
     fn framed(content: &[u8]) -> BytesMut {
         let mut out = BytesMut::new();

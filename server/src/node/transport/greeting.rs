@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::frame::{FrameKind, put_frame, take_frame};
 use super::hello::{Hello, HelloPurpose};
 use super::link::Peers;
+use crate::node::shared::Shared;
 
 /// A greeting is never longer.
 const GREETING_BYTES_MAX: usize = 4096;
@@ -59,6 +60,9 @@ pub(super) async fn greet<M>(
     peer: NodeId,
     address: &str,
 ) -> Result<Greeting, GreetError> {
+    if let Some(fault) = peers.shared.faults.separates(peers.shared.facts.id, peer) {
+        return Err(format!("{fault} lets nothing through").into());
+    }
     let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let connection = peers.next_connection();
     let sent = peers.shared.hello(peer, connection, HelloPurpose::Link);
@@ -76,6 +80,14 @@ pub(super) async fn greet_back<M>(
 ) -> Result<(NodeId, Greeting), GreetError> {
     let (theirs, rest) = receive_hello(&mut stream).await?;
     let Hello { from, connection, purpose, .. } = theirs;
+    let misfit = Some(from).filter(|from| peers.members.contains_key(from));
+    if purpose != HelloPurpose::Lab
+        && let Some(fault) = peers.shared.faults.separates(peers.shared.facts.id, from)
+    {
+        // Not even the answer gets through.
+        let problem = format!("{fault} lets nothing through");
+        return Err(GreetError { problem, misfit });
+    }
     let answer = || peers.shared.hello(from, connection, purpose);
     let heard = answer()
         .accepts(&theirs, None)
@@ -85,7 +97,6 @@ pub(super) async fn greet_back<M>(
     // same, so that it can say what does not fit.
     let sent = answer();
     send_hello(&mut stream, &sent).await?;
-    let misfit = Some(from).filter(|from| peers.members.contains_key(from));
     let progress = heard.map_err(|problem| GreetError { problem, misfit })?;
     Ok((from, conclude(&sent, theirs, progress, stream, rest)))
 }
@@ -142,6 +153,23 @@ async fn receive_hello(stream: &mut TcpStream) -> Result<(Hello, BytesMut), Stri
             return Err("it closed the connection without a greeting".to_owned());
         }
     }
+}
+
+/// Greets for a word about faults. Returns what came behind the answer.
+///
+/// # Errors
+/// When nobody answers, or who does is not whom the greeting is for.
+pub(super) async fn greet_for_lab(
+    shared: &Shared,
+    node: NodeId,
+    address: &str,
+) -> Result<(TcpStream, BytesMut), String> {
+    let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let sent = shared.hello(node, 0, HelloPurpose::Lab);
+    send_hello(&mut stream, &sent).await?;
+    let (theirs, rest) = receive_hello(&mut stream).await?;
+    sent.accepts(&theirs, Some(node))?;
+    Ok((stream, rest))
 }
 
 /// Greets over a blocking socket as the side that dials. Returns what came behind the answer.

@@ -17,6 +17,12 @@ pub(crate) enum HelloPurpose {
     Link,
     /// One snapshot.
     Snapshot,
+    /// A word about faults.
+    Lab,
+}
+
+impl HelloPurpose {
+    const ALL: [Self; 3] = [Self::Link, Self::Snapshot, Self::Lab];
 }
 
 /// Who greets, and whom it expects at the other end.
@@ -73,7 +79,7 @@ impl Wire for Hello {
         self.from.encode(out);
         self.to.encode(out);
         out.put_u64_le(self.connection);
-        (self.purpose == HelloPurpose::Snapshot).encode(out);
+        out.put_u8(self.purpose as u8);
         self.announcement.encode(out);
     }
 
@@ -89,8 +95,8 @@ impl Wire for Hello {
             Protocol::from_name(&get_text(input)?).ok_or(CodecError::Invalid("protocol name"))?;
         let (from, to) = (NodeId::decode(input)?, NodeId::decode(input)?);
         let connection = codec::get_u64(input)?;
-        let purpose =
-            if bool::decode(input)? { HelloPurpose::Snapshot } else { HelloPurpose::Link };
+        let purpose = HelloPurpose::ALL.get(usize::from(codec::get_u8(input)?));
+        let purpose = *purpose.ok_or(CodecError::Invalid("purpose of a connection"))?;
         let announcement = Announcement::decode(input)?;
         Ok(Self { cluster, protocol, from, to, connection, purpose, announcement })
     }
@@ -127,8 +133,10 @@ mod tests {
 
     #[test]
     fn a_greeting_survives_the_wire() {
-        let sent = hello(1, 2);
-        assert_eq!(Hello::from_bytes(sent.to_bytes()), Ok(sent));
+        for purpose in HelloPurpose::ALL {
+            let sent = Hello { purpose, ..hello(1, 2) };
+            assert_eq!(Hello::from_bytes(sent.to_bytes()), Ok(sent));
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@ use bytes::{Bytes, BytesMut};
 use consensus::codec::Wire;
 use consensus::{Generation, NodeId};
 use kvcore::replica::PeerMessage;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -23,6 +23,9 @@ use super::ask::{Asked, QUESTIONS_MAX, answer_questions};
 use super::frame::{FRAME_BYTES_MAX, FrameKind, take_frame};
 use super::greeting::{GreetError, Greeted, Greeting, greet, greet_back};
 use super::hello::HelloPurpose;
+use super::lab::answer_lab;
+use super::lane::{Broken, Lane, Straggler, linger};
+use super::outgoing::send;
 use crate::node::driver::DriverInput;
 use crate::node::giving_way::spawn_giving_way;
 use crate::node::shared::Shared;
@@ -44,6 +47,10 @@ const OUTGOING_CHUNKS_MAX: usize = 8192;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is read at a time.
 const READ_BUFFER_BYTES: usize = 64 << 10;
+/// The messages of a peer that are to arrive behind the ends of their connections, and their bytes; of
+/// more the oldest never do.
+const STRAGGLERS_MAX: usize = 64;
+const STRAGGLER_BYTES_MAX: usize = 16 << 20;
 /// A buffer that a large frame made larger than this is given back when it is empty.
 const READ_BUFFER_KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -67,6 +74,8 @@ pub(crate) struct Peers<M> {
     pub(crate) dialled: Cell<u64>,
     /// Tells why the node can not go on.
     pub(crate) failed: mpsc::UnboundedSender<String>,
+    /// What faults have made late: messages of connections that are gone, which arrive on the next.
+    pub(crate) stragglers: RefCell<BTreeMap<NodeId, VecDeque<(Generation, Bytes)>>>,
     /// What was last logged of each node that was turned away.
     pub(crate) turned_away: RefCell<BTreeMap<NodeId, String>>,
 }
@@ -83,7 +92,7 @@ impl<M> Peers<M> {
     /// # Errors
     /// Why not.
     pub(super) fn dials_here(&self, peer: NodeId, purpose: HelloPurpose) -> Result<(), String> {
-        let dials = peer > self.shared.facts.id || purpose == HelloPurpose::Snapshot;
+        let dials = peer > self.shared.facts.id || purpose != HelloPurpose::Link;
         if dials && self.members.contains_key(&peer) {
             Ok(())
         } else {
@@ -137,6 +146,10 @@ pub(crate) async fn accept_peers<M: Wire + Send + 'static>(
                 Ok(Ok((peer, Greeting::Connected(greeted)))) => match greeted.purpose {
                     HelloPurpose::Link => connected(&peers, peer, greeted),
                     HelloPurpose::Snapshot => snapshot_comes(&peers, peer, greeted),
+                    HelloPurpose::Lab => {
+                        let shared = Arc::clone(&peers.shared);
+                        answer_lab(shared, greeted.stream, greeted.rest).await;
+                    }
                 },
                 Ok(Ok((peer, Greeting::Forming { .. }))) => {
                     debug!("told peer {} what is known of the cluster, which is forming", peer.0);
@@ -307,9 +320,10 @@ async fn run_link<M: Wire + Send + 'static>(
     }
     info!("connected with peer {}, {standing}", peer.0);
     let (reader, writer) = stream.into_split();
+    let lane = Lane::new(&peers.shared.faults, peers.shared.facts.id, peer);
     let problem = tokio::select! {
         problem = receive_frames(&peers, peer, generation, reader, rest, &asked) => problem,
-        problem = send(writer, to_send, WRITE_TIMEOUT) => problem,
+        problem = send(writer, to_send, WRITE_TIMEOUT, lane) => problem,
         problem = answer_questions(&peers.shared, questions, weak) => problem,
     };
     info!("lost the connection with peer {}: {problem}", peer.0);
@@ -326,7 +340,13 @@ async fn receive_frames<M: Wire + Send + 'static>(
     questions: &mpsc::Sender<Asked>,
 ) -> String {
     let metrics = &peers.shared.metrics;
+    let mut lane = Lane::new(&peers.shared.faults, peer, peers.shared.facts.id);
     loop {
+        while let Some(content) = lane.next() {
+            if let Err(problem) = hear(peers, peer, generation, content).await {
+                return problem;
+            }
+        }
         loop {
             let (kind, content) = match take_frame(&mut buffer, FRAME_BYTES_MAX) {
                 Ok(Some(frame)) => frame,
@@ -335,17 +355,27 @@ async fn receive_frames<M: Wire + Send + 'static>(
             };
             metrics.frames_received.inc();
             let handled = match kind {
-                FrameKind::Message => match PeerMessage::from_bytes(content) {
-                    Ok(message) => {
-                        let received = DriverInput::Received { peer, generation, message };
-                        peers.driver.send(received).await.map_err(|_| "shutting down".to_owned())
+                FrameKind::Message if lane.is_clear() => {
+                    hear(peers, peer, generation, content).await
+                }
+                FrameKind::Message => match lane.take(content.clone()) {
+                    // Mostly the same one: of another link's faults it is not even late.
+                    Ok(()) => match lane.next() {
+                        Some(content) => hear(peers, peer, generation, content).await,
+                        None => Ok(()),
+                    },
+                    Err(Broken::Now(problem)) => Err(problem),
+                    Err(Broken::Behind(mut straggler)) => {
+                        // Nothing of a connection arrives before what it is behind.
+                        straggler.again &= !lane.is_holding();
+                        return strayed(peers, peer, generation, content, straggler).await;
                     }
-                    Err(error) => Err(error.to_string()),
                 },
                 FrameKind::Question => peers.shared.question_received(content, questions),
                 FrameKind::Reply => peers.shared.reply_received(content),
                 FrameKind::Hello => Err("it greets twice".to_owned()),
                 FrameKind::Snapshot => Err("a snapshot does not belong here".to_owned()),
+                FrameKind::Lab => Err("a word about faults does not belong here".to_owned()),
             };
             if let Err(problem) = handled {
                 return problem;
@@ -355,7 +385,15 @@ async fn receive_frames<M: Wire + Send + 'static>(
         if buffer.is_empty() && buffer.capacity() > READ_BUFFER_KEPT_BYTES_MAX {
             buffer = BytesMut::with_capacity(READ_BUFFER_BYTES);
         }
-        match reader.read_buf(&mut buffer).await {
+        let read = if lane.is_holding() {
+            tokio::select! {
+                read = reader.read_buf(&mut buffer) => read,
+                () = lane.changed() => continue,
+            }
+        } else {
+            reader.read_buf(&mut buffer).await
+        };
+        match read {
             Ok(0) => return "the peer closed it".to_owned(),
             Ok(read) => {
                 metrics.peer_received_bytes.inc_by(read as u64);
@@ -365,63 +403,53 @@ async fn receive_frames<M: Wire + Send + 'static>(
     }
 }
 
-/// Writes chunks of frames until the connection ends: because it broke, because the driver let go of
-/// it, or because the peer takes nothing any more. Returns why it did.
-async fn send(
-    mut writer: OwnedWriteHalf,
-    mut to_send: mpsc::Receiver<Bytes>,
-    write_timeout: Duration,
-) -> String {
-    while let Some(mut chunk) = to_send.recv().await {
-        while !chunk.is_empty() {
-            match timeout(write_timeout, writer.write_buf(&mut chunk)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return error.to_string(),
-                Err(_) => return format!("the peer took nothing for {write_timeout:?}"),
-            }
-        }
+/// A message arrives: it goes to the loop.
+async fn hear<M: Wire + Send + 'static>(
+    peers: &Peers<M>,
+    peer: NodeId,
+    generation: Generation,
+    content: Bytes,
+) -> Result<(), String> {
+    let message = PeerMessage::from_bytes(content).map_err(|error| error.to_string())?;
+    let received = DriverInput::Received { peer, generation, message };
+    peers.driver.send(received).await.map_err(|_| "shutting down".to_owned())?;
+    if peers.stragglers.borrow().is_empty() {
+        return Ok(());
     }
-    "this node closed it".to_owned()
+    // What an earlier connection still had for this node: only the number of that connection is left
+    // of it, and by that the loop knows what to make of it.
+    let stragglers = peers.stragglers.borrow_mut().remove(&peer).unwrap_or_default();
+    for (generation, content) in stragglers {
+        info!("a message of an earlier connection with peer {} arrives late", peer.0);
+        let message = PeerMessage::from_bytes(content).map_err(|error| error.to_string())?;
+        let late = DriverInput::Received { peer, generation, message };
+        peers.driver.send(late).await.map_err(|_| "shutting down".to_owned())?;
+    }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpStream;
-
-    use super::*;
-
-    async fn connection() -> (TcpStream, OwnedWriteHalf) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let (dialled, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (_, writer) = accepted.expect("accepted").0.into_split();
-        (dialled.expect("connected"), writer)
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_takes_nothing_loses_its_connection() {
-        let (silent, writer) = connection().await;
-        let (outgoing, to_send) = mpsc::channel(64);
-        for _ in 0..64 {
-            outgoing.try_send(Bytes::from(vec![0; 1 << 20])).expect("there is room");
+/// A message arrives that is to arrive late: its connection breaks. Returns why.
+async fn strayed<M: Wire + Send + 'static>(
+    peers: &Peers<M>,
+    peer: NodeId,
+    generation: Generation,
+    content: Bytes,
+    straggler: Straggler,
+) -> String {
+    let Straggler { fault, again } = straggler;
+    if again {
+        if let Err(problem) = hear(peers, peer, generation, content.clone()).await {
+            return problem;
         }
-        let problem = send(writer, to_send, Duration::from_millis(200)).await;
-        assert!(problem.contains("took nothing"), "{problem}");
-        drop(silent);
+        linger().await;
     }
-
-    #[tokio::test]
-    async fn a_connection_that_the_driver_lets_go_of_ends_after_what_it_had_to_send() {
-        let (mut peer, writer) = connection().await;
-        let (outgoing, to_send) = mpsc::channel(4);
-        // As the other threads hold it: it does not keep the connection alive.
-        let weak = outgoing.downgrade();
-        outgoing.try_send(Bytes::from_static(b"last")).expect("there is room");
-        drop(outgoing);
-        assert_eq!(send(writer, to_send, WRITE_TIMEOUT).await, "this node closed it");
-        let mut received = Vec::new();
-        peer.read_to_end(&mut received).await.expect("closed");
-        assert_eq!(received, b"last");
-        assert!(weak.upgrade().is_none());
+    let mut stragglers = peers.stragglers.borrow_mut();
+    let of_peer = stragglers.entry(peer).or_default();
+    of_peer.push_back((generation, content));
+    let bytes =
+        |all: &VecDeque<(_, Bytes)>| all.iter().map(|(_, content)| content.len()).sum::<usize>();
+    while of_peer.len() > STRAGGLERS_MAX || bytes(of_peer) > STRAGGLER_BYTES_MAX {
+        of_peer.pop_front();
     }
+    format!("{fault} made a message late")
 }

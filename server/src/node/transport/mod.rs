@@ -16,10 +16,14 @@ mod frame;
 pub(crate) mod fuzzing;
 mod greeting;
 mod hello;
+mod lab;
+mod lane;
 mod link;
+mod outgoing;
 mod question;
 
 pub(crate) use frame::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
 pub(crate) use greeting::greet_blocking;
 pub(crate) use hello::{Hello, HelloPurpose};
+pub(crate) use lab::ask_lab;
 pub(crate) use link::{Links, Peers, accept_peers, dial_peers};

@@ -73,6 +73,11 @@ impl Processes {
         }
     }
 
+    /// What stands behind the rest of the command line of the nodes that are started from now on.
+    pub(crate) fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(ToString::to_string).collect();
+    }
+
     pub(crate) fn start_node(&mut self, node: usize) {
         let all: Vec<usize> = (0..self.peers.len()).collect();
         self.start_node_with_cluster(node, &all);
@@ -175,11 +180,15 @@ impl Processes {
         });
     }
 
-    /// Sends a signal to a running node, as SIGSTOP and SIGCONT.
+    /// Sends a signal to a running node, as SIGSTOP and SIGCONT. One that stops it has stopped it then.
     pub(crate) fn signal(&self, node: usize, signal: rustix::process::Signal) {
         let child = self.children[node].as_ref().expect("a running node");
-        rustix::process::kill_process(self.server_process(child), signal)
-            .expect("a running process");
+        let server = self.server_process(child);
+        rustix::process::kill_process(server, signal).expect("a running process");
+        if signal == rustix::process::Signal::STOP {
+            // On a busy machine its threads go on until one of them has taken the signal.
+            eventually("all threads stand still", || stands_still(server));
+        }
     }
 
     /// The server itself: a tracer around it would keep the signal to itself.
@@ -252,6 +261,21 @@ impl Drop for Processes {
             eprintln!("{}", self.logs());
         }
     }
+}
+
+/// Whether all threads of a process are stopped.
+fn stands_still(process: rustix::process::Pid) -> bool {
+    let threads = format!("/proc/{}/task", process.as_raw_nonzero());
+    let threads = std::fs::read_dir(threads).expect("the threads of a process");
+    let stops = |stat: &str| {
+        // The name, in parentheses, may hold anything.
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, Some('T' | 't'))
+    };
+    // A thread that has just ended has no state any more.
+    let mut stats =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    stats.all(|stat| stops(&stat))
 }
 
 /// Addresses on the loopback interface that nobody listens on.
