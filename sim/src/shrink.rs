@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use consensus::{Consensus, Time};
 
-use crate::faults::StepNumber;
+use crate::faults::{Step, StepNumber};
 use crate::options::SimOptions;
 use crate::report::Failure;
 use crate::run::{attempt, run};
@@ -23,7 +23,7 @@ pub fn shrink<C: Consensus>(
     tried: impl FnMut(usize) -> bool,
 ) -> Box<Failure> {
     let mut options = failure.options.clone();
-    options.only_faults = Some(failure.faults.iter().map(|step| step.number()).collect());
+    options.only_faults = Some(failure.faults.iter().map(Step::number).collect());
     let best = Box::new(Failure { options, ..failure.clone() });
     let mut shrinking =
         Shrinking { law: failure.violation.law, best, attempts: attempts_max, tried };
@@ -55,8 +55,7 @@ impl<F: FnMut(usize) -> bool> Shrinking<F> {
         let is_found = found.is_some();
         if let Some(found) = found {
             self.best = found;
-            let came: BTreeSet<StepNumber> =
-                self.best.faults.iter().map(|step| step.number()).collect();
+            let came: BTreeSet<StepNumber> = self.best.faults.iter().map(Step::number).collect();
             self.best.options.only_faults = Some(came);
         }
         let left = self.faults_left();
