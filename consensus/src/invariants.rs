@@ -8,6 +8,7 @@
 //! | equal positions are equal entries with equal entries before them | Raft Log Matching; ZAB total order, history consistency |
 //! | what is committed is the same everywhere and never changes | Raft State Machine Safety; ZAB agreement, prefix consistency |
 //! | an established leader holds all that earlier terms committed | Raft Leader Completeness; ZAB primary integrity, LeaderLogCompleteness |
+//! | an established leader begins with the initial histories of all before it | ZAB initial history integrity, commit consistency, global primary order |
 //! | at most one node is accepted as leader by a quorum in a term or epoch, ever, also before it is established | ZAB's discovery: a server accepts an epoch once |
 //! | whoever joins an epoch holds the initial history of its leader | ZAB phase 2: history, then currentEpoch |
 //! | promises, commit positions and what was forgotten never go back while a node lives | Raft §5.1; ZAB CommittedLogMonotonicity |
@@ -314,6 +315,7 @@ impl Invariants {
         if newly_established && let Some(term) = view.established {
             self.check_sole_leader(view.id, term)?;
             self.check_completeness(view)?;
+            self.check_established_histories(view, term)?;
         }
         if let Some(settled) = self.nodes.values().map(|known| known.commit).min() {
             self.history.settle(settled);
@@ -359,6 +361,28 @@ impl Invariants {
                 view.log.last()
             ),
         ))
+    }
+
+    /// What a leader of ZAB begins with is settled once it is established, whatever of it is known to be
+    /// committed by then: every later leader begins with that and more.
+    fn check_established_histories(&self, view: &View<'_>, epoch: Term) -> Result<(), Violation> {
+        if view.joined.is_none() {
+            return Ok(());
+        }
+        for (earlier, leader) in self.leaders.range(..epoch) {
+            let Some((_, history)) = self.accepted.get(earlier) else { continue };
+            if !view.log.contains(*history) {
+                let details = format!(
+                    "{} in {epoch} ends at {}; {leader} had {history} in {earlier}",
+                    view.id,
+                    view.log.last()
+                );
+                let law =
+                    "an established leader begins with the initial histories of all before it";
+                return Err(Violation::new(law, details));
+            }
+        }
+        Ok(())
     }
 
     /// An established leader holds whatever leaders of earlier terms committed. Entries that a later

@@ -44,6 +44,25 @@ fn law(result: Result<(), Violation>) -> &'static str {
     result.expect_err("a law is broken").law
 }
 
+/// An established leader of ZAB.
+fn primary(id: NodeId, epoch: u64, log: &Log) -> View<'_> {
+    let epoch = Some(Term(epoch));
+    View { joined: epoch, leading: epoch, established: epoch, ..view(id, log) }
+}
+
+#[test]
+fn a_leader_that_lacks_the_initial_history_of_an_earlier_one_is_noticed() {
+    let whole = log(&[(1, "a"), (1, "b")]);
+    let part = log(&[(1, "a")]);
+    let mut laws = Invariants::new();
+    // Nobody knows yet that any of it is committed.
+    laws.check(&[primary(N1, 2, &whole)]).unwrap();
+    laws.clone().check(&[primary(N1, 2, &whole), primary(N2, 3, &whole)]).unwrap();
+    let result = laws.check(&[primary(N1, 2, &whole), primary(N2, 3, &part)]);
+    let wanted = "an established leader begins with the initial histories of all before it";
+    assert_eq!(law(result), wanted);
+}
+
 #[test]
 fn two_leaders_in_one_term_are_noticed() {
     let log = log(&[]);

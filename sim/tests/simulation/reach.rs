@@ -9,6 +9,7 @@ use sim::{Counters, Profile, SimOptions, measure_election, measure_writes, run};
 fn corners<C: Consensus>() {
     let reports: Vec<_> = Profile::ALL
         .into_iter()
+        .filter(|profile| profile.suits(C::PROTOCOL))
         .flat_map(|profile| (100..116).map(move |seed| SimOptions::of_seed(seed, 3, profile)))
         .map(|options| run::<C>(&options).unwrap_or_else(|failure| panic!("{failure}")))
         .collect();

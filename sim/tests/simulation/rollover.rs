@@ -113,7 +113,7 @@ fn rolled_over(report: &Report) -> bool {
 
 /// Lets so many seeds run with each profile. Returns the reports of those that rolled over.
 fn roll_over(seeds: u64) -> Vec<Report> {
-    let profiles = Profile::ALL.into_iter();
+    let profiles = Profile::ALL.into_iter().filter(|profile| profile.suits(Protocol::Zab));
     let runs = profiles.flat_map(|profile| (0..seeds).map(move |seed| (seed, profile)));
     let promises = [ABOUT_TO_LEAD, JOINED].map(|promise| promise.to_bytes());
     let reports = runs.map(|(seed, profile)| {
