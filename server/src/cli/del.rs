@@ -3,7 +3,6 @@
 use clap::{ArgGroup, Args};
 use hyper::Method;
 
-use super::client::accept;
 use super::put::{Conditions, NO_BODY, Once, print_key, print_value, tell_unavailable};
 use super::url::Url;
 use super::{Complaint, Connection, print};
@@ -66,11 +65,7 @@ impl Del {
         let url = self.conditions.add_to(url).with_flag("prev", self.prev);
         let client = self.connection.client()?.with_idempotency_key(self.once.idempotency_key);
         let answer = client.ask(Method::DELETE, &url, NO_BODY).await?;
-        let answer = accept(answer)?;
-        if self.connection.json {
-            return print::bytes(&answer.body);
-        }
-        let json = answer.json()?;
+        let Some(json) = self.connection.show(answer)? else { return Ok(()) };
         let count = json["deleted"].as_u64().unwrap_or(0);
         let keys = if count == 1 { "key" } else { "keys" };
         print::line(&format!("deleted {count} {keys}, revision {}", json["revision"]))?;

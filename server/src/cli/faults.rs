@@ -5,7 +5,6 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::accept;
 use super::url::Url;
 use super::{Complaint, Connection, print};
 
@@ -98,11 +97,8 @@ impl Faults {
 /// The faults of all nodes, one row each.
 async fn list(connection: &Connection) -> Result<(), Complaint> {
     let client = connection.client()?;
-    let answer = accept(client.ask(Method::GET, &Url::path("/v1/faults"), Bytes::new()).await?)?;
-    if connection.json {
-        return print::bytes(&answer.body);
-    }
-    let json = answer.json()?;
+    let answer = client.ask(Method::GET, &Url::path("/v1/faults"), Bytes::new()).await?;
+    let Some(json) = connection.show(answer)? else { return Ok(()) };
     let faults = json["faults"].as_array().map_or(&[][..], Vec::as_slice);
     let head = ["fault", "struck", "left", "what goes wrong"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -148,11 +144,8 @@ impl Begin {
             }
         }
         let url = Url::path("/v1/faults");
-        let answer = accept(client.ask(Method::POST, &url, body.to_string().into()).await?)?;
-        if self.connection.json {
-            return print::bytes(&answer.body);
-        }
-        let fault = answer.json()?;
+        let answer = client.ask(Method::POST, &url, body.to_string().into()).await?;
+        let Some(fault) = self.connection.show(answer)? else { return Ok(()) };
         print::bytes(format!("{}: {}\n", text(&fault["id"]), text(&fault["what"])).as_bytes())
     }
 }
@@ -164,11 +157,8 @@ impl Heal {
             Some(id) => Url::fault(id),
             None => Url::path("/v1/faults"),
         };
-        let answer = accept(client.ask(Method::DELETE, &url, Bytes::new()).await?)?;
-        if self.connection.json {
-            return print::bytes(&answer.body);
-        }
-        let json = answer.json()?;
+        let answer = client.ask(Method::DELETE, &url, Bytes::new()).await?;
+        let Some(json) = self.connection.show(answer)? else { return Ok(()) };
         let mut out = String::new();
         for fault in json["healed"].as_array().map_or(&[][..], Vec::as_slice) {
             let (id, what, struck) = (text(&fault["id"]), text(&fault["what"]), &fault["struck"]);

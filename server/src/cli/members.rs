@@ -5,7 +5,6 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::Value;
 
-use super::client::accept;
 use super::url::Url;
 use super::{Complaint, Connection, print};
 
@@ -56,11 +55,8 @@ impl Members {
 /// The members as the node asked sees them, one row each.
 async fn list(connection: &Connection) -> Result<(), Complaint> {
     let client = connection.client()?;
-    let answer = accept(client.ask(Method::GET, &Url::path("/v1/cluster"), Bytes::new()).await?)?;
-    if connection.json {
-        return print::bytes(&answer.body);
-    }
-    let json = answer.json()?;
+    let answer = client.ask(Method::GET, &Url::path("/v1/cluster"), Bytes::new()).await?;
+    let Some(json) = connection.show(answer)? else { return Ok(()) };
     let head = ["node", "peer address", "standing", "leads", "connected"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let yes = |value: &Value| if value == true { "yes" } else { "no" }.to_owned();
@@ -94,11 +90,8 @@ impl Transfer {
             None => Bytes::new(),
         };
         let url = Url::path("/v1/cluster/transfer");
-        let answer = accept(client.ask(Method::POST, &url, body).await?)?;
-        if self.connection.json {
-            return print::bytes(&answer.body);
-        }
-        let json = answer.json()?;
+        let answer = client.ask(Method::POST, &url, body).await?;
+        let Some(json) = self.connection.show(answer)? else { return Ok(()) };
         let line = format!("node {} leads now, in term {}\n", json["leader"], json["term"]);
         print::bytes(line.as_bytes())
     }

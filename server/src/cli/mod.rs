@@ -25,8 +25,9 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 
-use self::client::Client;
+use self::client::{Answer, Client, accept};
 pub(crate) use self::print::table;
 
 /// How a verb ended.
@@ -156,6 +157,15 @@ pub(crate) struct Connection {
 impl Connection {
     fn client(&self) -> Result<Client, Complaint> {
         Client::new(&self.endpoints, self.timeout)
+    }
+
+    /// What a success says, to be told in words; nothing if it was printed as it is, as `--json` wants.
+    fn show(&self, answer: Answer) -> Result<Option<Value>, Complaint> {
+        let answer = accept(answer)?;
+        if self.json {
+            return print::bytes(&answer.body).map(|()| None);
+        }
+        answer.json().map(Some)
     }
 }
 

@@ -7,7 +7,6 @@ use clap::Args;
 use hyper::Method;
 use kvcore::{IdempotencyKey, InvalidIdempotencyKey};
 
-use super::client::accept;
 use super::url::Url;
 use super::{Complaint, Connection, Exit, print};
 
@@ -94,11 +93,7 @@ impl Put {
         let url = self.conditions.add_to(Url::key(&self.key)).with_flag("prev", self.prev);
         let client = self.connection.client()?.with_idempotency_key(self.once.idempotency_key);
         let answer = client.ask(Method::PUT, &url, value.into()).await?;
-        let answer = accept(answer)?;
-        if self.connection.json {
-            return print::bytes(&answer.body);
-        }
-        let json = answer.json()?;
+        let Some(json) = self.connection.show(answer)? else { return Ok(()) };
         let what = if json["created"] == true { "created" } else { "stored" };
         print::line(&format!("{what} at revision {}", json["revision"]))?;
         if let Some(previous) = json["prev"].as_object() {
