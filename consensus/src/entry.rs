@@ -1,5 +1,7 @@
 //! Entries of the replicated log.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::codec::{self, CodecError, Wire};
@@ -39,6 +41,14 @@ impl Entry {
     #[must_use]
     pub fn term(&self) -> Term {
         self.position.term
+    }
+
+    /// Notes the entry's index as the first of its term, unless the last one noted is of the same term:
+    /// entries that come in order leave the first index of every run of equal terms.
+    pub fn note_term(&self, terms: &mut BTreeMap<Index, Term>) {
+        if terms.values().next_back() != Some(&self.term()) {
+            terms.insert(self.index(), self.term());
+        }
     }
 
     /// The command, if the entry carries one.
