@@ -36,7 +36,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub use durability::Durability;
+pub use durability::{Durability, read_promise};
 use history::History;
 
 use crate::{Entry, Index, Log, NodeId, Position, Snapshot, Term};

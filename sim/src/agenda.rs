@@ -88,7 +88,7 @@ pub(crate) enum Happening {
     /// A slow part of a node is as fast as before.
     HealSlowness { node: NodeId, slowness: u64 },
     /// There is room again on a node's disk.
-    HealFullness { node: NodeId, fullness: u64 },
+    HealFullness(NodeId),
 }
 
 impl Happening {
@@ -138,7 +138,7 @@ impl Happening {
             Self::Resume { node, .. } => (17, node.0),
             Self::HealPartition(number) => (18, *number),
             Self::HealSlowness { node, .. } => (19, node.0),
-            Self::HealFullness { node, .. } => (21, node.0),
+            Self::HealFullness(node) => (21, node.0),
             Self::Stream(offer) => (22, offer.number),
             Self::SendPart(offer, _) => (23, offer.number),
             Self::ArrivePart { connection, .. } => (24, connection.0),

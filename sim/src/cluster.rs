@@ -50,7 +50,6 @@ pub(crate) struct Cluster<C: Consensus> {
     pub(crate) partitions: u64,
     pub(crate) pauses: u64,
     pub(crate) slownesses: u64,
-    pub(crate) fullnesses: u64,
     pub(crate) offers: u64,
     /// Faults are over.
     pub(crate) healed: bool,
@@ -108,7 +107,6 @@ impl<C: Consensus> Cluster<C> {
             partitions: 0,
             pauses: 0,
             slownesses: 0,
-            fullnesses: 0,
             offers: 0,
             healed: false,
             healed_at: Time(0),
@@ -265,7 +263,7 @@ impl<C: Consensus> Cluster<C> {
             Happening::SnapshotOver(offer) => self.end_snapshot(offer),
             Happening::HealPartition(number) => self.heal_partition(number),
             Happening::HealSlowness { node, slowness } => self.heal_slowness(node, slowness),
-            Happening::HealFullness { node, fullness } => self.free_disk(node, fullness),
+            Happening::HealFullness(node) => self.free_disk(node),
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use consensus::invariants::read_promise;
 use consensus::{
     Consensus, Fetch, Leadership, Mutant, NodeId, PersistSequence, Pledge, Time, View, Violation,
     Wire, mutant,
@@ -472,14 +473,4 @@ impl<C: Consensus> Cluster<C> {
         self.tell(life, ReplicaInput::Received { peer: from, generation, message });
         Ok(())
     }
-}
-
-/// What a promise says, as it was written or found.
-pub(crate) fn read_promise<C: Consensus>(
-    id: NodeId,
-    promise: Option<&Bytes>,
-) -> Result<Option<Pledge>, Violation> {
-    promise.cloned().map(C::read_promise).transpose().map_err(|error| {
-        Violation::new("a promise can be read", format!("{id}: {promise:?}: {error}"))
-    })
 }

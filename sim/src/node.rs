@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::invariants::Durability;
+use consensus::invariants::{Durability, read_promise};
 use consensus::{
     Consensus, Entry, Generation, Index, Mutant, NodeId, Now, Persist, PersistSequence, Pledge,
     Position, Random, Settings, Snapshot, Standing, Time, Violation, WallTime, mutant,
@@ -17,7 +17,6 @@ use storage::{DirectoryId, Identity, Wal, WalError, WalOptions, WalReader};
 
 use crate::agenda::{Happening, Life};
 use crate::disk::NodeDisk;
-use crate::driver::read_promise;
 use crate::history::OperationId;
 use crate::network::ConnectionId;
 use crate::options::{Beginning, SimOptions, Surroundings};
@@ -63,8 +62,8 @@ pub(crate) struct Node<C: Consensus> {
     /// Everything that its disk does takes so many times as long, until the slowness of that number
     /// is over.
     pub(crate) slow_disk: (u32, u64),
-    /// The number of what filled its disk last.
-    pub(crate) full_disk: u64,
+    /// There is no room on its disk before.
+    pub(crate) disk_full_until: Time,
     /// Nothing that its log writer begins is done before.
     pub(crate) disk_stuck_until: Time,
     /// Its loop comes so late to its timers.
@@ -225,7 +224,7 @@ impl<C: Consensus> Node<C> {
             paused: None,
             deferred: VecDeque::new(),
             slow_disk: (1, 0),
-            full_disk: 0,
+            disk_full_until: Time(0),
             disk_stuck_until: Time(0),
             lateness: Duration::ZERO,
         }

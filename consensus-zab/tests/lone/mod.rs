@@ -75,9 +75,7 @@ impl Lone {
         let snapshot = disk.snapshot.clone().unwrap_or_default();
         let mut terms = snapshot.terms;
         for entry in &disk.entries {
-            if terms.values().next_back() != Some(&entry.term()) {
-                terms.insert(entry.index(), entry.term());
-            }
+            entry.note_term(&mut terms);
         }
         let recovered = Recovered {
             promise: Some(disk.promise.to_bytes()),

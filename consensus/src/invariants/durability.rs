@@ -3,10 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use super::{View, Violation};
-use crate::{Index, NodeId, Persist, PersistSequence, Pledge, Position, Recovered, Snapshot, Term};
+use crate::{
+    Consensus, Index, NodeId, Persist, PersistSequence, Pledge, Position, Recovered, Snapshot, Term,
+};
 
 const LEAVES: &str = "nothing leaves before what it promises is durable";
+
+/// What a promise says, as a node wrote or found it.
+///
+/// # Errors
+/// When the protocol can not read it.
+pub fn read_promise<C: Consensus>(
+    id: NodeId,
+    promise: Option<&Bytes>,
+) -> Result<Option<Pledge>, Violation> {
+    promise.cloned().map(C::read_promise).transpose().map_err(|error| {
+        Violation::new("a promise can be read", format!("{id}: {promise:?}: {error}"))
+    })
+}
 
 /// Follows the writes of one node and judges what leaves it, by the tag that it waited for and by
 /// what it says. A driver under test calls it where a write is really durable and where a frame

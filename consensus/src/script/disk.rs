@@ -113,9 +113,7 @@ impl Disk {
         let count = index.0.saturating_sub(self.state.len() as u64);
         let count = usize::try_from(count).expect("the log fits into memory");
         for entry in self.entries.drain(..count) {
-            if self.terms.values().next_back() != Some(&entry.term()) {
-                self.terms.insert(entry.index(), entry.term());
-            }
+            entry.note_term(&mut self.terms);
             self.state.push(entry);
         }
     }
@@ -134,9 +132,7 @@ impl Disk {
     pub(crate) fn recovered(&self, tail_max: usize) -> Recovered {
         let mut terms = self.terms.clone();
         for entry in &self.entries {
-            if terms.values().next_back() != Some(&entry.term()) {
-                terms.insert(entry.index(), entry.term());
-            }
+            entry.note_term(&mut terms);
         }
         Recovered {
             promise: self.promise.clone(),
@@ -194,9 +190,7 @@ impl Disk {
 fn runs(entries: &[Entry]) -> BTreeMap<Index, Term> {
     let mut runs = BTreeMap::new();
     for entry in entries {
-        if runs.values().next_back() != Some(&entry.term()) {
-            runs.insert(entry.index(), entry.term());
-        }
+        entry.note_term(&mut runs);
     }
     runs
 }

@@ -10,6 +10,7 @@ use super::network::Frame;
 use super::node::Held;
 use super::text;
 use super::transcript::Detail;
+use crate::invariants::read_promise;
 use crate::{
     Answer, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Message, NodeId,
     Persist, Standing, Timer, Token, Violation,
@@ -356,10 +357,7 @@ impl<C: Consensus> Cluster<C> {
     fn write(&mut self, id: NodeId, persist: Persist) -> Result<(), Violation> {
         self.line(Detail::Everything, || format!("{id} writes {}", text::persist(&persist)));
         self.invariants.written(id, &persist.entries)?;
-        let promise =
-            persist.promise.clone().map(C::read_promise).transpose().map_err(|error| {
-                Violation::new("a promise can be read", format!("{id} writes {persist:?}: {error}"))
-            })?;
+        let promise = read_promise::<C>(id, persist.promise.as_ref())?;
         let node = self.node(id);
         node.durability.asked(id, &persist, promise)?;
         node.disk.write(persist);

@@ -250,9 +250,7 @@ impl<C: Consensus> Cluster<C> {
         let (position, state) = view.expect("only what has begun arrives");
         let mut terms = BTreeMap::new();
         for entry in &state {
-            if terms.values().next_back() != Some(&entry.term()) {
-                terms.insert(entry.index(), entry.term());
-            }
+            entry.note_term(&mut terms);
         }
         self.last_handle += 1;
         let handle = self.last_handle;

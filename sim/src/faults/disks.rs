@@ -52,18 +52,17 @@ impl<C: Consensus> Cluster<C> {
 
     /// There is no room on a disk for a while.
     pub(super) fn fill_disk(&mut self, id: NodeId, lasts: Duration) {
-        self.fullnesses += 1;
-        let fullness = self.fullnesses;
+        let until = self.agenda.now() + lasts;
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         node.disk.fill(true);
-        node.full_disk = fullness;
-        self.agenda.after(lasts, Happening::HealFullness { node: id, fullness });
+        node.disk_full_until = until;
+        self.agenda.at(until, Happening::HealFullness(id));
     }
 
     /// There is room again, unless the disk was filled anew meanwhile.
-    pub(crate) fn free_disk(&mut self, id: NodeId, fullness: u64) {
+    pub(crate) fn free_disk(&mut self, id: NodeId) {
         let node = &self.nodes[&id];
-        if node.full_disk == fullness {
+        if self.agenda.now() >= node.disk_full_until {
             node.disk.fill(false);
         }
     }

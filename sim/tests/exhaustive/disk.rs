@@ -59,9 +59,7 @@ impl Disk {
     pub(crate) fn recovered(&self) -> Recovered {
         let mut terms = BTreeMap::new();
         for entry in &self.entries {
-            if terms.values().next_back() != Some(&entry.term()) {
-                terms.insert(entry.index(), entry.term());
-            }
+            entry.note_term(&mut terms);
         }
         Recovered {
             promise: self.promise.clone(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use consensus::invariants::read_promise;
 use consensus::{
     Answer, Effects, Event, Generation, Index, Input, NodeId, Now, Outbound, Persist,
     PersistSequence, Settings, Standing, Timer, Token, Violation,
@@ -311,10 +312,7 @@ impl<'a, C: Modelled> Step<'a, C> {
         self.tell(|| format!("{id} writes {}", describe(&persist)));
         let laws = Arc::make_mut(&mut self.state.laws);
         laws.invariants.written(id, &persist.entries)?;
-        let promise =
-            persist.promise.clone().map(C::read_promise).transpose().map_err(|error| {
-                Violation::new("a promise can be read", format!("{id} writes {persist:?}: {error}"))
-            })?;
+        let promise = read_promise::<C>(id, persist.promise.as_ref())?;
         let node = self.node(id);
         node.durability.asked(id, &persist, promise)?;
         node.disk.write(persist);
