@@ -39,7 +39,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// What a version of a key takes of a snapshot besides its value, about.
 const ROW_OVERHEAD_BYTES: u64 = 50;
 const LEADER_CHANGES: &str = "etcd_server_leader_changes_seen_total";
-const SNAPSHOTS_SENT: &str = "etcd_network_snapshot_send_success_total";
 const SNAPSHOTS_RECEIVED: &str = "etcd_network_snapshot_receive_success_total";
 const SNAPSHOT_SENT_BYTES: &str = "duorum_snapshot_sent_bytes_total";
 
@@ -92,7 +91,6 @@ pub async fn measure(
         term_before: away.term,
         term_after: cluster.progress(leader).await?.term,
         leader_changes: leader_changes.unwrap_or(0.0),
-        snapshots_sent: sum(&leader_after, SNAPSHOTS_SENT),
         snapshot_sent_bytes: sum(&leader_after, SNAPSHOT_SENT_BYTES),
         snapshots_received: sum(&back.follower_after, SNAPSHOTS_RECEIVED),
         sender: back.sender,

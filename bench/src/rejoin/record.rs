@@ -89,11 +89,10 @@ pub struct Rejoin {
     pub term_after: u64,
     /// Changes of the leader that those saw that stayed.
     pub leader_changes: f64,
-    /// Snapshots that the leader sent as a whole meanwhile.
-    pub snapshots_sent: f64,
-    /// Bytes of snapshots that it sent, those that broke off included.
+    /// Bytes of snapshots that the leader sent meanwhile, those that broke off included.
     pub snapshot_sent_bytes: f64,
-    /// Snapshots that the follower received as a whole since its last start.
+    /// Snapshots that the follower received as a whole since its last start. It counts one before it puts
+    /// it to use, so one that it came back by is counted; the sender hears of that only later.
     pub snapshots_received: f64,
     /// The leader's memory meanwhile.
     pub sender: MemoryUse,
@@ -151,7 +150,7 @@ impl Rejoin {
                 self.leader_changes, self.term_before, self.term_after
             ));
         }
-        if options.snapshot && self.snapshots_sent < 1.0 {
+        if options.snapshot && self.snapshots_received < 1.0 {
             broken.push("the follower came back without a snapshot".to_owned());
         }
         if !options.snapshot && self.snapshot_sent_bytes > 0.0 {
@@ -203,7 +202,6 @@ mod tests {
             term_before: 1,
             term_after: 1,
             leader_changes: 0.0,
-            snapshots_sent: f64::from(u8::from(snapshot)),
             snapshot_sent_bytes: f64::from(u8::from(snapshot)) * 100.0,
             snapshots_received: f64::from(u8::from(snapshot)),
             sender: MemoryUse::default(),

@@ -191,8 +191,7 @@ fn rejoin_text(options: &RejoinOptions, rejoin: &Rejoin) -> String {
             &mut text,
             "snapshots",
             format!(
-                "{} sent, {} received, {} in all",
-                rejoin.snapshots_sent,
+                "{} received, {} sent in all",
                 rejoin.snapshots_received,
                 bytes(rejoin.snapshot_sent_bytes as u64)
             ),
