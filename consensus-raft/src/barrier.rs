@@ -26,7 +26,8 @@ impl Raft {
             }
             Role::Leader(leader) if leader.barriers.len() >= WAITING_MAX => Refusal::Overloaded,
             Role::Leader(leader) => {
-                let round = leader.round.next();
+                let reused = mutant::on(Mutant::ReusesRound);
+                let round = if reused { leader.round } else { leader.round.next() };
                 leader.barriers.push_back(Barrier { token, index: commit, round });
                 // Alone, a leader needs nobody's word.
                 self.confirm_barriers(effects);

@@ -10,7 +10,7 @@ use consensus::{
 use consensus_raft::{Raft, RaftMessage};
 
 /// Raft that takes every answer to a heartbeat for one to a heartbeat of its present term.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct TermlessHeartbeats(Raft);
 
 impl Consensus for TermlessHeartbeats {

@@ -81,8 +81,11 @@ impl Leading {
             cx.effects.answers.push(Answer::Barrier { token, index });
             return STAY;
         }
-        self.barriers.fresh.push((token, index));
         self.barriers.waiting += 1;
+        match self.barriers.under_way.back_mut() {
+            Some((_, reads)) if mutant::on(Mutant::ReusesRound) => reads.push((token, index)),
+            _ => self.barriers.fresh.push((token, index)),
+        }
         STAY
     }
 

@@ -18,6 +18,7 @@
 //! | deliveries are the committed entries, each once, in order | ZAB integrity, local primary order |
 //! | a snapshot holds what was committed up to its position, and never goes back | Raft §7; `zab.md` §9, rules 8, 10 |
 //! | the terms of what was forgotten are kept | `zab.md` §9, rule 17 |
+//! | what comes late on a connection that was given up changes nothing | TCP's order; `rust.md` |
 //! | nothing leaves before what it promises is durable | [`crate::Outbound`], [`crate::Pledge`] |
 //!
 //! # Cost
@@ -29,6 +30,7 @@
 
 mod durability;
 mod history;
+mod late;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ use std::fmt;
 
 pub use durability::{Durability, read_promise};
 use history::History;
+pub use late::changes_nothing;
 
 use crate::{Entry, Index, Log, NodeId, Position, Snapshot, Term};
 

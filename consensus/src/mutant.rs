@@ -142,6 +142,11 @@ mutants! {
     ObserverCounts, "observer-counts", BOTH,
         "Whoever does not count, because it observes or lost its disk, is counted all the same.";
 
+    ReusesRound, "reuses-round", BOTH,
+        "A read is confirmed by answers to a question that was asked before the read came (etcd #20418).";
+    LateFramesCount, "late-frames-count", BOTH,
+        "What comes late on a connection that was given up counts as if that were up.";
+
     SendsEarlyUnseen, "sends-early-unseen", BOTH,
         "Messages leave before what they promise is durable, and nothing looks at what leaves.";
     SendsEarly, "sends-early", BOTH,
@@ -168,6 +173,8 @@ mutants! {
         "A watch that goes on at another node begins one revision too late.";
     SnapshotLacksRow, "snapshot-lacks-row", BOTH,
         "A snapshot lacks a row now and then.";
+    SnapshotLacksKeys, "snapshot-lacks-keys", BOTH,
+        "A snapshot comes without what is remembered of idempotency keys.";
     SnapshotClaimsMore, "snapshot-claims-more", BOTH,
         "A snapshot says that it is of one entry more than it is.";
     WipedVotes, "wiped-votes", BOTH,

@@ -84,7 +84,7 @@ pub trait Message:
 ///   when it was emitted.
 /// - Laws that the protocol relies on are asserted, in release builds too; a violated law stops the
 ///   node, because going on would risk what clients were promised.
-pub trait Consensus: Clone + Debug + Hash + Sized + Send + 'static {
+pub trait Consensus: Clone + Debug + Hash + PartialEq + Sized + Send + 'static {
     /// Which protocol this is.
     const PROTOCOL: Protocol;
 

@@ -16,7 +16,7 @@ use kvcore::{Command, Envelope, RequestId, Revision};
 
 /// The null protocol, but a barrier waits, and the first proposal after one is refused together with
 /// it, the proposal first: as ZAB does when the counter of its epoch is used up.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct EndingOffice {
     core: Null,
     waiting: Option<Token>,

@@ -61,8 +61,8 @@ pub(crate) enum Happening {
     Reply { operation: OperationId, result: Box<OperationResult> },
     /// A client does something.
     ClientTurn(ClientId),
-    /// A client's patience ends.
-    GiveUp(OperationId),
+    /// A client's patience may have ended.
+    Patience(ClientId),
     /// A watcher pulls.
     WatchTurn(usize),
     /// The faults of this moment.
@@ -130,7 +130,7 @@ impl Happening {
             Self::Serve { life, .. } => (10, life.node.0),
             Self::Reply { operation, .. } => (11, operation.0 as u64),
             Self::ClientTurn(client) => (12, client.0 as u64),
-            Self::GiveUp(operation) => (13, operation.0 as u64),
+            Self::Patience(client) => (13, client.0 as u64),
             Self::WatchTurn(watcher) => (14, *watcher as u64),
             Self::Faults => (15, 0),
             Self::Fault(fault) => (20, u64::from(fault.0.number().0)),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Consensus, Index, Leadership, Mutant, NodeId, Random, Wire, mutant};
+use consensus::{Consensus, Index, Leadership, Mutant, NodeId, Random, Time, Wire, mutant};
 use kvcore::replica::{Conclusion, Failure, ReplicaInput};
 use kvcore::{
     Applied, Command, Condition, Envelope, Header, Idempotency, IdempotencyKey, Keys, Range,
@@ -27,6 +27,8 @@ const IMPATIENCE: Duration = Duration::from_millis(120);
 const PATIENCE: Duration = Duration::from_millis(2_700);
 /// How long a node lets a request wait.
 const TIMEOUTS_MILLIS: [u64; 3] = [150, 600, 2_000];
+/// The client that is loyal.
+const LOYAL: usize = 3;
 /// How many old writes with an idempotency key a client knows.
 const OLD_MAX: usize = 12;
 /// How many different keys there are.
@@ -38,7 +40,14 @@ pub(crate) struct Client {
     id: ClientId,
     random: Random,
     node: NodeId,
+    /// It keeps to the node that it took for the leader, whatever comes of that, and mostly reads: so
+    /// somebody asks a leader that was deposed and does not know it.
+    is_loyal: bool,
     busy: Option<OperationId>,
+    /// When its patience with what it asked for last ends.
+    gives_up_at: Time,
+    /// When it looks whether its patience has ended.
+    looks_at: Option<Time>,
     values: u64,
     /// What it last saw of some key: to make conditions that may hold.
     seen: Option<(Bytes, Revision, u64, Bytes)>,
@@ -59,7 +68,10 @@ impl Client {
             id,
             random: Random::new(random.next_u64()),
             node: NodeId(1),
+            is_loyal: id.0 == LOYAL,
             busy: None,
+            gives_up_at: Time(0),
+            looks_at: None,
             values: 0,
             seen: None,
             revision: Revision(1),
@@ -121,6 +133,9 @@ impl Client {
             let which = self.random.below(self.old.len() as u64);
             let (command, key) = self.old[usize::try_from(which).expect("a few")].clone();
             return Action::Write(command, Some(key));
+        }
+        if self.is_loyal && !self.random.one_in(4) {
+            return self.read(Consistency::Linearizable);
         }
         match self.random.below(100) {
             0..40 => {
@@ -239,13 +254,41 @@ impl<C: Consensus> Cluster<C> {
             client.action(bytes_max)
         };
         let operation = self.history.begin(id, action, now);
-        let is_in_a_hurry = !self.healed && client.random.one_in(4);
+        let is_in_a_hurry = !self.healed && (client.is_loyal || client.random.one_in(4));
         client.busy = Some(operation);
         let node = client.node;
         let delay = self.surroundings.client_delay.draw(&mut self.random);
         self.agenda.after(delay, Happening::Request { node, operation });
         let patience = if is_in_a_hurry { IMPATIENCE } else { PATIENCE };
-        self.agenda.after(patience, Happening::GiveUp(operation));
+        self.clients[id.0].gives_up_at = now + patience;
+        self.look_at_patience(id);
+    }
+
+    /// Sees to it that a client looks at its patience in time. One look is planned for all that it asks
+    /// for meanwhile: nearly everything is answered long before.
+    fn look_at_patience(&mut self, id: ClientId) {
+        let client = &mut self.clients[id.0];
+        if client.looks_at.is_none_or(|at| at > client.gives_up_at) {
+            client.looks_at = Some(client.gives_up_at);
+            self.agenda.at(client.gives_up_at, Happening::Patience(id));
+        }
+    }
+
+    /// A client gives up what it asked for, if its patience has ended.
+    pub(crate) fn patience(&mut self, id: ClientId) {
+        let now = self.agenda.now();
+        let client = &mut self.clients[id.0];
+        if client.looks_at != Some(now) {
+            return;
+        }
+        client.looks_at = None;
+        match client.busy {
+            Some(operation) if client.gives_up_at <= now => {
+                self.complete(operation, OperationResult::Unknown);
+            }
+            Some(_) => self.look_at_patience(id),
+            None => {}
+        }
     }
 
     /// A request reaches a node.
@@ -416,6 +459,10 @@ impl<C: Consensus> Cluster<C> {
         if self.healed {
             // Every node has to show that it serves.
             client.node = NodeId(1 + client.node.0 % members);
+        } else if client.is_loyal {
+            if client.random.one_in(20) {
+                client.node = self.leader.unwrap_or(client.node);
+            }
         } else if client.random.one_in(if succeeded { 20 } else { 2 }) {
             client.node = self.options.any_member(&mut client.random);
         }

@@ -242,9 +242,7 @@ impl<C: Consensus> Cluster<C> {
             Happening::Serve { life, request } => self.serve(life, request),
             Happening::Reply { operation, result } => self.complete(operation, *result),
             Happening::ClientTurn(client) => self.client_turn(client),
-            Happening::GiveUp(operation) => {
-                self.complete(operation, crate::history::OperationResult::Unknown);
-            }
+            Happening::Patience(client) => self.patience(client),
             Happening::WatchTurn(watcher) => self.watch_turn(watcher)?,
             Happening::Faults => self.timed_faults()?,
             Happening::Fault(fault) => self.strike(fault.0, fault.1)?,

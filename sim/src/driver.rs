@@ -14,8 +14,8 @@ use kvcore::replica::{PeerMessage, ReplicaEffects, ReplicaInput};
 use crate::agenda::{Happening, Item, Life};
 use crate::cluster::Cluster;
 use crate::network::ConnectionId;
-use crate::node::{Outgoing, Process};
 use crate::options::Profile;
+use crate::process::{Outgoing, Process};
 
 /// The most inputs of one round.
 const ROUND_INPUTS_MAX: usize = 256;
@@ -67,6 +67,7 @@ impl<C: Consensus> Cluster<C> {
         for _ in 0..ROUND_INPUTS_MAX {
             let Some(input) = process.inbox.pop_front() else { break };
             judged |= matches!(input, ReplicaInput::SnapshotReceived { .. });
+            process.ignores_late(node_now, &input)?;
             process.notice_connection(&input, &mut effects);
             process.replica.step(node_now, input, &mut effects);
             inputs += 1;

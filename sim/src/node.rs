@@ -1,36 +1,31 @@
 //! One node: what outlives its process, and the process while it runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use consensus::invariants::{Durability, read_promise};
 use consensus::{
-    Consensus, Entry, Generation, Index, Mutant, NodeId, Now, Persist, PersistSequence, Pledge,
-    Position, Random, Settings, Snapshot, Standing, Time, Violation, WallTime, mutant,
+    Consensus, Entry, Index, Mutant, NodeId, Persist, PersistSequence, Pledge, Position, Random,
+    Settings, Snapshot, Standing, Time, Violation, mutant,
 };
-use kvcore::replica::{Replica, ReplicaEffects, ReplicaInput, ReplicaSettings};
+use kvcore::replica::{Replica, ReplicaSettings};
 use kvcore::snapshot::Receiving;
-use kvcore::store::{Revision, Store, StoreBatch, StoreState};
-use kvcore::{Machine, MachineOptions, RequestId};
+use kvcore::store::{Revision, Store, StoreState};
+use kvcore::{Machine, MachineOptions};
 use storage::{DirectoryId, Identity, Wal, WalError, WalOptions, WalReader};
 
 use crate::agenda::{Happening, Life};
+use crate::clock::Clock;
 use crate::disk::NodeDisk;
-use crate::history::OperationId;
-use crate::network::ConnectionId;
 use crate::options::{Beginning, SimOptions, Surroundings};
 use crate::oracle::Oracle;
+use crate::process::{LogWriter, Process};
 use crate::shadow::ShadowLog;
-use crate::snapshots::Snapshots;
-use crate::store::{SimulatedStore, Stores};
+use crate::store::Stores;
 
 /// The bytes of rows that a simulated machine keeps in memory beyond need: little, so that reads go
 /// to the store.
 const MACHINE_CACHE_BYTES: usize = 4 << 10;
-
-/// The wall clocks begin here.
-const WALL_START_MILLIS: u64 = 1_700_000_000_000;
 
 /// The most bytes that are read at once when the log is applied at start.
 const REPLAY_BYTES_MAX: usize = 64 << 10;
@@ -68,108 +63,6 @@ pub(crate) struct Node<C: Consensus> {
     pub(crate) disk_stuck_until: Time,
     /// Its loop comes so late to its timers.
     pub(crate) lateness: Duration,
-}
-
-/// A node's clocks, compared with virtual time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    /// The monotonic clock began at some other moment.
-    offset: u64,
-    pub(crate) wall_skew_millis: i64,
-    /// It goes fast or slow by so many millionths since a moment of virtual time, when it had counted so
-    /// many microseconds.
-    drift_millionths: i64,
-    since: Time,
-    counted: u64,
-}
-
-/// A whole, in the measure of drifts.
-const MILLION: u64 = 1_000_000;
-
-impl Clock {
-    fn new(offset: u64) -> Self {
-        Self { offset, wall_skew_millis: 0, drift_millionths: 0, since: Time(0), counted: 0 }
-    }
-
-    fn speed_millionths(&self) -> u64 {
-        MILLION.saturating_add_signed(self.drift_millionths)
-    }
-
-    fn counts(&self, time: Time) -> u64 {
-        self.counted + (time.0 - self.since.0) * self.speed_millionths() / MILLION
-    }
-
-    pub(crate) fn now(&self, time: Time) -> Now {
-        let counted = self.counts(time);
-        let wall = WALL_START_MILLIS + counted / 1_000;
-        Now {
-            time: Time(counted + self.offset),
-            wall: WallTime(wall.saturating_add_signed(self.wall_skew_millis)),
-        }
-    }
-
-    /// The virtual time at which the monotonic clock shows this.
-    pub(crate) fn when(&self, time: Time) -> Time {
-        let counted = time.0.saturating_sub(self.offset).saturating_sub(self.counted);
-        Time(self.since.0 + (counted * MILLION).div_ceil(self.speed_millionths()))
-    }
-
-    /// From now on it goes fast or slow by so many millionths.
-    pub(crate) fn drift(&mut self, now: Time, millionths: i64) {
-        self.counted = self.counts(now);
-        self.since = now;
-        self.drift_millionths = millionths;
-    }
-}
-
-/// A running process: the replica and everything around it that the server has threads for.
-pub(crate) struct Process<C: Consensus> {
-    pub(crate) life: Life,
-    pub(crate) replica: Replica<C>,
-    pub(crate) effects: ReplicaEffects<C::Message>,
-    pub(crate) inbox: VecDeque<ReplicaInput<C::Message>>,
-    /// When the loop is going to look at its inbox and timers.
-    pub(crate) wake_at: Option<Time>,
-    pub(crate) log: LogWriter,
-    pub(crate) reader: WalReader<NodeDisk>,
-    pub(crate) machine: Machine<SimulatedStore>,
-    pub(crate) unapplied: VecDeque<Entry>,
-    pub(crate) applying: bool,
-    pub(crate) flushing: Option<StoreBatch>,
-    pub(crate) snapshots: Snapshots,
-    /// The connections that the loop knows to be up.
-    peers: BTreeMap<NodeId, Generation>,
-    /// The numbers that this process gave to connections, and the other way round.
-    pub(crate) generations: BTreeMap<ConnectionId, Generation>,
-    pub(crate) connections: BTreeMap<Generation, ConnectionId>,
-    pub(crate) generations_given: Generation,
-    pub(crate) requests: BTreeMap<RequestId, OperationId>,
-    pub(crate) requests_taken: u64,
-}
-
-/// The log writer: one batch at a time, of everything that waits.
-pub(crate) struct LogWriter {
-    pub(crate) wal: Wal<NodeDisk>,
-    pub(crate) waiting: VecDeque<Persist>,
-    pub(crate) writing: Vec<Persist>,
-    pub(crate) durable: PersistSequence,
-    pub(crate) law: Durability,
-    /// Messages that wait for a write.
-    pub(crate) held: BTreeMap<PersistSequence, Vec<Outgoing>>,
-}
-
-/// An encoded message with the connection that was up when it was emitted.
-#[derive(Clone, Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) to: NodeId,
-    pub(crate) connection: ConnectionId,
-    pub(crate) frame: Bytes,
-    /// What it promises by what it says.
-    pub(crate) pledge: Pledge,
-    /// The message in words, when a transcript is written.
-    pub(crate) text: String,
-    /// Whether it goes without order and certainty.
-    pub(crate) is_datagram: bool,
 }
 
 /// What a start needs to know besides the node itself.
@@ -432,86 +325,6 @@ impl<C: Consensus> Node<C> {
         self.process
             .as_ref()
             .map_or(Index(0), |process| process.replica.core().view().log.durable())
-    }
-}
-
-impl<C: Consensus> Process<C> {
-    fn new(
-        life: Life,
-        replica: Replica<C>,
-        log: LogWriter,
-        reader: WalReader<NodeDisk>,
-        machine: Machine<SimulatedStore>,
-    ) -> Self {
-        Self {
-            life,
-            replica,
-            effects: ReplicaEffects::default(),
-            inbox: VecDeque::new(),
-            wake_at: None,
-            log,
-            reader,
-            machine,
-            unapplied: VecDeque::new(),
-            applying: false,
-            flushing: None,
-            snapshots: Snapshots::default(),
-            peers: BTreeMap::new(),
-            generations: BTreeMap::new(),
-            connections: BTreeMap::new(),
-            generations_given: Generation(0),
-            requests: BTreeMap::new(),
-            requests_taken: 0,
-        }
-    }
-
-    /// The connection to a peer on which a message leaves that is emitted now.
-    pub(crate) fn connection(&self, peer: NodeId) -> Option<ConnectionId> {
-        self.peers.get(&peer).map(|generation| self.connections[generation])
-    }
-
-    /// The number of the connection to a peer that is up now.
-    pub(crate) fn generation(&self, peer: NodeId) -> Option<Generation> {
-        self.peers.get(&peer).copied()
-    }
-
-    /// The loop is about to hear that a connection came or went. What was said to that peer earlier
-    /// in the same round belongs to the connection before, and is dropped.
-    pub(crate) fn notice_connection(
-        &mut self,
-        input: &ReplicaInput<C::Message>,
-        effects: &mut ReplicaEffects<C::Message>,
-    ) {
-        let changed = match *input {
-            ReplicaInput::PeerConnected { peer, generation, .. } => {
-                self.peers.insert(peer, generation);
-                peer
-            }
-            ReplicaInput::PeerLost { peer, generation }
-                if self.peers.get(&peer) == Some(&generation) =>
-            {
-                self.peers.remove(&peer);
-                self.snapshots.holds.lost(peer);
-                peer
-            }
-            _ => return,
-        };
-        effects.consensus.messages.retain(|outbound| outbound.to != changed);
-        effects.consensus.snapshots.retain(|offer| offer.to != changed);
-        effects.messages.retain(|&(to, _)| to != changed);
-    }
-}
-
-impl LogWriter {
-    fn new(wal: Wal<NodeDisk>, law: Durability) -> Self {
-        Self {
-            wal,
-            waiting: VecDeque::new(),
-            writing: Vec::new(),
-            durable: PersistSequence(0),
-            law,
-            held: BTreeMap::new(),
-        }
     }
 }
 

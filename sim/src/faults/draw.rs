@@ -285,7 +285,7 @@ impl Drawing<'_> {
             let most = [5, 50, 400][usize::try_from(self.random.below(3)).expect("three")];
             let delay = self.span(0, most);
             let who = Who::There;
-            let fault = match self.random.below(10) {
+            let fault = match self.random.below(13) {
                 0 | 1 => Fault::Crash { who, how: Crash::Kill, down: self.span(1, 200) },
                 2 => Fault::Crash { who, how: Crash::PowerCut, down: self.span(1, 200) },
                 3 | 4 => {
@@ -313,6 +313,22 @@ impl Drawing<'_> {
                         Fault::Partition { side: vec![who], lasts, breaks: true, late: true },
                     );
                     Fault::Pause { who, lasts: lasts.mul_f64(0.7) }
+                }
+                9..=11 => {
+                    // The same, and what the others said while they followed it reaches it only when it
+                    // has gone on for a while.
+                    let lasts = self.span(700, 2_000);
+                    self.add(
+                        When::After(Occasion::Leads, count, delay),
+                        Fault::Isolate { who, hears: false, lasts },
+                    );
+                    let (first, last) = (self.span(50, 300), self.span(5, 150));
+                    let lasts = lasts - first - last;
+                    self.add(
+                        When::After(Occasion::Leads, count, delay + first),
+                        Fault::Pause { who, lasts },
+                    );
+                    continue;
                 }
                 _ => continue,
             };

@@ -247,6 +247,9 @@ impl<C: Consensus> Cluster<C> {
         })?;
         let goes_on = !matches!(sending.stage, Stage::Sent);
         for mut part in parts {
+            if mutant::on(Mutant::SnapshotLacksKeys) && matches!(part, Part::Remembered(_)) {
+                continue;
+            }
             if mutant::on(Mutant::SnapshotLacksRow) {
                 part = self.spoil(part);
             }

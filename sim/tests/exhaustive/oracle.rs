@@ -5,7 +5,7 @@ use consensus_raft::{Raft, RaftMessage};
 use consensus_zab::{Zab, ZabMessage};
 
 /// A protocol as the model needs to know it: by its words for roles, and by what it says in elections.
-pub(crate) trait Modelled: Consensus<Message: Sync> + PartialEq + Sync {
+pub(crate) trait Modelled: Consensus<Message: Sync> + Sync {
     /// When what it says of elections is exchanged.
     const ELECTION: Election;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use consensus::invariants::read_promise;
+use consensus::invariants::{changes_nothing, read_promise};
 use consensus::{
     Answer, Effects, Event, Generation, Index, Input, NodeId, Now, Outbound, Persist,
     PersistSequence, Settings, Standing, Timer, Token, Violation,
@@ -163,18 +163,7 @@ impl<'a, C: Modelled> Step<'a, C> {
     /// An input that is of a connection that a node gave up changes nothing.
     fn ignores(&self, id: NodeId, input: Input<C::Message>) -> Result<(), Violation> {
         let core = self.state.node(id).core.as_ref().expect("only a node that runs takes inputs");
-        let (mut after, mut effects) = (core.clone(), Effects::default());
-        after.step(now(), input.clone(), &mut effects);
-        after.step(now(), Input::Flush, &mut effects);
-        // When the next timer is due is told after every step.
-        effects.deadline = None;
-        if after == *core && effects == Effects::default() {
-            return Ok(());
-        }
-        Err(Violation::new(
-            "what comes late on a connection that was given up changes nothing",
-            format!("{id} takes {input:?}"),
-        ))
+        changes_nothing(id, core, now(), input)
     }
 
     fn deliver(&mut self, from: NodeId, to: NodeId) -> Result<(), Violation> {

@@ -199,7 +199,7 @@ trait Fault<M>: Clone + std::fmt::Debug + std::hash::Hash + Default + Send + 'st
 }
 
 /// A protocol with a fault in front of it.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct Spoilt<C, F> {
     core: C,
     fault: F,
@@ -242,7 +242,7 @@ impl<C: Consensus, F: Fault<C::Message>> Consensus for Spoilt<C, F> {
 }
 
 /// The leader answers read barriers on its own word: ZooKeeper's `sync` sold as a linearizable read.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 struct UnconfirmedBarrier;
 
 impl<M> Fault<M> for UnconfirmedBarrier {
@@ -263,7 +263,7 @@ fn a_barrier_without_a_quorum_is_noticed() {
 }
 
 /// A `sync` that asks nobody: a local read sold as more.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 struct UnaskedSync {
     asked: BTreeSet<Token>,
 }
@@ -295,7 +295,7 @@ fn a_sync_that_asks_nobody_is_noticed() {
 }
 
 /// The protocol forgets to say what its messages wait for.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 struct Untagged;
 
 impl<M> Fault<M> for Untagged {
@@ -308,7 +308,7 @@ impl<M> Fault<M> for Untagged {
 
 /// Snapshots that come from a node are taken for those of an earlier position: the terms do not end
 /// where the state does.
-#[derive(Clone, Debug, Default, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 struct Mislabelled;
 
 impl<M> Fault<M> for Mislabelled {

@@ -25,13 +25,13 @@ const ABOUT_TO_LEAD: Promise = Promise { accepted: EPOCH, current: Epoch(0) };
 const JOINED: Promise = Promise { accepted: EPOCH, current: EPOCH };
 
 /// Zab, whose first server goes on leading.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct LateZab {
     core: Zab,
     reign: Reign,
 }
 
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 enum Reign {
     /// It is about to lead.
     Begins,

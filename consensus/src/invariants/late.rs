@@ -1,0 +1,25 @@
+//! What comes late.
+
+use super::Violation;
+use crate::{Consensus, Effects, Input, NodeId, Now};
+
+/// Judges what a node makes of an input of a connection that it has given up: nothing.
+///
+/// # Errors
+/// When it would take it.
+pub fn changes_nothing<C: Consensus>(
+    id: NodeId,
+    core: &C,
+    now: Now,
+    input: Input<C::Message>,
+) -> Result<(), Violation> {
+    let (mut after, mut effects) = (core.clone(), Effects::default());
+    let what = format!("{id} takes {input:?}");
+    after.step(now, input, &mut effects);
+    // When the next timer is due is told after every step.
+    effects.deadline = None;
+    if after == *core && effects == Effects::default() {
+        return Ok(());
+    }
+    Err(Violation::new("what comes late on a connection that was given up changes nothing", what))
+}
