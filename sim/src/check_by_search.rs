@@ -73,7 +73,7 @@ pub(crate) fn check(history: &History, forgets: bool) -> Result<u64, Violation> 
 fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> {
     let keys: BTreeSet<Bytes> = (0..crate::clients::KEYS).map(crate::history::key).collect();
     let mut steps: BTreeMap<Bytes, Vec<Step>> = BTreeMap::new();
-    let mut copies: BTreeMap<(&IdempotencyKey, String), Copies<'_>> = BTreeMap::new();
+    let mut copies: BTreeMap<&IdempotencyKey, Vec<Copies<'_>>> = BTreeMap::new();
     for (_, operation) in history.iter() {
         let result = operation.completed.as_ref();
         match &operation.action {
@@ -87,11 +87,14 @@ fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> 
                 }
             }
             Action::Write(command, Some(name)) => {
-                // The command's words tell it apart from another that was sent under the same key.
-                let copies = copies.entry((name, format!("{command:?}")));
-                let copies =
-                    copies.or_insert_with(|| Copies::new(command, operation.invoked, forgets));
-                copies.add(operation.invoked, result);
+                // By mistake clients send different commands under one key.
+                let named = copies.entry(name).or_default();
+                let place = named.iter().position(|copies| copies.command == command);
+                let place = place.unwrap_or_else(|| {
+                    named.push(Copies::new(command, operation.invoked, forgets));
+                    named.len() - 1
+                });
+                named[place].add(operation.invoked, result);
             }
             Action::Read(query, Consistency::Linearizable) => {
                 let Some((time, OperationResult::Read(reading))) = operation.success() else {
@@ -111,7 +114,7 @@ fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> 
             Action::Read(..) => {}
         }
     }
-    for copies in copies.into_values() {
+    for copies in copies.into_values().flatten() {
         for key in &keys {
             steps.entry(key.clone()).or_default().extend(copies.steps(key));
         }

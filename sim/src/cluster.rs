@@ -174,24 +174,9 @@ impl<C: Consensus> Cluster<C> {
         // A node that starts is looked at before its first step.
         self.check_laws()?;
         self.agenda.after(Duration::ZERO, Happening::FlushStore(life));
-        self.first_round(life);
+        let first = self.surroundings.loop_delay.draw(&mut self.random);
+        self.wake(life, self.agenda.now() + first);
         Ok(())
-    }
-
-    fn first_round(&mut self, life: Life) {
-        let at = self.agenda.now() + self.surroundings.loop_delay.draw(&mut self.random);
-        let process = self.process(life).expect("it was just started");
-        process.wake_at = Some(at);
-        self.agenda.at(at, Happening::Wake(life));
-    }
-
-    /// A round whose time went by while the process was stopped.
-    pub(crate) fn overdue_round(&mut self, life: Life) -> Result<(), Violation> {
-        let now = self.agenda.now();
-        if let Some(process) = self.process(life) {
-            process.wake_at = Some(now);
-        }
-        self.round(life)
     }
 
     /// Lets things happen up to a time, or until something holds after one of them. Returns whether
@@ -225,7 +210,7 @@ impl<C: Consensus> Cluster<C> {
     pub(crate) fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
         self.trace.fold((self.agenda.now(), happening.code()));
         match happening {
-            Happening::Wake(life) => self.round(life)?,
+            Happening::Wake(life) => self.look(life)?,
             Happening::LogWritten(life) => self.log_written(life)?,
             Happening::Apply(life) => self.apply(life)?,
             Happening::Fetched(life, fetch) => self.fetched(life, fetch)?,

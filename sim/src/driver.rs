@@ -43,23 +43,45 @@ impl<C: Consensus> Cluster<C> {
     }
 
     /// Sees to it that a loop runs at this time at the latest.
-    fn wake(&mut self, life: Life, at: Time) {
+    pub(crate) fn wake(&mut self, life: Life, at: Time) {
         let at = at.max(self.agenda.now());
         let Some(process) = self.process(life) else { return };
         if process.wake_at.is_none_or(|planned| planned > at) {
             process.wake_at = Some(at);
+            self.plan_look(life, at);
+        }
+    }
+
+    /// Plans a look at this time, unless there is one before it, which will see to it. Timers are set anew
+    /// in every round, and nearly none of them is waited for.
+    fn plan_look(&mut self, life: Life, at: Time) {
+        let Some(process) = self.process(life) else { return };
+        if process.looks.first().is_none_or(|&first| first > at) {
+            process.looks.insert(at);
             self.agenda.at(at, Happening::Wake(life));
         }
     }
 
+    /// A loop looks whether there is something to do.
+    pub(crate) fn look(&mut self, life: Life) -> Result<(), Violation> {
+        let now = self.agenda.now();
+        let Some(process) = self.process(life) else { return Ok(()) };
+        process.looks = process.looks.split_off(&(now + Duration::from_micros(1)));
+        match process.wake_at {
+            Some(at) if at > now => {
+                self.plan_look(life, at);
+                Ok(())
+            }
+            Some(_) => self.round(life),
+            None => Ok(()),
+        }
+    }
+
     /// One round: inputs, timers, flush, and what follows.
-    pub(crate) fn round(&mut self, life: Life) -> Result<(), Violation> {
+    fn round(&mut self, life: Life) -> Result<(), Violation> {
         let now = self.agenda.now();
         let clock = self.nodes[&life.node].clock;
         let Some(process) = self.process(life) else { return Ok(()) };
-        if process.wake_at != Some(now) {
-            return Ok(());
-        }
         process.wake_at = None;
         let node_now = clock.now(now);
         let mut effects = std::mem::take(&mut process.effects);

@@ -1,6 +1,6 @@
 //! A process that runs on a node, with what the server has threads for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use consensus::invariants::{Durability, changes_nothing};
@@ -28,6 +28,8 @@ pub(crate) struct Process<C: Consensus> {
     pub(crate) inbox: VecDeque<ReplicaInput<C::Message>>,
     /// When the loop is going to look at its inbox and timers.
     pub(crate) wake_at: Option<Time>,
+    /// When something is planned that makes the loop look; too early when an earlier look has put it off.
+    pub(crate) looks: BTreeSet<Time>,
     pub(crate) log: LogWriter,
     pub(crate) reader: WalReader<NodeDisk>,
     pub(crate) machine: Machine<SimulatedStore>,
@@ -84,6 +86,7 @@ impl<C: Consensus> Process<C> {
             effects: ReplicaEffects::default(),
             inbox: VecDeque::new(),
             wake_at: None,
+            looks: BTreeSet::new(),
             log,
             reader,
             machine,

@@ -5,24 +5,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use consensus::Time;
+use rustc_hash::FxHasher;
 
 /// How many of the last lines are kept.
 const LINES_MAX: usize = 200;
 
 /// The record of a run.
-#[derive(Debug)]
 pub(crate) struct Trace {
-    /// The standard hasher with its fixed keys: the same on every run.
-    hasher: DefaultHasher,
+    /// It has no keys: the same on every run.
+    hasher: FxHasher,
     lines: Option<VecDeque<String>>,
 }
 
 impl Trace {
     pub(crate) fn new(transcript: bool) -> Self {
-        Self { hasher: DefaultHasher::new(), lines: transcript.then(VecDeque::new) }
+        Self { hasher: FxHasher::default(), lines: transcript.then(VecDeque::new) }
     }
 
     /// Folds something that happened into the number.

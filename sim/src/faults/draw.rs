@@ -183,7 +183,7 @@ impl Drawing<'_> {
     fn fault(&mut self, kind: Kind, any: NodeId) -> Fault {
         let leader = Who::Leader(any);
         match kind {
-            Kind::CrashOne | Kind::CrashAll => self.crash(Who::Node(any)),
+            Kind::CrashOne => self.crash(Who::Node(any)),
             Kind::CrashLeader => self.crash(leader),
             Kind::Wipe => Fault::Wipe {
                 node: any,
@@ -208,7 +208,8 @@ impl Drawing<'_> {
                 by: self.span(1, 400),
                 lasts: self.span(50, 3_000),
             },
-            Kind::Disconnect | Kind::Flap => Fault::Disconnect { a: any, b: self.any() },
+            Kind::Disconnect => Fault::Disconnect { a: any, b: self.any() },
+            Kind::CrashAll | Kind::Flap => unreachable!("{kind:?} is several faults"),
             Kind::Stall => {
                 // Some stalls outlive several reigns, so that what was said in one comes in another.
                 let most = if self.random.one_in(4) { 5_000 } else { 1_500 };

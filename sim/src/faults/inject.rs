@@ -255,7 +255,8 @@ impl<C: Consensus> Cluster<C> {
         }
         node.paused = None;
         let deferred = std::mem::take(&mut node.deferred);
-        self.trace.line(self.agenda.now(), || format!("{id} goes on"));
+        let now = self.agenda.now();
+        self.trace.line(now, || format!("{id} goes on"));
         // What piled up for its threads they take up at once, and its loop before or behind that.
         let loop_is_last = self.random.one_in(2);
         let is_loop = |happening: &Happening| matches!(happening, Happening::Wake(_));
@@ -266,9 +267,9 @@ impl<C: Consensus> Cluster<C> {
             match happening {
                 Happening::Wake(life) => {
                     if let Some(process) = self.process(life) {
-                        process.wake_at = Some(Time(0));
+                        process.wake_at = Some(now);
                     }
-                    self.overdue_round(life)?;
+                    self.look(life)?;
                 }
                 other => self.happen(other)?,
             }
