@@ -70,8 +70,10 @@ impl<C: Consensus> Cluster<C> {
     ) -> Result<Self, Violation> {
         let mut random = Random::new(options.seed ^ 0x5EED_0000);
         let surroundings = surroundings.unwrap_or_else(|| {
-            let drawn = Surroundings::draw(&mut random);
-            drawn.with_links(options.links, &mut random).with_think(options.think)
+            Surroundings::draw(&mut random)
+                .with_profile(options.profile, &mut random)
+                .with_links(options.links, &mut random)
+                .with_think(options.think)
         });
         let nodes = (1..=options.members()).map(NodeId);
         let nodes =

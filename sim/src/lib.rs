@@ -30,7 +30,10 @@
 //! - At every applied entry: all nodes apply the same, with the outcome of a naive model, and have
 //!   the same revision and digest.
 //! - At every snapshot that takes a machine's place: state, keys and history are the model's.
-//! - At every pull of a watch: exactly the model's events, going on where it was.
+//! - At every frame of a connection that was given up: it changes nothing.
+//! - At every pull of a watch, at whatever node: exactly the model's events from the revision asked for on,
+//!   in order, each once, whole revisions, nothing older; and where it says that it goes on is a bookmark,
+//!   before which nothing is missing.
 //! - In the end everything is repaired: the cluster must serve again at every node, and become equal
 //!   everywhere. Then what clients saw is judged: linearizability by the revisions that they were told,
 //!   and once more by a search that trusts none; acknowledged writes are there,

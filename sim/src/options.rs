@@ -349,6 +349,15 @@ impl Surroundings {
         Self { think: think.unwrap_or(self.think), ..self }
     }
 
+    /// The same for a profile: where reigns are cut short, entries mostly travel alone, so that a reign may
+    /// end between any two of them.
+    pub(crate) fn with_profile(self, profile: Profile, random: &mut Random) -> Self {
+        if profile == Profile::Churn && !random.one_in(3) {
+            return Self { message_bytes_max: 200, ..self };
+        }
+        self
+    }
+
     /// The same with other links, and with timeouts that suit them.
     pub(crate) fn with_links(self, links: Links, random: &mut Random) -> Self {
         match links {

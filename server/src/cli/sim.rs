@@ -24,9 +24,12 @@ Examples:
   duorum sim --mutant list                           wrong versions, and what is wrong with them
   duorum sim --protocol raft --mutant raft-votes-twice
 
-Equal flags give equal runs on every machine. A run that breaks a law is made as short as it gets, and
-is shown with what happened last, with what broke before, and with the command that repeats it.
-It ends with 1 if a law is broken.";
+Equal flags give equal runs on every machine. A run that breaks a law is made as short as
+it gets, and is shown with what happened last, with what broke before, and with the command
+that repeats it. It ends with 1 if a law is broken.";
+
+/// The most seeds of one call.
+const SEEDS_MAX: u64 = 1_000_000_000;
 
 /// Simulate whole clusters in virtual time with everything breaking, and check every law
 #[derive(Args)]
@@ -37,11 +40,13 @@ pub(super) struct Sim {
     protocol: Protocols,
 
     /// How many seeds there are to run
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000,
+        value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
     seeds: u64,
 
     /// The first seed
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    #[arg(long, value_name = "SEED", default_value_t = 0,
+        value_parser = clap::value_parser!(u64).range(..=u64::MAX - SEEDS_MAX))]
     from: u64,
 
     /// What breaks: one profile, or each in turn
@@ -65,12 +70,12 @@ pub(super) struct Sim {
     observers: Option<u64>,
 
     /// How many clients there are [default: 5]
-    #[arg(long, value_name = "NUMBER")]
-    clients: Option<usize>,
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    clients: Option<u64>,
 
     /// How many watchers there are [default: 2]
-    #[arg(long, value_name = "NUMBER")]
-    watchers: Option<usize>,
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(0..=1000))]
+    watchers: Option<u64>,
 
     /// How long a client thinks between two requests, on the average [default: drawn, up to 15ms]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -198,8 +203,9 @@ impl Sim {
         }
         options.links = Links::from_name(&self.links).expect("only names are possible");
         options.observers = self.observers.unwrap_or(options.observers);
-        options.clients = self.clients.unwrap_or(options.clients);
-        options.watchers = self.watchers.unwrap_or(options.watchers);
+        let small = |number| usize::try_from(number).expect("a thousand at most");
+        options.clients = self.clients.map_or(options.clients, small);
+        options.watchers = self.watchers.map_or(options.watchers, small);
         options.think = self.think.or(options.think);
         options.duration = self.duration.unwrap_or(options.duration);
         if let Some(Wrong::One(mutant)) = self.mutant {

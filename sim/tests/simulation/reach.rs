@@ -15,7 +15,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 30] = [
+    let reached: [(&str, u64, u64); 31] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
         ("keys whose time was up", most(|counters| counters.keys_expired), 500),
@@ -38,6 +38,7 @@ fn corners<C: Consensus>() {
             20,
         ),
         ("segments", most(|counters| counters.segments), 100),
+        ("damaged logs that were refused", most(|counters| counters.flips_refused), 8),
         ("late frames", most(|counters| counters.late_frames), 50),
         ("wiped disks", most(|counters| counters.wipes), 10),
         ("crashes", most(|counters| counters.crashes), 200),
@@ -54,6 +55,10 @@ fn corners<C: Consensus>() {
     for (what, count, least) in reached {
         assert!(count >= least, "{}: {what}: {count}, at least {least} wanted", C::PROTOCOL);
     }
+    // A search per key that is given up proves nothing.
+    let given_up = most(|counters| counters.searches_given_up);
+    let searches = 9 * reports.len() as u64;
+    assert!(given_up * 20 < searches, "{given_up} of {searches} searches are given up");
     let leaders = reports.iter().map(|report| report.leaders).sum::<usize>();
     assert!(leaders > 3 * reports.len(), "leaders change: {leaders}");
     let calm = reports.iter().take(16).filter(|report| report.leaders == 1).count();
