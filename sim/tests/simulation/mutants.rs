@@ -1,5 +1,5 @@
 //! Every wrong version of the protocols, and of what is around them, is noticed. `docs/mutants.md` says by
-//! which seed first, and by which law; here each is run with that seed, and noticed again.
+//! which seed first, when, and by which law; here each is run with that seed, and noticed again.
 //!
 //! `DUORUM_MUTANTS=hunt cargo test -p sim mutants -- --nocapture` looks for the first seeds anew, and prints
 //! the table.
@@ -12,12 +12,13 @@ use consensus_zab::Zab;
 use sim::{SimOptions, run};
 
 /// The most seeds that a wrong version may survive.
-const SEEDS_MAX: u64 = 2_000;
+const SEEDS_MAX: u64 = 4_000;
 
 const TABLE: &str = include_str!("../../../docs/mutants.md");
 
-/// The law that a seed breaks, if the protocol promises anything under its profile.
-fn law(mutant: Mutant, protocol: Protocol, seed: u64) -> Option<&'static str> {
+/// What a seed finds of a wrong version, if the protocol promises anything under its profile: when, in
+/// virtual time, and which law it breaks; the last two columns of the table.
+fn found(mutant: Mutant, protocol: Protocol, seed: u64) -> Option<String> {
     let options = SimOptions { mutant: Some(mutant), ..SimOptions::in_turn(seed) };
     if !options.profile.suits(protocol) {
         return None;
@@ -26,7 +27,9 @@ fn law(mutant: Mutant, protocol: Protocol, seed: u64) -> Option<&'static str> {
         Protocol::Zab => run::<Zab>(&options),
         _ => run::<Raft>(&options),
     };
-    outcome.err().map(|failure| failure.violation.law)
+    let failure = outcome.err()?;
+    let (millis, law) = (failure.time.0 / 1_000, failure.violation.law);
+    Some(format!("{}.{:03} s | {law}", millis / 1_000, millis % 1_000))
 }
 
 fn protocols(mutant: Mutant) -> Vec<Protocol> {
@@ -34,14 +37,14 @@ fn protocols(mutant: Mutant) -> Vec<Protocol> {
 }
 
 /// A row of the table.
-fn row(mutant: Mutant, protocol: Protocol, seed: u64, law: &str) -> String {
+fn row(mutant: Mutant, protocol: Protocol, seed: u64, found: &str) -> String {
     let (name, sentence) = (mutant.name(), mutant.sentence());
-    format!("| `{name}` | {sentence} | {protocol} | {seed} | {law} |")
+    format!("| `{name}` | {sentence} | {protocol} | {seed} | {found} |")
 }
 
 /// The first seed that notices it.
-fn hunt(mutant: Mutant, protocol: Protocol) -> Option<(u64, &'static str)> {
-    (0..SEEDS_MAX).find_map(|seed| law(mutant, protocol, seed).map(|law| (seed, law)))
+fn hunt(mutant: Mutant, protocol: Protocol) -> Option<(u64, String)> {
+    (0..SEEDS_MAX).find_map(|seed| found(mutant, protocol, seed).map(|found| (seed, found)))
 }
 
 #[test]
@@ -60,8 +63,13 @@ fn all_are_noticed() {
                 .and_then(|line| line.strip_suffix(" |")?.split_once(" | "))
                 .unwrap_or_else(|| panic!("docs/mutants.md lacks a row: {start}…; hunt for it"));
             let seed: u64 = seed.parse().expect("a seed is a number");
-            let found = law(mutant, protocol, seed);
-            assert_eq!(found, Some(wanted), "{} with {protocol}, seed {seed}", mutant.name());
+            let found = found(mutant, protocol, seed);
+            assert_eq!(
+                found.as_deref(),
+                Some(wanted),
+                "{} with {protocol}, seed {seed}",
+                mutant.name()
+            );
             seeds.push(seed);
         }
     }
@@ -78,7 +86,7 @@ fn hunt_all() {
         for protocol in protocols(mutant) {
             let began = Instant::now();
             match hunt(mutant, protocol) {
-                Some((seed, law)) => println!("{}", row(mutant, protocol, seed, law)),
+                Some((seed, found)) => println!("{}", row(mutant, protocol, seed, &found)),
                 None => survivors.push((mutant.name(), protocol)),
             }
             eprintln!("{} {protocol}: {:?}", mutant.name(), began.elapsed());
