@@ -36,7 +36,7 @@
 //! | `deliver [from=n1] [to=n2] [max=1]` | delivers frames that are there now, in order |
 //! | `messages` | shows the frames under way and the messages that wait for a write |
 //! | `late [from=n1] [to=n2]` | delivers frames and snapshots of broken connections; any effect fails the script |
-//! | `hold n1 n2`, `release n1 n2` | frames from the first to the second wait, without loss (both ways with `both=true`); `deliver` with `from` and `to` passes all the same |
+//! | `hold n1 n2`, `release n1 n2` | frames from the first to the second wait, without loss; `deliver` with `from` and `to` passes all the same |
 //! | `auto-persist off`, `on` | whether writes are durable at once (at first: on) |
 //! | `persist [n1] [max=1]` | completes writes under way |
 //! | `auto-apply off`, `on`; `apply [n1] [max=1]` | the same for applying what was delivered |
@@ -44,18 +44,14 @@
 //! | `compact n1 5` | lets a node's log forget the entries up to there |
 //! | `auto-snapshot off`, `on` | whether `stabilize` and `run` let snapshots arrive |
 //! | `snapshot n1 n2 [fail]` | lets the snapshot that the first node offered arrive at the second, or break off, and tells the first; `told=false` leaves that to `snapshot n1 n2 end` |
-//! | `partition n1 vs n2 n3`, `isolate n1` | breaks the connections between groups, both ends notice; `noticed=false` leaves that to `notice` |
-//! | `heal` | ends partitions and connects every pair |
-//! | `disconnect n1 n2`, `drop from=n1 to=n2` | breaks a connection: frames under way are lost. TCP loses no other way |
+//! | `disconnect n1 n2` | breaks a connection: frames under way are lost. TCP loses no other way |
 //! | `break n1 n2`, `notice n1 n2` | breaks a connection unnoticed; the first node notices |
 //! | `connect [n1 n2]` | connects a pair, or every pair |
-//! | `crash n1 [lose=unsynced]` | stops a node; `lose=nothing` keeps the writes under way, `keep=2` the oldest two |
 //! | `restart n1` | starts a node from its disk and connects it |
 //! | `wipe n1` | a stopped node loses its disk: from its next start it does not count |
 //! | `become-voter n1` | a voter of a cluster with `formed=false` counts from now on; its peers learn that with their next connection |
-//! | `pause n1`, `resume n1` | SIGSTOP, SIGCONT |
 //! | `status [n1]` | a line for each node; of one node also what it knows of its peers |
-//! | `log [n1]` | the entries; what is before the bar is known committed there |
+//! | `log [n1]` | the entries; what is before the bar is known committed there; `stamps=true` for their wall clocks |
 //! | `leader` | who is established |
 //! | `agree` | fails unless all running nodes have the same log, committed and applied |
 //! | `detail everything` | what is printed: `nothing`, `events`, `everything`, `steps`; or write `(run 500)` to silence one command |
@@ -65,6 +61,27 @@
 //! `uncommitted_bytes`, `unapplied_bytes`; in messages: `inflight_messages`; further `seed`,
 //! `suspect_on_connection_loss=false`, `overtaking=false`, `formed=false`, `tail` (entries that a starting node keeps
 //! in memory).
+//!
+//! # Faults
+//! They are called as in `POST /v1/faults`, whose meaning `docs/faults.md` tells. Links are `n1 n2`, or
+//! `from=n1 to=n2`, where one that is left out stands for every other node; `both=true` means the other
+//! way round as well. A node is `n1`, or `to=n1`. There is no `for` and no `probability`: what lasts,
+//! lasts until `heal`, and what is wrong with a node ends when it stops.
+//!
+//! | command | does |
+//! |---|---|
+//! | `partition from=n1 to=n2` | nothing arrives, snapshots neither, and nobody is told: connections stay up, and there are no new ones |
+//! | `partition n1 vs n2 n3`, `isolate n1` | is more than that: the connections between the groups break, and both ends notice; `noticed=false` leaves that to `notice` |
+//! | `delay n1 n2 ms=50` | frames arrive so much later, in order, while time passes by `run`; two delays add up |
+//! | `drop n1 n2` | `disconnect`, at once and once; the nodes do not connect again before `connect` or `heal` |
+//! | `duplicate n1 n2` | the frame that is next arrives, its connection breaks, and when the next is up it arrives once more; any effect of that fails the script, as of `late` |
+//! | `reorder n1 n2` | a connection breaks before its next frame arrives, and that comes behind the first frame of the next connection; any effect of it fails the script |
+//! | `pause n1`, `resume n1` | the node neither reads nor fires timers, and its connections stay up |
+//! | `crash n1` | stops a node. Unlike `kill -9` it loses the writes under way, as in a power cut (`crash n1 power-cut` says so, and `lose=unsynced`); `lose=nothing` keeps them, `keep=2` the oldest two |
+//! | `slow-disk n1 ms=50` | writes are durable so much later, by themselves while time passes by `run` or `tick` |
+//! | `fail-disk n1` | the next write that would become durable fails, and the node stops without it |
+//! | `clock-skew n1 ms=5000` | sets the wall clock ahead; `ms="-50"` sets it back |
+//! | `heal` | ends all of these but `pause`, and connects every pair; what is on its way keeps its time |
 //!
 //! # Transcript
 //! ```text
@@ -92,6 +109,7 @@
 mod cluster;
 mod disk;
 mod drive;
+mod faults;
 mod links;
 mod network;
 mod node;
@@ -103,6 +121,7 @@ mod text;
 mod time;
 mod transcript;
 mod transfer;
+mod verbs;
 
 pub use cluster::Cluster;
 pub use options::Options;

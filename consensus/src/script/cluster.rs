@@ -380,8 +380,10 @@ impl<C: Consensus> Cluster<C> {
         self.nodes.get_mut(&id).expect("the node is one of the cluster")
     }
 
-    pub(super) fn now(&self) -> Now {
-        Now { time: self.time, wall: WallTime(self.time.0 / 1_000) }
+    /// Both clocks of a node.
+    pub(super) fn now(&self, id: NodeId) -> Now {
+        let wall = (self.time.0 / 1_000).saturating_add_signed(self.nodes[&id].skew_ms);
+        Now { time: self.time, wall: WallTime(wall) }
     }
 
     pub(super) fn line<D: std::fmt::Display>(&mut self, detail: Detail, text: impl FnOnce() -> D) {
@@ -399,7 +401,7 @@ impl<C: Consensus> Cluster<C> {
     }
 
     fn start_core(&mut self, id: NodeId) -> Result<(), Violation> {
-        let now = self.now();
+        let now = self.now(id);
         let (seed, tail_max, twins) =
             (self.options.seed, self.options.tail_max, self.options.twins);
         let settings = self.options.settings.clone();

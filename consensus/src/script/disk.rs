@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::{Entry, Fetch, Index, Persist, PersistSequence, Position, Recovered, Snapshot, Term};
+use crate::{
+    Entry, Fetch, Index, Persist, PersistSequence, Position, Recovered, Snapshot, Term, Time,
+};
 
 /// One node's disk: what is durable, and the writes under way.
 ///
@@ -20,15 +22,28 @@ pub(crate) struct Disk {
     /// The entries behind the state.
     entries: Vec<Entry>,
     commit: Index,
-    pending: VecDeque<Persist>,
+    /// Each with the time before which it is not durable, in order.
+    pending: VecDeque<(Time, Persist)>,
     /// The states that were received, by their handles.
     received: BTreeMap<u64, Vec<Entry>>,
 }
 
 impl Disk {
-    /// Takes a write, which is not durable until it is completed.
-    pub(crate) fn write(&mut self, persist: Persist) {
-        self.pending.push_back(persist);
+    /// Takes a write, which is not durable until it is completed, and that is not before some time nor
+    /// before the writes in front of it.
+    pub(crate) fn write(&mut self, persist: Persist, due: Time) {
+        let due = self.pending.back().map_or(due, |&(before, _)| before.max(due));
+        self.pending.push_back((due, persist));
+    }
+
+    /// When the oldest write under way can be completed.
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.pending.front().map(|&(due, _)| due)
+    }
+
+    /// How many writes can be completed by now.
+    pub(crate) fn overdue(&self, now: Time) -> usize {
+        self.pending.iter().take_while(|&&(due, _)| due <= now).count()
     }
 
     /// How many writes are under way.
@@ -43,7 +58,7 @@ impl Disk {
 
     /// Whether a write under way installs a received state.
     pub(crate) fn installs(&self, handle: u64) -> bool {
-        let mut installs = self.pending.iter().filter_map(|persist| persist.install.as_ref());
+        let mut installs = self.pending.iter().filter_map(|(_, persist)| persist.install.as_ref());
         installs.any(|snapshot| snapshot.handle == handle)
     }
 
@@ -63,7 +78,8 @@ impl Disk {
     /// If a write does not continue the log, or cuts off what an earlier write said was committed.
     pub(crate) fn complete(&mut self, count: usize) -> Option<PersistSequence> {
         let mut last = None;
-        for persist in self.pending.drain(..count.min(self.pending.len())).collect::<Vec<_>>() {
+        let count = count.min(self.pending.len());
+        for (_, persist) in self.pending.drain(..count).collect::<Vec<_>>() {
             last = Some(persist.sequence);
             if let Some(snapshot) = persist.install {
                 self.install(snapshot);
@@ -152,7 +168,7 @@ impl Disk {
 
     /// The entry at an index: what a write under way says, or what is durable.
     pub(crate) fn entry(&self, index: Index) -> Option<&Entry> {
-        for persist in self.pending.iter().rev() {
+        for (_, persist) in self.pending.iter().rev() {
             if let Some(entry) = persist.entries.iter().find(|entry| entry.index() == index) {
                 return Some(entry);
             }

@@ -25,7 +25,7 @@ impl<C: Consensus> Cluster<C> {
     /// # Errors
     /// A broken law.
     pub fn step(&mut self, id: NodeId, input: Input<C::Message>) -> Result<(), Violation> {
-        let now = self.now();
+        let now = self.now(id);
         let node = self.node(id);
         if let Some(twin) = &mut node.twin {
             twin.step(now, input.clone(), &mut node.twin_effects);
@@ -54,7 +54,9 @@ impl<C: Consensus> Cluster<C> {
     pub fn rest(&mut self, id: NodeId) -> Result<(), Violation> {
         for _ in 0..ROUNDS_MAX {
             let node = &self.nodes[&id];
-            if self.options.auto_persist && node.disk.pending() > 0 {
+            let is_due = node.disk.due().is_some_and(|due| due <= self.time);
+            // A disk that fails stops its node, which is not to happen in the middle of a step.
+            if self.options.auto_persist && is_due && !node.disk_fails {
                 self.persist(id, usize::MAX)?;
             } else if self.options.auto_apply
                 && (node.installing.is_some() || !node.delivered.is_empty())
@@ -165,12 +167,20 @@ impl<C: Consensus> Cluster<C> {
     }
 
     /// Makes up to `count` of a node's writes durable, lets go the messages that waited for them,
-    /// and tells the node. Returns whether there was a write under way.
+    /// and tells the node. Those of a slow disk wait for their time. If the disk fails, the node stops
+    /// instead. Returns whether there was a write to complete.
     ///
     /// # Errors
     /// A broken law.
     pub fn persist(&mut self, id: NodeId, count: usize) -> Result<bool, Violation> {
+        let now = self.time;
         let node = self.node(id);
+        let count = count.min(node.disk.overdue(now));
+        if node.disk_fails && count > 0 {
+            self.line(Detail::Everything, || format!("{id} can not write: its disk fails"));
+            self.crash(id, 0)?;
+            return Ok(true);
+        }
         let Some(sequence) = node.disk.complete(count) else { return Ok(false) };
         node.durability.completed(id, sequence)?;
         node.durable = sequence;
@@ -231,20 +241,27 @@ impl<C: Consensus> Cluster<C> {
     pub fn deliver_late(&mut self, from: NodeId, to: NodeId) -> Result<usize, Violation> {
         let mut count = 0;
         for frame in self.network.take_late(from, to) {
-            let generation = frame.generation;
-            if !self.is_active(to) || self.connection(to, from) == Some(generation) {
-                continue;
-            }
-            count += 1;
-            self.line(Detail::Everything, || {
-                format!("{to} ⇠ {from} {} late, of {generation}", frame.message)
-            });
-            let before = state_hash(self.core(to));
-            let message = frame.message;
-            self.step(to, Input::Received { peer: from, generation, message })?;
-            self.expect_no_effect(from, to, before, generation)?;
+            count += usize::from(self.deliver_late_frame(from, to, frame)?);
         }
         Ok(count)
+    }
+
+    /// Gives one frame of a broken connection to its receiver. Returns whether it could be.
+    pub(super) fn deliver_late_frame(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        frame: Frame<C::Message>,
+    ) -> Result<bool, Violation> {
+        let Frame { generation, message, .. } = frame;
+        if !self.is_active(to) || self.connection(to, from) == Some(generation) {
+            return Ok(false);
+        }
+        self.line(Detail::Everything, || format!("{to} ⇠ {from} {message} late, of {generation}"));
+        let before = state_hash(self.core(to));
+        self.step(to, Input::Received { peer: from, generation, message })?;
+        self.expect_no_effect(from, to, before, generation)?;
+        Ok(true)
     }
 
     /// What just came of an older connection has changed nothing since the state had this hash.
@@ -358,9 +375,10 @@ impl<C: Consensus> Cluster<C> {
         self.line(Detail::Everything, || format!("{id} writes {}", text::persist(&persist)));
         self.invariants.written(id, &persist.entries)?;
         let promise = read_promise::<C>(id, persist.promise.as_ref())?;
+        let now = self.time;
         let node = self.node(id);
         node.durability.asked(id, &persist, promise)?;
-        node.disk.write(persist);
+        node.disk.write(persist, now + node.slowness);
         Ok(())
     }
 
@@ -416,7 +434,7 @@ impl<C: Consensus> Cluster<C> {
         }
         self.line(Detail::Everything, || format!("{id} → {to} {message}"));
         *self.weights.entry((id, to)).or_default() += message.weight();
-        let frame = Frame { generation, message };
+        let frame = Frame { generation, due: self.time, message };
         if !self.network.send(id, to, frame) {
             self.line(Detail::Everything, || format!("{id} ↛ {to}: the connection is broken"));
         }

@@ -1,5 +1,7 @@
 //! Connections made, broken, noticed and used.
 
+use std::time::Duration;
+
 use super::cluster::Cluster;
 use super::transcript::Detail;
 use crate::{Consensus, Generation, Input, Message, NodeId, Violation};
@@ -136,12 +138,18 @@ impl<C: Consensus> Cluster<C> {
         self.network.unblock_all();
     }
 
-    /// Ends every partition and connects every pair of running nodes.
+    /// Ends every partition and every other fault that lasts, but what is held and who is paused, and
+    /// connects every pair of running nodes. What is on its way through a delay, or to a slow disk,
+    /// keeps its time.
     ///
     /// # Errors
     /// A broken law.
     pub fn heal(&mut self) -> Result<(), Violation> {
         self.network.unblock_all();
+        self.network.mend_all();
+        for node in self.nodes.values_mut() {
+            (node.slowness, node.disk_fails, node.skew_ms) = (Duration::ZERO, false, 0);
+        }
         self.notice_all()?;
         self.connect_all()
     }
@@ -165,7 +173,7 @@ impl<C: Consensus> Cluster<C> {
     /// The directions in which frames are under way that their receiver could read.
     #[must_use]
     pub fn deliverable(&self) -> Vec<(NodeId, NodeId)> {
-        let mut busy = self.network.busy();
+        let mut busy = self.network.busy(self.time);
         busy.retain(|&(from, to)| self.is_active(to) && self.connection(to, from).is_some());
         busy
     }
@@ -175,7 +183,8 @@ impl<C: Consensus> Cluster<C> {
     /// # Errors
     /// A broken law.
     pub fn receive(&mut self, from: NodeId, to: NodeId) -> Result<bool, Violation> {
-        if !self.is_active(to) {
+        let is_due = self.network.under_way(from, to).next().is_some_and(|f| f.due <= self.time);
+        if !self.is_active(to) || !is_due {
             return Ok(false);
         }
         let Some(generation) = self.connection(to, from) else { return Ok(false) };
@@ -197,6 +206,9 @@ impl<C: Consensus> Cluster<C> {
         }
         self.flush(to)?;
         self.rest(to)?;
+        if let Some(frame) = self.network.take_overtaken(from, to) {
+            self.deliver_late_frame(from, to, frame)?;
+        }
         Ok(true)
     }
 

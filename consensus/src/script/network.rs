@@ -5,8 +5,9 @@
 //! are kept for a while, so that a script can deliver them late and see them ignored.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use crate::{Generation, NodeId};
+use crate::{Generation, NodeId, Time};
 
 /// How many late frames are kept in each direction.
 const LATE_FRAMES_MAX: usize = 64;
@@ -15,6 +16,8 @@ const LATE_FRAMES_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Frame<M> {
     pub(crate) generation: Generation,
+    /// It does not arrive before.
+    pub(crate) due: Time,
     pub(crate) message: M,
 }
 
@@ -27,8 +30,14 @@ pub(crate) struct Network<M> {
     blocked: BTreeSet<(NodeId, NodeId)>,
     /// Directions in which frames wait.
     held: BTreeSet<(NodeId, NodeId)>,
+    /// Directions in which nothing arrives until everything is healed.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    /// Directions in which everything takes so much longer.
+    delays: BTreeMap<(NodeId, NodeId), Duration>,
     queues: BTreeMap<(NodeId, NodeId), VecDeque<Frame<M>>>,
     late: BTreeMap<(NodeId, NodeId), VecDeque<Frame<M>>>,
+    /// Frames of broken connections that come behind the first one of the next connection.
+    overtaken: BTreeMap<(NodeId, NodeId), Frame<M>>,
 }
 
 fn pair(a: NodeId, b: NodeId) -> (NodeId, NodeId) {
@@ -41,8 +50,11 @@ impl<M> Network<M> {
             connections: BTreeMap::new(),
             blocked: BTreeSet::new(),
             held: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            delays: BTreeMap::new(),
             queues: BTreeMap::new(),
             late: BTreeMap::new(),
+            overtaken: BTreeMap::new(),
         }
     }
 
@@ -81,6 +93,22 @@ impl<M> Network<M> {
         self.blocked.clear();
     }
 
+    /// From now on everything takes so much longer in a direction, besides what it takes already.
+    pub(crate) fn delay(&mut self, from: NodeId, to: NodeId, by: Duration) {
+        *self.delays.entry((from, to)).or_default() += by;
+    }
+
+    /// Nothing arrives in a direction from now on.
+    pub(crate) fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.cut.insert((from, to));
+    }
+
+    /// Ends what was cut or delayed; what is on its way through a delay keeps its time.
+    pub(crate) fn mend_all(&mut self) {
+        self.cut.clear();
+        self.delays.clear();
+    }
+
     pub(crate) fn hold(&mut self, from: NodeId, to: NodeId) {
         self.held.insert((from, to));
     }
@@ -90,14 +118,18 @@ impl<M> Network<M> {
     }
 
     pub(crate) fn is_held(&self, from: NodeId, to: NodeId) -> bool {
-        self.held.contains(&(from, to))
+        self.held.contains(&(from, to)) || self.cut.contains(&(from, to))
     }
 
     /// Puts a frame on its way. Returns false, and keeps it as a late one, when its connection is
     /// not intact any more.
-    pub(crate) fn send(&mut self, from: NodeId, to: NodeId, frame: Frame<M>) -> bool {
+    pub(crate) fn send(&mut self, from: NodeId, to: NodeId, mut frame: Frame<M>) -> bool {
         if self.connections.get(&pair(from, to)) == Some(&(frame.generation, true)) {
-            self.queues.entry((from, to)).or_default().push_back(frame);
+            let delay = self.delays.get(&(from, to)).copied().unwrap_or_default();
+            let queue = self.queues.entry((from, to)).or_default();
+            let due = frame.due + delay;
+            frame.due = queue.back().map_or(due, |before| before.due.max(due));
+            queue.push_back(frame);
             true
         } else {
             self.keep_late(from, to, frame);
@@ -121,9 +153,16 @@ impl<M> Network<M> {
         self.queues.get(&(from, to)).into_iter().flatten()
     }
 
-    /// The directions in which frames are under way, in order.
-    pub(crate) fn busy(&self) -> Vec<(NodeId, NodeId)> {
-        self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(&key, _)| key).collect()
+    /// The directions in which frames are under way that may arrive by now, in order.
+    pub(crate) fn busy(&self, now: Time) -> Vec<(NodeId, NodeId)> {
+        let fronts = self.queues.iter().filter_map(|(&key, queue)| Some((key, queue.front()?)));
+        fronts.filter(|(_, frame)| frame.due <= now).map(|(key, _)| key).collect()
+    }
+
+    /// When the next frame may arrive that may not yet.
+    pub(crate) fn next_arrival(&self, now: Time) -> Option<Time> {
+        let fronts = self.queues.values().filter_map(VecDeque::front);
+        fronts.map(|frame| frame.due).filter(|&due| due > now).min()
     }
 
     /// The receiver will read nothing more of this connection: its frames can only be late now.
@@ -143,6 +182,19 @@ impl<M> Network<M> {
     /// Takes the frames of broken connections in a direction.
     pub(crate) fn take_late(&mut self, from: NodeId, to: NodeId) -> VecDeque<Frame<M>> {
         self.late.remove(&(from, to)).unwrap_or_default()
+    }
+
+    /// A frame of a broken connection comes behind the first one of the next connection. One waits in
+    /// each direction; an earlier one is as any other late frame from now on.
+    pub(crate) fn overtake(&mut self, from: NodeId, to: NodeId, frame: Frame<M>) {
+        if let Some(former) = self.overtaken.insert((from, to), frame) {
+            self.keep_late(from, to, former);
+        }
+    }
+
+    /// Takes the frame that comes behind the one that has just arrived.
+    pub(crate) fn take_overtaken(&mut self, from: NodeId, to: NodeId) -> Option<Frame<M>> {
+        self.overtaken.remove(&(from, to))
     }
 
     fn keep_late(&mut self, from: NodeId, to: NodeId, frame: Frame<M>) {

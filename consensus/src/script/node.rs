@@ -1,6 +1,7 @@
 //! One core of a cluster, and what its driver keeps for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::disk::Disk;
 use crate::invariants::Durability;
@@ -45,6 +46,12 @@ pub(super) struct Node<C: Consensus> {
     pub(super) deadline: Option<(Time, Timer)>,
     pub(super) starts: u64,
     pub(super) paused: bool,
+    /// How much longer a write takes.
+    pub(super) slowness: Duration,
+    /// Whether the next write that would become durable fails.
+    pub(super) disk_fails: bool,
+    /// How far the wall clock is ahead; negative when it is behind.
+    pub(super) skew_ms: i64,
 }
 
 impl<C: Consensus> Node<C> {
@@ -69,10 +76,14 @@ impl<C: Consensus> Node<C> {
             deadline: None,
             starts: 0,
             paused: false,
+            slowness: Duration::ZERO,
+            disk_fails: false,
+            skew_ms: 0,
         }
     }
 
-    /// Forgets all but the disk, and what the laws know of it.
+    /// Forgets all but the disk, and what the laws know of it. What was wrong with the node is over, as
+    /// for a process that ends.
     pub(super) fn stop(&mut self) {
         let former = std::mem::replace(self, Self::new(self.standing));
         self.disk = former.disk;

@@ -1,6 +1,5 @@
 //! The commands of scripts.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -13,9 +12,10 @@ use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use super::cluster::Cluster;
 use super::options::Options;
 use super::transcript::Detail;
+use super::verbs::execute_fault;
 use crate::{Consensus, Index, NodeId, Timer, Violation};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(super) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Runs the script at a path and compares its output with the file.
 ///
@@ -86,6 +86,7 @@ impl<C: Consensus> ScriptRunner<C> {
         let cluster = self.cluster.as_mut().ok_or("a script begins with `cluster`")?;
         let shown = execute_on(cluster, &command.name, &mut args)?;
         args.reject_next()?;
+        cluster.stop_failed()?;
         Ok(shown)
     }
 }
@@ -143,13 +144,11 @@ fn execute_on<C: Consensus>(
         "persist" => each_running(cluster, args, Cluster::persist)?,
         "apply" => each_running(cluster, args, Cluster::apply)?,
         "fetch" => each_running(cluster, args, |cluster, id, _| cluster.answer_fetch(id))?,
-        "pause" => cluster.pause(running(cluster, args)?),
         "resume" => {
             let id = running(cluster, args)?;
             cluster.resume(id);
             cluster.notice_all()?;
         }
-        "crash" => crash(cluster, args)?,
         "restart" => {
             let id = node(cluster, args)?;
             if cluster.is_running(id) {
@@ -170,6 +169,7 @@ fn execute_on<C: Consensus>(
         }
         "detail" => drop(cluster.set_detail(detail(args)?)),
         "status" | "log" | "leader" | "agree" | "messages" => return show(cluster, name, args),
+        _ if execute_fault(cluster, name, args)? => {}
         _ => execute_on_links(cluster, name, args)?,
     }
     Ok(Vec::new())
@@ -189,23 +189,10 @@ fn execute_on_links<C: Consensus>(
                 cluster.deliver_late_snapshots(from, to)?;
             }
         }
-        "hold" | "release" => {
-            let both = args.take_key("both").map(parse::<bool>).transpose()?.unwrap_or(false);
-            let (from, to) = (node(cluster, args)?, node(cluster, args)?);
-            for (from, to) in [(from, to), (to, from)].into_iter().take(1 + usize::from(both)) {
-                if name == "hold" { cluster.hold(from, to) } else { cluster.release(from, to) }
-            }
-        }
-        "partition" | "isolate" => partition(cluster, name, args)?,
         "heal" => cluster.heal()?,
         "disconnect" => {
             let (a, b) = (node(cluster, args)?, node(cluster, args)?);
             cluster.disconnect(a, b)?;
-        }
-        "drop" => {
-            let from = key_node(cluster, args, "from")?.ok_or("`from` is missing")?;
-            let to = key_node(cluster, args, "to")?.ok_or("`to` is missing")?;
-            cluster.disconnect(from, to)?;
         }
         "break" => {
             let (a, b) = (node(cluster, args)?, node(cluster, args)?);
@@ -289,57 +276,12 @@ fn deliver<C: Consensus>(cluster: &mut Cluster<C>, args: &mut ArgumentConsumer<'
     if any { Ok(()) } else { Err("nothing to deliver".into()) }
 }
 
-fn partition<C: Consensus>(
-    cluster: &mut Cluster<C>,
-    name: &str,
-    args: &mut ArgumentConsumer<'_>,
-) -> Outcome<()> {
-    let noticed = args.take_key("noticed").map(parse::<bool>).transpose()?.unwrap_or(true);
-    let mut groups = vec![Vec::new()];
-    while let Some(word) = args.next_pos() {
-        if word == "vs" {
-            groups.push(Vec::new());
-        } else {
-            let id = named(cluster, word)?;
-            groups.last_mut().expect("there is a first group").push(id);
-        }
-    }
-    let mentioned: BTreeSet<NodeId> = groups.iter().flatten().copied().collect();
-    let rest: Vec<NodeId> =
-        cluster.ids().into_iter().filter(|id| !mentioned.contains(id)).collect();
-    match (name, rest.is_empty()) {
-        ("partition", false) if groups.len() > 1 => {
-            return Err("every node belongs to one side".into());
-        }
-        (_, false) => groups.push(rest),
-        (_, true) => {}
-    }
-    if noticed {
-        cluster.partition(&groups)?;
-    } else {
-        cluster.partition_unnoticed(&groups);
-    }
-    Ok(())
-}
-
-fn crash<C: Consensus>(cluster: &mut Cluster<C>, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
-    let id = running(cluster, args)?;
-    let keep = args.take_key("keep").map(parse::<usize>).transpose()?;
-    let kept = match (args.take_key("lose"), keep) {
-        (None | Some("unsynced"), None) => 0,
-        (None, Some(keep)) => keep,
-        (Some("nothing"), None) => usize::MAX,
-        _ => return Err("lose=unsynced, lose=nothing or keep=N".into()),
-    };
-    cluster.crash(id, kept)?;
-    Ok(())
-}
-
 fn show<C: Consensus>(
     cluster: &mut Cluster<C>,
     name: &str,
     args: &mut ArgumentConsumer<'_>,
 ) -> Outcome<Vec<String>> {
+    let stamps = args.take_key("stamps").map(parse::<bool>).transpose()?.unwrap_or(false);
     let only = args.next_pos().map(|word| named(cluster, word)).transpose()?;
     let ids = only.map_or_else(|| cluster.ids(), |id| vec![id]);
     Ok(match name {
@@ -349,7 +291,7 @@ fn show<C: Consensus>(
             lines.extend(only.into_iter().flat_map(|id| cluster.show_peers(id)));
             lines
         }
-        "log" => ids.into_iter().map(|id| cluster.show_log(id)).collect(),
+        "log" => ids.into_iter().map(|id| cluster.show_log(id, stamps)).collect(),
         "leader" => match cluster.established().as_slice() {
             [] => vec!["nobody is established".to_owned()],
             leaders => {
@@ -386,14 +328,25 @@ fn directions<C: Consensus>(
     args: &mut ArgumentConsumer<'_>,
 ) -> Outcome<Vec<(NodeId, NodeId)>> {
     let (from, to) = (key_node(cluster, args, "from")?, key_node(cluster, args, "to")?);
-    let ids = cluster.ids();
-    let all = ids.iter().flat_map(|&a| ids.iter().map(move |&b| (a, b)));
-    Ok(all
-        .filter(|&(a, b)| a != b && from.is_none_or(|id| id == a) && to.is_none_or(|id| id == b))
-        .collect())
+    Ok(between(cluster, from, to))
 }
 
-fn node<C: Consensus>(cluster: &Cluster<C>, args: &mut ArgumentConsumer<'_>) -> Outcome<NodeId> {
+/// The directions from a node to another; one that is left out stands for all.
+pub(super) fn between<C: Consensus>(
+    cluster: &Cluster<C>,
+    from: Option<NodeId>,
+    to: Option<NodeId>,
+) -> Vec<(NodeId, NodeId)> {
+    let ids = cluster.ids();
+    let all = ids.iter().flat_map(|&a| ids.iter().map(move |&b| (a, b)));
+    all.filter(|&(a, b)| a != b && from.is_none_or(|id| id == a) && to.is_none_or(|id| id == b))
+        .collect()
+}
+
+pub(super) fn node<C: Consensus>(
+    cluster: &Cluster<C>,
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<NodeId> {
     named(cluster, args.next_pos().ok_or("a node is missing")?)
 }
 
@@ -402,7 +355,7 @@ fn running<C: Consensus>(cluster: &Cluster<C>, args: &mut ArgumentConsumer<'_>) 
     if cluster.is_running(id) { Ok(id) } else { Err(format!("{id} is down").into()) }
 }
 
-fn key_node<C: Consensus>(
+pub(super) fn key_node<C: Consensus>(
     cluster: &Cluster<C>,
     args: &mut ArgumentConsumer<'_>,
     key: &str,
@@ -410,7 +363,7 @@ fn key_node<C: Consensus>(
     args.take_key(key).map(|word| named(cluster, word)).transpose()
 }
 
-fn named<C: Consensus>(cluster: &Cluster<C>, word: &str) -> Outcome<NodeId> {
+pub(super) fn named<C: Consensus>(cluster: &Cluster<C>, word: &str) -> Outcome<NodeId> {
     let id = word.strip_prefix('n').and_then(|number| number.parse().ok()).map(NodeId);
     id.filter(|id| cluster.ids().contains(id)).ok_or_else(|| format!("no node `{word}`").into())
 }
@@ -437,7 +390,7 @@ fn detail(args: &mut ArgumentConsumer<'_>) -> Outcome<Detail> {
     })
 }
 
-fn parse<T: FromStr>(word: &str) -> Outcome<T> {
+pub(super) fn parse<T: FromStr>(word: &str) -> Outcome<T> {
     word.parse().map_err(|_| format!("`{word}` does not fit here").into())
 }
 

@@ -49,8 +49,9 @@ impl<C: Consensus> Cluster<C> {
         lines
     }
 
-    /// A node's log in one line, with a bar behind what it knows to be committed.
-    pub(super) fn show_log(&self, id: NodeId) -> String {
+    /// A node's log in one line, with a bar behind what it knows to be committed; also with the
+    /// milliseconds of the wall clock that entries are stamped with.
+    pub(super) fn show_log(&self, id: NodeId, stamps: bool) -> String {
         if !self.is_running(id) {
             return format!("{id} is down");
         }
@@ -66,6 +67,7 @@ impl<C: Consensus> Cluster<C> {
             }
             index = index.next();
             parts.push(match self.entry(id, index) {
+                Some(entry) if stamps => format!("{} of {}", text::entry(entry), entry.wall.0),
                 Some(entry) => text::entry(entry),
                 None => format!("{index}@? not written"),
             });

@@ -12,7 +12,8 @@ const FRAMES_MAX: usize = 200_000;
 const FIRES_MAX: usize = 1_000;
 
 impl<C: Consensus> Cluster<C> {
-    /// Lets time pass and fires every timer that becomes due, but delivers nothing.
+    /// Lets time pass and fires every timer that becomes due, but delivers nothing. What a slow disk is
+    /// at becomes durable in its time.
     ///
     /// # Errors
     /// A broken law.
@@ -21,7 +22,7 @@ impl<C: Consensus> Cluster<C> {
     }
 
     /// Lets time pass, fires every timer that becomes due, and lets everything settle after each.
-    /// Frames and writes take no time.
+    /// Frames and writes take no time, but for those that are delayed.
     ///
     /// # Errors
     /// A broken law.
@@ -94,23 +95,47 @@ impl<C: Consensus> Cluster<C> {
     fn pass(&mut self, duration: Duration, settling: bool) -> Result<(), Violation> {
         let end = self.time + duration;
         let mut fires = 0;
-        if settling {
-            self.settle()?;
-        }
-        while let Some((due, id, timer)) = self.next_timer().filter(|&(due, ..)| due <= end) {
-            fires = if due > self.time { 0 } else { fires + 1 };
-            self.time = self.time.max(due);
-            if fires > FIRES_MAX {
-                let details = format!("{id} fires {} again and again at {due}", timer.name());
-                return Err(Violation::new("a timer that fired is stopped or moved", details));
+        self.catch_up(settling)?;
+        loop {
+            let timer = self.next_timer().filter(|&(due, ..)| due <= end);
+            let delayed = self.next_delayed(settling).filter(|&due| due <= end);
+            if let Some(due) = delayed.filter(|&due| timer.is_none_or(|(other, ..)| due <= other)) {
+                self.time = due;
+            } else if let Some((due, id, timer)) = timer {
+                fires = if due > self.time { 0 } else { fires + 1 };
+                self.time = self.time.max(due);
+                if fires > FIRES_MAX {
+                    let details = format!("{id} fires {} again and again at {due}", timer.name());
+                    return Err(Violation::new("a timer that fired is stopped or moved", details));
+                }
+                self.fire(id, timer)?;
+            } else {
+                break;
             }
-            self.fire(id, timer)?;
-            if settling {
-                self.settle()?;
-            }
+            self.catch_up(settling)?;
         }
         self.time = end;
         Ok(())
+    }
+
+    /// When the next write of a slow disk can be completed, or also the next delayed frame arrives.
+    fn next_delayed(&self, frames: bool) -> Option<Time> {
+        let writes = self.nodes.values().filter_map(|node| node.disk.due());
+        let arrival = self.network.next_arrival(self.time).filter(|_| frames);
+        writes.filter(|&due| due > self.time).chain(arrival).min()
+    }
+
+    /// Does what can be done at this moment: everything, or what needs no delivery.
+    fn catch_up(&mut self, settling: bool) -> Result<(), Violation> {
+        if settling {
+            return self.settle();
+        }
+        for id in self.running() {
+            if self.is_active(id) {
+                self.rest(id)?;
+            }
+        }
+        self.stop_failed()
     }
 
     /// Lets time pass without firing anything, as for nodes that wake late.

@@ -210,41 +210,46 @@ impl fmt::Display for Who {
     }
 }
 
+/// The words are those of `POST /v1/faults`, and of scripts; what neither has has words of its own.
+/// With `from` and `to` nothing arrives and nobody is told; with `vs` connections break.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Crash { who, how: Crash::Kill, down } => write!(f, "kill {who} for={down:?}"),
+            Self::Crash { who, how: Crash::Kill, down } => write!(f, "crash {who} for={down:?}"),
             Self::Crash { who, how: Crash::PowerCut, down } => {
-                write!(f, "power-cut {who} for={down:?}")
+                write!(f, "crash {who} power-cut for={down:?}")
             }
             Self::Wipe { node, down, .. } => write!(f, "wipe {node} for={down:?}"),
             Self::Partition { side, lasts, breaks, late } => {
                 let side: Vec<String> = side.iter().map(Who::to_string).collect();
-                let how = match (breaks, late) {
-                    (true, false) => "disconnected",
-                    (true, true) => "disconnected noticed=late",
-                    (false, _) => "stalled",
-                };
-                write!(f, "partition {} vs others {how} for={lasts:?}", side.join(" "))
+                if *breaks {
+                    let noticed = if *late { " noticed=late" } else { "" };
+                    write!(f, "partition {} vs others{noticed} for={lasts:?}", side.join(" "))
+                } else {
+                    write!(f, "partition from={} both=true for={lasts:?}", side.join(","))
+                }
             }
-            Self::Disconnect { a, b } => write!(f, "disconnect {a} {b}"),
-            Self::CutOff { who } => write!(f, "cut-off {who}"),
-            Self::Stall { from, to, lasts } => write!(f, "hold {from} {to} for={lasts:?}"),
-            Self::Sever { a, b, lasts } => write!(f, "sever {a} {b} for={lasts:?}"),
+            Self::Disconnect { a, b } => write!(f, "drop from={a} to={b}"),
+            Self::CutOff { who } => write!(f, "drop from={who}"),
+            Self::Stall { from, to, lasts } => {
+                write!(f, "partition from={from} to={to} for={lasts:?}")
+            }
+            Self::Sever { a, b, lasts } => write!(f, "partition {a} vs {b} for={lasts:?}"),
             Self::Isolate { who, hears: true, lasts } => {
-                write!(f, "isolate {who} hears-all for={lasts:?}")
+                write!(f, "partition from={who} for={lasts:?}")
             }
             Self::Isolate { who, hears: false, lasts } => {
-                write!(f, "isolate {who} hears-nothing for={lasts:?}")
+                write!(f, "partition to={who} for={lasts:?}")
             }
             Self::SlowLink { from, to, by, lasts } => {
-                write!(f, "slow-link {from} {to} by={by:?} for={lasts:?}")
+                let (ms, micros) = (by.as_millis(), by.subsec_micros() % 1_000);
+                write!(f, "delay from={from} to={to} ms={ms}.{micros:03} for={lasts:?}")
             }
             Self::Pause { who, lasts } => write!(f, "pause {who} for={lasts:?}"),
             Self::SlowDisk { node, times, lasts } => {
                 write!(f, "slow-disk {node} times={times} for={lasts:?}")
             }
-            Self::FailSync { node } => write!(f, "fail-sync {node}"),
+            Self::FailSync { node } => write!(f, "fail-disk {node}"),
             Self::FailWrite { node } => write!(f, "fail-write {node}"),
             Self::FullDisk { node, lasts } => write!(f, "full-disk {node} for={lasts:?}"),
             Self::StuckDisk { node, lasts } => write!(f, "stuck-disk {node} for={lasts:?}"),
@@ -252,13 +257,60 @@ impl fmt::Display for Fault {
                 write!(f, "flip-bit {node} place={place} for={down:?}")
             }
             Self::DriftClock { node, millionths } => {
-                write!(f, "drift-clock {node} by={millionths}ppm")
+                write!(f, "clock-drift {node} millionths={millionths}")
             }
-            Self::JumpClock { node, millis } => write!(f, "clock {node} by={millis}ms"),
+            Self::JumpClock { node, millis } => write!(f, "clock-skew {node} ms={millis}"),
             Self::LateTimers { node, up_to } => write!(f, "late-timers {node} up-to={up_to:?}"),
             Self::Transfer { asked, to: Some(to) } => write!(f, "transfer {asked} to={to}"),
             Self::Transfer { asked, to: None } => write!(f, "transfer {asked}"),
-            Self::BreakSnapshot => f.write_str("disconnect the snapshot"),
+            Self::BreakSnapshot => f.write_str("drop the snapshot"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_have_the_names_that_they_have_in_calls_and_scripts() {
+        let [n1, n2] = [NodeId(1), NodeId(2)];
+        let (one, leader) = (Who::Node(n1), Who::Leader(n2));
+        let lasts = Duration::from_millis(300);
+        let partition = |side: &[Who], breaks, late| {
+            Fault::Partition { side: side.to_vec(), lasts, breaks, late }.to_string()
+        };
+        assert_eq!(
+            partition(&[one, leader], true, false),
+            "partition n1 leader vs others for=300ms"
+        );
+        assert_eq!(partition(&[one], true, true), "partition n1 vs others noticed=late for=300ms");
+        assert_eq!(
+            partition(&[one, leader], false, true),
+            "partition from=n1,leader both=true for=300ms"
+        );
+        let crash = |how| Fault::Crash { who: leader, how, down: lasts }.to_string();
+        assert_eq!(crash(Crash::Kill), "crash leader for=300ms");
+        assert_eq!(crash(Crash::PowerCut), "crash leader power-cut for=300ms");
+        let isolate = |hears| Fault::Isolate { who: one, hears, lasts }.to_string();
+        assert_eq!(isolate(true), "partition from=n1 for=300ms", "it hears the others alone");
+        assert_eq!(isolate(false), "partition to=n1 for=300ms");
+        let by = Duration::from_micros(40_005);
+        for (fault, words) in [
+            (Fault::Stall { from: n2, to: one, lasts }, "partition from=n2 to=n1 for=300ms"),
+            (Fault::Sever { a: n1, b: n2, lasts }, "partition n1 vs n2 for=300ms"),
+            (
+                Fault::SlowLink { from: n1, to: n2, by, lasts },
+                "delay from=n1 to=n2 ms=40.005 for=300ms",
+            ),
+            (Fault::Disconnect { a: n1, b: n2 }, "drop from=n1 to=n2"),
+            (Fault::CutOff { who: one }, "drop from=n1"),
+            (Fault::Pause { who: one, lasts }, "pause n1 for=300ms"),
+            (Fault::SlowDisk { node: n1, times: 20, lasts }, "slow-disk n1 times=20 for=300ms"),
+            (Fault::FailSync { node: n1 }, "fail-disk n1"),
+            (Fault::JumpClock { node: n1, millis: -50 }, "clock-skew n1 ms=-50"),
+        ] {
+            assert_eq!(fault.to_string(), words);
         }
     }
 }
