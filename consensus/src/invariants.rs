@@ -4,22 +4,27 @@
 //!
 //! | law | where it comes from |
 //! |---|---|
-//! | at most one leader is established in a term or epoch, ever | Raft Fig. 3 Election Safety; ZAB Leadership1, Leadership2 |
-//! | equal positions are equal entries with equal entries before them | Raft Log Matching; ZAB total order, history consistency |
-//! | what is committed is the same everywhere and never changes | Raft State Machine Safety; ZAB agreement, prefix consistency |
-//! | an established leader holds all that earlier terms committed | Raft Leader Completeness; ZAB primary integrity, LeaderLogCompleteness |
-//! | an established leader begins with the initial histories of all before it | ZAB initial history integrity, commit consistency, global primary order |
+//! | at most one leader is established in a term or epoch, ever | Raft Fig. 3 Election Safety; ZAB Leadership1, Leadership2, primary uniqueness |
 //! | at most one node is accepted as leader by a quorum in a term or epoch, ever, also before it is established | ZAB's discovery: a server accepts an epoch once |
-//! | whoever joins an epoch holds the initial history of its leader | ZAB phase 2: history, then currentEpoch |
-//! | promises, commit positions and what was forgotten never go back while a node lives | Raft §5.1; ZAB CommittedLogMonotonicity |
+//! | a leader only appends to its log | Raft Leader Append-Only |
+//! | equal positions are equal entries with equal entries before them | Raft Log Matching; ZAB TotalOrder, history consistency |
+//! | what is committed is the same everywhere and never changes | Raft State Machine Safety; ZAB Agreement, PrefixConsistency |
+//! | nobody removes what leaders of its term or of earlier ones committed | ZAB CommittedLogDurability |
+//! | an established leader holds all that earlier terms committed; in ZAB it has committed that itself | Raft Leader Completeness; ZAB PrimaryIntegrity, LeaderLogCompleteness, CommittedLogMonotonicity |
+//! | an established leader begins with the initial histories of all before it | ZAB initial history integrity, commit consistency, GlobalPrimaryOrder |
+//! | whoever joins an epoch holds the initial history of its leader, and behind it only what was proposed in the epoch | ZAB ProcessConsistency, history consistency: history, then currentEpoch |
+//! | promises, commit positions and what was forgotten never go back while a node lives | Raft §5.1 |
 //! | promises never go back, not even across a restart | Raft §5.1; ZAB acceptedEpoch, currentEpoch |
 //! | what a node knew durable is there after its restart | both papers' stable storage |
 //! | `applied ≤ delivered ≤ commit ≤ last`, `durable ≤ last`, `first ≤ delivered + 1` | [`crate::Log`] |
-//! | deliveries are the committed entries, each once, in order | ZAB integrity, local primary order |
-//! | a snapshot holds what was committed up to its position, and never goes back | Raft §7; `zab.md` §9, rules 8, 10 |
-//! | the terms of what was forgotten are kept | `zab.md` §9, rule 17 |
-//! | what comes late on a connection that was given up changes nothing | TCP's order; `rust.md` |
+//! | deliveries are the committed entries, each once, in order | ZAB Integrity, LocalPrimaryOrder |
+//! | a snapshot holds what was committed up to its position, and never goes back | Raft §7; ZAB's SNAP |
+//! | the terms of what was forgotten are kept | what follows is judged by them, as in ZAB's discovery |
+//! | what comes late on a connection that was given up changes nothing | both are built on connections |
 //! | nothing leaves before what it promises is durable | [`crate::Outbound`], [`crate::Pledge`] |
+//!
+//! The flags of the Zab specification for what must not happen within an action (ShouldNotBeTriggered: bad
+//! states, proposals, commits, acknowledgements, messages) are assertions in the protocol's own code.
 //!
 //! # Cost
 //! A node that did not change costs a few comparisons; one that did costs what it changed. Per entry
@@ -40,7 +45,7 @@ use std::fmt;
 
 pub use durability::{Durability, read_promise};
 use history::History;
-pub use late::changes_nothing;
+pub use late::{LATE, changes_nothing};
 
 use crate::{Entry, Index, Log, NodeId, Position, Snapshot, Term};
 
@@ -302,6 +307,7 @@ impl Invariants {
                 format!("{} rewrites index {} of {}", view.id, common.next(), known.commit),
             ));
         }
+        check_removal(known, view, common, &self.history)?;
         self.history.extend(view, common)?;
         let committing = view.established.unwrap_or(view.promised);
         self.history.commit(view, known.commit, committing)?;
@@ -353,7 +359,9 @@ impl Invariants {
     fn check_initial_history(&mut self, view: &View<'_>, epoch: Term) -> Result<(), Violation> {
         let own = (view.id, view.log.last());
         let (leader, history) = *self.accepted.entry(epoch).or_insert(own);
-        if view.log.contains(history) {
+        // What is behind it was proposed in the epoch.
+        let behind = view.log.term(history.index.next());
+        if view.log.contains(history) && behind.is_none_or(|term| term == epoch) {
             return Ok(());
         }
         Err(Violation::new(
@@ -393,7 +401,9 @@ impl Invariants {
     fn check_completeness(&self, view: &View<'_>) -> Result<(), Violation> {
         let Some(term) = view.established else { return Ok(()) };
         let needed = self.history.committed_before(term);
-        if view.log.contains(needed) {
+        // A leader of ZAB begins by committing its initial history.
+        let commits = view.joined.is_none() || view.log.commit() >= needed.index;
+        if view.log.contains(needed) && commits {
             return Ok(());
         }
         Err(Violation::new(
@@ -446,6 +456,36 @@ fn check_order(view: &View<'_>) -> Result<(), Violation> {
             log.last()
         ),
     ))
+}
+
+/// What is removed from a log that was seen: nothing by a leader in its reign, and by nobody what leaders
+/// committed of its term or of earlier ones.
+fn check_removal(
+    known: &Known,
+    view: &View<'_>,
+    common: Index,
+    history: &History,
+) -> Result<(), Violation> {
+    if common >= known.last.index {
+        return Ok(());
+    }
+    let removed = common.next();
+    if known.leading.is_some() && known.leading == view.leading {
+        return Err(Violation::new(
+            "a leader only appends to its log",
+            format!("{} removes what it has from index {removed} on", view.id),
+        ));
+    }
+    // What later leaders commit without this node, an earlier one may still make it remove: Raft §5.4.2.
+    let committed = history.committed_before(Term(view.promised.0.saturating_add(1))).index;
+    let term = known.terms.range(..=removed).next_back().map(|(_, &term)| term);
+    if committed >= removed && term == history.committed_term(removed) {
+        return Err(Violation::new(
+            "nobody removes what leaders of its term or of earlier ones committed",
+            format!("{} in {} removes index {removed} of {committed}", view.id, view.promised),
+        ));
+    }
+    Ok(())
 }
 
 fn check_restart(known: &Known, view: &View<'_>) -> Result<(), Violation> {

@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::{
-    Effects, Entry, Fetch, FetchPurpose, Index, Persist, PersistSequence, Position, Recovered,
-    Settings, Snapshot, Term,
+    Effects, Entry, Fetch, FetchPurpose, Index, Mutant, Persist, PersistSequence, Position,
+    Recovered, Settings, Snapshot, Term, mutant,
 };
 
 /// The in-memory view of a node's log. Both protocols use it; neither keeps entries elsewhere.
@@ -381,7 +381,10 @@ impl Log {
             sequence: self.sequence,
             install: self.install.take(),
             compact_to: self.compact_to.take(),
-            truncate_from: self.truncate_from.take(),
+            truncate_from: self
+                .truncate_from
+                .take()
+                .filter(|_| !mutant::on(Mutant::TruncationUnwritten)),
             entries,
             promise: self.promise.take(),
             commit: self.commit,

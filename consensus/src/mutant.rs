@@ -1,7 +1,8 @@
 //! Wrong versions of the protocols, to see that the tests would notice them.
 //!
-//! Each is a small change to the real code, told in one sentence, and in the code at the one place
-//! where it does what it says. Without the feature `mutants` none of that is compiled: [`on`] is `false`
+//! Each is a small change, told in one sentence, and in the code at the one place where it does what it
+//! says: in the protocols and the log under them, or in what the simulator has around them, which stands
+//! for the server's loop, log writer, applier, snapshots and clients. Without the feature `mutants` none of that is compiled: [`on`] is `false`
 //! and the compiler removes what it guards. With it, one at a time can be switched on in a thread. Only
 //! tests and the simulator do.
 
@@ -144,6 +145,8 @@ mutants! {
 
     ReusesRound, "reuses-round", BOTH,
         "A read is confirmed by answers to a question that was asked before the read came (etcd #20418).";
+    TruncationUnwritten, "truncation-unwritten", BOTH,
+        "A truncation is not written to the log, and the next start finds what was removed.";
     LateFramesCount, "late-frames-count", BOTH,
         "What comes late on a connection that was given up counts as if that were up.";
 

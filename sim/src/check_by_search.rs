@@ -12,7 +12,6 @@
 //! more than once. That nothing is done twice while its key is remembered is for `check_once`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 use consensus::{Time, Violation};
@@ -20,6 +19,7 @@ use kvcore::{Command, Condition, IdempotencyKey};
 
 use crate::history::{Action, Consistency, Found, History, OperationResult, Query};
 use crate::model::Expected;
+use crate::trace::fold;
 
 /// The most steps of one search. A search that needs more is given up and counted.
 const STEPS_MAX: usize = 200_000;
@@ -279,13 +279,6 @@ impl Effect {
             Self::Read { found } => (found == state).then(|| state.clone()),
         }
     }
-}
-
-/// Something folded into a number, always into the same.
-fn fold(what: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// What a search comes to.

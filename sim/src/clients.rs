@@ -25,6 +25,8 @@ pub(crate) struct ClientId(pub(crate) usize);
 /// How long a client waits that is in a hurry; the others wait longer than any node.
 const IMPATIENCE: Duration = Duration::from_millis(120);
 const PATIENCE: Duration = Duration::from_millis(2_700);
+/// No client thinks longer when everything is repaired.
+const THINK_HEALED_MAX: Duration = Duration::from_millis(20);
 /// How long a node lets a request wait.
 const TIMEOUTS_MILLIS: [u64; 3] = [150, 600, 2_000];
 /// The client that is loyal.
@@ -55,8 +57,8 @@ pub(crate) struct Client {
     revision: Revision,
     /// Idempotency keys that it made up.
     keys: u64,
-    /// A write with a key that it sends again: its answer was lost, or it wants to hear it once more.
-    again: Option<(Command, IdempotencyKey)>,
+    /// A write that it sends again: its answer was lost, or, if it has a key, it wants to hear it once more.
+    again: Option<(Command, Option<IdempotencyKey>)>,
     /// Writes with a key that are long over. Now and then one is sent once more, by when it may be
     /// forgotten.
     old: VecDeque<(Command, IdempotencyKey)>,
@@ -127,7 +129,7 @@ impl Client {
 
     fn action(&mut self, value_bytes_max: u64) -> Action {
         if let Some((command, key)) = self.again.take() {
-            return Action::Write(command, Some(key));
+            return Action::Write(command, key);
         }
         if !self.old.is_empty() && self.random.one_in(30) {
             let which = self.random.below(self.old.len() as u64);
@@ -178,9 +180,18 @@ impl Client {
         Action::Write(command, Some(key))
     }
 
-    /// Whether to send a write with a key again: surely when it is in doubt, sometimes out of curiosity.
+    /// Whether to send a write again: with a key surely when it is in doubt, sometimes out of curiosity;
+    /// without one now and then when it is in doubt, as careless clients do, and it may be done twice.
     fn wants_again(&mut self, action: &Action, result: &OperationResult) {
-        let Action::Write(command, Some(key)) = action else { return };
+        let Action::Write(command, key) = action else { return };
+        let Some(key) = key else {
+            let is_unknown = matches!(
+                result,
+                OperationResult::Unknown | OperationResult::Failed(Failure::UnknownOutcome)
+            );
+            self.again = (is_unknown && self.random.one_in(3)).then(|| (command.clone(), None));
+            return;
+        };
         let in_doubt = match result {
             OperationResult::Unknown | OperationResult::Failed(Failure::UnknownOutcome) => true,
             // This copy did not happen, but perhaps one before it.
@@ -188,7 +199,7 @@ impl Client {
             OperationResult::Written { .. } => self.random.one_in(8),
             OperationResult::Read(_) => false,
         };
-        self.again = in_doubt.then(|| (command.clone(), key.clone()));
+        self.again = in_doubt.then(|| (command.clone(), Some(key.clone())));
         if !in_doubt && !self.old.iter().any(|(_, old)| old == key) {
             self.old.push_back((command.clone(), key.clone()));
             if self.old.len() > OLD_MAX {
@@ -248,7 +259,8 @@ impl<C: Consensus> Cluster<C> {
             return;
         }
         let bytes_max = self.surroundings.value_bytes_max;
-        let action = if only_puts {
+        // In the end every node has to show that it takes a write, however few clients there are.
+        let action = if only_puts || self.healed && !client.random.one_in(4) {
             Action::Write(client.put(bytes_max), None)
         } else {
             client.action(bytes_max)
@@ -471,6 +483,7 @@ impl<C: Consensus> Cluster<C> {
             think += Duration::from_millis(5);
         }
         if self.healed {
+            think = think.min(THINK_HEALED_MAX);
             // In surroundings so narrow that a node applies no faster than clients write, what it lacks
             // would otherwise stay: the longer that takes, the less they ask.
             think += now.since(self.healed_at) / 20;

@@ -23,6 +23,9 @@ use crate::process::{LogWriter, Process};
 use crate::shadow::ShadowLog;
 use crate::store::Stores;
 
+/// The law that a disk breaks which was made to fail.
+pub(crate) const DISK_WORKS: &str = "a node starts, for its disk works";
+
 /// The bytes of rows that a simulated machine keeps in memory beyond need: little, so that reads go
 /// to the store.
 const MACHINE_CACHE_BYTES: usize = 4 << 10;
@@ -201,9 +204,13 @@ impl<C: Consensus> Node<C> {
         let id = self.id;
         let failed =
             |what: String| Violation::new("a node starts after any crash", format!("{id}: {what}"));
+        let disk_failed = |what: String| Violation::new(DISK_WORKS, format!("{id}: {what}"));
         let (wal, recovery) =
             Wal::open(self.disk.clone(), self.wal_options, &self.identity(), self.directory)
-                .map_err(|error| failed(error.to_string()))?;
+                .map_err(|error| match error {
+                    WalError::Io(error) => disk_failed(error.to_string()),
+                    error => failed(error.to_string()),
+                })?;
         let (mut recovered, number) = (recovery.recovered, recovery.installed);
         let mut reader = wal.reader();
         let log = read_all(&mut reader, recovered.compacted, recovered.last).map_err(failed)?;
@@ -213,11 +220,13 @@ impl<C: Consensus> Node<C> {
 
         // What a snapshot left behind that never took effect is kept, to go on with.
         self.store_number = number;
-        self.stores.keep_only(&self.disk, number).map_err(|error| failed(error.to_string()))?;
+        self.stores
+            .keep_only(&self.disk, number)
+            .map_err(|error| disk_failed(error.to_string()))?;
         let store =
-            self.stores.open(&self.disk, number).map_err(|error| failed(error.to_string()))?;
+            self.stores.open(&self.disk, number).map_err(|error| disk_failed(error.to_string()))?;
         let mut machine = Machine::open_with(store, self.machine_options)
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| disk_failed(error.to_string()))?;
         oracle.opened(id, machine.state())?;
         if !self.shadow.holds(machine.applied()) {
             return Err(Violation::new(

@@ -72,22 +72,29 @@ impl SimOptions {
         }
     }
 
-    /// What a seed stands for when nothing else is said: every fourth has its store on the simulated
-    /// disk, and every third one or two observers.
+    /// What a seed stands for when nothing else is said: every fourth or so has its store on the simulated
+    /// disk, every third one or two observers, and now and then the links are those of a LAN or a WAN. Each
+    /// is drawn for itself, so that all of them meet.
     #[must_use]
     pub fn of_seed(seed: u64, nodes: u64, profile: Profile) -> Self {
-        let depth = if seed % 4 == 3 { Depth::Whole } else { Depth::Protocol };
-        let observers = if seed % 3 == 1 { 1 + seed / 3 % 2 } else { 0 };
-        Self { nodes, observers, profile, depth, ..Self::new(seed) }
+        let mut random = Random::new(seed ^ 0x0571_0000);
+        let depth = if random.one_in(4) { Depth::Whole } else { Depth::Protocol };
+        let observers = if random.one_in(3) { 1 + random.below(2) } else { 0 };
+        let links = match random.below(12) {
+            0 | 1 => Links::Lan,
+            2 => Links::Wan,
+            _ => Links::Drawn,
+        };
+        Self { nodes, observers, profile, depth, links, ..Self::new(seed) }
     }
 
-    /// What a seed stands for when nothing at all is said: the profiles take turns, and now and then there
-    /// are five voters.
+    /// What a seed stands for when nothing at all is said: the profiles take turns, and every third or so
+    /// has five voters.
     #[must_use]
     pub fn in_turn(seed: u64) -> Self {
         let profiles = Profile::ALL.len() as u64;
         let profile = Profile::ALL[usize::try_from(seed % profiles).expect("a few")];
-        let nodes = if seed / profiles % 3 == 2 { 5 } else { 3 };
+        let nodes = if Random::new(seed ^ 0x0572_0000).one_in(3) { 5 } else { 3 };
         Self::of_seed(seed, nodes, profile)
     }
 
@@ -410,6 +417,38 @@ impl Surroundings {
             idempotency: IdempotencyLimits::default(),
             part_bytes_max: 256 << 10,
             part_delay: Span::micros(500, 1_000),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Nothing of what a seed stands for is tied to anything else of it.
+    #[test]
+    fn everything_that_a_seed_stands_for_meets_everything_else() {
+        let seeds: Vec<SimOptions> = (0..8_000).map(SimOptions::in_turn).collect();
+        for protocol in [Protocol::Raft, Protocol::Zab] {
+            let suited: Vec<_> =
+                seeds.iter().filter(|options| options.profile.suits(protocol)).collect();
+            let whole = suited.iter().filter(|options| options.depth == Depth::Whole).count();
+            assert!(whole * 5 >= suited.len(), "{protocol}: {whole} of {} are whole", suited.len());
+            let met = suited.iter().map(|options| {
+                let observed = options.observers > 0;
+                (
+                    options.profile.name(),
+                    options.depth.name(),
+                    options.links.name(),
+                    options.nodes,
+                    observed,
+                )
+            });
+            let met: BTreeSet<_> = met.collect();
+            let profiles = Profile::ALL.iter().filter(|profile| profile.suits(protocol)).count();
+            assert_eq!(met.len(), profiles * 2 * 3 * 2 * 2, "{protocol}");
         }
     }
 }

@@ -176,7 +176,15 @@ impl Oracle {
             Some(Ok(envelope)) => {
                 let Envelope { origin, incarnation, request, idempotency, command } = envelope;
                 let header = Header { origin, incarnation, request };
-                if let Some(&operation) = self.requests.get(&header) {
+                let asked = self.requests.get(&header).copied();
+                // Leaders compact by themselves.
+                if asked.is_none() && !matches!(command, Command::Compact { .. }) {
+                    return Err(Violation::new(
+                        "what is applied was asked for",
+                        format!("{id} at {}: nobody asked for {header:?}", entry.position),
+                    ));
+                }
+                if let Some(operation) = asked {
                     let copies = self.placed.entry(operation).or_default();
                     copies.push(entry.index());
                     if copies.len() > 1 && idempotency.is_none() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use consensus::invariants::{Durability, changes_nothing};
+use consensus::invariants::{Durability, LATE, changes_nothing};
 use consensus::{
     Consensus, Entry, Generation, Input, NodeId, Now, Persist, PersistSequence, Pledge, Time,
     Violation,
@@ -19,6 +19,7 @@ use crate::history::OperationId;
 use crate::network::ConnectionId;
 use crate::snapshots::Snapshots;
 use crate::store::SimulatedStore;
+use crate::trace::fold;
 
 /// A running process: the replica and everything around it that the server has threads for.
 pub(crate) struct Process<C: Consensus> {
@@ -120,13 +121,21 @@ impl<C: Consensus> Process<C> {
         input: &ReplicaInput<C::Message>,
     ) -> Result<(), Violation> {
         let ReplicaInput::Received { peer, generation, message } = input else { return Ok(()) };
-        let PeerMessage::Consensus(message) = message else { return Ok(()) };
         if self.peers.get(peer) == Some(generation) {
             return Ok(());
         }
-        let (peer, generation, message) = (*peer, *generation, message.clone());
-        let input = Input::Received { peer, generation, message };
-        changes_nothing(self.life.node, self.replica.core(), now, input)
+        if let PeerMessage::Consensus(message) = message {
+            let (peer, generation, message) = (*peer, *generation, message.clone());
+            let input = Input::Received { peer, generation, message };
+            return changes_nothing(self.life.node, self.replica.core(), now, input);
+        }
+        let (mut after, mut effects) = (self.replica.clone(), ReplicaEffects::default());
+        after.step(now, input.clone(), &mut effects);
+        let is_quiet = effects.conclusions.is_empty() && effects.messages.is_empty();
+        if is_quiet && fold(&after) == fold(&self.replica) {
+            return Ok(());
+        }
+        Err(Violation::new(LATE, format!("{} takes {input:?}", self.life.node)))
     }
 
     /// The loop is about to hear that a connection came or went. What was said to that peer earlier

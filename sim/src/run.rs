@@ -15,11 +15,14 @@ use crate::check_once;
 use crate::clients::Client;
 use crate::cluster::Cluster;
 use crate::history::OperationResult;
+use crate::latency::Links;
 use crate::options::SimOptions;
 use crate::report::{Failure, Report};
 
-/// How long after the repair every node must have answered a write.
+/// How long after the repair every node must have answered a write, and how long if each message needs a
+/// tenth of a second.
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
+const RECOVERY_WAN_MAX: Duration = Duration::from_secs(60);
 /// How long after the last request all nodes must be equal.
 const AGREEMENT_MAX: Duration = Duration::from_secs(20);
 
@@ -85,13 +88,15 @@ impl<C: Consensus> Cluster<C> {
         self.heal();
         let healed = self.agenda.now();
         let begun = self.history.len();
-        let served = self.run_until(healed + RECOVERY_MAX, |cluster| {
+        let is_wan = self.options.links == Links::Wan;
+        let recovery_max = if is_wan { RECOVERY_WAN_MAX } else { RECOVERY_MAX };
+        let served = self.run_until(healed + recovery_max, |cluster| {
             cluster.leader.is_some() && cluster.all_nodes_acknowledged_since(begun)
         })?;
         if !served {
             return Err(Violation::new(
                 "a repaired cluster serves again",
-                format!("not within {RECOVERY_MAX:?}: {}", self.describe()),
+                format!("not within {recovery_max:?}: {}", self.describe()),
             ));
         }
         let recovery = self.agenda.now().since(healed);
@@ -103,6 +108,7 @@ impl<C: Consensus> Cluster<C> {
                 format!("not within {AGREEMENT_MAX:?}: {}", self.describe()),
             ));
         }
+        self.check_watchers_at_rest()?;
         let one_leader = self.invariants.leaders().len() == 1;
         check_linearizable::check(&self.history, &self.oracle, one_leader)?;
         let promised = self.surroundings.idempotency;

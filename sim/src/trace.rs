@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use consensus::Time;
 use rustc_hash::FxHasher;
@@ -56,4 +56,11 @@ impl Trace {
     pub(crate) fn into_lines(self) -> Vec<String> {
         self.lines.map(Vec::from).unwrap_or_default()
     }
+}
+
+/// Something folded into a number, always into the same.
+pub(crate) fn fold(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }

@@ -103,6 +103,43 @@ impl<C: Consensus> Cluster<C> {
     }
 }
 
+impl<C: Consensus> Cluster<C> {
+    /// A cluster at rest tells every watcher at every node everything that there is to tell: it must not
+    /// stay where it is.
+    pub(crate) fn check_watchers_at_rest(&mut self) -> Result<(), Violation> {
+        for (number, watcher) in self.watchers.iter().enumerate() {
+            for (id, node) in &self.nodes {
+                let process = node.process.as_ref().expect("at rest all nodes run");
+                let machine = &process.machine;
+                let known = self.watched[number].max(machine.compacted());
+                let stays = |what: String| {
+                    let details = format!("watcher {number} at {id} from {known}: {what}");
+                    Violation::new("a watch gets to the end", details)
+                };
+                let mut from = known;
+                while from <= machine.revision() {
+                    let plan = machine.events(&watcher.filter, from, SMALL);
+                    let plan = plan.map_err(|compacted| stays(compacted.to_string()))?;
+                    let events = plan.fetch(machine.store());
+                    let events = events.map_err(|error| stays(error.to_string()))?;
+                    if events.next <= from {
+                        return Err(stays(format!("it stays at {from}")));
+                    }
+                    let (got, next) = (&events.revisions, events.next);
+                    let model = &self.oracle.model;
+                    check(model, &watcher.filter, from, machine.compacted(), got, next)
+                        .map_err(stays)?;
+                    from = next;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one pull tells of a cluster at rest.
+const SMALL: EventLimits = EventLimits { revisions_max: 64, events_max: 64, bytes_max: 64 << 10 };
+
 /// Compares everything that a machine holds with what the model has: all keys as they are now, and
 /// all changes that were not compacted.
 pub(crate) fn check_whole<S: Store>(model: &Model, machine: &Machine<S>) -> Result<(), String> {

@@ -219,7 +219,7 @@ impl History {
         self.committed.get(usize::try_from(offset).ok()?).copied()
     }
 
-    fn committed_term(&self, index: Index) -> Option<Term> {
+    pub(super) fn committed_term(&self, index: Index) -> Option<Term> {
         self.committed_at(index).map(|(term, _)| term)
     }
 }

@@ -3,6 +3,9 @@
 use super::Violation;
 use crate::{Consensus, Effects, Input, NodeId, Now};
 
+/// The law about what comes late.
+pub const LATE: &str = "what comes late on a connection that was given up changes nothing";
+
 /// Judges what a node makes of an input of a connection that it has given up: nothing.
 ///
 /// # Errors
@@ -21,5 +24,5 @@ pub fn changes_nothing<C: Consensus>(
     if after == *core && effects == Effects::default() {
         return Ok(());
     }
-    Err(Violation::new("what comes late on a connection that was given up changes nothing", what))
+    Err(Violation::new(LATE, what))
 }

@@ -64,6 +64,60 @@ fn a_leader_that_lacks_the_initial_history_of_an_earlier_one_is_noticed() {
 }
 
 #[test]
+fn a_leader_that_removes_from_its_log_is_noticed() {
+    let (whole, part) = (log(&[(1, "a"), (1, "b")]), log(&[(1, "a")]));
+    let leads = |log| View { leading: Some(Term(1)), ..view(N1, log) };
+    let mut laws = Invariants::new();
+    laws.check(&[leads(&whole)]).unwrap();
+    // A follower may.
+    laws.clone().check(&[view(N1, &part)]).unwrap();
+    assert_eq!(law(laws.check(&[leads(&part)])), "a leader only appends to its log");
+}
+
+#[test]
+fn whoever_removes_what_is_committed_elsewhere_is_noticed() {
+    let known = committed(log(&[(1, "a"), (1, "b")]), 2);
+    let (whole, part) = (log(&[(1, "a"), (1, "b")]), log(&[(1, "a")]));
+    let mut laws = Invariants::new();
+    laws.check(&[view(N1, &whole), view(N2, &whole)]).unwrap();
+    laws.clone().check(&[view(N2, &part)]).unwrap();
+    laws.check(&[view(N1, &known), view(N2, &whole)]).unwrap();
+    // One that was left behind in an earlier term may.
+    let mut behind = laws.clone();
+    behind.wiped(N2);
+    let old = |log| View { promised: Term(8), ..view(N2, log) };
+    behind.check(&[old(&whole)]).unwrap();
+    behind.check(&[old(&part)]).unwrap();
+    let result = laws.check(&[view(N2, &part)]);
+    assert_eq!(law(result), "nobody removes what leaders of its term or of earlier ones committed");
+}
+
+#[test]
+fn whoever_joins_an_epoch_with_a_stray_entry_is_noticed() {
+    let (whole, stray) = (log(&[(1, "a")]), log(&[(1, "a"), (1, "x")]));
+    let live = log(&[(1, "a"), (2, "b")]);
+    let joins = |id, log| View { joined: Some(Term(2)), ..view(id, log) };
+    let mut laws = Invariants::new();
+    laws.check(&[primary(N1, 2, &whole), view(N2, &whole)]).unwrap();
+    laws.check(&[primary(N1, 2, &whole), joins(N2, &live)]).unwrap();
+    let mut laws = Invariants::new();
+    laws.check(&[primary(N1, 2, &whole), view(N2, &stray)]).unwrap();
+    let result = laws.check(&[primary(N1, 2, &whole), joins(N2, &stray)]);
+    assert_eq!(law(result), "whoever joins an epoch holds the initial history of its leader");
+}
+
+#[test]
+fn a_primary_that_has_not_committed_its_initial_history_is_noticed() {
+    let known = committed(log(&[(1, "a")]), 1);
+    let unknown = log(&[(1, "a")]);
+    let mut laws = Invariants::new();
+    laws.check(&[primary(N1, 1, &known)]).unwrap();
+    laws.clone().check(&[primary(N2, 2, &known)]).unwrap();
+    let result = laws.check(&[primary(N2, 2, &unknown)]);
+    assert_eq!(law(result), "an established leader holds all that earlier terms committed");
+}
+
+#[test]
 fn two_leaders_in_one_term_are_noticed() {
     let log = log(&[]);
     let mut laws = Invariants::new();

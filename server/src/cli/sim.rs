@@ -53,9 +53,9 @@ pub(super) struct Sim {
     #[arg(long, value_parser = profiles(), value_name = "PROFILE", default_value = "all")]
     profile: String,
 
-    /// What the nodes are connected by
-    #[arg(long, value_parser = links(), value_name = "LINKS", default_value = "drawn")]
-    links: String,
+    /// What the nodes are connected by [default: drawn, and LAN or WAN now and then]
+    #[arg(long, value_parser = links(), value_name = "LINKS")]
+    links: Option<String>,
 
     /// What is simulated: with the rows in memory, with the store on the simulated disk too, or each in turn
     #[arg(long, value_enum, default_value_t = Depths::Mixed)]
@@ -181,6 +181,11 @@ impl Sim {
             let message = format!("seed {} breaks a law", failure.options.seed);
             return Err(Complaint::new(Exit::No, message));
         }
+        if totals.runs == 0 && totals.seeds > 0 {
+            let message = "nothing was run: these seeds stand for `datagrams`, which is for Raft alone; \
+                           use --protocol raft, or another --profile";
+            return Err(Complaint::new(Exit::No, message));
+        }
         print::bytes(totals.text(began.elapsed()).as_bytes())?;
         if totals.seeds < self.seeds {
             let next = self.from + totals.seeds;
@@ -201,7 +206,8 @@ impl Sim {
             Depths::Whole => options.depth = Depth::Whole,
             Depths::Mixed => {}
         }
-        options.links = Links::from_name(&self.links).expect("only names are possible");
+        let links = self.links.as_deref().and_then(Links::from_name);
+        options.links = links.unwrap_or(options.links);
         options.observers = self.observers.unwrap_or(options.observers);
         let small = |number| usize::try_from(number).expect("a thousand at most");
         options.clients = self.clients.map_or(options.clients, small);
@@ -323,6 +329,7 @@ struct Totals {
     inputs: u64,
     faults: u64,
     acknowledged: u64,
+    searches_given_up: u64,
 }
 
 impl Totals {
@@ -334,6 +341,7 @@ impl Totals {
             self.inputs += report.counters.inputs;
             self.faults += report.counters.faults;
             self.acknowledged += report.counters.acknowledged;
+            self.searches_given_up += report.counters.searches_given_up;
         }
     }
 
@@ -345,7 +353,8 @@ impl Totals {
              virtual time          {:.0} s, {:.0} times as fast as real time\n\
              protocol events       {}, {:.0} each second\n\
              faults                {}\n\
-             acknowledged writes   {}\n",
+             acknowledged writes   {}\n\
+             searches given up     {}, of one key each\n",
             self.runs,
             self.seeds,
             virtual_seconds,
@@ -353,7 +362,8 @@ impl Totals {
             self.inputs,
             self.inputs as f64 / seconds,
             self.faults,
-            self.acknowledged
+            self.acknowledged,
+            self.searches_given_up
         )
     }
 }

@@ -36,6 +36,7 @@ mod identity;
 mod killed_processes;
 mod lost_leaders;
 mod observers;
+mod simulations;
 mod snapshots;
 mod support;
 mod tours;

@@ -191,9 +191,14 @@ impl Drawing<'_> {
                 down: self.span(1, 300),
             },
             Kind::Partition => {
+                // The one that was drawn, and any of the others; if that is all, it alone.
                 let members = (1..=self.options.members()).map(NodeId);
-                let side = members.filter(|id| (any.0 ^ id.0) & 1 == 0).map(Who::Node);
-                self.partition(side.collect())
+                let side: Vec<Who> = members
+                    .filter(|&id| id == any || self.random.one_in(2))
+                    .map(Who::Node)
+                    .collect();
+                let is_all = side.len() as u64 == self.options.members();
+                self.partition(if is_all { vec![Who::Node(any)] } else { side })
             }
             Kind::IsolateLeader => self.partition(vec![leader]),
             Kind::Sever => Fault::Sever { a: any, b: self.any(), lasts: self.span(50, 3_000) },

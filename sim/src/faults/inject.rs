@@ -11,7 +11,7 @@ use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
 use crate::history::OperationResult;
 use crate::network::ConnectionId;
-use crate::node::Node;
+use crate::node::{DISK_WORKS, Node};
 use crate::options::Span;
 
 /// How long whoever wants another leader waits.
@@ -226,14 +226,13 @@ impl<C: Consensus> Cluster<C> {
             node.disk.crash(self.random.next_u64());
         }
         match self.start(id) {
-            Err(violation) if !self.nodes[&id].disk.may_fail() => Err(violation),
-            // The disk failed it. Its supervisor tries again.
-            Err(_) => {
+            // The disk failed it, as it was made to. Its supervisor tries again.
+            Err(violation) if violation.law == DISK_WORKS && self.nodes[&id].disk.may_fail() => {
                 self.node(id).disk.kill();
                 self.plan_restart(id, Duration::from_millis(100));
                 Ok(())
             }
-            started => started,
+            outcome => outcome,
         }
     }
 
@@ -279,9 +278,9 @@ impl<C: Consensus> Cluster<C> {
 
     /// Repairs everything. What was stalled or stopped goes on at its own time.
     pub(crate) fn heal(&mut self) {
-        self.healed = true;
-        self.healed_at = self.agenda.now();
-        self.trace.line(self.agenda.now(), || "everything is repaired");
+        let now = self.agenda.now();
+        (self.healed, self.healed_at) = (true, now);
+        self.trace.line(now, || "everything is repaired");
         self.network.unblock_all();
         self.network.quicken_all();
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
@@ -291,6 +290,8 @@ impl<C: Consensus> Cluster<C> {
             node.disk_stuck_until = Time(0);
             node.disk.fill(false);
             node.lateness = Duration::ZERO;
+            node.clock.wall_skew_millis = 0;
+            node.clock.drift(now, 0);
             let (is_down, number) = (node.process.is_none(), node.starts);
             if is_down {
                 self.agenda

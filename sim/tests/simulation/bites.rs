@@ -205,7 +205,7 @@ struct Spoilt<C, F> {
     fault: F,
 }
 
-impl<C: Consensus, F: Fault<C::Message>> Consensus for Spoilt<C, F> {
+impl<C: Consensus, F: Fault<C::Message> + PartialEq> Consensus for Spoilt<C, F> {
     const PROTOCOL: Protocol = C::PROTOCOL;
 
     type Message = C::Message;

@@ -8,5 +8,6 @@ mod null;
 mod raft;
 mod reach;
 mod rollover;
+mod shrinking;
 mod support;
 mod zab;

@@ -20,6 +20,12 @@ fn laws_hold_through_partitions() {
 }
 
 #[test]
+fn laws_hold_while_leaders_come_and_go() {
+    all_hold::<Zab>(120, 3, Profile::Churn);
+    all_hold::<Zab>(40, 5, Profile::Churn);
+}
+
+#[test]
 fn laws_hold_on_slow_and_failing_disks() {
     all_hold::<Zab>(190, 3, Profile::Disks);
 }
