@@ -24,6 +24,9 @@ const DENSE: u64 = 32;
 const CONDITIONS: u64 = 128;
 /// What the parser of TOML takes for each byte of its user's own file: each part of a key is a table.
 const TOML: u64 = 1 << 10;
+/// JSON of any shape, kept until it is known what it is: a digit and a comma are a value of 32 bytes,
+/// in a vector that doubles as it grows.
+const JSON: u64 = 64;
 /// A disk in memory with segments of some kilobytes.
 const DISK: u64 = 256 << 10;
 
@@ -38,10 +41,14 @@ pub const TARGETS: &[Target] = &[
     target("question", server::question),
     target("reply", server::reply),
     target("snapshot_part", server::part),
+    Target { bytes_per_byte: JSON, ..target("lab_word", server::lab_word) },
+    Target { bytes_per_byte: JSON, ..target("lab_reply", server::lab_reply) },
+    target("traces", server::traces),
     // What is on disk.
     target("entry", check_decoding::<Entry>),
     target("raft_promise", check_decoding::<consensus_raft::Promise>),
     target("zab_promise", check_decoding::<consensus_zab::Promise>),
+    target("wal_name", wal::name),
     target("wal_batch", wal::batch),
     target("wal_state", wal::state),
     Target { bytes_least: DISK, cost: 20, ..target("wal_header", wal::header) },
@@ -58,11 +65,18 @@ pub const TARGETS: &[Target] = &[
     target("http_cursor", server::cursor),
     target("http_headers", server::headers),
     target("http_body", server::body),
+    target("http_fault", server::fault),
+    target("http_fault_name", server::fault_name),
+    target("http_route", server::route),
+    target("http_beginning", server::beginning),
     // What users write.
     Target { bytes_per_byte: TOML, ..target("config_file", server::config_file) },
     target("cluster", server::cluster),
     target("endpoint", server::endpoint),
     target("dev_command", server::command),
+    target("sim_faults", server::numbers),
+    // What servers answer.
+    Target { bytes_per_byte: JSON, ..target("answer", server::answer) },
 ];
 
 const fn target(name: &'static str, read: fn(&[u8])) -> Target {

@@ -4,6 +4,7 @@
 mod flags;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod log;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,6 +17,7 @@ use kvcore::VALUE_BYTES_MAX;
 use storage::identity::CLUSTER_NAME_BYTES_MAX;
 
 pub use self::flags::ServeFlags;
+pub(crate) use self::log::log_filter;
 use crate::http::Limits;
 use crate::node::config::NodeConfig;
 
@@ -156,7 +158,7 @@ impl ServeConfig {
             limits.connections_max = connections;
         }
         let log = flags.log.unwrap_or_else(|| "info".to_owned());
-        check_log(&log)?;
+        log::check(&log)?;
         Ok(Self { node, http_address, limits, log })
     }
 
@@ -342,16 +344,6 @@ fn within(flag: &str, value: usize, least: usize, most: usize) -> Result<(), Con
         Ok(())
     } else {
         error(format!("{flag} is {value}; allowed: {least} to {most}"))
-    }
-}
-
-fn check_log(log: &str) -> Result<(), ConfigError> {
-    match tracing_subscriber::EnvFilter::try_new(log) {
-        Ok(_) => Ok(()),
-        Err(cause) => error(format!(
-            "--log is `{log}`: {cause}; allowed: error, warn, info, debug, trace or off, also \
-             by part, as info,server=debug"
-        )),
     }
 }
 

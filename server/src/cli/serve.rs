@@ -3,10 +3,9 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
 use super::{Complaint, Exit, signals};
-use crate::config::{ServeConfig, ServeFlags};
+use crate::config::{ServeConfig, ServeFlags, log_filter};
 use crate::serve::{ServeError, serve};
 
 const EXAMPLES: &str = "\
@@ -46,7 +45,7 @@ impl Serve {
         }
         let config = ServeConfig::from_flags(self.flags)
             .map_err(|error| Complaint::new(Exit::Usage, error.to_string()))?;
-        let filter = EnvFilter::try_new(&config.log)
+        let filter = log_filter(&config.log)
             .map_err(|error| Complaint::new(Exit::Usage, format!("--log: {error}")))?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)

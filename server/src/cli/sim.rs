@@ -118,9 +118,9 @@ enum Depths {
 }
 
 #[derive(Clone, Debug)]
-struct OnlyFaults(BTreeSet<StepNumber>);
+pub(super) struct OnlyFaults(pub(super) BTreeSet<StepNumber>);
 
-fn numbers(text: &str) -> Result<OnlyFaults, String> {
+pub(super) fn numbers(text: &str) -> Result<OnlyFaults, String> {
     if text == "none" {
         return Ok(OnlyFaults(BTreeSet::new()));
     }

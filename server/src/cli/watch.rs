@@ -164,28 +164,29 @@ impl Watch {
         }
         *next = Some(revision.saturating_add(1));
         if !self.connection.json {
-            self.show(revision, &json)?;
+            print::bytes(tell(revision, &json).as_bytes())?;
         }
         Ok(self.once.then_some(End::Complete))
     }
+}
 
-    fn show(&self, revision: u64, json: &Value) -> Result<(), Complaint> {
-        let Some(events) = json["events"].as_array() else {
-            return print::line(&format!("{revision}\tseen"));
-        };
-        let mut text = String::new();
-        for event in events {
-            let Some(key_value) = event["kv"].as_object() else { continue };
-            let kind = event["type"].as_str().unwrap_or("?");
-            text.push_str(&format!("{revision}\t{kind}\t{}", print_key(key_value)));
-            if key_value.contains_key("value") {
-                text.push_str(&format!("\t{}", print_value(key_value)));
-            }
-            if let Some(previous) = event["prev"].as_object() {
-                text.push_str(&format!("\t(was {})", print_value(previous)));
-            }
-            text.push('\n');
+/// The events of a line, for people.
+pub(super) fn tell(revision: u64, json: &Value) -> String {
+    let Some(events) = json["events"].as_array() else {
+        return format!("{revision}\tseen\n");
+    };
+    let mut text = String::new();
+    for event in events {
+        let Some(key_value) = event["kv"].as_object() else { continue };
+        let kind = event["type"].as_str().unwrap_or("?");
+        text.push_str(&format!("{revision}\t{kind}\t{}", print_key(key_value)));
+        if key_value.contains_key("value") {
+            text.push_str(&format!("\t{}", print_value(key_value)));
         }
-        print::bytes(text.as_bytes())
+        if let Some(previous) = event["prev"].as_object() {
+            text.push_str(&format!("\t(was {})", print_value(previous)));
+        }
+        text.push('\n');
     }
+    text
 }

@@ -1,6 +1,6 @@
 //! The configuration, given any text.
 
-use super::{ServeFlags, parse_cluster};
+use super::{ServeConfig, ServeFlags, parse_cluster};
 
 /// `--cluster`.
 pub fn cluster(bytes: &[u8]) {
@@ -17,5 +17,10 @@ pub fn cluster(bytes: &[u8]) {
 /// The file of `--config`.
 pub fn config_file(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let _ = toml::from_str::<ServeFlags>(text);
+    let Ok(flags) = toml::from_str::<ServeFlags>(text) else { return };
+    // Names of hosts are not looked up, and no other file is read.
+    let flags = ServeFlags { config: None, http: None, peer: None, cluster: None, ..flags };
+    if let Ok(config) = ServeConfig::from_flags(flags) {
+        let _ = config.warnings();
+    }
 }

@@ -13,13 +13,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{Event, Level, Metadata, Span, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::config::NodeName;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, log_filter};
 
 /// How much of what the nodes log is shown just now.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +54,7 @@ impl Loudness {
 /// # Errors
 /// When `filter` is not in the syntax of `tracing`'s `EnvFilter`.
 pub fn start(filter: &str) -> Result<Loudness, ConfigError> {
-    let filter = EnvFilter::try_new(filter).map_err(|cause| {
+    let filter = log_filter(filter).map_err(|cause| {
         ConfigError(format!(
             "--log is `{filter}`: {cause}; allowed: error, warn, info, debug, trace or off"
         ))

@@ -115,7 +115,7 @@ pub(super) async fn beginning(stream: &TcpStream) -> Beginning {
 
 /// Whether these first bytes may be HTTP/1: `METHOD target HTTP/1.x`, as far as they reach. Empty
 /// lines before are allowed.
-fn begins_as_http(bytes: &[u8]) -> bool {
+pub(super) fn begins_as_http(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let Some(start) = start else { return true };
     let bytes = &bytes[start..];

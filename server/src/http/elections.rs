@@ -133,17 +133,27 @@ async fn tell(app: &App, request: &Parts) -> Result<Response, ApiError> {
     let limit = parameters.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     let question = TraceQuestion { detail: TraceDetail::Events, limit: usize::MAX };
     let answers = ask(app, &parameters, question).await?;
-    let traces = answered(&answers);
-    let elections = trace::elections(&traces);
+    let (revision, protocol) = (app.revision().0, app.handle.facts().protocol.name());
+    Ok(write(&answers, limit, revision, protocol))
+}
+
+/// The answer, by what the nodes said.
+pub(super) fn write(
+    answers: &Answers,
+    limit: u64,
+    revision: u64,
+    protocol: &'static str,
+) -> Response {
+    let elections = trace::elections(&answered(answers));
     let shown = elections.iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
     let answer = Elections {
-        protocol: app.handle.facts().protocol.name(),
+        protocol,
         elections: shown.map(election).collect(),
-        nodes: nodes(&answers),
+        nodes: nodes(answers),
         times: TIMES,
-        revision: app.revision().0,
+        revision,
     };
-    Ok(answer::serialized(StatusCode::OK, &answer))
+    answer::serialized(StatusCode::OK, &answer)
 }
 
 /// Asks every node for its memory, this one included.

@@ -149,7 +149,7 @@ async fn heal_everywhere(app: &App, request: &Parts) -> Result<Response, ApiErro
 
 async fn show_one(app: &App, request: &Parts) -> Result<Response, ApiError> {
     let timeout = admit(app, request.uri.query(), &request.headers)?;
-    let (node, number, id) = name(app, request.uri.path())?;
+    let (node, number, id) = name(&app.handle.facts().members, request.uri.path())?;
     match ask(app, node, LabWord::List, timeout).await? {
         LabReply::State(NodeFaults { faults, .. }) => {
             let name = format!("{}-{number}", node.0);
@@ -164,7 +164,7 @@ async fn show_one(app: &App, request: &Parts) -> Result<Response, ApiError> {
 
 async fn heal_one(app: &App, request: &Parts) -> Result<Response, ApiError> {
     let timeout = admit(app, request.uri.query(), &request.headers)?;
-    let (node, number, id) = name(app, request.uri.path())?;
+    let (node, number, id) = name(&app.handle.facts().members, request.uri.path())?;
     match ask(app, node, LabWord::Heal(number), timeout).await {
         Ok(LabReply::Healed(healed)) => {
             let answer = Healed { healed, nodes: Vec::new(), revision: app.revision().0 };
@@ -192,7 +192,7 @@ pub(super) fn admit(
     Ok(timeout.unwrap_or(TIMEOUT_DEFAULT))
 }
 
-fn parse(body: &[u8]) -> Result<FaultRequest, ApiError> {
+pub(super) fn parse(body: &[u8]) -> Result<FaultRequest, ApiError> {
     let invalid = |cause: &dyn std::fmt::Display| {
         ApiError::new(
             ErrorName::InvalidBody,
@@ -210,8 +210,11 @@ fn parse(body: &[u8]) -> Result<FaultRequest, ApiError> {
     }
 }
 
-/// The node and the number in the name of a fault, and the name as it was given.
-fn name(app: &App, path: &str) -> Result<(NodeId, u64, String), ApiError> {
+/// The node and the number in the name of a fault, and the name.
+pub(super) fn name(
+    members: &BTreeMap<NodeId, String>,
+    path: &str,
+) -> Result<(NodeId, u64, String), ApiError> {
     let given = path.rsplit('/').next().unwrap_or_default();
     let given = decode(given)?;
     let text = String::from_utf8_lossy(&given);
@@ -220,7 +223,7 @@ fn name(app: &App, path: &str) -> Result<(NodeId, u64, String), ApiError> {
     };
     let parsed =
         text.split_once('-').and_then(|(node, fault)| Some((number(node)?, number(fault)?)));
-    let known = parsed.filter(|(node, _)| app.handle.facts().members.contains_key(&NodeId(*node)));
+    let known = parsed.filter(|(node, _)| members.contains_key(&NodeId(*node)));
     let (node, number) = known.ok_or_else(|| {
         ApiError::new(
             ErrorName::FaultNotFound,

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
-use hyper::{HeaderMap, Uri};
+use hyper::{HeaderMap, Method, Uri};
+use kvcore::Revision;
 
 use super::parameters::{Parameters, decode, idempotency_key};
 use super::range::Cursor;
-use super::{compact, delete, get, key, put, range, transfer, watch};
+pub use super::trace::fuzzing::traces;
+use super::{
+    compact, connection, delete, faults, get, key, put, range, routes, trace, transfer, watch,
+};
+use crate::node::faults::fuzzing as node_faults;
 
 /// A path and the key in it.
 pub fn path(bytes: &[u8]) {
@@ -38,6 +43,9 @@ pub fn query(bytes: &[u8]) {
     if let Ok(parameters) = parse(delete::RANGE_PARAMETERS) {
         let _ = (parameters.keys(), parameters.conditions(), parameters.timeout());
     }
+    if let Ok(parameters) = parse(trace::PARAMETERS) {
+        trace::fuzzing::query(&parameters);
+    }
     let request = axum::extract::Request::builder().uri(uri).body(axum::body::Body::empty());
     let _ = put::parse(&request.expect("a URI"));
 }
@@ -55,9 +63,12 @@ pub fn headers(bytes: &[u8]) {
     for line in bytes.split(|byte| *byte == b'\n').take(2) {
         let Ok(value) = HeaderValue::from_bytes(line) else { continue };
         headers.append("idempotency-key", value.clone());
-        headers.append("last-event-id", value);
+        headers.append("last-event-id", value.clone());
+        headers.append("if-none-match", value.clone());
+        headers.append("accept", value);
     }
-    let _ = watch::last_event_id(&headers);
+    let _ = (watch::last_event_id(&headers), watch::accepts_events(&headers));
+    let _ = get::is_known(&headers, Revision(7));
     if let Ok(Some(key)) = idempotency_key(&headers) {
         let value = headers.get("idempotency-key").map(HeaderValue::as_bytes);
         assert_eq!(Some(key.as_str().as_bytes()), value, "a key is what was sent");
@@ -67,4 +78,40 @@ pub fn headers(bytes: &[u8]) {
 /// The bodies that are JSON.
 pub fn body(bytes: &[u8]) {
     let _ = (compact::parse(bytes), transfer::parse(bytes));
+}
+
+/// The body that begins a fault.
+pub fn fault(bytes: &[u8]) {
+    if let Ok(request) = faults::parse(bytes) {
+        node_faults::check(&request);
+    }
+}
+
+/// The path of a fault.
+pub fn fault_name(bytes: &[u8]) {
+    let Ok(uri) = Uri::try_from([b"/v1/faults/", bytes].concat()) else { return };
+    let members = node_faults::members();
+    let Ok((node, number, name)) = faults::name(&members, uri.path()) else { return };
+    assert!(members.contains_key(&node), "a fault is of a member");
+    let again = faults::name(&members, &format!("/v1/faults/{name}"));
+    assert_eq!(again, Ok((node, number, name)), "a name is a path, too");
+}
+
+/// The path of any request: what it is counted as, and what may be done to it.
+pub fn route(bytes: &[u8]) {
+    let Ok(uri) = Uri::try_from([b"/", bytes].concat()) else { return };
+    let allowed = routes::allowed_methods(uri.path());
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE] {
+        let is_allowed = allowed.split(", ").any(|one| one == method.as_str());
+        let name = routes::call_name(&method, uri.path());
+        assert_eq!(is_allowed, name != "other", "what is allowed has a name: {method}");
+    }
+}
+
+/// The first bytes of a connection.
+pub fn beginning(bytes: &[u8]) {
+    if connection::begins_as_http(bytes) {
+        let half = &bytes[..bytes.len() / 2];
+        assert!(connection::begins_as_http(half), "what is HTTP was so from its beginning on");
+    }
 }

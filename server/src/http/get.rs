@@ -85,7 +85,7 @@ fn tag(headers: &mut HeaderMap, mod_revision: Revision, revision: Revision) {
 }
 
 /// Whether the client says in If-None-Match that it has this version already.
-fn is_known(headers: &HeaderMap, mod_revision: Revision) -> bool {
+pub(super) fn is_known(headers: &HeaderMap, mod_revision: Revision) -> bool {
     let expected = format!("\"{mod_revision}\"");
     headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
         value.to_str().is_ok_and(|value| {

@@ -120,7 +120,7 @@ pub(super) fn call_name(method: &Method, path: &str) -> &'static str {
         .map_or("other", |(_, name)| name)
 }
 
-fn allowed_methods(path: &str) -> &'static str {
+pub(super) fn allowed_methods(path: &str) -> &'static str {
     ROUTES.iter().find(|route| route.is_of(path)).map_or("", Route::methods)
 }
 

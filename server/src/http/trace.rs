@@ -15,6 +15,8 @@
 //! - `mermaid`: a sequence diagram for <https://mermaid.live> or a page in Markdown.
 //! - `shiviz`: a log with vector clocks for <https://bestchai.bitbucket.io/shiviz/>.
 
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod mermaid;
 mod ndjson;
 mod shiviz;
@@ -50,6 +52,9 @@ enum Format {
 const FORMATS: [(&str, Format); 3] =
     [("ndjson", Format::Ndjson), ("mermaid", Format::Mermaid), ("shiviz", Format::Shiviz)];
 
+/// The parameters of the call.
+pub(super) const PARAMETERS: &[&str] = &["format", "limit", "messages", "timeout"];
+
 const DETAILS: [(&str, TraceDetail); 3] = [
     ("election", TraceDetail::Elections),
     ("all", TraceDetail::Everything),
@@ -73,29 +78,12 @@ pub(super) async fn trace(app: State, request: Request) -> Response {
 }
 
 async fn tell(app: &App, request: &Parts) -> Result<Response, ApiError> {
-    let allowed = &["format", "limit", "messages", "timeout"];
-    let parameters = Parameters::parse(request.uri.query(), allowed)?;
-    let format = format(&parameters)?;
-    let limit = parameters.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let detail = parameters.choice("messages", &DETAILS)?.unwrap_or(TraceDetail::Elections);
-    let answers = ask(app, &parameters, TraceQuestion { detail, limit }).await?;
-    let traces = answered(&answers);
-    let placed = trace::arrange(&traces, limit);
-    let sent: usize = traces.values().map(|trace| trace.records.len()).sum();
-    let forgotten: u64 = traces.values().map(|trace| trace.earlier).fold(0, u64::saturating_add);
-    let shown = Shown {
-        answers: &answers,
-        earlier: forgotten.saturating_add((sent - placed.len()) as u64),
-        placed,
-        revision: app.revision().0,
-        protocol: app.handle.facts().protocol.name(),
-    };
-    let (content_type, body) = match format {
-        Format::Ndjson => ("application/x-ndjson", ndjson::write(&shown)),
-        Format::Mermaid => ("text/plain; charset=utf-8", mermaid::write(&shown).into_bytes()),
-        Format::Shiviz => ("text/plain; charset=utf-8", shiviz::write(&shown).into_bytes()),
-    };
+    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
+    let (format, question) = parse(&parameters)?;
+    let answers = ask(app, &parameters, question).await?;
+    let (revision, protocol) = (app.revision().0, app.handle.facts().protocol.name());
+    let shown = Shown::new(&answers, question.limit, revision, protocol);
+    let (content_type, body) = shown.write(format);
     let silent: Vec<String> = shown.silent().map(|node| node.to_string()).collect();
     let silent = (!silent.is_empty()).then(|| silent.join(","));
     let body = app.budget.read_answer(body.into())?;
@@ -105,6 +93,15 @@ async fn tell(app: &App, request: &Parts) -> Result<Response, ApiError> {
         response.headers_mut().insert(UNANSWERED, silent);
     }
     Ok(response)
+}
+
+/// What is asked for, and how it is to be written.
+fn parse(parameters: &Parameters) -> Result<(Format, TraceQuestion), ApiError> {
+    let format = format(parameters)?;
+    let limit = parameters.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let detail = parameters.choice("messages", &DETAILS)?.unwrap_or(TraceDetail::Elections);
+    Ok((format, TraceQuestion { detail, limit }))
 }
 
 fn format(parameters: &Parameters) -> Result<Format, ApiError> {
@@ -122,7 +119,26 @@ fn format(parameters: &Parameters) -> Result<Format, ApiError> {
     Ok(parameters.choice("format", &FORMATS)?.unwrap_or(Format::Ndjson))
 }
 
-impl Shown<'_> {
+impl<'a> Shown<'a> {
+    /// The newest records of all that answered.
+    fn new(answers: &'a Answers, limit: usize, revision: u64, protocol: &'static str) -> Self {
+        let traces = answered(answers);
+        let placed = trace::arrange(&traces, limit);
+        let sent: usize = traces.values().map(|trace| trace.records.len()).sum();
+        let forgotten = traces.values().map(|trace| trace.earlier).fold(0, u64::saturating_add);
+        let earlier = forgotten.saturating_add((sent - placed.len()) as u64);
+        Self { answers, placed, earlier, revision, protocol }
+    }
+
+    /// The answer and its type.
+    fn write(&self, format: Format) -> (&'static str, Vec<u8>) {
+        match format {
+            Format::Ndjson => ("application/x-ndjson", ndjson::write(self)),
+            Format::Mermaid => ("text/plain; charset=utf-8", mermaid::write(self).into_bytes()),
+            Format::Shiviz => ("text/plain; charset=utf-8", shiviz::write(self).into_bytes()),
+        }
+    }
+
     /// The numbers of the nodes that did not answer.
     fn silent(&self) -> impl Iterator<Item = u64> {
         let silent = self.answers.iter().filter(|(_, trace)| trace.is_none());

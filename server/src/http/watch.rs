@@ -119,7 +119,7 @@ pub(super) fn parse_filter(parameters: &Parameters) -> Result<WatchFilter, ApiEr
     Ok(WatchFilter { keys, puts, deletes, previous: parameters.flag("prev")? })
 }
 
-fn accepts_events(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().any(|value| {
         value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("text/event-stream"))
     })

@@ -29,6 +29,17 @@ pub fn batch(bytes: &[u8]) {
     assert_eq!(batch::decode(encoded.freeze()), Ok(persists), "a batch survives its encoding");
 }
 
+/// Reads bytes as the name of a file in the data directory.
+///
+/// # Panics
+/// If it is one of a segment and another name for that segment.
+pub fn name(bytes: &[u8]) {
+    let Ok(name) = str::from_utf8(bytes) else { return };
+    let Some(number) = segment::number(name) else { return };
+    assert_eq!(segment::name(number), name, "a segment has one name");
+    assert!(!segment::is_spare(name), "a segment is none that is being prepared");
+}
+
 /// Reads bytes as the payload of a state.
 ///
 /// # Panics

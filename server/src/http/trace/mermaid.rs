@@ -36,7 +36,7 @@ pub(super) fn write(shown: &Shown<'_>) -> String {
         (Some(only), _) => format!("n{only}"),
         _ => return out,
     };
-    let earlier = shown.earlier + left_out as u64;
+    let earlier = shown.earlier.saturating_add(left_out as u64);
     if earlier > 0 {
         put(&mut out, &format!("Note over {over}: {earlier} earlier events are left out"));
     }
@@ -97,7 +97,21 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use consensus::{Event, NodeId};
+
     use super::*;
+    use crate::http::elections::Answers;
+    use crate::node::trace::{HostTime, NodeTrace, Record};
+
+    #[test]
+    fn a_node_that_claims_to_have_forgotten_everything_is_drawn_all_the_same() {
+        let event = Event::FaultBegan { fault: "~".repeat(TEXT_CHARACTERS_MAX) };
+        let records = (0..1_000).map(|time| Record::of(HostTime(time), &event)).collect();
+        let trace = NodeTrace { boot: None, earlier: u64::MAX, records };
+        let answers = Answers::from([(NodeId(1), Some(trace))]);
+        let diagram = write(&Shown::new(&answers, 1_000, 7, "raft"));
+        assert!(diagram.contains(&format!("{} earlier events are left out", u64::MAX)));
+    }
 
     #[test]
     fn what_means_something_to_mermaid_is_written_as_a_number() {

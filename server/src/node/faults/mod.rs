@@ -11,6 +11,8 @@
 //! message that is received, each sync of the log, and each round of the loop.
 
 mod fault;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod lab;
 
 use std::collections::BTreeMap;
