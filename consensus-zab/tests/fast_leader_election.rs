@@ -1,4 +1,4 @@
-//! Fast leader election, one rule a test (zab.md §1.1 and §9, rule 12). ZooKeeper's tests of the same
+//! Fast leader election, one rule a test. ZooKeeper's tests of the same
 //! are named; its numbers are those of ZOOKEEPER issues.
 
 mod lone;

@@ -1,4 +1,4 @@
-//! Leadership transfer by HANDOVER (zab.md §9, rule 18), one server at a time.
+//! Leadership transfer by HANDOVER, one server at a time.
 
 mod lone;
 

@@ -1,4 +1,4 @@
-//! What the paper (DSN 2011) and the rules distilled from ZooKeeper (zab.md §9) claim, one claim a
+//! What the paper (DSN 2011) and the rules distilled from ZooKeeper claim, one claim a
 //! test. Where ZooKeeper has a test for the same, its name is given.
 
 mod lone;

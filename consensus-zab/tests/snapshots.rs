@@ -1,4 +1,4 @@
-//! SNAP, one rule of `zab.md` §9 or one mistake of ZooKeeper's (§2) a test.
+//! SNAP, one rule or one mistake of ZooKeeper's a test.
 
 mod lone;
 

@@ -1,4 +1,4 @@
-//! What keeps a quorum together: signs of life, sessions, and bounds (zab.md §1.6 and §9, rule 13).
+//! What keeps a quorum together: signs of life, sessions, and bounds.
 //! ZooKeeper's tests of the same are named.
 
 mod lone;

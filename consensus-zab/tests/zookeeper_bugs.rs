@@ -1,4 +1,4 @@
-//! Mistakes that ZooKeeper really made, by the number of their issue (zab.md §2), each as the story in
+//! Mistakes that ZooKeeper really made, by the number of their issue, each as the story in
 //! which this server must not repeat it. Those of the election are with the election's tests.
 
 mod lone;

@@ -262,7 +262,7 @@ pub struct Snapshot {
     /// The last entry whose effects it holds.
     pub position: Position,
     /// The index of the first entry of each term or epoch up to the position, in order: histories
-    /// that part are told apart by it (`zab.md` §9, rule 17).
+    /// that part are told apart by it.
     pub terms: BTreeMap<Index, Term>,
     /// The driver's own number of the received state; opaque to the protocols.
     pub handle: u64,

@@ -4,7 +4,7 @@
 //! - Indexes are dense from `first`; terms never decrease along the log, nor from what was before it.
 //! - What is before `first` was forgotten: the layer above holds its effects, or the snapshot that is
 //!   being installed does. Its terms are kept all the same, for as long as the log lives: by them
-//!   histories that part are told apart, however much of them is gone (`zab.md` §9, rule 17).
+//!   histories that part are told apart, however much of them is gone.
 //! - `delivered ≤ commit ≤ last`, `applied ≤ delivered`, `durable ≤ last`.
 //! - Nothing committed is ever truncated.
 //! - Only durable entries leave the memory tail; the disk then has them.
