@@ -285,18 +285,21 @@ impl<C: Consensus> Cluster<C> {
         }
     }
 
-    /// A message of a protocol that needs no order: it may come late, twice, or not at all.
+    /// A message of a protocol that needs no order: until everything is repaired it may come late, twice, or
+    /// not at all.
     fn transmit_datagram(&mut self, from: NodeId, outgoing: Outgoing, delay: Duration) {
         let Outgoing { to, connection, frame, text, .. } = outgoing;
         let now = self.agenda.now();
         let copies = match self.random.below(20) {
+            _ if self.healed => 1,
             0 => 0,
             1 => 2,
             _ => 1,
         };
         self.trace.line(now, || format!("{from} → {to} {text} ({copies} times)"));
         for _ in 0..copies {
-            let more = if self.random.one_in(10) { delay * 10 } else { Duration::ZERO };
+            let is_late = self.random.one_in(10) && !self.healed;
+            let more = if is_late { delay * 10 } else { Duration::ZERO };
             let at = self.network.overtaking(from, to, now + delay + more);
             let item = Item::Frame(frame.clone());
             self.agenda.at(at, Happening::Arrive { connection, from, to, item });

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use consensus::Protocol;
+use consensus::{Protocol, mutant};
 use consensus_raft::Raft;
 use rustix::process::{Pid, Signal, kill_process};
 use sim::{Profile, SimOptions, StepNumber, run};
@@ -75,6 +75,19 @@ fn a_simulation_that_would_show_nothing_is_refused() {
     refused("sim --protocol zab --profile datagrams", 2, "ZAB is made of connections");
     refused("sim --seeds 0", 2, "0 is not in 1..");
     refused("sim --clients 0", 2, "0 is not in 1..");
-    refused("sim --mutant two-of-five", 2, "--features mutants");
     refused("sim --mutant nobody", 2, "`--mutant list` shows all");
+}
+
+/// The program that is tested has wrong versions if another crate of the workspace is tested with it.
+#[test]
+fn a_wrong_version_shows_the_law_that_it_breaks_or_how_to_build_it() {
+    let (code, out, err) = typed("sim --protocol raft --mutant two-of-five --attempts 20");
+    if mutant::AVAILABLE {
+        assert_eq!(code, Some(1), "{out}{err}");
+        let law = "broken law: nobody leads without a quorum of voters";
+        assert!(out.contains(law) && out.contains("\nagain: duorum sim --protocol raft"), "{out}");
+    } else {
+        assert_eq!(code, Some(2), "{out}{err}");
+        assert!(err.contains("cargo run --release --features mutants -- sim"), "{err}");
+    }
 }
