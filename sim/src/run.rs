@@ -22,7 +22,7 @@ use crate::report::{Failure, Report};
 /// How long after the repair every node must have answered a write, and how long if each message needs a
 /// tenth of a second.
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
-const RECOVERY_WAN_MAX: Duration = Duration::from_secs(60);
+const RECOVERY_WAN_MAX: Duration = Duration::from_secs(120);
 /// How long after the last request all nodes must be equal.
 const AGREEMENT_MAX: Duration = Duration::from_secs(20);
 
