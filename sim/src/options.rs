@@ -430,7 +430,7 @@ mod tests {
     /// Nothing of what a seed stands for is tied to anything else of it.
     #[test]
     fn everything_that_a_seed_stands_for_meets_everything_else() {
-        let seeds: Vec<SimOptions> = (0..8_000).map(SimOptions::in_turn).collect();
+        let seeds: Vec<SimOptions> = (0..40_000).map(SimOptions::in_turn).collect();
         for protocol in [Protocol::Raft, Protocol::Zab] {
             let suited: Vec<_> =
                 seeds.iter().filter(|options| options.profile.suits(protocol)).collect();
