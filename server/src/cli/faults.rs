@@ -96,9 +96,8 @@ impl Faults {
 
 /// The faults of all nodes, one row each.
 async fn list(connection: &Connection) -> Result<(), Complaint> {
-    let client = connection.client()?;
-    let answer = client.ask(Method::GET, &Url::path("/v1/faults"), Bytes::new()).await?;
-    let Some(json) = connection.show(answer)? else { return Ok(()) };
+    let answer = connection.ask(Method::GET, &Url::path("/v1/faults"), Bytes::new()).await?;
+    let Some(json) = answer else { return Ok(()) };
     let faults = json["faults"].as_array().map_or(&[][..], Vec::as_slice);
     let head = ["fault", "struck", "left", "what goes wrong"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -127,7 +126,6 @@ async fn list(connection: &Connection) -> Result<(), Complaint> {
 
 impl Begin {
     async fn run(self) -> Result<(), Complaint> {
-        let client = self.connection.client()?;
         let mut body = json!({ "kind": self.kind });
         if self.both {
             body["both"] = true.into();
@@ -144,21 +142,20 @@ impl Begin {
             }
         }
         let url = Url::path("/v1/faults");
-        let answer = client.ask(Method::POST, &url, body.to_string().into()).await?;
-        let Some(fault) = self.connection.show(answer)? else { return Ok(()) };
+        let answer = self.connection.ask(Method::POST, &url, body.to_string().into()).await?;
+        let Some(fault) = answer else { return Ok(()) };
         print::bytes(format!("{}: {}\n", text(&fault["id"]), text(&fault["what"])).as_bytes())
     }
 }
 
 impl Heal {
     async fn run(self) -> Result<(), Complaint> {
-        let client = self.connection.client()?;
         let url = match &self.id {
             Some(id) => Url::fault(id),
             None => Url::path("/v1/faults"),
         };
-        let answer = client.ask(Method::DELETE, &url, Bytes::new()).await?;
-        let Some(json) = self.connection.show(answer)? else { return Ok(()) };
+        let answer = self.connection.ask(Method::DELETE, &url, Bytes::new()).await?;
+        let Some(json) = answer else { return Ok(()) };
         let mut out = String::new();
         for fault in json["healed"].as_array().map_or(&[][..], Vec::as_slice) {
             let (id, what, struck) = (text(&fault["id"]), text(&fault["what"]), &fault["struck"]);

@@ -54,9 +54,8 @@ impl Members {
 
 /// The members as the node asked sees them, one row each.
 async fn list(connection: &Connection) -> Result<(), Complaint> {
-    let client = connection.client()?;
-    let answer = client.ask(Method::GET, &Url::path("/v1/cluster"), Bytes::new()).await?;
-    let Some(json) = connection.show(answer)? else { return Ok(()) };
+    let answer = connection.ask(Method::GET, &Url::path("/v1/cluster"), Bytes::new()).await?;
+    let Some(json) = answer else { return Ok(()) };
     let head = ["node", "peer address", "standing", "leads", "connected"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let yes = |value: &Value| if value == true { "yes" } else { "no" }.to_owned();
@@ -84,14 +83,13 @@ fn standing(member: &Value, formed: bool) -> String {
 
 impl Transfer {
     async fn run(self) -> Result<(), Complaint> {
-        let client = self.connection.client()?;
         let body = match self.to {
             Some(to) => Bytes::from(format!("{{\"to\":{to}}}")),
             None => Bytes::new(),
         };
         let url = Url::path("/v1/cluster/transfer");
-        let answer = client.ask(Method::POST, &url, body).await?;
-        let Some(json) = self.connection.show(answer)? else { return Ok(()) };
+        let answer = self.connection.ask(Method::POST, &url, body).await?;
+        let Some(json) = answer else { return Ok(()) };
         let line = format!("node {} leads now, in term {}\n", json["leader"], json["term"]);
         print::bytes(line.as_bytes())
     }

@@ -24,11 +24,14 @@ mod watch;
 use std::fmt;
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
+use hyper::Method;
 use serde_json::Value;
 
 use self::client::{Answer, Client, accept};
 pub(crate) use self::print::table;
+use self::url::Url;
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +160,16 @@ pub(crate) struct Connection {
 impl Connection {
     fn client(&self) -> Result<Client, Complaint> {
         Client::new(&self.endpoints, self.timeout)
+    }
+
+    /// Asks, and says what a success says as [`Self::show`] does.
+    async fn ask(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Bytes,
+    ) -> Result<Option<Value>, Complaint> {
+        self.show(self.client()?.ask(method, url, body).await?)
     }
 
     /// What a success says, to be told in words; nothing if it was printed as it is, as `--json` wants.

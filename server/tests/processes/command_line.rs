@@ -24,10 +24,10 @@ impl Run for Served {
 
 /// What became of a verb.
 #[derive(Debug, PartialEq, Eq)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
@@ -37,13 +37,13 @@ impl Ran {
     }
 
     #[track_caller]
-    fn assert_complains(&self, code: i32, words: &str) {
+    pub(crate) fn assert_complains(&self, code: i32, words: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert!(self.err.contains(words), "`{words}` is not in {self:?}");
     }
 }
 
-fn run(arguments: &[&str]) -> Ran {
+pub(crate) fn run(arguments: &[&str]) -> Ran {
     run_with(arguments, b"")
 }
 

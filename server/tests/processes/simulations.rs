@@ -9,13 +9,12 @@ use consensus_raft::Raft;
 use rustix::process::{Pid, Signal, kill_process};
 use sim::{Profile, SimOptions, StepNumber, run};
 
+use crate::command_line::{Ran, run as run_program};
 use crate::support::PROGRAM;
 
-/// Runs `duorum` with the words of a command line, and returns the exit code and what it printed.
-fn typed(words: &str) -> (Option<i32>, String, String) {
-    let output = Command::new(PROGRAM).args(words.split_whitespace()).output().expect("it runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
-    (output.status.code(), text(output.stdout), text(output.stderr))
+/// Runs `duorum` with the words of a command line.
+fn typed(words: &str) -> Ran {
+    run_program(&words.split_whitespace().collect::<Vec<_>>())
 }
 
 #[test]
@@ -29,7 +28,7 @@ fn the_command_of_a_run_runs_it_again() {
     let report = run::<Raft>(&options).expect("every law holds");
     let command = options.command(Protocol::Raft);
     let words = command.strip_prefix("duorum ").expect("it is a command of the program");
-    let (code, out, err) = typed(words);
+    let Ran { code, out, err } = typed(words);
     assert_eq!(code, Some(0), "{command}\n{out}{err}");
     assert!(out.starts_with("1 runs of 1 seeds: every law held\n"), "{out}");
     let line = |what: &str, count: u64| {
@@ -66,11 +65,7 @@ fn an_interrupted_simulation_says_where_it_goes_on() {
 
 #[test]
 fn a_simulation_that_would_show_nothing_is_refused() {
-    let refused = |words: &str, code: i32, why: &str| {
-        let (ended, out, err) = typed(words);
-        assert_eq!(ended, Some(code), "{words}: {out}{err}");
-        assert!(err.contains(why), "{words}: {err}");
-    };
+    let refused = |words, code, why| typed(words).assert_complains(code, why);
     refused("sim --protocol zab --from 7 --seeds 1", 1, "`datagrams`, which is for Raft alone");
     refused("sim --protocol zab --profile datagrams", 2, "ZAB is made of connections");
     refused("sim --seeds 0", 2, "0 is not in 1..");
@@ -81,7 +76,7 @@ fn a_simulation_that_would_show_nothing_is_refused() {
 /// The program that is tested has wrong versions if another crate of the workspace is tested with it.
 #[test]
 fn a_wrong_version_shows_the_law_that_it_breaks_or_how_to_build_it() {
-    let (code, out, err) = typed("sim --protocol raft --mutant two-of-five --attempts 20");
+    let Ran { code, out, err } = typed("sim --protocol raft --mutant two-of-five --attempts 20");
     if mutant::AVAILABLE {
         assert_eq!(code, Some(1), "{out}{err}");
         let law = "broken law: nothing is committed without a quorum of voters";
