@@ -17,12 +17,11 @@ pub fn changes_nothing<C: Consensus>(
     input: Input<C::Message>,
 ) -> Result<(), Violation> {
     let (mut after, mut effects) = (core.clone(), Effects::default());
-    let what = format!("{id} takes {input:?}");
-    after.step(now, input, &mut effects);
+    after.step(now, input.clone(), &mut effects);
     // When the next timer is due is told after every step.
     effects.deadline = None;
     if after == *core && effects == Effects::default() {
         return Ok(());
     }
-    Err(Violation::new(LATE, what))
+    Err(Violation::new(LATE, format!("{id} takes {input:?}")))
 }

@@ -10,7 +10,7 @@ use super::network::Frame;
 use super::node::Held;
 use super::text;
 use super::transcript::Detail;
-use crate::invariants::read_promise;
+use crate::invariants::{LATE, read_promise};
 use crate::{
     Answer, Consensus, Effects, FetchPurpose, Generation, Input, Leadership, Message, NodeId,
     Persist, Standing, Timer, Token, Violation,
@@ -283,7 +283,7 @@ impl<C: Consensus> Cluster<C> {
             && effects.answers.is_empty();
         if !quiet || state_hash(self.core(to)) != before {
             return Err(Violation::new(
-                "nothing of an older connection is ever acted upon",
+                LATE,
                 format!("{to} acts upon a frame of {from} from connection {generation}"),
             ));
         }

@@ -82,9 +82,8 @@ fn links<C: Consensus>(
     if let Some(links) = keyed_links(cluster, args)? {
         return Ok(links);
     }
-    let both = args.take_key("both").map(parse::<bool>).transpose()?.unwrap_or(false);
     let link = (node(cluster, args)?, node(cluster, args)?);
-    Ok(in_both_directions([link].into(), both))
+    in_directions([link].into(), args)
 }
 
 /// The same by `from` and `to` alone, if there is one of them.
@@ -96,18 +95,18 @@ fn keyed_links<C: Consensus>(
     if from.is_none() && to.is_none() {
         return Ok(None);
     }
-    let both = args.take_key("both").map(parse::<bool>).transpose()?.unwrap_or(false);
-    Ok(Some(in_both_directions(between(cluster, from, to).into_iter().collect(), both)))
+    in_directions(between(cluster, from, to).into_iter().collect(), args).map(Some)
 }
 
-fn in_both_directions(
+/// With `both=true` the other way round as well.
+fn in_directions(
     mut links: BTreeSet<(NodeId, NodeId)>,
-    both: bool,
-) -> BTreeSet<(NodeId, NodeId)> {
-    if both {
+    args: &mut ArgumentConsumer<'_>,
+) -> Outcome<BTreeSet<(NodeId, NodeId)>> {
+    if args.take_key("both").map(parse::<bool>).transpose()?.unwrap_or(false) {
         links.extend(links.clone().into_iter().map(|(from, to)| (to, from)));
     }
-    links
+    Ok(links)
 }
 
 /// The running node that a fault strikes: `n1`, or `to=n1`.
