@@ -184,21 +184,21 @@ impl Client {
     /// without one now and then when it is in doubt, as careless clients do, and it may be done twice.
     fn wants_again(&mut self, action: &Action, result: &OperationResult) {
         let Action::Write(command, key) = action else { return };
+        let is_unknown = matches!(
+            result,
+            OperationResult::Unknown | OperationResult::Failed(Failure::UnknownOutcome)
+        );
         let Some(key) = key else {
-            let is_unknown = matches!(
-                result,
-                OperationResult::Unknown | OperationResult::Failed(Failure::UnknownOutcome)
-            );
             self.again = (is_unknown && self.random.one_in(3)).then(|| (command.clone(), None));
             return;
         };
-        let in_doubt = match result {
-            OperationResult::Unknown | OperationResult::Failed(Failure::UnknownOutcome) => true,
-            // This copy did not happen, but perhaps one before it.
-            OperationResult::Refused | OperationResult::Failed(_) => !self.random.one_in(3),
-            OperationResult::Written { .. } => self.random.one_in(8),
-            OperationResult::Read(_) => false,
-        };
+        let in_doubt = is_unknown
+            || match result {
+                OperationResult::Written { .. } => self.random.one_in(8),
+                OperationResult::Read(_) => false,
+                // This copy did not happen, but perhaps one before it.
+                _ => !self.random.one_in(3),
+            };
         self.again = in_doubt.then(|| (command.clone(), Some(key.clone())));
         if !in_doubt && !self.old.iter().any(|(_, old)| old == key) {
             self.old.push_back((command.clone(), key.clone()));

@@ -106,7 +106,7 @@ impl<C: Consensus> Cluster<C> {
 impl<C: Consensus> Cluster<C> {
     /// A cluster at rest tells every watcher at every node everything that there is to tell: it must not
     /// stay where it is.
-    pub(crate) fn check_watchers_at_rest(&mut self) -> Result<(), Violation> {
+    pub(crate) fn check_watchers_at_rest(&self) -> Result<(), Violation> {
         for (number, watcher) in self.watchers.iter().enumerate() {
             for (id, node) in &self.nodes {
                 let process = node.process.as_ref().expect("at rest all nodes run");
