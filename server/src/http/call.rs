@@ -178,21 +178,21 @@ pub(super) const CONSISTENCY: Parameter = Parameter {
 /// The first bytes of keys.
 pub(super) const PREFIX: Parameter = Parameter {
     name: "prefix",
-    kind: Kind::Key,
+    kind: Kind::KeyPart,
     meaning: "All keys that begin with these bytes. Not together with `from` or `to`.",
 };
 
 /// Where keys begin.
 pub(super) const FROM: Parameter = Parameter {
     name: "from",
-    kind: Kind::Key,
+    kind: Kind::KeyPart,
     meaning: "The first key, itself included; the very first when it is left out.",
 };
 
 /// Where keys end.
 pub(super) const TO: Parameter = Parameter {
     name: "to",
-    kind: Kind::Key,
+    kind: Kind::KeyPart,
     meaning: "Where the keys end, itself excluded; the end of all keys when it is empty or left out.",
 };
 

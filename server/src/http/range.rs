@@ -67,7 +67,7 @@ const LIMIT: Parameter = Parameter {
 const CURSOR: Parameter = Parameter {
     name: "cursor",
     kind: Kind::Token {
-        pattern: r"^[0-9]+\.[0-9]+\.[A-Za-z0-9_-]*$",
+        pattern: r"^[0-9]*[1-9][0-9]*\.[0-9]*[1-9][0-9]*\.[A-Za-z0-9_-]*$",
         allowed: "what the page before gave as `next`, unchanged",
         parses: |text| Cursor::parse(text).is_some(),
     },

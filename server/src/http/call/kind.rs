@@ -23,8 +23,10 @@ pub(in crate::http) enum Kind {
     Duration { least: Duration, most: Duration },
     /// One of several words.
     Words(&'static [&'static str]),
-    /// The bytes of a key, or of a part of it.
+    /// The bytes of a key. That it is not empty is checked where it is known what to say of that.
     Key,
+    /// The first bytes of keys, or where keys begin or end.
+    KeyPart,
     /// Any bytes.
     Bytes,
     /// Text that another answer gave, and that matches a pattern.
@@ -85,7 +87,7 @@ impl Kind {
                 duration(value).is_some_and(|duration| (least..=most).contains(&duration))
             }
             Self::Words(words) => words.iter().any(|word| word.as_bytes() == value),
-            Self::Key if value.len() > KEY_BYTES_MAX => {
+            Self::Key | Self::KeyPart if value.len() > KEY_BYTES_MAX => {
                 return Err(ApiError::new(
                     ErrorName::KeyTooLarge,
                     format!(
@@ -94,7 +96,7 @@ impl Kind {
                     ),
                 ));
             }
-            Self::Key | Self::Bytes => true,
+            Self::Key | Self::KeyPart | Self::Bytes => true,
             Self::Token { parses, .. } => text.is_ok_and(parses),
         };
         if fits { Ok(()) } else { Err(impossible(name, value, &self.allowed())) }
@@ -112,7 +114,7 @@ impl Kind {
                 humantime::format_duration(most)
             ),
             Self::Words(words) => words.join(", "),
-            Self::Key | Self::Bytes => "any bytes, percent-encoded".to_owned(),
+            Self::Key | Self::KeyPart | Self::Bytes => "any bytes, percent-encoded".to_owned(),
             Self::Token { allowed, .. } => allowed.to_owned(),
         }
     }
@@ -130,7 +132,8 @@ impl Kind {
                 "examples": ["2s", "300ms"],
             }),
             Self::Words(words) => json!({"type": "string", "enum": words}),
-            Self::Key => json!({"type": "string", "maxLength": KEY_BYTES_MAX}),
+            Self::Key => json!({"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX}),
+            Self::KeyPart => json!({"type": "string", "maxLength": KEY_BYTES_MAX}),
             Self::Bytes => json!({"type": "string"}),
             Self::Token { pattern, .. } => json!({"type": "string", "pattern": pattern}),
         }
