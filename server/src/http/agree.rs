@@ -31,11 +31,36 @@ use hyper::StatusCode;
 use kvcore::store::StoreState;
 use tokio::time::{Instant, sleep};
 
+use super::call::{self, Answer, Call, Content, Kind, Parameter, Tag, schema_of};
 use super::error::{ApiError, ErrorName};
 use super::json;
 use super::parameters::Parameters;
-use super::{App, State, answer};
+use super::{App, State, answer, shapes};
 use crate::node::handle::{KeyReply, Question, Reply, ReplyContent, ValueReply};
+
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "agree",
+    tag: Tag::Cluster,
+    summary: "Do all replicas have the same?",
+    about: "With `key`: its value and revision on every replica. Without: a digest of the whole store \
+            on every replica, after one entry of the log that all of them have.",
+    query: &[
+        Parameter {
+            name: "key",
+            kind: Kind::Key,
+            meaning: "The key to compare; the whole store when it is left out.",
+        },
+        call::SHORT_TIMEOUT,
+    ],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok(
+        "What each replica has.",
+        &[Content::Json(schema_of::<shapes::Agreement>)],
+    )],
+    errors: &[call::KEY_ERRORS, &[ErrorName::Overloaded]],
+};
 
 /// How long replicas that are behind are given to catch up when the request does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
@@ -51,9 +76,8 @@ pub(super) async fn agree(app: State, request: Request) -> Response {
 }
 
 async fn ask(app: &App, request: &Parts) -> Result<Response, ApiError> {
-    let parameters = Parameters::parse(request.uri.query(), &["key", "timeout"])?;
-    let longest = Duration::from_secs(60);
-    let timeout = parameters.duration("timeout", Duration::from_millis(1), longest)?;
+    let parameters = Parameters::parse(request.uri.query(), &CALL)?;
+    let timeout = parameters.duration("timeout");
     let _place = app.budget.comparison()?;
     let deadline = Instant::now() + timeout.unwrap_or(TIMEOUT_DEFAULT);
     let verdict = match parameters.bytes("key") {

@@ -7,13 +7,28 @@
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::parameters::Parameters;
 use super::{App, State, answer, status};
 
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "cluster",
+    tag: Tag::Cluster,
+    summary: "Tells who belongs to the cluster, as this node sees it.",
+    about: "Answered from what the node has at hand, without asking anybody.",
+    query: &[call::TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("The members.", &[Content::Json(schema_of::<Cluster<'_>>)])],
+    errors: &[],
+};
+
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Cluster<'a> {
     cluster: &'a str,
     protocol: &'static str,
@@ -30,7 +45,7 @@ struct Cluster<'a> {
 }
 
 /// A member.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Member<'a> {
     node: u64,
     peer_address: &'a str,
@@ -49,7 +64,7 @@ struct Member<'a> {
 
 /// The endpoint.
 pub(super) async fn cluster(app: State, request: Request) -> Response {
-    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| tell(&app));
+    let result = Parameters::parse(request.uri().query(), &CALL).map(|_| tell(&app));
     app.answer(result)
 }
 

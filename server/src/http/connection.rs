@@ -1,4 +1,9 @@
 //! A client connection, and what is said on it without hyper.
+//!
+//! A request whose head is malformed or too long hyper refuses by itself, with a bare status. Such a
+//! refusal is held back here, so that the answer can be the one that all others have, from the table
+//! of errors. Whether it was one is not guessed from its bytes, which a stored value may have, too: it
+//! was if hyper then gives up the connection; if hyper reads or writes on, it is sent as it is.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -12,8 +17,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::App;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 
+/// The longest head that hyper writes when it refuses a request.
+const BARE_BYTES_MAX: usize = 256;
 /// How long a connection that is refused has to take its answer.
 const REFUSAL_TIME_MAX: Duration = Duration::from_millis(500);
 /// How much of a first line is looked at.
@@ -26,11 +33,38 @@ pub(super) struct Connection {
     write_timeout: Duration,
     /// Runs while there is something to send that is not taken.
     patience: Option<Pin<Box<Sleep>>>,
+    /// The last bytes written, which may be a refusal of hyper's.
+    held: Vec<u8>,
 }
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
-        Self { stream, write_timeout, patience: None }
+        Self { stream, write_timeout, patience: None, held: Vec::new() }
+    }
+
+    /// The connection, which hyper does not need any more, and the error with which it refused its last
+    /// request, if it did.
+    pub(super) fn into_refused(self, cause: &hyper::Error) -> Option<(TcpStream, ApiError)> {
+        let status = bare_refusal(&self.held).filter(|_| cause.is_parse())?.1;
+        let (name, what) = match status {
+            414 => (ErrorName::PathTooLong, "the path of the request is too long"),
+            431 => (ErrorName::HeadersTooLarge, "the head of the request is too large"),
+            _ => (ErrorName::NotHttp, "the head of the request is malformed"),
+        };
+        Some((self.stream, ApiError::new(name, format!("{what}: {cause}. Nothing happened"))))
+    }
+
+    /// Sends what was held back: hyper goes on, so it was an answer.
+    fn release(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(context, &self.held);
+            match self.watch(context, written) {
+                Poll::Ready(Ok(count)) => drop(self.held.drain(..count)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn watch<T>(
@@ -56,18 +90,20 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(Err(error)) = self.release(context) {
+            return Poll::Ready(Err(error));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(context, written)
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -75,7 +111,20 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        std::task::ready!(self.release(context))?;
+        let Some((last, before)) = slices.split_last() else { return Poll::Ready(Ok(0)) };
+        let written = match bare_refusal(last) {
+            None => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+            Some((0, _)) if before.iter().all(|slice| slice.is_empty()) => {
+                self.held.extend_from_slice(last);
+                return Poll::Ready(Ok(last.len()));
+            }
+            // First whatever is before it.
+            Some((start, _)) if before.iter().all(|slice| slice.is_empty()) => {
+                Pin::new(&mut self.stream).poll_write(context, &last[..start])
+            }
+            Some(_) => Pin::new(&mut self.stream).poll_write_vectored(context, before),
+        };
         self.watch(context, written)
     }
 
@@ -84,12 +133,46 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.held.is_empty() {
+            // If hyper goes on, it reads next, and it does so at once.
+            context.waker().wake_by_ref();
+        }
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.held.is_empty() {
+            // Whoever owns the connection after hyper says what comes last on it.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
+}
+
+impl Connection {
+    /// Ends the connection after hyper, which has said all that it had to say.
+    pub(super) async fn finish(mut self) -> io::Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        std::future::poll_fn(|context| self.release(context)).await?;
+        self.stream.shutdown().await
+    }
+}
+
+/// Where the head of an answer begins at the end of these bytes, and its status, if it is one with
+/// which hyper refuses a request: without a body, and not signed.
+fn bare_refusal(bytes: &[u8]) -> Option<(usize, u16)> {
+    const FIRST: &[u8] = b"HTTP/1.1 4";
+    if !bytes.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let from = bytes.len().saturating_sub(BARE_BYTES_MAX);
+    let place = bytes[from..].windows(FIRST.len()).rposition(|window| window == FIRST)?;
+    let head = std::str::from_utf8(&bytes[from + place..]).ok()?;
+    let status = head.get(9..12)?.parse().ok()?;
+    let is_bare = head.contains("\r\ncontent-length: 0\r\n") && !head.contains("\r\nduorum-");
+    (is_bare && matches!(status, 400 | 414 | 431)).then_some((from + place, status))
 }
 
 /// How a connection begins.

@@ -18,28 +18,67 @@ use axum::response::Response;
 use hyper::StatusCode;
 use kvcore::{Command, Keys, Outcome};
 
-use super::error::ApiError;
+use super::call::{self, Answer, Call, Content, Tag, schema_of};
+use super::error::{ApiError, ErrorName};
 use super::json;
 use super::parameters::{Parameters, idempotency_key};
-use super::{App, State, key, write};
+use super::{App, State, key, shapes, write};
 use crate::node::handle::Written;
 
-/// What the deletion of one key may be asked with.
-pub(super) const PARAMETERS: &[&str] =
-    &["if_absent", "if_version", "if_mod_revision", "if_value", "prev", "timeout"];
+/// What the deletion of one key takes and answers.
+pub(super) const ONE: Call = Call {
+    id: "delete",
+    tag: Tag::Keys,
+    summary: "Deletes a key.",
+    about: "To delete a key that does not exist is no error. All conditions must hold.",
+    query: &[
+        call::IF_ABSENT,
+        call::IF_VERSION,
+        call::IF_MOD_REVISION,
+        call::IF_VALUE,
+        call::PREV,
+        call::TIMEOUT,
+    ],
+    headers: &[call::IDEMPOTENCY_KEY],
+    body: None,
+    answers: &[Answer::ok(
+        "The key does not exist now.",
+        &[Content::Json(schema_of::<shapes::DeletedOne>)],
+    )
+    .with_headers(&[call::REPLAYED])],
+    errors: &[call::KEY_ERRORS, call::WRITE_ERRORS, &[ErrorName::PreconditionFailed]],
+};
 
-/// What the deletion of many keys may be asked with.
-pub(super) const RANGE_PARAMETERS: &[&str] = &[
-    "prefix",
-    "from",
-    "to",
-    "if_absent",
-    "if_version",
-    "if_mod_revision",
-    "if_value",
-    "prev",
-    "timeout",
-];
+/// What the deletion of many keys takes and answers.
+pub(super) const MANY: Call = Call {
+    id: "delete_many",
+    tag: Tag::Keys,
+    summary: "Deletes many keys, all in one revision.",
+    about: "Give `prefix`, or `from` and `to`; an empty `prefix=` means all keys. A condition must \
+            hold for every one of the keys. At most 10,000 keys or 8 MiB of keys go at a time.",
+    query: &[
+        call::PREFIX,
+        call::FROM,
+        call::TO,
+        call::IF_ABSENT,
+        call::IF_VERSION,
+        call::IF_MOD_REVISION,
+        call::IF_VALUE,
+        call::PREV,
+        call::TIMEOUT,
+    ],
+    headers: &[call::IDEMPOTENCY_KEY],
+    body: None,
+    answers: &[Answer::ok(
+        "None of the keys exists now.",
+        &[Content::Json(schema_of::<shapes::DeletedMany>)],
+    )
+    .with_headers(&[call::REPLAYED])],
+    errors: &[
+        call::WRITE_ERRORS,
+        &[ErrorName::PreconditionFailed, ErrorName::KeyTooLarge, ErrorName::DeletionTooLarge],
+    ],
+};
 
 /// The endpoint for one key.
 pub(super) async fn delete_one(app: State, request: Request) -> Response {
@@ -55,12 +94,12 @@ pub(super) async fn delete_range(app: State, request: Request) -> Response {
 
 async fn one(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     let key = key::from_path(&request.uri)?;
-    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
+    let parameters = Parameters::parse(request.uri.query(), &ONE)?;
     delete(app, request, &parameters, Keys::One(key)).await
 }
 
 async fn many(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
-    let parameters = Parameters::parse(request.uri.query(), RANGE_PARAMETERS)?;
+    let parameters = Parameters::parse(request.uri.query(), &MANY)?;
     let keys = parameters.keys()?.ok_or_else(|| {
         ApiError::parameter(
             "which keys are to be deleted? Give `prefix`, or `from` and `to`; an empty \
@@ -78,8 +117,8 @@ async fn delete(
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&request.headers)?;
     let single = matches!(target, Keys::One(_));
-    let (return_previous, timeout) = (parameters.flag("prev")?, parameters.timeout()?);
-    let conditions = parameters.conditions()?;
+    let (return_previous, timeout) = (parameters.flag("prev"), parameters.timeout());
+    let conditions = parameters.conditions();
     let command = Command::Delete { target, conditions, return_previous };
     command.check()?;
     let Written { outcome, revision, repeated } = app.handle.write(command, key, timeout).await?;

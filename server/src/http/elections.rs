@@ -18,14 +18,37 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use consensus::NodeId;
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::error::ApiError;
+use super::call::{self, Answer, Call, Content, Kind, Parameter, Tag, schema_of};
+use super::error::{ApiError, ErrorName};
 use super::parameters::Parameters;
 use super::{App, State, answer};
 use crate::node::handle::{Question, ReplyContent};
 use crate::node::trace::{
     self, Election, HostTime, NodeTrace, NodeView, TraceDetail, TraceQuestion,
+};
+
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "elections",
+    tag: Tag::Protocol,
+    summary: "Tells the last elections, each with its phases and its cause.",
+    about: "Put together from what all nodes that answer saw. Times are read from the host's monotonic \
+            clock: nodes of one boot share an axis, others show only their own durations.",
+    query: &[
+        Parameter {
+            name: "limit",
+            kind: Kind::Number { least: 1, most: LIMIT_MAX },
+            meaning: "The most elections, the newest first; 10 when it is left out.",
+        },
+        call::SHORT_TIMEOUT,
+    ],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("The elections.", &[Content::Json(schema_of::<Elections<'_>>)])],
+    errors: &[&[ErrorName::Overloaded]],
 };
 
 /// The elections told when the request does not say.
@@ -34,14 +57,12 @@ const LIMIT_DEFAULT: u64 = 10;
 const LIMIT_MAX: u64 = 100;
 /// How long the other nodes are waited for when the request does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-/// How long they can be waited for.
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// What every node said of its memory; nothing of those that did not answer.
 pub(super) type Answers = BTreeMap<NodeId, Option<NodeTrace>>;
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Elections<'a> {
     protocol: &'static str,
     elections: Vec<ElectionJson<'a>>,
@@ -53,7 +74,8 @@ struct Elections<'a> {
 const TIMES: &str = "at_ms counts from the first phase of an election on the monotonic clock of one \
                      host and boot; nodes with shares_axis false count from what they saw first";
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Election")]
 struct ElectionJson<'a> {
     /// The term or epoch; `null` while nobody is elected.
     term: Option<u64>,
@@ -68,7 +90,8 @@ struct ElectionJson<'a> {
     seen_by: Vec<ViewJson<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Phase")]
 struct PhaseJson<'a> {
     phase: &'a str,
     node: u64,
@@ -79,7 +102,8 @@ struct PhaseJson<'a> {
 }
 
 /// How long the parts took, as far as both their ends are known.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Durations")]
 struct DurationsJson {
     /// From the fault to the first suspicion.
     detection: Option<f64>,
@@ -91,7 +115,8 @@ struct DurationsJson {
     outage: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Follower")]
 struct FollowerJson<'a> {
     node: u64,
     means: &'a str,
@@ -99,7 +124,8 @@ struct FollowerJson<'a> {
     joined_later: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "View")]
 struct ViewJson<'a> {
     node: u64,
     shares_axis: bool,
@@ -107,14 +133,16 @@ struct ViewJson<'a> {
     saw: Vec<SightJson<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Sight")]
 struct SightJson<'a> {
     at_ms: f64,
     what: &'a str,
 }
 
 /// A node and whether it answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "NodeOfTrace")]
 pub(super) struct NodeJson<'a> {
     node: u64,
     answered: bool,
@@ -129,8 +157,8 @@ pub(super) async fn elections(app: State, request: Request) -> Response {
 }
 
 async fn tell(app: &App, request: &Parts) -> Result<Response, ApiError> {
-    let parameters = Parameters::parse(request.uri.query(), &["limit", "timeout"])?;
-    let limit = parameters.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let parameters = Parameters::parse(request.uri.query(), &CALL)?;
+    let limit = parameters.number("limit").unwrap_or(LIMIT_DEFAULT);
     let question = TraceQuestion { detail: TraceDetail::Events, limit: usize::MAX };
     let answers = ask(app, &parameters, question).await?;
     let (revision, protocol) = (app.revision().0, app.handle.facts().protocol.name());
@@ -162,9 +190,8 @@ pub(super) async fn ask(
     parameters: &Parameters,
     question: TraceQuestion,
 ) -> Result<Answers, ApiError> {
-    let timeout = parameters.duration("timeout", Duration::from_millis(1), TIMEOUT_MAX)?;
     let _place = app.budget.comparison()?;
-    let timeout = timeout.unwrap_or(TIMEOUT_DEFAULT);
+    let timeout = parameters.duration("timeout").unwrap_or(TIMEOUT_DEFAULT);
     let replies = app.handle.ask(Question::Trace(question), timeout).await;
     let content = |reply: Option<_>| match reply {
         Some(ReplyContent::Trace(trace)) => Some(trace),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use kvcore::store::StoreError;
 use kvcore::{InvalidCommand, ReadError, Revision};
+use schemars::JsonSchema;
 
 use super::json;
 use crate::node::handle::Failure;
@@ -68,8 +69,8 @@ macro_rules! error_table {
 // variant, name, status, definite, retryable, meaning
 error_table! {
     NotHttp, "not_http", 400, true, false,
-        "The connection began with something else than a request of HTTP/1. It is closed. Nothing \
-         happened.";
+        "What came is not a request of HTTP/1, or its first line or headers are malformed. The \
+         connection is closed. Nothing happened.";
     InvalidParameter, "invalid_parameter", 400, true, false,
         "A query parameter or header is unknown, given twice, or has an impossible value. The \
          message names it and says what is allowed.";
@@ -129,9 +130,15 @@ error_table! {
     DeletionTooLarge, "deletion_too_large", 413, true, false,
         "The range has more than 10,000 keys or 8 MiB of keys, the most that one deletion takes. \
          Nothing was deleted: delete in smaller ranges.";
+    PathTooLong, "path_too_long", 414, true, false,
+        "The path and the query together are longer than the server reads. The connection is closed. \
+         Nothing happened.";
     Overloaded, "overloaded", 429, true, true,
         "Too much is waiting already. Nothing happened; the header Retry-After says when to try \
          again.";
+    HeadersTooLarge, "headers_too_large", 431, true, false,
+        "The first line and the headers have more than 64 KiB together, or there are more than 100 \
+         headers. The connection is closed. Nothing happened.";
     StoreFailed, "store_failed", 500, true, false,
         "The node could not read its own store. Nothing was changed. Another node may answer.";
     Internal, "internal", 500, true, false,
@@ -161,6 +168,11 @@ error_table! {
 }
 
 impl ErrorName {
+    /// Whether the answer says how long to wait before trying again.
+    pub(super) fn is_worth_waiting(self) -> bool {
+        self.retry_after().is_some()
+    }
+
     /// What to wait before trying again, where the answer says so.
     fn retry_after(self) -> Option<Duration> {
         (self == Self::Overloaded || self == Self::TooManyConnections)
@@ -183,6 +195,56 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
     /// What else the answer tells, besides the error object.
     pub(crate) detail: Detail,
+}
+
+/// The form of every error.
+#[derive(JsonSchema)]
+#[schemars(rename = "Error")]
+#[allow(dead_code, reason = "only the schema of this type is used")]
+pub(super) struct ErrorAnswer {
+    error: ErrorObject,
+    /// The oldest revision that can still be read, where history was compacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compact_revision: u64,
+    /// What a condition found instead: `null` for an absent key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<FoundObject>,
+    /// The store's revision on the node that answered.
+    revision: u64,
+}
+
+/// Which error it is.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only the schema of this type is used")]
+struct ErrorObject {
+    /// Which error it is, for programs.
+    #[schemars(extend("oneOf" = names()))]
+    name: String,
+    /// What was wrong, with the offending value, and what is allowed. For people.
+    message: String,
+    /// Whether the outcome is known: `false` means that a write may or may not have happened.
+    definite: bool,
+    /// Whether the same request may succeed when it is sent again.
+    retryable: bool,
+}
+
+/// The names of all errors, with their meanings.
+fn names() -> Vec<serde_json::Value> {
+    let name = |error: &ErrorName| serde_json::json!({"const": error.name(), "description": error.meaning()});
+    ErrorName::ALL.iter().map(name).collect()
+}
+
+/// What a condition found.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only the schema of this type is used")]
+struct FoundObject {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_encoding: String,
+    create_revision: u64,
+    mod_revision: u64,
+    version: u64,
 }
 
 /// What an error tells besides its message.

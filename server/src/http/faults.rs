@@ -19,23 +19,93 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use consensus::NodeId;
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use super::call::{self, Answer, Call, Content, RequestBody, Tag, schema_of};
 use super::error::{ApiError, ErrorName};
 use super::parameters::{Parameters, decode, excerpt, refuse_idempotency_key};
 use super::{App, State, answer, body};
 use crate::node::faults::{FaultRequest, LabError, LabReply, LabWord, NodeFaults, ToldFault};
 
+/// What each of these calls takes; the rest is its own.
+const ANY: Call = Call {
+    id: "",
+    tag: Tag::Faults,
+    summary: "",
+    about: "Any node may be asked, where faults are enabled: `duorum dev`, or `duorum serve \
+            --enable-faults`.",
+    query: &[call::SHORT_TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[],
+    errors: &[],
+};
+
+/// What `POST /v1/faults` takes and answers.
+pub(super) const BEGIN: Call = Call {
+    id: "begin_fault",
+    summary: "Lets something go wrong on purpose.",
+    body: Some(RequestBody {
+        meaning: "What goes wrong. Which members a kind takes is told by the errors.",
+        required: true,
+        content: Content::Json(schema_of::<FaultRequest>),
+    }),
+    answers: &[
+        Answer::ok("It goes wrong now.", &[Content::Json(schema_of::<One>)]).with_status(201)
+    ],
+    errors: &[OF_ONE, call::BODY_ERRORS, call::JSON_ERRORS, &[ErrorName::TooManyFaults]],
+    ..ANY
+};
+
+/// What `GET /v1/faults` takes and answers.
+pub(super) const LIST: Call = Call {
+    id: "faults",
+    summary: "Lists what goes wrong on purpose, at all nodes.",
+    answers: &[Answer::ok("The faults.", &[Content::Json(schema_of::<All>)])],
+    errors: &[&[ErrorName::FaultsDisabled]],
+    ..ANY
+};
+
+/// What `DELETE /v1/faults` takes and answers.
+pub(super) const HEAL_ALL: Call = Call {
+    id: "heal_all_faults",
+    summary: "Heals all faults at all nodes.",
+    answers: &[Answer::ok("What was healed.", &[Content::Json(schema_of::<Healed>)])],
+    errors: &[&[ErrorName::FaultsDisabled]],
+    ..ANY
+};
+
+/// What `GET /v1/faults/{id}` takes and answers.
+pub(super) const SHOW: Call = Call {
+    id: "fault",
+    summary: "Tells of one fault.",
+    answers: &[Answer::ok("The fault.", &[Content::Json(schema_of::<One>)])],
+    errors: &[OF_ONE, &[ErrorName::FaultNotFound]],
+    ..ANY
+};
+
+/// What `DELETE /v1/faults/{id}` takes and answers.
+pub(super) const HEAL: Call = Call {
+    id: "heal_fault",
+    summary: "Heals one fault.",
+    answers: &[Answer::ok("What was healed.", &[Content::Json(schema_of::<Healed>)])],
+    errors: &[OF_ONE, &[ErrorName::FaultNotFound]],
+    ..ANY
+};
+
+/// The errors of what one node carries out.
+const OF_ONE: &[ErrorName] = &[ErrorName::FaultsDisabled, ErrorName::NodeUnreachable];
+
 /// The longest body; a fault needs far less.
 const BODY_BYTES_MAX: usize = 4 << 10;
 /// How long other nodes are waited for when the request does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-/// How long they can be waited for.
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// The answer about one fault.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OneFault")]
 struct One {
     #[serde(flatten)]
     fault: ToldFault,
@@ -43,7 +113,8 @@ struct One {
 }
 
 /// The answer about all.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AllFaults")]
 struct All {
     faults: Vec<ToldFault>,
     nodes: Vec<NodeJson>,
@@ -51,7 +122,8 @@ struct All {
 }
 
 /// The answer when faults are over.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "HealedFaults")]
 struct Healed {
     healed: Vec<ToldFault>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -60,7 +132,8 @@ struct Healed {
 }
 
 /// What became of the question to a node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "NodeOfFaults")]
 pub(super) struct NodeJson {
     node: u64,
     answered: bool,
@@ -104,7 +177,7 @@ pub(super) async fn heal(app: State, request: Request) -> Response {
 }
 
 async fn begin_one(app: &App, request: Request) -> Result<Response, ApiError> {
-    let timeout = admit(app, request.uri().query(), request.headers())?;
+    let timeout = admit(app, &BEGIN, request.uri().query(), request.headers())?;
     let body = body::read(app, request, BODY_BYTES_MAX, ErrorName::BodyTooLarge).await?;
     let facts = app.handle.facts();
     let invalid = |problem| ApiError::new(ErrorName::InvalidBody, problem);
@@ -120,7 +193,7 @@ async fn begin_one(app: &App, request: Request) -> Result<Response, ApiError> {
 }
 
 async fn list_all(app: &App, request: &Parts) -> Result<Response, ApiError> {
-    let timeout = admit(app, request.uri.query(), &request.headers)?;
+    let timeout = admit(app, &LIST, request.uri.query(), &request.headers)?;
     let (mut faults, mut nodes) = (Vec::new(), Vec::new());
     for (node, reply) in ask_all(app, &LabWord::List, timeout).await {
         let mut told = NodeJson::of(node, &reply);
@@ -135,7 +208,7 @@ async fn list_all(app: &App, request: &Parts) -> Result<Response, ApiError> {
 }
 
 async fn heal_everywhere(app: &App, request: &Parts) -> Result<Response, ApiError> {
-    let timeout = admit(app, request.uri.query(), &request.headers)?;
+    let timeout = admit(app, &HEAL_ALL, request.uri.query(), &request.headers)?;
     let (mut healed, mut nodes) = (Vec::new(), Vec::new());
     for (node, reply) in ask_all(app, &LabWord::HealAll, timeout).await {
         nodes.push(NodeJson::of(node, &reply));
@@ -148,7 +221,7 @@ async fn heal_everywhere(app: &App, request: &Parts) -> Result<Response, ApiErro
 }
 
 async fn show_one(app: &App, request: &Parts) -> Result<Response, ApiError> {
-    let timeout = admit(app, request.uri.query(), &request.headers)?;
+    let timeout = admit(app, &SHOW, request.uri.query(), &request.headers)?;
     let (node, number, id) = name(&app.handle.facts().members, request.uri.path())?;
     match ask(app, node, LabWord::List, timeout).await? {
         LabReply::State(NodeFaults { faults, .. }) => {
@@ -163,7 +236,7 @@ async fn show_one(app: &App, request: &Parts) -> Result<Response, ApiError> {
 }
 
 async fn heal_one(app: &App, request: &Parts) -> Result<Response, ApiError> {
-    let timeout = admit(app, request.uri.query(), &request.headers)?;
+    let timeout = admit(app, &HEAL, request.uri.query(), &request.headers)?;
     let (node, number, id) = name(&app.handle.facts().members, request.uri.path())?;
     match ask(app, node, LabWord::Heal(number), timeout).await {
         Ok(LabReply::Healed(healed)) => {
@@ -180,6 +253,7 @@ async fn heal_one(app: &App, request: &Parts) -> Result<Response, ApiError> {
 /// nodes are waited for.
 pub(super) fn admit(
     app: &App,
+    call: &'static Call,
     query: Option<&str>,
     headers: &hyper::HeaderMap,
 ) -> Result<Duration, ApiError> {
@@ -187,9 +261,8 @@ pub(super) fn admit(
         return Err(disabled(app.handle.facts().id));
     }
     refuse_idempotency_key(headers)?;
-    let parameters = Parameters::parse(query, &["timeout"])?;
-    let timeout = parameters.duration("timeout", Duration::from_millis(1), TIMEOUT_MAX)?;
-    Ok(timeout.unwrap_or(TIMEOUT_DEFAULT))
+    let parameters = Parameters::parse(query, call)?;
+    Ok(parameters.duration("timeout").unwrap_or(TIMEOUT_DEFAULT))
 }
 
 pub(super) fn parse(body: &[u8]) -> Result<FaultRequest, ApiError> {

@@ -17,13 +17,63 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 use kvcore::{KeyValue, Revision};
 
-use super::error::ApiError;
+use super::call::{
+    self, Answer, AnswerHeader, Call, Content, Kind, Parameter, RequestHeader, Tag, schema_of,
+};
+use super::error::{ApiError, ErrorName};
 use super::json::{self, Shown};
 use super::parameters::Parameters;
-use super::{App, State, answer, key};
+use super::{App, State, answer, key, shapes};
 
-/// What a get may be asked with.
-pub(super) const PARAMETERS: &[&str] = &["raw", "revision", "consistency", "timeout"];
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "get",
+    tag: Tag::Keys,
+    summary: "Reads a key, now or as of a revision.",
+    about: "With `raw` the answer is the value alone, with its `mod_revision` as the `ETag`.",
+    query: &[RAW, call::REVISION, call::CONSISTENCY, call::TIMEOUT],
+    headers: &[RequestHeader {
+        name: "If-None-Match",
+        pattern: "",
+        meaning: "With `raw`: entity tags that the client has already, or `*`.",
+    }],
+    body: None,
+    answers: &[
+        Answer::ok(
+            "The key and its value.",
+            &[Content::Json(schema_of::<shapes::Got>), Content::Bytes],
+        )
+        .with_headers(&[TAG, AT_REVISION, NO_SNIFFING]),
+        Answer::ok("With `raw`: the client has this version already.", &[])
+            .with_status(304)
+            .with_headers(&[TAG, AT_REVISION]),
+    ],
+    errors: &[call::KEY_ERRORS, call::BARRIER_ERRORS, call::READ_ERRORS, &[ErrorName::KeyNotFound]],
+};
+
+const RAW: Parameter = Parameter {
+    name: "raw",
+    kind: Kind::Flag,
+    meaning: "Whether the answer is the bytes of the value alone.",
+};
+const TAG: AnswerHeader = AnswerHeader {
+    name: "ETag",
+    pattern: "^\"[0-9]+\"$",
+    always: false,
+    meaning: "With `raw`: the `mod_revision` of the key, in quotes.",
+};
+const AT_REVISION: AnswerHeader = AnswerHeader {
+    name: "Duorum-Revision",
+    pattern: "^[0-9]+$",
+    always: false,
+    meaning: "With `raw`: the store's revision.",
+};
+const NO_SNIFFING: AnswerHeader = AnswerHeader {
+    name: "X-Content-Type-Options",
+    pattern: "^nosniff$",
+    always: false,
+    meaning: "With `raw`: a browser shall not take a value for a page.",
+};
 
 /// Where the answer has no JSON, the store's revision is a header.
 const REVISION: HeaderName = HeaderName::from_static("duorum-revision");
@@ -36,10 +86,10 @@ pub(super) async fn get(app: State, request: Request) -> Response {
 
 async fn read(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     let key = key::from_path(&request.uri)?;
-    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
-    let raw = parameters.flag("raw")?;
-    let at = parameters.revision("revision")?;
-    let (consistency, timeout) = (parameters.consistency()?, parameters.timeout()?);
+    let parameters = Parameters::parse(request.uri.query(), &CALL)?;
+    let raw = parameters.flag("raw");
+    let at = parameters.revision("revision");
+    let (consistency, timeout) = (parameters.consistency(), parameters.timeout());
     app.handle.barrier(consistency, timeout).await?;
     app.handle.metrics().ranges.inc();
     let found = app.locate(&key, at)?;

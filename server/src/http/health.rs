@@ -17,18 +17,65 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use consensus::Leadership;
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::{App, State, answer};
 use crate::node::handle::Consistency;
 
+/// What `/livez` takes and answers.
+pub(super) const LIVEZ: Call = Call {
+    id: "livez",
+    tag: Tag::Operations,
+    summary: "Is the process alive? That it answers is the answer.",
+    about: "",
+    query: &[call::TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("It is alive.", &[Content::Json(schema_of::<Alive>)])],
+    errors: &[],
+};
+
+/// What `/readyz` takes and answers.
+pub(super) const READYZ: Call = Call {
+    id: "readyz",
+    tag: Tag::Operations,
+    summary: "Should this node get requests?",
+    about: "It is ready when it knows a leader, lacks nothing, and a quorum confirms a read.",
+    query: &[call::SHORT_TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[
+        Answer::ok("It is ready.", &[Content::Json(schema_of::<Ready>)]),
+        Answer::ok("It is not.", &[Content::Json(schema_of::<Ready>)]).with_status(503),
+    ],
+    errors: &[],
+};
+
+/// What `/health` takes and answers.
+pub(super) const HEALTH: Call = Call {
+    id: "health",
+    tag: Tag::Operations,
+    summary: "Is all well? In etcd's form.",
+    about: "It is well when it is ready; see `/readyz`.",
+    query: &[call::SHORT_TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[
+        Answer::ok("All is well.", &[Content::Json(schema_of::<Health>)]),
+        Answer::ok("It is not.", &[Content::Json(schema_of::<Health>)]).with_status(503),
+    ],
+    errors: &[],
+};
+
 /// How long a probe takes at most when the request does not say: somebody waits for it.
 const PROBE_TIME_DEFAULT: Duration = Duration::from_secs(1);
 
 /// The answer of `/health`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Health {
     /// `"true"` or `"false"`: text, as etcd has it.
     health: &'static str,
@@ -37,14 +84,14 @@ struct Health {
 }
 
 /// The answer of `/livez`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Alive {
     alive: bool,
     revision: u64,
 }
 
 /// The answer of `/readyz`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Ready {
     ready: bool,
     checks: Vec<Check>,
@@ -52,7 +99,7 @@ struct Ready {
 }
 
 /// One thing that must be so.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Check {
     name: &'static str,
     ok: bool,
@@ -62,7 +109,7 @@ struct Check {
 
 /// The endpoint `/livez`. That it answers is the answer.
 pub(super) async fn livez(app: State, request: Request) -> Response {
-    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| {
+    let result = Parameters::parse(request.uri().query(), &LIVEZ).map(|_| {
         answer::serialized(StatusCode::OK, &Alive { alive: true, revision: app.revision().0 })
     });
     app.answer(result)
@@ -70,7 +117,7 @@ pub(super) async fn livez(app: State, request: Request) -> Response {
 
 /// The endpoint `/readyz`.
 pub(super) async fn readyz(app: State, request: Request) -> Response {
-    let result = check(&app, &request.into_parts().0).await.map(|checks| {
+    let result = check(&app, &request.into_parts().0, &READYZ).await.map(|checks| {
         let ready = checks.iter().all(|check| check.ok);
         let answer = Ready { ready, checks, revision: app.revision().0 };
         answer::serialized(status(ready), &answer)
@@ -80,7 +127,7 @@ pub(super) async fn readyz(app: State, request: Request) -> Response {
 
 /// The endpoint `/health`.
 pub(super) async fn health(app: State, request: Request) -> Response {
-    let result = check(&app, &request.into_parts().0).await.map(|checks| {
+    let result = check(&app, &request.into_parts().0, &HEALTH).await.map(|checks| {
         let reasons: Vec<_> = checks.into_iter().filter_map(|check| check.reason).collect();
         let healthy = reasons.is_empty();
         let answer = Health {
@@ -97,11 +144,9 @@ fn status(well: bool) -> StatusCode {
     if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-async fn check(app: &App, request: &Parts) -> Result<Vec<Check>, ApiError> {
-    let parameters = Parameters::parse(request.uri.query(), &["timeout"])?;
-    let longest = Duration::from_secs(60);
-    let timeout = parameters.duration("timeout", Duration::from_millis(1), longest)?;
-    let timeout = timeout.unwrap_or(PROBE_TIME_DEFAULT);
+async fn check(app: &App, request: &Parts, call: &'static Call) -> Result<Vec<Check>, ApiError> {
+    let parameters = Parameters::parse(request.uri.query(), call)?;
+    let timeout = parameters.duration("timeout").unwrap_or(PROBE_TIME_DEFAULT);
     let status = app.handle.status();
     let leader = match status.consensus.leadership {
         Leadership::None => Err("no leader is known".to_owned()),

@@ -20,12 +20,65 @@ use axum::extract::Request;
 use axum::response::Response;
 use consensus::{Leadership, Protocol, Standing};
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::error::{ApiError, ErrorName};
 use super::faults::{NodeJson, admit, ask_all};
 use super::{App, State, answer, body, status};
 use crate::node::faults::LabWord;
+
+/// What `POST /v1/lab/campaign` takes and answers.
+pub(super) const CAMPAIGN: Call = Call {
+    id: "campaign",
+    tag: Tag::Faults,
+    summary: "Has this node begin what its election timer begins, due or not.",
+    about: "It need not change anything: who still hears the leader votes for nobody else (Raft), or \
+            says whom it follows (ZAB). Where faults are enabled.",
+    query: &[call::SHORT_TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("What came of it.", &[Content::Json(schema_of::<Campaign>)])],
+    errors: &[ERRORS],
+};
+
+/// What `POST /v1/lab/align-timers` takes and answers.
+pub(super) const ALIGN_TIMERS: Call = Call {
+    id: "align_timers",
+    tag: Tag::Faults,
+    summary: "Has the election timers of all voters fire together, so that votes split.",
+    about: "They stay aligned until they are spread, or the node starts again. Where faults are \
+            enabled.",
+    query: &[call::SHORT_TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("Who aligned them.", &[Content::Json(schema_of::<Timers>)])],
+    errors: &[ERRORS],
+};
+
+/// What `POST /v1/lab/spread-timers` takes and answers.
+pub(super) const SPREAD_TIMERS: Call = Call {
+    id: "spread_timers",
+    tag: Tag::Faults,
+    summary: "Has the election timers fire when they are due, which chance keeps apart.",
+    about: "Where faults are enabled.",
+    query: &[call::SHORT_TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("Who spread them.", &[Content::Json(schema_of::<Timers>)])],
+    errors: &[ERRORS],
+};
+
+/// The errors of these calls.
+const ERRORS: &[ErrorName] = &[
+    ErrorName::FaultsDisabled,
+    ErrorName::CannotLead,
+    ErrorName::BodyTooLarge,
+    ErrorName::BodyTruncated,
+    ErrorName::BodyTimeout,
+    ErrorName::Overloaded,
+];
 
 /// How long after the call aligned timers fire: every node has heard of it by then.
 const ALIGNED_AFTER: Duration = Duration::from_millis(200);
@@ -35,7 +88,7 @@ const CAMPAIGN_BEGINS: Duration = Duration::from_millis(30);
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The answer to a campaign.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Campaign {
     node: u64,
     /// Whether the node leads now.
@@ -51,7 +104,7 @@ struct Campaign {
 }
 
 /// The answer about timers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Timers {
     timers: &'static str,
     what: &'static str,
@@ -78,7 +131,7 @@ pub(super) async fn spread_timers(app: State, request: Request) -> Response {
 }
 
 async fn start_campaign(app: &App, request: Request) -> Result<Response, ApiError> {
-    let timeout = admit_without_body(app, request).await?;
+    let timeout = admit_without_body(app, &CAMPAIGN, request).await?;
     let id = app.handle.facts().id;
     let before = app.handle.status();
     if before.consensus.standing == Standing::Observer {
@@ -154,7 +207,7 @@ async fn start_campaign(app: &App, request: Request) -> Result<Response, ApiErro
 }
 
 async fn align(app: &App, request: Request) -> Result<Response, ApiError> {
-    let timeout = admit_without_body(app, request).await?;
+    let timeout = admit_without_body(app, &ALIGN_TIMERS, request).await?;
     let at = SystemTime::now() + ALIGNED_AFTER;
     let at = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let word = LabWord::Align(u64::try_from(at).unwrap_or(u64::MAX));
@@ -164,7 +217,7 @@ async fn align(app: &App, request: Request) -> Result<Response, ApiError> {
 }
 
 async fn spread(app: &App, request: Request) -> Result<Response, ApiError> {
-    let timeout = admit_without_body(app, request).await?;
+    let timeout = admit_without_body(app, &SPREAD_TIMERS, request).await?;
     let what = "the election timers fire when they are due, which chance keeps apart";
     tell_all(app, &LabWord::Spread, timeout, "spread", what).await
 }
@@ -183,8 +236,12 @@ async fn tell_all(
 }
 
 /// What every one of these calls begins with.
-async fn admit_without_body(app: &App, request: Request) -> Result<Duration, ApiError> {
-    let timeout = admit(app, request.uri().query(), request.headers())?;
+async fn admit_without_body(
+    app: &App,
+    call: &'static Call,
+    request: Request,
+) -> Result<Duration, ApiError> {
+    let timeout = admit(app, call, request.uri().query(), request.headers())?;
     let body = body::read(app, request, 0, ErrorName::BodyTooLarge).await?;
     debug_assert!(body.bytes.is_empty(), "no byte of it is allowed");
     if app.handle.facts().protocol == Protocol::Null {

@@ -4,8 +4,8 @@
 //! Each has bounded buffers, a bounded time for the head of a request (waiting for the next one
 //! included), a bounded time to take an answer, and is one of a bounded number.
 //!
-//! A connection that begins with something else than HTTP is told so. A head that goes wrong later,
-//! or is too long, gets hyper's bare 400, 414 or 431 and the end of the connection.
+//! A connection that begins with something else than HTTP is told so, and so is one on which a head
+//! goes wrong later, or is too long; then it ends.
 
 use std::convert::Infallible;
 use std::io;
@@ -198,22 +198,32 @@ async fn serve_http(stream: TcpStream, app: &Arc<App>, router: Router) {
     });
     // hyper's `pipeline_flush` is left off: it holds an answer back as long as anything unread is
     // in the buffer, be it half of the next request, so that bad requests get no answer at all.
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.limits.read_timeout)
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_header_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(Connection::new(stream, app.limits.write_timeout)), service);
-    let mut connection = pin!(connection);
     let result = tokio::select! {
-        result = connection.as_mut() => result,
+        result = &mut connection => result,
         () = app.retired() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(app.limits.stop_timeout, connection).await.unwrap_or(Ok(()))
+            Pin::new(&mut connection).graceful_shutdown();
+            timeout(app.limits.stop_timeout, &mut connection).await.unwrap_or(Ok(()))
         }
     };
-    if let Err(error) = result {
-        // Clients vanish, send garbage and take their time: that is their business.
+    let connection = connection.into_parts().io.into_inner();
+    let ended = match result {
+        Ok(()) => connection.finish().await,
+        Err(cause) => {
+            // Clients vanish, send garbage and take their time: that is their business.
+            tracing::debug!("a client connection ended: {cause}");
+            if let Some((stream, error)) = connection.into_refused(&cause) {
+                refuse(stream, app, &error).await;
+            }
+            Ok(())
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!("a client connection ended: {error}");
     }
 }

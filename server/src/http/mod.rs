@@ -15,10 +15,12 @@ mod agree;
 mod answer;
 mod body;
 mod budget;
+mod call;
 mod cluster;
 mod compact;
 mod connection;
 mod delete;
+mod docs;
 mod elections;
 pub mod error;
 mod faults;
@@ -31,12 +33,14 @@ mod key;
 mod lab;
 mod listener;
 mod metrics;
+pub mod openapi;
 mod parameters;
 mod previous;
 mod put;
 mod range;
 mod read;
 mod routes;
+mod shapes;
 mod status;
 mod trace;
 mod transfer;
@@ -71,6 +75,9 @@ pub struct Limits {
     pub read_timeout: Duration,
     /// How long a client may take nothing of its answer before its connection is closed.
     pub write_timeout: Duration,
+    /// How long server-sent events may be silent before a comment says that nothing is new: whoever
+    /// carries them may give up a connection on which nothing is said for half a minute.
+    pub silence_max: Duration,
     /// The most bytes of the bodies of all requests under way.
     pub body_bytes_max: usize,
     /// The most bytes of all answers that their clients have not taken yet. An answer that is longer
@@ -87,6 +94,7 @@ impl Default for Limits {
             connections_max: 16_384,
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            silence_max: Duration::from_secs(15),
             body_bytes_max: 64 << 20,
             answer_bytes_max: 64 << 20,
             stop_timeout: Duration::from_secs(3),

@@ -1,21 +1,25 @@
-//! The query of a request: parsed strictly. What is unknown, given twice or impossible is an error
-//! that says what is allowed, because a parameter that is silently ignored is a wrong answer.
+//! The query of a request: parsed strictly, by what the call is described to take. What is unknown,
+//! given twice or impossible is an error that says what is allowed, because a parameter that is
+//! silently ignored is a wrong answer.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use kvcore::{Condition, IdempotencyKey, KEY_BYTES_MAX, Keys, Revision};
+use kvcore::{Condition, IdempotencyKey, Keys, Revision};
 use percent_encoding::percent_decode_str;
 
+use super::call::{Call, Parameter, kind};
 use super::error::{ApiError, ErrorName};
 use crate::node::handle::Consistency;
 
 /// How long a request may take when it does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// How little time a request may ask to take.
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 /// How long a request may ask to take.
-const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 /// Parameters of the API that belong to features which this version does not have.
 const LATER: [(&str, &str); 4] = [
@@ -25,180 +29,127 @@ const LATER: [(&str, &str); 4] = [
     ("wait", "recipes"),
 ];
 
-/// The parameters of one request.
+/// How fresh a read can be, by the words for it.
+pub(super) const CONSISTENCIES: [(&str, Consistency); 3] = [
+    ("linearizable", Consistency::Linearizable),
+    ("sync", Consistency::Sync),
+    ("local", Consistency::Local),
+];
+
+/// The parameters of one request, each of which can be what it is.
 #[derive(Debug)]
 pub(crate) struct Parameters {
-    pairs: Vec<(String, Bytes)>,
-    allowed: &'static [&'static str],
+    pairs: Vec<(&'static Parameter, Bytes)>,
+    described: &'static [Parameter],
 }
 
 impl Parameters {
-    /// Parses a query string, of which only these parameters may be given.
-    pub(crate) fn parse(
-        query: Option<&str>,
-        allowed: &'static [&'static str],
-    ) -> Result<Self, ApiError> {
-        let mut pairs: Vec<(String, Bytes)> = Vec::new();
-        for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+    /// Parses a query string for a call, which may have only the parameters that it is described with.
+    pub(super) fn parse(query: Option<&str>, call: &'static Call) -> Result<Self, ApiError> {
+        Self::of(query.unwrap_or_default(), call.query)
+    }
+
+    /// Parses a query string that may have only these parameters.
+    pub(super) fn of(query: &str, described: &'static [Parameter]) -> Result<Self, ApiError> {
+        let mut pairs: Vec<(&'static Parameter, Bytes)> = Vec::new();
+        for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let name = String::from_utf8(decode_query(name)?).map_err(|_| {
                 ApiError::new(ErrorName::InvalidEncoding, "a parameter's name is not UTF-8")
             })?;
-            if !allowed.contains(&&name[..]) {
-                return Err(refuse(&name, allowed));
-            }
-            if pairs.iter().any(|(earlier, _)| *earlier == name) {
+            let Some(parameter) = described.iter().find(|parameter| parameter.name == name) else {
+                return Err(refuse(&name, described));
+            };
+            if pairs.iter().any(|(earlier, _)| earlier.name == name) {
                 return Err(ApiError::parameter(format!("the parameter `{name}` is given twice")));
             }
-            pairs.push((name, decode_query(value)?.into()));
+            let value = decode_query(value)?;
+            parameter.kind.check(&name, &value)?;
+            pairs.push((parameter, value.into()));
         }
-        Ok(Self { pairs, allowed })
+        Ok(Self { pairs, described })
+    }
+
+    /// What was given for a parameter, and how it is described.
+    fn given(&self, name: &str) -> Option<(&'static Parameter, &Bytes)> {
+        debug_assert!(
+            self.described.iter().any(|parameter| parameter.name == name),
+            "what is asked for is described: {name}"
+        );
+        let pair = self.pairs.iter().find(|(parameter, _)| parameter.name == name);
+        pair.map(|(parameter, value)| (*parameter, value))
     }
 
     /// The bytes of a parameter.
     pub(crate) fn bytes(&self, name: &str) -> Option<Bytes> {
-        debug_assert!(self.allowed.contains(&name), "`{name}` is asked for but not allowed");
-        self.pairs.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone())
+        self.given(name).map(|(_, value)| value.clone())
+    }
+
+    /// The value of a parameter that was checked to be one of its kind.
+    fn value<T>(&self, name: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        let (_, value) = self.given(name)?;
+        Some(parse(value).expect("a parameter is read as what it is described to be"))
     }
 
     /// The text of a parameter.
-    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ApiError> {
-        self.bytes(name)
-            .map(|bytes| {
-                String::from_utf8(bytes.to_vec()).map_err(|_| {
-                    ApiError::parameter(format!("the value of `{name}` is not UTF-8 text"))
-                })
-            })
-            .transpose()
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.value(name, |value| String::from_utf8(value.to_vec()).ok())
     }
 
     /// A parameter that is on when it is given: `?prev`, `?prev=true`.
-    pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
-        match self.bytes(name).as_deref() {
-            None => Ok(false),
-            Some(b"" | b"true" | b"1") => Ok(true),
-            Some(b"false" | b"0") => Ok(false),
-            Some(other) => Err(impossible(name, other, "nothing, true, 1, false or 0")),
-        }
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.value(name, kind::flag).unwrap_or(false)
     }
 
-    /// A number within bounds.
-    pub(crate) fn number(
-        &self,
-        name: &str,
-        least: u64,
-        most: u64,
-    ) -> Result<Option<u64>, ApiError> {
-        let Some(text) = self.bytes(name) else { return Ok(None) };
-        let parsed = std::str::from_utf8(&text)
-            .ok()
-            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|text| text.parse::<u64>().ok())
-            .filter(|number| (least..=most).contains(number));
-        match parsed {
-            Some(number) => Ok(Some(number)),
-            None if most == u64::MAX => {
-                Err(impossible(name, &text, &format!("a decimal number from {least} up")))
-            }
-            None => {
-                Err(impossible(name, &text, &format!("a decimal number from {least} to {most}")))
-            }
-        }
+    /// A number.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.value(name, kind::number)
     }
 
-    /// A revision, which is at least 1.
-    pub(crate) fn revision(&self, name: &str) -> Result<Option<Revision>, ApiError> {
-        Ok(self.number(name, 1, u64::MAX)?.map(Revision))
+    /// A revision.
+    pub(crate) fn revision(&self, name: &str) -> Option<Revision> {
+        self.number(name).map(Revision)
     }
 
-    /// A duration like `2s` or `300ms`, within bounds.
-    pub(crate) fn duration(
-        &self,
-        name: &str,
-        least: Duration,
-        most: Duration,
-    ) -> Result<Option<Duration>, ApiError> {
-        let Some(text) = self.bytes(name) else { return Ok(None) };
-        let parsed = std::str::from_utf8(&text)
-            .ok()
-            .and_then(|text| humantime::parse_duration(text).ok())
-            .filter(|duration| (least..=most).contains(duration));
-        parsed.map(Some).ok_or_else(|| {
-            let allowed = format!(
-                "a number with its unit, as 2s or 300ms, from {} to {}",
-                humantime::format_duration(least),
-                humantime::format_duration(most)
-            );
-            impossible(name, &text, &allowed)
-        })
+    /// A duration like `2s` or `300ms`.
+    pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
+        self.value(name, kind::duration)
     }
 
     /// How long the request may take.
-    pub(crate) fn timeout(&self) -> Result<Duration, ApiError> {
-        if self.pairs.is_empty() {
-            return Ok(TIMEOUT_DEFAULT);
-        }
-        let given = self.duration("timeout", Duration::from_millis(1), TIMEOUT_MAX)?;
-        Ok(given.unwrap_or(TIMEOUT_DEFAULT))
+    pub(crate) fn timeout(&self) -> Duration {
+        self.duration("timeout").unwrap_or(TIMEOUT_DEFAULT)
     }
 
     /// How fresh a read must be.
-    pub(crate) fn consistency(&self) -> Result<Consistency, ApiError> {
-        match self.bytes("consistency").as_deref() {
-            None | Some(b"linearizable") => Ok(Consistency::Linearizable),
-            Some(b"sync") => Ok(Consistency::Sync),
-            Some(b"local") => Ok(Consistency::Local),
-            Some(other) => Err(impossible("consistency", other, "linearizable, sync or local")),
-        }
+    pub(crate) fn consistency(&self) -> Consistency {
+        self.choice("consistency", &CONSISTENCIES).unwrap_or(Consistency::Linearizable)
     }
 
-    /// One of several words.
-    pub(crate) fn choice<T: Copy>(
-        &self,
-        name: &str,
-        choices: &[(&str, T)],
-    ) -> Result<Option<T>, ApiError> {
-        let Some(text) = self.bytes(name) else { return Ok(None) };
-        let chosen = choices.iter().find(|(word, _)| word.as_bytes() == &text[..]);
-        chosen.map(|(_, choice)| Some(*choice)).ok_or_else(|| {
-            let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-            impossible(name, &text, &words.join(", "))
+    /// What one of several words means.
+    pub(crate) fn choice<T: Copy>(&self, name: &str, table: &[(&str, T)]) -> Option<T> {
+        self.value(name, |value| {
+            table.iter().find(|(word, _)| word.as_bytes() == value).map(|(_, meaning)| *meaning)
         })
     }
 
     /// The conditions of a write.
-    pub(crate) fn conditions(&self) -> Result<Vec<Condition>, ApiError> {
-        let mut conditions = Vec::new();
+    pub(crate) fn conditions(&self) -> Vec<Condition> {
         if self.pairs.is_empty() {
-            return Ok(conditions);
+            return Vec::new();
         }
-        if self.flag("if_absent")? {
-            conditions.push(Condition::Absent);
-        }
-        if let Some(version) = self.number("if_version", 0, u64::MAX)? {
-            conditions.push(Condition::Version(version));
-        }
-        if let Some(revision) = self.number("if_mod_revision", 0, u64::MAX)? {
-            conditions.push(Condition::ModRevision(Revision(revision)));
-        }
-        if let Some(value) = self.bytes("if_value") {
-            conditions.push(Condition::Value(value));
-        }
-        Ok(conditions)
+        let conditions = [
+            self.flag("if_absent").then_some(Condition::Absent),
+            self.number("if_version").map(Condition::Version),
+            self.revision("if_mod_revision").map(Condition::ModRevision),
+            self.bytes("if_value").map(Condition::Value),
+        ];
+        conditions.into_iter().flatten().collect()
     }
 
     /// The selection of keys by `prefix`, or by `from` and `to`; `None` when none of them is given.
     pub(crate) fn keys(&self) -> Result<Option<Keys>, ApiError> {
         let (prefix, from, to) = (self.bytes("prefix"), self.bytes("from"), self.bytes("to"));
-        for (name, bytes) in [("prefix", &prefix), ("from", &from), ("to", &to)] {
-            let length = bytes.as_ref().map_or(0, Bytes::len);
-            if length > KEY_BYTES_MAX {
-                return Err(ApiError::new(
-                    ErrorName::KeyTooLarge,
-                    format!("`{name}` has {length} bytes; a key has at most {KEY_BYTES_MAX}"),
-                ));
-            }
-        }
         match (prefix, from, to) {
             (None, None, None) => Ok(None),
             (Some(prefix), None, None) => Ok(Some(Keys::Prefix(prefix))),
@@ -242,10 +193,11 @@ pub(crate) fn refuse_idempotency_key(headers: &HeaderMap) -> Result<(), ApiError
     Ok(())
 }
 
-fn refuse(name: &str, allowed: &[&str]) -> ApiError {
-    let allowed = match allowed {
+fn refuse(name: &str, described: &[Parameter]) -> ApiError {
+    let names: Vec<_> = described.iter().map(|parameter| parameter.name).collect();
+    let allowed = match &names[..] {
         [] => "this call takes none".to_owned(),
-        _ => format!("allowed here: {}", allowed.join(", ")),
+        names => format!("allowed here: {}", names.join(", ")),
     };
     match LATER.iter().find(|(later, _)| *later == name) {
         Some((_, feature)) => ApiError::new(
@@ -306,12 +258,16 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::call::{self, Kind};
     use super::*;
 
-    const ALLOWED: &[&str] = &["prefix", "from", "to", "limit", "prev", "timeout", "consistency"];
+    const LIMIT: Parameter =
+        Parameter { name: "limit", kind: Kind::Number { least: 1, most: 10 }, meaning: "" };
+    const DESCRIBED: &[Parameter] =
+        &[call::PREFIX, call::FROM, call::TO, LIMIT, call::PREV, call::TIMEOUT, call::CONSISTENCY];
 
     fn parse(query: &str) -> Result<Parameters, ApiError> {
-        Parameters::parse(Some(query), ALLOWED)
+        Parameters::of(query, DESCRIBED)
     }
 
     #[test]
@@ -344,16 +300,30 @@ mod tests {
             ("limit=%2B1", "from 1 to 10"),
             ("limit=", "from 1 to 10"),
             ("limit=99999999999999999999999", "from 1 to 10"),
+            ("prev=maybe", "true, 1, false or 0"),
+            ("timeout=2", "as 2s or 300ms"),
+            ("timeout=0s", "from 1ms to 10m"),
+            ("timeout=11m", "from 1ms to 10m"),
+            ("consistency=eventual", "linearizable, sync, local"),
         ] {
-            let error = parse(query).expect("a query").number("limit", 1, 10).expect_err(query);
+            let error = parse(query).expect_err(query);
+            assert_eq!(error.name, ErrorName::InvalidParameter, "{query}");
             assert!(error.message.contains(word), "{query}: {}", error.message);
         }
-        assert!(parse("prev=maybe").expect("a query").flag("prev").is_err());
-        assert!(parse("timeout=2").expect("a query").timeout().is_err());
-        assert!(parse("timeout=0s").expect("a query").timeout().is_err());
-        assert!(parse("timeout=11m").expect("a query").timeout().is_err());
-        assert!(parse("consistency=eventual").expect("a query").consistency().is_err());
         assert!(parse("prefix=a&from=b").expect("a query").keys().is_err());
+        let long = format!("prefix={}", "a".repeat(kvcore::KEY_BYTES_MAX + 1));
+        assert_eq!(parse(&long).map(|_| ()).map_err(|e| e.name), Err(ErrorName::KeyTooLarge));
+    }
+
+    #[test]
+    fn what_is_possible_is_read_as_what_it_is() {
+        let parameters = parse("limit=010&prev&timeout=1m30s&consistency=sync").expect("a query");
+        assert_eq!(parameters.number("limit"), Some(10));
+        assert!(parameters.flag("prev"));
+        assert_eq!(parameters.timeout(), Duration::from_secs(90));
+        assert_eq!(parameters.consistency(), Consistency::Sync);
+        assert_eq!(parameters.bytes("prefix"), None);
+        assert_eq!(parse("").expect("a query").timeout(), TIMEOUT_DEFAULT);
     }
 
     #[test]

@@ -21,16 +21,49 @@ use axum::response::Response;
 use hyper::StatusCode;
 use kvcore::{Command, IdempotencyKey, Outcome, Revision};
 
+use super::call::{self, Answer, Call, Content, RequestBody, Tag, schema_of};
 use super::error::{ApiError, ErrorName};
 use super::json;
 use super::parameters::{Parameters, idempotency_key};
 use super::previous::Previous;
-use super::{App, State, body, key, write};
+use super::{App, State, body, key, shapes, write};
 use crate::node::handle::Written;
 
-/// What a put may be asked with.
-pub(super) const PARAMETERS: &[&str] =
-    &["if_absent", "if_version", "if_mod_revision", "if_value", "prev", "timeout"];
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "put",
+    tag: Tag::Keys,
+    summary: "Stores the body as the key's value.",
+    about: "Without a condition whatever was there is replaced. All conditions must hold.",
+    query: &[
+        call::IF_ABSENT,
+        call::IF_VERSION,
+        call::IF_MOD_REVISION,
+        call::IF_VALUE,
+        call::PREV,
+        call::TIMEOUT,
+    ],
+    headers: &[call::IDEMPOTENCY_KEY],
+    body: Some(RequestBody {
+        meaning: "The value: any bytes, 1 MiB of them at most if the server was not told otherwise. \
+                  Its content type is not looked at.",
+        required: false,
+        content: Content::Bytes,
+    }),
+    answers: &[
+        Answer::ok("The key had a value, which was replaced.", STORED)
+            .with_headers(&[call::REPLAYED]),
+        Answer::ok("The key was created.", STORED).with_status(201).with_headers(&[call::REPLAYED]),
+    ],
+    errors: &[
+        call::KEY_ERRORS,
+        call::BODY_ERRORS,
+        call::WRITE_ERRORS,
+        &[ErrorName::PreconditionFailed, ErrorName::ValueTooLarge],
+    ],
+};
+
+const STORED: &[Content] = &[Content::Json(schema_of::<shapes::Stored>)];
 
 /// The endpoint.
 pub(super) async fn put(app: State, request: Request) -> Response {
@@ -80,16 +113,16 @@ pub(super) struct Parsed {
 
 pub(super) fn parse(request: &Request) -> Result<Parsed, ApiError> {
     let key = key::from_path(request.uri())?;
-    let parameters = Parameters::parse(request.uri().query(), PARAMETERS)?;
+    let parameters = Parameters::parse(request.uri().query(), &CALL)?;
     let key_of_write = idempotency_key(request.headers())?;
-    let return_previous = parameters.flag("prev")?;
+    let return_previous = parameters.flag("prev");
     let command = Command::Put {
         key,
         value: bytes::Bytes::new(),
-        conditions: parameters.conditions()?,
+        conditions: parameters.conditions(),
         return_previous,
     };
-    let (key, timeout) = (key_of_write, parameters.timeout()?);
+    let (key, timeout) = (key_of_write, parameters.timeout());
     Ok(Parsed { command, key, timeout, tells_previous: return_previous })
 }
 

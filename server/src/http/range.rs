@@ -24,26 +24,81 @@ use kvcore::{
     FetchError, Keys, Order, Range, RangePlanner, RangeResult, ReadError, Revision, SortBy, Store,
 };
 
-use super::error::ApiError;
+use super::call::{self, Answer, Call, Content, Kind, Parameter, Tag, kind, schema_of, words};
+use super::error::{ApiError, ErrorName};
 use super::json::{self, Shown};
-use super::parameters::{Parameters, impossible};
+use super::parameters::Parameters;
 use super::read::MemoryOnly;
-use super::{App, State, answer, read};
+use super::{App, State, answer, read, shapes};
 
-/// What a range may be asked with.
-pub(super) const PARAMETERS: &[&str] = &[
-    "prefix",
-    "from",
-    "to",
-    "limit",
-    "cursor",
-    "order",
-    "sort",
-    "keys_only",
-    "count_only",
-    "revision",
-    "consistency",
-    "timeout",
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "range",
+    tag: Tag::Keys,
+    summary: "Reads many keys, in pages.",
+    about: "All keys, or those of `prefix`, or from `from` to `to`. A page ends at its limit or at \
+            8 MiB; then `more` is true and `next` is the `cursor` of the next page. All pages \
+            together are the keys of one revision.",
+    query: &[
+        call::PREFIX,
+        call::FROM,
+        call::TO,
+        LIMIT,
+        CURSOR,
+        ORDER,
+        SORT,
+        KEYS_ONLY,
+        COUNT_ONLY,
+        call::REVISION,
+        call::CONSISTENCY,
+        call::TIMEOUT,
+    ],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("A page of keys.", &[Content::Json(schema_of::<shapes::RangePage>)])],
+    errors: &[call::BARRIER_ERRORS, call::READ_ERRORS, &[ErrorName::KeyTooLarge]],
+};
+
+const LIMIT: Parameter = Parameter {
+    name: "limit",
+    kind: Kind::Number { least: 1, most: LIMIT_MAX },
+    meaning: "The most keys of a page; 1000 when it is left out.",
+};
+const CURSOR: Parameter = Parameter {
+    name: "cursor",
+    kind: Kind::Token {
+        pattern: r"^[0-9]*[1-9][0-9]*\.[0-9]*[1-9][0-9]*\.[A-Za-z0-9_-]*$",
+        allowed: "what the page before gave as `next`, unchanged",
+        parses: |text| Cursor::parse(text).is_some(),
+    },
+    meaning: "Where to go on: what the page before gave as `next`. Only with the same keys and order, \
+              and with `sort=key`.",
+};
+const ORDER: Parameter = Parameter {
+    name: "order",
+    kind: Kind::Words(&words(&ORDERS)),
+    meaning: "Ascending, the default, or descending.",
+};
+const SORT: Parameter = Parameter {
+    name: "sort",
+    kind: Kind::Words(&words(&SORTS)),
+    meaning: "What to sort by; `key` when it is left out.",
+};
+const KEYS_ONLY: Parameter =
+    Parameter { name: "keys_only", kind: Kind::Flag, meaning: "Whether to leave the values out." };
+const COUNT_ONLY: Parameter = Parameter {
+    name: "count_only",
+    kind: Kind::Flag,
+    meaning: "Whether to tell only how many keys there are.",
+};
+
+const ORDERS: [(&str, Order); 2] = [("asc", Order::Ascending), ("desc", Order::Descending)];
+const SORTS: [(&str, SortBy); 5] = [
+    ("key", SortBy::Key),
+    ("version", SortBy::Version),
+    ("create_revision", SortBy::CreateRevision),
+    ("mod_revision", SortBy::ModRevision),
+    ("value", SortBy::Value),
 ];
 
 /// The most keys of a page when the request does not say.
@@ -66,9 +121,9 @@ pub(super) async fn range(app: State, request: Request) -> Response {
 }
 
 async fn many(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
-    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
+    let parameters = Parameters::parse(request.uri.query(), &CALL)?;
     let range = parse(&parameters)?;
-    app.handle.barrier(parameters.consistency()?, parameters.timeout()?).await?;
+    app.handle.barrier(parameters.consistency(), parameters.timeout()).await?;
     app.handle.metrics().ranges.inc();
     let small = range.limit.is_some_and(|limit| limit as u64 <= INLINE_LIMIT_MAX)
         && !range.count_only
@@ -87,38 +142,25 @@ async fn many(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
 }
 
 pub(super) fn parse(parameters: &Parameters) -> Result<Range, ApiError> {
-    let sort = parameters
-        .choice(
-            "sort",
-            &[
-                ("key", SortBy::Key),
-                ("version", SortBy::Version),
-                ("create_revision", SortBy::CreateRevision),
-                ("mod_revision", SortBy::ModRevision),
-                ("value", SortBy::Value),
-            ],
-        )?
-        .unwrap_or_default();
-    let order = parameters
-        .choice("order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?
-        .unwrap_or_default();
-    let limit = parameters.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+    let sort = parameters.choice("sort", &SORTS).unwrap_or_default();
+    let order = parameters.choice("order", &ORDERS).unwrap_or_default();
+    let limit = parameters.number("limit").unwrap_or(LIMIT_DEFAULT);
     let mut range = Range {
-        at: parameters.revision("revision")?,
+        at: parameters.revision("revision"),
         limit: Some(usize::try_from(limit).expect("within its bounds")),
         order,
         sort,
-        keys_only: parameters.flag("keys_only")?,
-        count_only: parameters.flag("count_only")?,
+        keys_only: parameters.flag("keys_only"),
+        count_only: parameters.flag("count_only"),
         ..Range::of(parameters.keys()?.unwrap_or_else(Keys::all))
     };
-    if let Some(text) = parameters.text("cursor")? {
+    if let Some(text) = parameters.text("cursor") {
         if sort != SortBy::Key {
             return Err(ApiError::parameter(
                 "`cursor` goes only with `sort=key`, which is the default",
             ));
         }
-        let cursor = Cursor::parse(&text)?;
+        let cursor = Cursor::parse(&text).expect("a cursor was checked to be one");
         if range.at.is_some_and(|at| at != cursor.at) {
             return Err(ApiError::parameter(format!(
                 "`cursor` continues a read at revision {}, but `revision` is another one; leave \
@@ -142,16 +184,12 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn parse(text: &str) -> Result<Self, ApiError> {
-        let parsed = text.split_once('.').and_then(|(at, rest)| {
-            let at = at.parse().ok().filter(|at| *at > 0)?;
-            let (left, key) = rest.split_once('.')?;
-            let left = left.parse().ok().filter(|left| *left > 0)?;
-            Some(Self { at: Revision(at), left, key: BASE64.decode(key).ok()?.into() })
-        });
-        parsed.ok_or_else(|| {
-            impossible("cursor", text.as_bytes(), "what the page before gave as `next`, unchanged")
-        })
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let positive = |text: &str| kind::number(text.as_bytes()).filter(|number| *number > 0);
+        let (at, rest) = text.split_once('.')?;
+        let (left, key) = rest.split_once('.')?;
+        let key = BASE64.decode(key).ok()?.into();
+        Some(Self { at: Revision(positive(at)?), left: positive(left)?, key })
     }
 
     pub(super) fn text(&self) -> String {
@@ -238,17 +276,17 @@ mod tests {
     #[test]
     fn a_cursor_survives_its_text_and_nothing_else_is_one() {
         let cursor = Cursor { at: Revision(7), left: 5, key: Bytes::from_static(b"a/\xFF?") };
-        assert_eq!(Cursor::parse(&cursor.text()), Ok(cursor));
+        assert_eq!(Cursor::parse(&cursor.text()), Some(cursor));
         let texts = ["", "7", "7.", "7.5", "7.5.", "0.5.YQ", "x.5.YQ", "7.0.YQ", "7.-1.YQ", "7.YQ"];
         for text in texts.into_iter().chain(["7.5.Y", "7.5.a b"]) {
             let parsed = Cursor::parse(text);
-            assert_eq!(parsed.is_ok(), text == "7.5.", "{text}: {parsed:?}");
+            assert_eq!(parsed.is_some(), text == "7.5.", "{text}: {parsed:?}");
         }
     }
 
     #[test]
     fn a_cursor_can_not_be_combined_with_another_order_or_revision() {
-        let parse = |query| parse(&Parameters::parse(Some(query), PARAMETERS).expect("a query"));
+        let parse = |query| parse(&Parameters::parse(Some(query), &CALL).expect("a query"));
         assert!(parse("cursor=7.5.YQ").is_ok());
         assert!(parse("cursor=7.5.YQ&revision=7").is_ok());
         assert!(parse("cursor=7.5.YQ&revision=8").is_err());

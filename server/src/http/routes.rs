@@ -8,26 +8,29 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
 use hyper::Method;
 
+use super::call::Call;
 use super::error::{ApiError, Detail, ErrorName};
 use super::parameters::excerpt;
 use super::{
-    App, State, agree, cluster, compact, delete, elections, faults, get, health, lab, metrics, put,
-    range, status, trace, transfer, version, watch,
+    App, State, agree, cluster, compact, delete, docs, elections, faults, get, health, lab,
+    metrics, openapi, put, range, status, trace, transfer, version, watch,
 };
 
 /// Where the keys are.
 const KEYS: &str = "/v1/kv/";
 
 /// A path and what may be done to it.
-struct Route {
+pub(super) struct Route {
     /// The path as users write it.
-    path: &'static str,
+    pub(super) path: &'static str,
     /// The path as axum has it.
     pattern: &'static str,
     /// The methods as the header Allow lists them, and a comma.
     methods: &'static str,
     /// The name of each method's call, for counting: few, whatever clients send.
     calls: &'static [(&'static str, &'static str)],
+    /// What each method takes and answers.
+    pub(super) descriptions: &'static [(&'static str, &'static Call)],
     endpoints: fn() -> MethodRouter<Arc<App>>,
 }
 
@@ -42,41 +45,54 @@ macro_rules! allowed {
 }
 
 macro_rules! routes {
-    ($($path:literal as $pattern:literal: $($method:ident $endpoint:path),+;)*) => {
+    ($($path:literal as $pattern:literal: $($method:ident $endpoint:path = $call:path),+;)*) => {
         &[$(Route {
             path: $path,
             pattern: $pattern,
             methods: concat!($(allowed!($method), ", "),+),
             calls: &[$((stringify!($method), concat!(stringify!($method), " ", $path))),+],
+            descriptions: &[$((stringify!($method), &$call)),+],
             endpoints: || MethodRouter::new()$(.on(MethodFilter::$method, $endpoint))+,
         },)*]
     };
 }
 
-/// Every path that there is.
-const ROUTES: &[Route] = routes! {
+/// Every path that there is, and what can be done to it: by what, and as what it is described.
+pub(super) const ROUTES: &[Route] = routes! {
     "/v1/kv/{key}" as "/v1/kv/{*key}":
-        GET get::get, PUT put::put, DELETE delete::delete_one;
-    "/v1/kv" as "/v1/kv": GET range::range, DELETE delete::delete_range;
-    "/v1/watch" as "/v1/watch": GET watch::watch;
-    "/v1/compact" as "/v1/compact": POST compact::compact;
-    "/v1/status" as "/v1/status": GET status::status;
-    "/v1/cluster" as "/v1/cluster": GET cluster::cluster;
-    "/v1/cluster/transfer" as "/v1/cluster/transfer": POST transfer::transfer;
-    "/v1/agree" as "/v1/agree": GET agree::agree;
-    "/v1/elections" as "/v1/elections": GET elections::elections;
-    "/v1/trace" as "/v1/trace": GET trace::trace;
+        GET get::get = get::CALL,
+        PUT put::put = put::CALL,
+        DELETE delete::delete_one = delete::ONE;
+    "/v1/kv" as "/v1/kv":
+        GET range::range = range::CALL,
+        DELETE delete::delete_range = delete::MANY;
+    "/v1/watch" as "/v1/watch": GET watch::watch = watch::CALL;
+    "/v1/compact" as "/v1/compact": POST compact::compact = compact::CALL;
+    "/v1/status" as "/v1/status": GET status::status = status::CALL;
+    "/v1/cluster" as "/v1/cluster": GET cluster::cluster = cluster::CALL;
+    "/v1/cluster/transfer" as "/v1/cluster/transfer": POST transfer::transfer = transfer::CALL;
+    "/v1/agree" as "/v1/agree": GET agree::agree = agree::CALL;
+    "/v1/elections" as "/v1/elections": GET elections::elections = elections::CALL;
+    "/v1/trace" as "/v1/trace": GET trace::trace = trace::CALL;
     "/v1/faults" as "/v1/faults":
-        POST faults::begin, GET faults::list, DELETE faults::heal_all;
-    "/v1/faults/{id}" as "/v1/faults/{id}": GET faults::show, DELETE faults::heal;
-    "/v1/lab/campaign" as "/v1/lab/campaign": POST lab::campaign;
-    "/v1/lab/align-timers" as "/v1/lab/align-timers": POST lab::align_timers;
-    "/v1/lab/spread-timers" as "/v1/lab/spread-timers": POST lab::spread_timers;
-    "/health" as "/health": GET health::health;
-    "/livez" as "/livez": GET health::livez;
-    "/readyz" as "/readyz": GET health::readyz;
-    "/version" as "/version": GET version::version;
-    "/metrics" as "/metrics": GET metrics::metrics;
+        POST faults::begin = faults::BEGIN,
+        GET faults::list = faults::LIST,
+        DELETE faults::heal_all = faults::HEAL_ALL;
+    "/v1/faults/{id}" as "/v1/faults/{id}":
+        GET faults::show = faults::SHOW,
+        DELETE faults::heal = faults::HEAL;
+    "/v1/lab/campaign" as "/v1/lab/campaign": POST lab::campaign = lab::CAMPAIGN;
+    "/v1/lab/align-timers" as "/v1/lab/align-timers":
+        POST lab::align_timers = lab::ALIGN_TIMERS;
+    "/v1/lab/spread-timers" as "/v1/lab/spread-timers":
+        POST lab::spread_timers = lab::SPREAD_TIMERS;
+    "/health" as "/health": GET health::health = health::HEALTH;
+    "/livez" as "/livez": GET health::livez = health::LIVEZ;
+    "/readyz" as "/readyz": GET health::readyz = health::READYZ;
+    "/version" as "/version": GET version::version = version::CALL;
+    "/metrics" as "/metrics": GET metrics::metrics = metrics::CALL;
+    "/openapi.json" as "/openapi.json": GET openapi::openapi = openapi::CALL;
+    "/docs" as "/docs": GET docs::docs = docs::CALL;
 };
 
 impl Route {

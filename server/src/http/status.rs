@@ -12,13 +12,28 @@ use axum::response::Response;
 use consensus::{Leadership, NodeId, Position, Protocol};
 use hyper::StatusCode;
 use kvcore::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS};
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::parameters::Parameters;
 use super::{App, State, answer};
 
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "status",
+    tag: Tag::Cluster,
+    summary: "Tells what this node is, knows and waits for.",
+    about: "Answered from what the node has at hand, so it answers when nothing else does.",
+    query: &[call::TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("This node.", &[Content::Json(schema_of::<Status<'_>>)])],
+    errors: &[],
+};
+
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Status<'a> {
     node: u64,
     protocol: &'static str,
@@ -57,7 +72,7 @@ struct Status<'a> {
 }
 
 /// What the state machine holds in memory.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Store {
     versions: usize,
     overlay_rows: usize,
@@ -67,7 +82,7 @@ struct Store {
 }
 
 /// The keys of writes that are not done twice.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct IdempotencyKeys {
     /// How many are remembered, and how many can be: the oldest is forgotten for the next.
     remembered: usize,
@@ -77,7 +92,7 @@ struct IdempotencyKeys {
 }
 
 /// Another node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Peer<'a> {
     node: u64,
     address: Option<&'a str>,
@@ -93,7 +108,7 @@ struct Peer<'a> {
 
 /// The endpoint.
 pub(super) async fn status(app: State, request: Request) -> Response {
-    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| tell(&app));
+    let result = Parameters::parse(request.uri().query(), &CALL).map(|_| tell(&app));
     app.answer(result)
 }
 

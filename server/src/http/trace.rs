@@ -27,6 +27,9 @@ use axum::response::Response;
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 
+use super::call::{
+    self, Answer, AnswerHeader, Call, Content, Kind, Parameter, Tag, schema_of, words,
+};
 use super::elections::{Answers, answered, ask};
 use super::error::{ApiError, ErrorName};
 use super::parameters::Parameters;
@@ -52,8 +55,51 @@ enum Format {
 const FORMATS: [(&str, Format); 3] =
     [("ndjson", Format::Ndjson), ("mermaid", Format::Mermaid), ("shiviz", Format::Shiviz)];
 
-/// The parameters of the call.
-pub(super) const PARAMETERS: &[&str] = &["format", "limit", "messages", "timeout"];
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "trace",
+    tag: Tag::Protocol,
+    summary: "Tells what the nodes did and said lately, as data or as a space-time diagram.",
+    about: "The records of all nodes that answer, in an order in which no message arrives before it \
+            left. `ndjson` begins with a line that says who answered.",
+    query: &[
+        Parameter {
+            name: "format",
+            kind: Kind::Words(&words(&FORMATS)),
+            meaning: "Lines of JSON, the default; a sequence diagram of Mermaid; a log for ShiViz.",
+        },
+        Parameter {
+            name: "limit",
+            kind: Kind::Number { least: 1, most: LIMIT_MAX },
+            meaning: "The most records, the newest; 100 when it is left out.",
+        },
+        Parameter {
+            name: "messages",
+            kind: Kind::Words(&words(&DETAILS)),
+            meaning: "Which messages are shown: those of elections, the default; all; none.",
+        },
+        call::SHORT_TIMEOUT,
+    ],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok(
+        "The trace.",
+        &[
+            Content::Lines("application/x-ndjson", schema_of::<ndjson::TraceLine<'_>>),
+            Content::Text(TEXT),
+        ],
+    )
+    .with_headers(&[AnswerHeader {
+        name: "Duorum-Unanswered",
+        pattern: "^[0-9]+(,[0-9]+)*$",
+        always: false,
+        meaning: "The nodes that did not answer.",
+    }])],
+    errors: &[&[ErrorName::Overloaded]],
+};
+
+/// The media type of what is drawn.
+const TEXT: &str = "text/plain; charset=utf-8";
 
 const DETAILS: [(&str, TraceDetail); 3] = [
     ("election", TraceDetail::Elections),
@@ -78,8 +124,9 @@ pub(super) async fn trace(app: State, request: Request) -> Response {
 }
 
 async fn tell(app: &App, request: &Parts) -> Result<Response, ApiError> {
-    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
-    let (format, question) = parse(&parameters)?;
+    refuse_pictures(request.uri.query())?;
+    let parameters = Parameters::parse(request.uri.query(), &CALL)?;
+    let (format, question) = parse(&parameters);
     let answers = ask(app, &parameters, question).await?;
     let (revision, protocol) = (app.revision().0, app.handle.facts().protocol.name());
     let shown = Shown::new(&answers, question.limit, revision, protocol);
@@ -96,27 +143,27 @@ async fn tell(app: &App, request: &Parts) -> Result<Response, ApiError> {
 }
 
 /// What is asked for, and how it is to be written.
-fn parse(parameters: &Parameters) -> Result<(Format, TraceQuestion), ApiError> {
-    let format = format(parameters)?;
-    let limit = parameters.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
+fn parse(parameters: &Parameters) -> (Format, TraceQuestion) {
+    let format = parameters.choice("format", &FORMATS).unwrap_or(Format::Ndjson);
+    let limit = parameters.number("limit").unwrap_or(LIMIT_DEFAULT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let detail = parameters.choice("messages", &DETAILS)?.unwrap_or(TraceDetail::Elections);
-    Ok((format, TraceQuestion { detail, limit }))
+    let detail = parameters.choice("messages", &DETAILS).unwrap_or(TraceDetail::Elections);
+    (format, TraceQuestion { detail, limit })
 }
 
-fn format(parameters: &Parameters) -> Result<Format, ApiError> {
-    if parameters.bytes("format").as_deref() == Some(b"svg") {
-        let formats: Vec<_> = FORMATS.iter().map(|(name, _)| *name).collect();
-        return Err(ApiError::new(
-            ErrorName::UnsupportedParameter,
-            format!(
-                "`format` is `svg`, which this version does not draw; allowed: {}. Mermaid makes \
-                 a picture of its format",
-                formats.join(", ")
-            ),
-        ));
+/// Says of the format of the API that this version does not have that it is no mistake to ask for it.
+fn refuse_pictures(query: Option<&str>) -> Result<(), ApiError> {
+    if !query.unwrap_or_default().split('&').any(|part| part == "format=svg") {
+        return Ok(());
     }
-    Ok(parameters.choice("format", &FORMATS)?.unwrap_or(Format::Ndjson))
+    Err(ApiError::new(
+        ErrorName::UnsupportedParameter,
+        format!(
+            "`format` is `svg`, which this version does not draw; allowed: {}. Mermaid makes a \
+             picture of its format",
+            words(&FORMATS).join(", ")
+        ),
+    ))
 }
 
 impl<'a> Shown<'a> {
@@ -134,8 +181,8 @@ impl<'a> Shown<'a> {
     fn write(&self, format: Format) -> (&'static str, Vec<u8>) {
         match format {
             Format::Ndjson => ("application/x-ndjson", ndjson::write(self)),
-            Format::Mermaid => ("text/plain; charset=utf-8", mermaid::write(self).into_bytes()),
-            Format::Shiviz => ("text/plain; charset=utf-8", shiviz::write(self).into_bytes()),
+            Format::Mermaid => (TEXT, mermaid::write(self).into_bytes()),
+            Format::Shiviz => (TEXT, shiviz::write(self).into_bytes()),
         }
     }
 

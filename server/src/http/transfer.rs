@@ -15,24 +15,56 @@ use axum::extract::Request;
 use axum::response::Response;
 use consensus::NodeId;
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::call::{self, Answer, Call, Content, RequestBody, Tag, schema_of};
 use super::error::{ApiError, ErrorName};
 use super::parameters::{Parameters, refuse_idempotency_key};
 use super::{App, State, answer, body, status};
 
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "transfer_leadership",
+    tag: Tag::Cluster,
+    summary: "Has another node lead.",
+    about: "Any node may be asked. The answer comes when the new leader is established; writes that \
+            arrive meanwhile wait for it.",
+    query: &[call::TIMEOUT],
+    headers: &[],
+    body: Some(RequestBody {
+        meaning: "Who is to lead; without it the leader chooses the most advanced node.",
+        required: false,
+        content: Content::Json(schema_of::<Transfer>),
+    }),
+    answers: &[Answer::ok("Another node leads now.", &[Content::Json(schema_of::<Transferred>)])],
+    errors: &[
+        call::BODY_ERRORS,
+        call::JSON_ERRORS,
+        &[
+            ErrorName::NoSuccessor,
+            ErrorName::CannotLead,
+            ErrorName::TransferUnderWay,
+            ErrorName::TransferFailed,
+            ErrorName::NoLeader,
+            ErrorName::ShuttingDown,
+        ],
+    ],
+};
+
 /// The longest body; a number needs far less.
 const BODY_BYTES_MAX: usize = 4 << 10;
 
-/// The body.
-#[derive(Debug, Default, Deserialize)]
+/// Who is to lead.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Transfer {
+    /// The node that is to lead.
     to: Option<u64>,
 }
 
-/// The answer.
-#[derive(Debug, Serialize)]
+/// Another node leads.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Transferred {
     leader: u64,
     /// Who led when this node was asked, as far as it knew.
@@ -49,9 +81,9 @@ pub(super) async fn transfer(app: State, request: Request) -> Response {
 }
 
 async fn hand_over(app: &App, request: Request) -> Result<Response, ApiError> {
-    let parameters = Parameters::parse(request.uri().query(), &["timeout"])?;
+    let parameters = Parameters::parse(request.uri().query(), &CALL)?;
     refuse_idempotency_key(request.headers())?;
-    let timeout = parameters.timeout()?;
+    let timeout = parameters.timeout();
     let body = body::read(app, request, BODY_BYTES_MAX, ErrorName::BodyTooLarge).await?;
     let to = parse(&body.bytes)?.to.map(NodeId);
     let facts = app.handle.facts();

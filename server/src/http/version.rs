@@ -7,13 +7,28 @@
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::parameters::Parameters;
 use super::{State, answer};
 
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "version",
+    tag: Tag::Operations,
+    summary: "Tells which version of which server this is.",
+    about: "",
+    query: &[call::TIMEOUT],
+    headers: &[],
+    body: None,
+    answers: &[Answer::ok("The version.", &[Content::Json(schema_of::<Version>)])],
+    errors: &[],
+};
+
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Version {
     server: &'static str,
     version: &'static str,
@@ -25,7 +40,7 @@ struct Version {
 
 /// The endpoint.
 pub(super) async fn version(app: State, request: Request) -> Response {
-    let result = Parameters::parse(request.uri().query(), &["timeout"]).map(|_| {
+    let result = Parameters::parse(request.uri().query(), &CALL).map(|_| {
         let answer = Version {
             server: "duorum",
             version: env!("CARGO_PKG_VERSION"),

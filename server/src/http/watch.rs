@@ -12,7 +12,9 @@
 //!
 //! Without `from_revision` the watch begins after a read barrier, and
 //! its first line says where. `Accept: text/event-stream` gives the same lines as server-sent
-//! events, whose id is the revision: a browser that lost its connection goes on where it was.
+//! events, whose id is the revision: a browser that lost its connection goes on where it was. The
+//! error that ends a watch is then an event `error`. A stream that was silent for 15 seconds sends a
+//! comment with the id that it has come to, which a browser remembers without telling its page.
 //!
 //! A watch is a revision from which it goes on, and nothing else: what a slow client has not taken
 //! yet is not kept for it but read when it is taken. So it holds up no write and grows no memory;
@@ -33,24 +35,95 @@ use kvcore::{Keys, Revision, WatchFilter};
 use tokio::sync::mpsc;
 
 use self::stream::{Lines, StreamBody, Watcher};
-use super::State;
+use super::call::{
+    self, Answer, AnswerHeader, Call, Content, Kind, Parameter, RequestHeader, Tag, kind,
+    schema_of, words,
+};
 use super::error::{ApiError, ErrorName};
 use super::parameters::{Parameters, excerpt};
+use super::{State, shapes};
 
-/// What a watch may be asked with.
-pub(super) const PARAMETERS: &[&str] = &[
-    "key",
-    "prefix",
-    "from",
-    "to",
-    "from_revision",
-    "filter",
-    "prev",
-    "progress",
-    "once",
-    "consistency",
-    "timeout",
-];
+/// What it takes and answers.
+pub(super) const CALL: Call = Call {
+    id: "watch",
+    tag: Tag::Keys,
+    summary: "Tells every change from a revision on, as it happens.",
+    about: "The stream goes on until the client ends it. The first line is `started`; then a line is \
+            all that was done at one revision. A watch that can not go on, because its history was \
+            compacted or the node stops, ends with an error. With `Accept: text/event-stream` the \
+            same objects come as server-sent events: the id of each is its revision, the error comes \
+            as an event `error`, and what is silent for 15 seconds says so, in a comment.",
+    query: &[
+        KEY,
+        call::PREFIX,
+        call::FROM,
+        call::TO,
+        FROM_REVISION,
+        FILTER,
+        PREV,
+        PROGRESS,
+        ONCE,
+        call::CONSISTENCY,
+        call::TIMEOUT,
+    ],
+    headers: &[RequestHeader {
+        name: "Last-Event-ID",
+        pattern: "^[0-9]+$",
+        meaning: "The watch goes on after this revision, whatever `from_revision` says. A browser \
+                  sends it by itself when it connects again.",
+    }],
+    body: None,
+    answers: &[Answer::ok(
+        "The stream.",
+        &[
+            Content::Lines("application/x-ndjson", schema_of::<shapes::WatchLine>),
+            Content::Lines("text/event-stream", schema_of::<shapes::WatchLine>),
+        ],
+    )
+    .with_headers(&[AnswerHeader {
+        name: "Cache-Control",
+        pattern: "^no-store$",
+        always: true,
+        meaning: "A stream is not to be kept.",
+    }])],
+    errors: &[call::KEY_ERRORS, call::BARRIER_ERRORS],
+};
+
+const KEY: Parameter = Parameter {
+    name: "key",
+    kind: Kind::Key,
+    meaning: "This key alone. Not together with `prefix`, `from` or `to`; without any of them all \
+              keys are watched.",
+};
+const FROM_REVISION: Parameter = Parameter {
+    name: "from_revision",
+    kind: Kind::Number { least: 1, most: u64::MAX },
+    meaning: "The first revision to tell of, past or future; the next one when it is left out.",
+};
+const FILTER: Parameter = Parameter {
+    name: "filter",
+    kind: Kind::Words(&words(&FILTERS)),
+    meaning: "Only puts, or only deletions.",
+};
+const PREV: Parameter = Parameter {
+    name: "prev",
+    kind: Kind::Flag,
+    meaning: "Whether events tell what was there before, up to 32 MiB for a revision.",
+};
+const PROGRESS: Parameter = Parameter {
+    name: "progress",
+    kind: Kind::Duration { least: PROGRESS_MIN, most: PROGRESS_MAX },
+    meaning: "How often a silent stream tells how far it is, from 100ms to 1h; never when it is left \
+              out.",
+};
+const ONCE: Parameter = Parameter {
+    name: "once",
+    kind: Kind::Flag,
+    meaning: "ZooKeeper's one-shot watch: one event, without the value, and the stream ends.",
+};
+
+/// Whether puts and deletions are told, by the words for it.
+const FILTERS: [(&str, (bool, bool)); 2] = [("put", (true, false)), ("delete", (false, true))];
 
 /// How often a client may ask for bookmarks.
 const PROGRESS_MIN: Duration = Duration::from_millis(100);
@@ -64,17 +137,16 @@ pub(super) async fn watch(app: State, request: Request) -> Response {
 }
 
 async fn begin(app: &State, request: &Parts) -> Result<Response, ApiError> {
-    let parameters = Parameters::parse(request.uri.query(), PARAMETERS)?;
+    let parameters = Parameters::parse(request.uri.query(), &CALL)?;
     let headers = &request.headers;
     let lines = if accepts_events(headers) { Lines::ServerSentEvents } else { Lines::Json };
     let filter = parse_filter(&parameters)?;
-    let progress = parameters.duration("progress", PROGRESS_MIN, PROGRESS_MAX)?;
-    let once = parameters.flag("once")?;
-    let (consistency, timeout) = (parameters.consistency()?, parameters.timeout()?);
+    let (progress, once) = (parameters.duration("progress"), parameters.flag("once"));
+    let (consistency, timeout) = (parameters.consistency(), parameters.timeout());
     let asked = match last_event_id(headers)? {
         // A browser repeats the query of the first time, so what it saw last counts more.
         Some(seen) => Some(Revision(seen.saturating_add(1))),
-        None => parameters.revision("from_revision")?,
+        None => parameters.revision("from_revision"),
     };
     let started = match asked {
         Some(_) => app.revision(),
@@ -113,10 +185,8 @@ pub(super) fn parse_filter(parameters: &Parameters) -> Result<WatchFilter, ApiEr
         (Some(key), None) => Keys::One(key),
         (None, keys) => keys.unwrap_or_else(Keys::all),
     };
-    let (puts, deletes) = parameters
-        .choice("filter", &[("put", (true, false)), ("delete", (false, true))])?
-        .unwrap_or((true, true));
-    Ok(WatchFilter { keys, puts, deletes, previous: parameters.flag("prev")? })
+    let (puts, deletes) = parameters.choice("filter", &FILTERS).unwrap_or((true, true));
+    Ok(WatchFilter { keys, puts, deletes, previous: parameters.flag("prev") })
 }
 
 pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
@@ -127,7 +197,7 @@ pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
 
 pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
-    let parsed = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let parsed = Some(value.as_bytes()).filter(|value| !value.is_empty()).and_then(kind::number);
     parsed.map(Some).ok_or_else(|| {
         ApiError::parameter(format!(
             "the header Last-Event-ID is `{}`; allowed: the id of an event of this watch, a \

@@ -137,26 +137,6 @@ async fn what_does_not_begin_as_http_is_told_so_and_the_node_goes_on() {
 }
 
 #[tokio::test]
-async fn a_broken_head_gets_a_bare_refusal_and_the_node_goes_on() {
-    let fixture = Fixture::start().await;
-    let http = &fixture.http;
-    for head in [
-        &b"GET /v1/kv/a HTTP/1.1\r\nno colon\r\n\r\n"[..],
-        b"PUT /v1/kv/a HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
-        b"PUT /v1/kv/a HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-    ] {
-        let shown = String::from_utf8_lossy(head).into_owned();
-        assert_eq!(Answer::parse(&http.raw(head).await).status, 400, "{shown}");
-    }
-    let header = format!("GET /livez HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(300_000));
-    assert_eq!(Answer::parse(&http.raw(header.as_bytes()).await).status, 431);
-    let many = format!("GET /livez HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(500));
-    assert_eq!(Answer::parse(&http.raw(many.as_bytes()).await).status, 431);
-    assert_eq!(http.get("/livez").await.status, 200);
-    fixture.stop().await;
-}
-
-#[tokio::test]
 async fn bodies_under_way_are_bounded_together() {
     let fixture = Fixture::start_with(|config| {
         config.limits.body_bytes_max = 100_000;

@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::description;
+
 /// No answer of a test takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -46,6 +48,11 @@ impl Answer {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+
+    /// The names of all headers of the answer.
+    pub(crate) fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0))
     }
 
     /// The body as JSON.
@@ -128,7 +135,9 @@ impl Http {
         request.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
         let mut bytes = request.into_bytes();
         bytes.extend_from_slice(body);
-        Answer::parse(&self.raw(&bytes).await)
+        let answer = Answer::parse(&self.raw(&bytes).await);
+        description::check(method, path, &answer);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -169,7 +178,8 @@ impl Http {
         request.push_str("\r\n");
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut lines = Lines { stream, raw: Vec::new(), text: Vec::new(), ended: false };
+        let path = path.to_owned();
+        let mut lines = Lines { path, stream, raw: Vec::new(), text: Vec::new(), ended: false };
         loop {
             if let Some(end) = lines.raw.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head: Vec<u8> = lines.raw.drain(..end + 4).collect();
@@ -186,6 +196,7 @@ impl Http {
 /// A chunked body, line by line.
 #[derive(Debug)]
 pub(crate) struct Lines {
+    path: String,
     stream: TcpStream,
     /// What came and is not decoded.
     raw: Vec<u8>,
@@ -211,10 +222,12 @@ impl Lines {
         }
     }
 
-    /// The next line as JSON.
+    /// The next line as JSON, which must be as it is described.
     pub(crate) async fn json(&mut self) -> Value {
         let line = self.next().await.expect("a line");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"))
+        let json = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        description::check_line(&self.path, "application/x-ndjson", &json);
+        json
     }
 
     /// Checks that nothing comes for a while.

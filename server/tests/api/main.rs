@@ -7,6 +7,7 @@ mod agreement;
 mod bodies;
 mod client;
 mod conditions;
+mod description;
 #[path = "../diagrams/mod.rs"]
 mod diagrams;
 mod directories;
@@ -22,6 +23,7 @@ mod strangers;
 mod traces;
 mod transfers;
 mod watches;
+mod wrong_requests;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -37,6 +39,9 @@ use client::Http;
 
 /// Clusters that did not get the ports that were free just before.
 const STARTS_MAX: usize = 10;
+
+/// How long server-sent events are silent: no test waits for a quarter of a minute.
+const SILENCE_MAX: Duration = Duration::from_millis(300);
 
 /// A running server and its data, and perhaps the others of its cluster.
 struct Fixture {
@@ -57,6 +62,7 @@ impl Fixture {
     async fn start_with(change: impl FnOnce(&mut ServeConfig)) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let mut config = ServeConfig::alone(Protocol::Null, data.path().join("1"));
+        config.limits.silence_max = SILENCE_MAX;
         change(&mut config);
         let server = Server::start(config).await.expect("a server");
         server.ready().await;
@@ -149,6 +155,7 @@ fn cluster_of(protocol: Protocol, data: &Path, observers: usize) -> Vec<ServeCon
             config.node.peer_address = *peer;
             config.node.heartbeat_interval = Duration::from_millis(100);
             config.node.election_timeout = Duration::from_secs(1);
+            config.limits.silence_max = SILENCE_MAX;
             config
         })
         .collect()

@@ -159,6 +159,58 @@ async fn server_sent_events_go_on_where_the_browser_was(fixture: Fixture) {
     fixture.stop().await;
 }
 
+async fn silent_server_sent_events_say_where_they_are_and_that_they_are_alive(fixture: Fixture) {
+    let http = &fixture.http;
+    let accept = ("accept", "text/event-stream");
+    let mut watch = http.stream("/v1/watch?key=mine", &[accept]).await;
+    let mut next = async || watch.next().await.expect("a line");
+    assert_eq!(next().await, "id: 1");
+    assert_eq!(next().await, "data: {\"revision\":1,\"started\":true}");
+    http.fill("others/", 3).await;
+    let mut last_id = String::new();
+    // A comment, and an id without data: a browser remembers it, and its page hears nothing.
+    while last_id != "id: 4" {
+        for expected in ["", ": nothing new", "id: "] {
+            let line = next().await;
+            assert!(line.starts_with(expected), "{line} instead of {expected}");
+            last_id = line;
+        }
+    }
+    // Who waits for the future has seen nothing yet that could be gone on after.
+    let mut ahead = http.stream("/v1/watch?from_revision=99", &[accept]).await;
+    for expected in ["id: 98", "data: {\"revision\":4,\"started\":true}", "", ": nothing new", ""] {
+        assert_eq!(ahead.next().await.as_deref(), Some(expected));
+    }
+    let mut told = http.stream("/v1/watch?key=mine&progress=100ms", &[accept]).await;
+    for expected in ["id: 4", "data: {\"revision\":4,\"started\":true}", "", "id: 4"] {
+        assert_eq!(told.next().await.as_deref(), Some(expected));
+    }
+    let bookmark = "data: {\"revision\":4,\"progress\":true}";
+    assert_eq!(told.next().await.as_deref(), Some(bookmark));
+    fixture.stop().await;
+}
+
+async fn an_error_ends_server_sent_events_as_an_event_of_its_own(fixture: Fixture) {
+    let http = &fixture.http;
+    http.fill("k", 5).await;
+    http.post("/v1/compact", "{\"revision\": 4}").await;
+    let headers = [("accept", "text/event-stream"), ("last-event-id", "2")];
+    let mut watch = http.stream("/v1/watch", &headers).await;
+    for expected in
+        ["id: 2", "data: {", "", "event: error", "data: {\"error\":{\"name\":\"compacted\""]
+    {
+        let line = watch.next().await.expect("a line");
+        assert!(line.starts_with(expected), "{line} instead of {expected}");
+    }
+    assert_eq!(watch.next().await.as_deref(), Some(""));
+    assert_eq!(watch.next().await, None);
+    for header in ["-1", "+2", "2.0", "x", "18446744073709551616"] {
+        let bad = http.send("GET", "/v1/watch", &[("last-event-id", header)], b"").await;
+        bad.assert_error(400, "invalid_parameter", "Last-Event-ID");
+    }
+    fixture.stop().await;
+}
+
 async fn a_watch_from_before_compaction_is_told_where_history_begins(fixture: Fixture) {
     let http = &fixture.http;
     http.fill("k", 5).await;
@@ -248,5 +300,7 @@ super::on_every_protocol!(
     once_tells_that_something_happened_and_ends,
     bookmarks_say_that_nothing_was_missed,
     server_sent_events_go_on_where_the_browser_was,
+    silent_server_sent_events_say_where_they_are_and_that_they_are_alive,
+    an_error_ends_server_sent_events_as_an_event_of_its_own,
     a_watch_from_before_compaction_is_told_where_history_begins,
 );

@@ -139,7 +139,9 @@ fn wrong_usage_says_what_is_allowed() {
     }
     let data = tempfile::tempdir().expect("a directory");
     let served = Served::start(data.path(), &["--protocol", "null"]);
-    served.run(&["get", "k", "--consistency", "eventual"]).assert_complains(2, "sync or local");
+    served
+        .run(&["get", "k", "--consistency", "eventual"])
+        .assert_complains(2, "linearizable, sync, local");
     served.run(&["get", ""]).assert_complains(2, "key_empty");
     served.run(&["range", "--revision", "99"]).assert_complains(2, "future_revision");
 }

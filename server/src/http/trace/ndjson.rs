@@ -1,14 +1,27 @@
 //! A trace as lines of JSON.
 
 use consensus::NodeId;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shown;
 use crate::http::elections::{NodeJson, nodes};
 
-/// The first line.
-#[derive(Debug, Serialize)]
-struct Head<'a> {
+/// A line of a trace.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only the schema of this type is used")]
+pub(super) enum TraceLine<'a> {
+    /// The first line.
+    Head(Head<'a>),
+    /// Every other line.
+    Record(Line<'a>),
+}
+
+/// The first line: who answered.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TraceHead")]
+pub(super) struct Head<'a> {
     protocol: &'static str,
     nodes: Vec<NodeJson<'a>>,
     /// How many older records are not shown.
@@ -17,9 +30,10 @@ struct Head<'a> {
     revision: u64,
 }
 
-/// Every other line.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
+/// Something that happened at a node.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TraceRecord")]
+pub(super) struct Line<'a> {
     /// Since the first record of the same boot.
     at_ms: f64,
     node: u64,

@@ -97,7 +97,7 @@ impl Watcher {
             let mut chunk = Vec::new();
             let revision = self.app.revision();
             let json = error.to_json(revision);
-            self.line(&mut chunk, None, &json);
+            self.last_line(&mut chunk, &json);
             // A client that does not read is not told.
             let _ = timeout(LAST_LINE_TIME_MAX, self.sender.send(chunk.into())).await;
         }
@@ -134,7 +134,11 @@ impl Watcher {
     /// Waits until there is something to say, and says it.
     async fn next_chunk(&mut self, chunk: &mut Vec<u8>) -> Result<Over, End> {
         let mut revisions = self.app.handle.revisions();
-        let mut bookmark_due = self.progress.map(|progress| Instant::now() + progress);
+        let silence_max = match self.lines {
+            Lines::Json => self.progress,
+            Lines::ServerSentEvents => Some(self.progress.unwrap_or(self.app.limits.silence_max)),
+        };
+        let mut bookmark_due = silence_max.map(|silence| Instant::now() + silence);
         let sender = self.sender.clone();
         loop {
             let events = self.pull().await?;
@@ -169,10 +173,11 @@ impl Watcher {
                     }
                 }
                 () = bookmark => {
-                    if self.bookmark(chunk) {
+                    self.bookmark(chunk);
+                    if !chunk.is_empty() {
                         return Ok(Over::No);
                     }
-                    bookmark_due = self.progress.map(|progress| Instant::now() + progress);
+                    bookmark_due = silence_max.map(|silence| Instant::now() + silence);
                 }
                 () = sender.closed() => return Err(End::Quiet),
                 () = self.app.stopped() => return Err(stopping()),
@@ -193,14 +198,28 @@ impl Watcher {
     }
 
     /// Says that nothing wanted happened up to a revision, unless the watch begins in the future.
-    fn bookmark(&self, chunk: &mut Vec<u8>) -> bool {
+    fn bookmark(&self, chunk: &mut Vec<u8>) {
         let seen = Revision(self.next.0 - 1);
-        if seen > self.app.revision() {
-            return false;
+        let is_ahead = seen > self.app.revision();
+        if self.progress.is_some() && !is_ahead {
+            let json = format!("{{\"revision\":{seen},\"progress\":true}}");
+            self.line(chunk, Some(seen), json.as_bytes());
+        } else if self.lines == Lines::ServerSentEvents {
+            chunk.extend_from_slice(b": nothing new\n");
+            if !is_ahead {
+                // An id without data is no event, but where a browser goes on after it was cut off.
+                chunk.extend_from_slice(format!("id: {seen}\n").as_bytes());
+            }
+            chunk.push(b'\n');
         }
-        let json = format!("{{\"revision\":{seen},\"progress\":true}}");
-        self.line(chunk, Some(seen), json.as_bytes());
-        true
+    }
+
+    /// Says why the watch is over.
+    fn last_line(&self, chunk: &mut Vec<u8>, json: &[u8]) {
+        if self.lines == Lines::ServerSentEvents {
+            chunk.extend_from_slice(b"event: error\n");
+        }
+        self.line(chunk, None, json);
     }
 
     fn revision_line(&self, chunk: &mut Vec<u8>, revision: &RevisionEvents) {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use consensus::NodeId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The longest that anything is held up: by a slow link or a slow disk.
@@ -17,7 +18,8 @@ const FOR_MAX: Duration = Duration::from_secs(86_400);
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident, $name:literal;)*) => {
         /// What goes wrong.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum FaultKind {
             $($(#[$doc])* $kind,)*
@@ -78,7 +80,7 @@ impl FaultKind {
 }
 
 /// A fault as somebody asks for it: the body of `POST /v1/faults`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRequest {
     /// What goes wrong.
@@ -104,7 +106,7 @@ pub struct FaultRequest {
 }
 
 /// A fault that can be begun.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// What goes wrong.
     pub kind: FaultKind,

@@ -22,6 +22,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use consensus::{NodeId, Random};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use storage::SyncFaults;
 use tokio::sync::watch;
@@ -43,7 +44,7 @@ const LINKS: [FaultKind; 5] = [
 ];
 
 /// A fault as it is told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ToldFault {
     /// Its name: the node that carries it out, and its number there.
     pub id: String,
