@@ -11,6 +11,7 @@ mod conditions;
 mod diagrams;
 mod directories;
 mod errors;
+mod etcd;
 mod idempotency;
 mod keys;
 mod observers;

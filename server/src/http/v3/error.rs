@@ -1,7 +1,8 @@
 //! Everything that can go wrong with a call of etcd's API, in one table: [`Refusal`].
 //!
 //! An answer says it three times, so that the clients of every version of etcd find what they look for:
-//! `{"error":TEXT,"code":NUMBER,"message":TEXT}`, of which etcd from 3.6 on has only the last two. The
+//! `{"error":TEXT,"code":NUMBER,"message":TEXT}`, of which etcd from 3.6 on has only the last two. What
+//! there is to say besides is in `hint` where the text is etcd's, and behind the text where it is ours. The
 //! status goes by the code as in etcd from 3.5 on. `docs/etcd-api.md` has the same table for users; a test
 //! compares them.
 
@@ -101,11 +102,11 @@ refusals! {
     LeaseProvided, InvalidArgument, "etcdserver: lease is provided",
         "`ignore_lease` together with a lease.";
     SortOption, InvalidArgument, "etcdserver: invalid sort option",
-        "There is no such `sort_order` or `sort_target`. The message goes on with where.";
+        "There is no such `sort_order` or `sort_target`.";
     RequestTooLarge, InvalidArgument, "etcdserver: request is too large",
         "Key and value together are longer than the server takes (`--max-value-bytes` and half a MiB \
          more), or a key alone than 64 KiB; or a deletion has more than 10,000 keys or 8 MiB of keys. \
-         The message goes on with what is allowed.";
+         `hint` says what is allowed.";
     Compacted, OutOfRange, "etcdserver: mvcc: required revision has been compacted",
         "The revision is before the compacted one; of a compaction, not after it.";
     FutureRevision, OutOfRange, "etcdserver: mvcc: required revision is a future revision",
@@ -145,12 +146,19 @@ refusals! {
          what.";
 }
 
+impl Refusal {
+    /// Whether the message is etcd's own.
+    fn is_of_etcd(self) -> bool {
+        self.text().starts_with("etcdserver: ")
+    }
+}
+
 /// A refusal on its way to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     /// Which.
     pub(crate) refusal: Refusal,
-    /// What the message says besides.
+    /// What there is to say besides.
     detail: Option<String>,
 }
 
@@ -160,12 +168,13 @@ impl From<Refusal> for Refused {
     }
 }
 
+/// The message, which is exactly etcd's where it has one, because there are clients that go by it.
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.refusal.text())?;
         match &self.detail {
-            Some(detail) => write!(f, ": {detail}"),
-            None => Ok(()),
+            Some(detail) if !self.refusal.is_of_etcd() => write!(f, ": {detail}"),
+            _ => Ok(()),
         }
     }
 }
@@ -185,6 +194,10 @@ impl Refused {
         json::number_field(&mut out, "code", self.refusal.code().number());
         json::field(&mut out, "message");
         json::string(&mut out, &message);
+        if let Some(hint) = self.detail.as_ref().filter(|_| self.refusal.is_of_etcd()) {
+            json::field(&mut out, "hint");
+            json::string(&mut out, hint);
+        }
         out.extend_from_slice(b"}\n");
         out
     }
@@ -328,6 +341,17 @@ mod tests {
         let page = std::fs::read_to_string(path).expect("docs/etcd-api.md");
         let table = documentation();
         assert!(page.contains(&table), "docs/etcd-api.md must contain this table:\n{table}");
+    }
+
+    #[test]
+    fn what_etcd_says_is_said_exactly_and_the_rest_beside_it() {
+        let refused = Refused::with(Refusal::SortOption, "there are others");
+        let json: serde_json::Value = serde_json::from_slice(&refused.to_json()).expect("JSON");
+        let text = "etcdserver: invalid sort option";
+        assert_eq!(
+            json,
+            serde_json::json!({"error": text, "code": 3, "message": text, "hint": "there are others"})
+        );
     }
 
     #[test]

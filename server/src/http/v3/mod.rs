@@ -21,6 +21,7 @@ mod maintenance;
 pub(crate) mod message;
 pub(crate) mod protojson;
 mod requests;
+mod snapshot;
 mod stream;
 mod watch;
 
@@ -78,6 +79,7 @@ calls! {
     Defragment "maintenance/defragment";
     Hash "maintenance/hash";
     HashKv "maintenance/hashkv";
+    Snapshot "maintenance/snapshot";
     TransferLeadership "maintenance/transfer-leadership";
     AuthStatus "auth/status";
     Auth "auth/enable" | "auth/disable" | "auth/authenticate"
@@ -137,6 +139,7 @@ async fn carry_out(call: Call, app: &Arc<App>, request: Request) -> Result<Respo
         Call::Defragment => Box::pin(maintenance::defragment(app, request)).await,
         Call::Hash => Box::pin(maintenance::hash(app, request)).await,
         Call::HashKv => Box::pin(maintenance::hash_kv(app, request)).await,
+        Call::Snapshot => Box::pin(snapshot::snapshot(app, request)).await,
         Call::TransferLeadership => Box::pin(maintenance::transfer(app, request)).await,
         Call::AuthStatus => Box::pin(maintenance::auth_status(app, request)).await,
         Call::Auth => {

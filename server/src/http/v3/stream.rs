@@ -110,6 +110,6 @@ mod tests {
         assert_eq!(batch.len(), 27);
         let lines = batch.take();
         assert_eq!(lines, [&b"{\"result\":{}}\n"[..], b"{\"result\":1}\n"]);
-        assert!(batch.is_empty() && batch.len() == 0);
+        assert!(batch.is_empty() && batch.take().is_empty());
     }
 }
