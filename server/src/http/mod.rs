@@ -8,6 +8,8 @@
 //! A read costs a barrier, which says that this node is fresh enough, and then a look at the state
 //! machine under its lock, which says where the row is; the row is fetched when the lock is free.
 //!
+//! etcd's API, [`v3`], stands on the same reads and writes, with JSON and errors of its own.
+//!
 //! It is not: a place that retries. What became of a request is said once, and whether that is
 //! definite.
 

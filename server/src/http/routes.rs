@@ -124,7 +124,8 @@ pub(super) fn call_name(method: &Method, path: &str) -> &'static str {
 }
 
 pub(super) fn allowed_methods(path: &str) -> &'static str {
-    ROUTES.iter().find(|route| route.is_of(path)).map_or("", Route::methods)
+    let of_v3 = || if v3::call_name("POST", path).is_some() { "POST" } else { "" };
+    ROUTES.iter().find(|route| route.is_of(path)).map_or_else(of_v3, Route::methods)
 }
 
 async fn unknown_path(app: State, request: Request) -> Response {

@@ -35,16 +35,18 @@ pub(in crate::http) const ETCD_VERSION: &str = "3.5.0";
 pub(super) async fn status(app: &Arc<App>, request: Request) -> Result<Response, Refused> {
     read::<Empty>(app, request).await?;
     let (facts, now) = (app.handle.facts(), app.handle.status());
+    let state = app.handle.machine().read().expect("no holder of the machine panics").state();
     let file = |app: &App| std::fs::metadata(app.handle.store_file()).map_or(0, |file| file.len());
     let bytes = app.off_thread(file).await?;
     let answer = StatusResponse {
-        header: Some(app.header(app.revision())),
+        header: Some(app.header(state.revision)),
         version: ETCD_VERSION.to_owned(),
         db_size: signed(bytes),
         leader: leader(now.consensus.leadership, facts.id).map_or(0, |id| id.0),
-        raft_index: now.consensus.commit.0,
+        // The status is as of a moment ago; what is applied is committed.
+        raft_index: now.consensus.commit.max(state.applied.index).0,
         raft_term: now.consensus.term.0,
-        raft_applied_index: now.applied.0,
+        raft_applied_index: state.applied.index.0,
         errors: app.handle.trouble().into_iter().collect(),
         db_size_in_use: signed(bytes),
         is_learner: facts.observers.contains(&facts.id),
@@ -145,13 +147,13 @@ fn first_with(
     state_at: impl Fn(Index) -> Option<StoreState>,
 ) -> Option<StoreState> {
     let is_before = |index| state_at(index).is_none_or(|state| state.revision < revision);
-    // `low` is before it, or unknown; at `high` the revision is there.
-    let mut low = last.0.saturating_sub(RECENT_STATES_MAX as u64 + 1);
+    let mut low = last.0.saturating_sub(RECENT_STATES_MAX as u64);
     let mut high = last.0;
-    while high - low > 1 {
+    // Everything before `low` is before it, or unknown; at `high` the revision is there.
+    while low < high {
         let middle = low + (high - low) / 2;
         if is_before(Index(middle)) {
-            low = middle;
+            low = middle + 1;
         } else {
             high = middle;
         }
@@ -183,6 +185,13 @@ mod tests {
         assert_eq!(found(9), Some(18));
         assert_eq!(found(6), Some(12));
         assert_eq!(found(4), None);
+    }
+
+    #[test]
+    fn a_store_that_nothing_was_applied_to_has_a_state_too() {
+        let first = StoreState { revision: Revision(1), ..StoreState::default() };
+        let state_at = |index: Index| (index == Index(0)).then_some(first);
+        assert_eq!(first_with(Index(0), Revision(1), state_at), Some(first));
     }
 
     #[test]

@@ -16,6 +16,8 @@
 mod cluster;
 mod context;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod kv;
 mod maintenance;
 pub(crate) mod message;

@@ -212,7 +212,12 @@ impl Session {
     }
 
     fn create(&mut self, create: WatchCreateRequest) {
-        let now = self.app.revision();
+        // That may be a moment ahead of what the other threads were told.
+        let now = {
+            let machine =
+                self.app.handle.machine().read().expect("no holder of the machine panics");
+            machine.revision()
+        };
         let created = WatchResponse { created: true, ..self.response(now) };
         let id = match self.begin(create, now) {
             Ok(id) => id,
@@ -277,7 +282,9 @@ impl Session {
                 let to = events.next;
                 let mut wanted = Vec::new();
                 let written = Written::of(events, |place, key, is_put| {
+                    let before = wanted.len();
                     self.watchers.wanting(next, key, is_put, |id| wanted.push((id, place)));
+                    wanted.len() > before
                 });
                 wanted.sort_unstable();
                 // From here on the watches of the feed are told, whatever the client asks meanwhile.

@@ -39,14 +39,19 @@ pub(super) struct Told<'a> {
 }
 
 impl Written {
-    /// Writes the events of a pull; `each` is told the place, the key and whether it is a put.
-    pub(super) fn of(events: Events, mut each: impl FnMut(usize, &[u8], bool)) -> Self {
+    /// Writes the events of a pull that are wanted. `is_wanted` is told the place that an event would
+    /// have, its key and whether it is a put.
+    pub(super) fn of(
+        events: Events,
+        mut is_wanted: impl FnMut(usize, &[u8], bool) -> bool,
+    ) -> Self {
         let mut written = Self::default();
         for revision in events.revisions {
             for event in revision.events {
                 let is_put = event.kind == EventKind::Put;
-                each(written.events.len(), &event.key_value.key, is_put);
-                written.add(revision.revision, event);
+                if is_wanted(written.events.len(), &event.key_value.key, is_put) {
+                    written.add(revision.revision, event);
+                }
             }
         }
         written
@@ -134,12 +139,14 @@ mod tests {
         let at = |revision, events| RevisionEvents { revision: Revision(revision), events };
         let revisions = vec![
             at(2, vec![put("a", 2, None)]),
-            at(3, vec![put("a", 3, Some("u")), put("b", 3, None)]),
+            at(3, vec![put("a", 3, Some("u")), put("x", 3, None), put("b", 3, None)]),
         ];
         let mut seen = Vec::new();
         let events = Events { revisions, next: Revision(4) };
-        let written =
-            Written::of(events, |place, key, is_put| seen.push((place, key.to_vec(), is_put)));
+        let written = Written::of(events, |place, key, is_put| {
+            seen.push((place, key.to_vec(), is_put));
+            key != b"x"
+        });
         (written, seen)
     }
 
@@ -154,7 +161,9 @@ mod tests {
     fn each_event_is_named_once_and_told_as_its_watch_wants_it() {
         let (written, seen) = written();
         let key = |key: &str| key.as_bytes().to_vec();
-        assert_eq!(seen, [(0, key("a"), true), (1, key("a"), true), (2, key("b"), true)]);
+        let expected = [(0, key("a")), (1, key("a")), (2, key("x")), (2, key("b"))];
+        assert_eq!(seen, expected.map(|(place, key)| (place, key, true)));
+        assert_eq!(written.events.len(), 3, "what nobody wants is not written");
         let told = Told { watch_id: 7, previous: true, events: &[0, 1], fragment: false };
         let a2 = json!({"key": "YQ==", "create_revision": "2", "mod_revision": "2",
             "version": "1", "value": "dg=="});
