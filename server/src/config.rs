@@ -28,6 +28,8 @@ const TIMER_MAX: Duration = Duration::from_secs(60);
 /// An election timeout has room for at least so many heartbeats, or one lost frame would depose a
 /// leader.
 const HEARTBEATS_PER_TIMEOUT_MIN: u32 = 3;
+/// How often a watch of `/v3` may be told that nothing happened, as in etcd.
+const WATCH_PROGRESS_MIN: Duration = Duration::from_millis(100);
 
 /// Everything that a server is started with, checked.
 #[derive(Clone, Debug)]
@@ -156,6 +158,16 @@ impl ServeConfig {
         if let Some(connections) = flags.max_connections {
             within("--max-connections", connections, 1, 1_000_000)?;
             limits.connections_max = connections;
+        }
+        if let Some(interval) = flags.watch_progress_interval {
+            if interval < WATCH_PROGRESS_MIN {
+                return Err(ConfigError(format!(
+                    "--watch-progress-interval is {}; allowed: {} and more",
+                    humantime::format_duration(interval),
+                    humantime::format_duration(WATCH_PROGRESS_MIN)
+                )));
+            }
+            limits.watch_progress_interval = interval;
         }
         let log = flags.log.unwrap_or_else(|| "info".to_owned());
         log::check(&log)?;
@@ -426,6 +438,7 @@ mod tests {
             ("--heartbeat 0ms", "allowed: 1ms"),
             ("--election-timeout 2h", "at most 1m"),
             ("--max-value-bytes 0", "allowed: 1 to"),
+            ("--watch-progress-interval 99ms", "allowed: 100ms and more"),
             ("--max-value-bytes 99999999", "allowed: 1 to 16777216"),
             ("--max-connections 0", "allowed: 1 to"),
             ("--store-cache-bytes 5", "allowed: 1048576 to"),

@@ -103,6 +103,16 @@ pub struct ServeFlags {
     #[arg(long, env = "DUORUM_STORE_CACHE_BYTES", value_name = "BYTES")]
     pub store_cache_bytes: Option<usize>,
 
+    /// How often a watch of /v3 that asks for progress_notify hears that nothing happened [default: 10m]
+    #[arg(
+        long,
+        env = "DUORUM_WATCH_PROGRESS_INTERVAL",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub watch_progress_interval: Option<Duration>,
+
     /// Take faults on purpose from anybody who reaches the HTTP address: /v1/faults, /v1/lab. For
     /// experiments and tests, never for what you want to keep
     #[arg(
@@ -146,6 +156,7 @@ impl ServeFlags {
             retain_log_entries: self.retain_log_entries.or(file.retain_log_entries),
             retain_log_bytes: self.retain_log_bytes.or(file.retain_log_bytes),
             store_cache_bytes: self.store_cache_bytes.or(file.store_cache_bytes),
+            watch_progress_interval: self.watch_progress_interval.or(file.watch_progress_interval),
             enable_faults: self.enable_faults.or(file.enable_faults),
             log: self.log.or(file.log),
         })

@@ -21,6 +21,11 @@ const READS_MAX: usize = 16;
 /// The comparisons of replicas under way at a time.
 const COMPARISONS_MAX: usize = 16;
 
+/// The snapshots under way at a time that clients take: each keeps what it shows from being freed.
+const SNAPSHOTS_MAX: usize = 2;
+/// The ranges under way at a time that are sent in pieces, each of which has some pieces in memory.
+const LONG_RANGES_MAX: usize = 16;
+
 /// The shared bounds.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -30,6 +35,8 @@ pub(super) struct Budget {
     answer_bytes_max: usize,
     reads: Semaphore,
     comparisons: Arc<Semaphore>,
+    long_ranges: Arc<Semaphore>,
+    snapshots: Arc<Semaphore>,
 }
 
 impl Budget {
@@ -42,6 +49,8 @@ impl Budget {
             answer_bytes_max,
             reads: Semaphore::new(READS_MAX),
             comparisons: Arc::new(Semaphore::new(COMPARISONS_MAX)),
+            long_ranges: Arc::new(Semaphore::new(LONG_RANGES_MAX)),
+            snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         }
     }
 
@@ -76,6 +85,20 @@ impl Budget {
     pub(super) fn comparison(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         Arc::clone(&self.comparisons).try_acquire_owned().map_err(|_| {
             overloaded(&format!("{COMPARISONS_MAX} comparisons of replicas are under way"))
+        })
+    }
+
+    /// A place among the snapshots that clients take.
+    pub(super) fn snapshot(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.snapshots)
+            .try_acquire_owned()
+            .map_err(|_| overloaded(&format!("{SNAPSHOTS_MAX} snapshots are under way")))
+    }
+
+    /// A place among the ranges that are sent in pieces.
+    pub(super) fn long_range(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.long_ranges).try_acquire_owned().map_err(|_| {
+            overloaded(&format!("{LONG_RANGES_MAX} ranges that are sent in pieces are under way"))
         })
     }
 }

@@ -8,7 +8,7 @@ use super::parameters::{Parameters, decode, idempotency_key};
 use super::range::Cursor;
 pub use super::trace::fuzzing::traces;
 use super::{
-    compact, connection, delete, faults, get, key, put, range, routes, trace, transfer, watch,
+    compact, connection, delete, faults, get, key, put, range, routes, trace, transfer, v3, watch,
 };
 use crate::node::faults::fuzzing as node_faults;
 
@@ -76,6 +76,11 @@ pub fn headers(bytes: &[u8]) {
 /// The bodies that are JSON.
 pub fn body(bytes: &[u8]) {
     let _ = (compact::parse(bytes), transfer::parse(bytes));
+}
+
+/// The bodies of `/v3`.
+pub fn v3_body(bytes: &[u8]) {
+    v3::fuzzing::body(bytes);
 }
 
 /// The body that begins a fault.

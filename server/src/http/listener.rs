@@ -74,7 +74,8 @@ impl Listener {
         limits: Limits,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { listener, app: Arc::new(App::new(handle, limits, stop)) }
+        let address = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+        Self { listener, app: Arc::new(App::new(handle, address, limits, stop)) }
     }
 
     /// Serves until told to stop. Then requests are answered for a moment more, each with the word that

@@ -8,6 +8,8 @@
 //! A read costs a barrier, which says that this node is fresh enough, and then a look at the state
 //! machine under its lock, which says where the row is; the row is fetched when the lock is free.
 //!
+//! etcd's API, [`v3`], stands on the same reads and writes, with JSON and errors of its own.
+//!
 //! It is not: a place that retries. What became of a request is said once, and whether that is
 //! definite.
 
@@ -44,11 +46,13 @@ mod shapes;
 mod status;
 mod trace;
 mod transfer;
+pub mod v3;
 mod version;
 mod watch;
 mod write;
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
@@ -85,6 +89,8 @@ pub struct Limits {
     pub answer_bytes_max: usize,
     /// How long requests that are under way may go on when the node stops.
     pub stop_timeout: Duration,
+    /// How often a watch of `/v3` that asks for it is told that nothing happened.
+    pub watch_progress_interval: Duration,
 }
 
 impl Default for Limits {
@@ -98,6 +104,7 @@ impl Default for Limits {
             body_bytes_max: 64 << 20,
             answer_bytes_max: 64 << 20,
             stop_timeout: Duration::from_secs(3),
+            watch_progress_interval: Duration::from_secs(600),
         }
     }
 }
@@ -113,14 +120,25 @@ pub(crate) struct App {
     stop: signal::Receiver<bool>,
     protocol: HeaderValue,
     node: HeaderValue,
+    /// Where clients find this node, if it listens on one address.
+    address: Option<SocketAddr>,
+    /// What `/v3` calls the cluster, once it is formed.
+    cluster_id: OnceLock<u64>,
 }
 
 impl App {
-    pub(crate) fn new(handle: NodeHandle, limits: Limits, stop: signal::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        handle: NodeHandle,
+        address: Option<SocketAddr>,
+        limits: Limits,
+        stop: signal::Receiver<bool>,
+    ) -> Self {
         Self {
+            address,
             revisions: handle.revisions(),
             protocol: HeaderValue::from_static(handle.facts().protocol.name()),
             node: HeaderValue::from(handle.facts().id.0),
+            cluster_id: OnceLock::new(),
             handle,
             budget: Budget::new(&limits),
             limits,

@@ -71,8 +71,13 @@ impl Previous {
         self
     }
 
+    /// The previous keys that can be told.
+    pub(super) fn key_values(&self) -> &[KeyValue] {
+        &self.key_values
+    }
+
     /// Appends `,"prev_unavailable":{…}` if there is something to say.
-    fn missing_member(&self, out: &mut Vec<u8>) {
+    pub(super) fn missing_member(&self, out: &mut Vec<u8>) {
         let Some((count, why)) = &self.missing else { return };
         json::field(out, "prev_unavailable");
         out.extend_from_slice(b"{\"reason\":");

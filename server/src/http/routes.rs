@@ -13,7 +13,7 @@ use super::error::{ApiError, Detail, ErrorName};
 use super::parameters::excerpt;
 use super::{
     App, State, agree, cluster, compact, delete, docs, elections, faults, get, health, lab,
-    metrics, openapi, put, range, status, trace, transfer, version, watch,
+    metrics, openapi, put, range, status, trace, transfer, v3, version, watch,
 };
 
 /// Where the keys are.
@@ -121,6 +121,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .iter()
         .fold(Router::new(), |router, route| router.route(route.pattern, (route.endpoints)()))
         .route(KEYS, (ROUTES[0].endpoints)())
+        .merge(v3::router())
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
@@ -133,11 +134,14 @@ pub(super) fn call_name(method: &Method, path: &str) -> &'static str {
         .iter()
         .find(|route| route.is_of(path))
         .and_then(|route| route.calls.iter().find(|(known, _)| *known == method))
-        .map_or("other", |(_, name)| name)
+        .map(|(_, name)| *name)
+        .or_else(|| v3::call_name(method, path))
+        .unwrap_or("other")
 }
 
 pub(super) fn allowed_methods(path: &str) -> &'static str {
-    ROUTES.iter().find(|route| route.is_of(path)).map_or("", Route::methods)
+    let of_v3 = || if v3::call_name("POST", path).is_some() { "POST" } else { "" };
+    ROUTES.iter().find(|route| route.is_of(path)).map_or_else(of_v3, Route::methods)
 }
 
 async fn unknown_path(app: State, request: Request) -> Response {
@@ -145,7 +149,7 @@ async fn unknown_path(app: State, request: Request) -> Response {
     let paths: Vec<_> = ROUTES.iter().map(|route| route.path).collect();
     let hint = match path {
         "/" | "" => "; to begin with, `curl localhost:2379/v1/status`",
-        _ if path.starts_with("/v3") => "; etcd's API is not part of this version",
+        _ if path.starts_with("/v3") => "; etcd's calls are below /v3/, such as /v3/kv/put",
         _ if path.starts_with("/v1/kv") => "; keys are at /v1/kv/{key}",
         _ => "",
     };

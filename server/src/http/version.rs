@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::parameters::Parameters;
+use super::v3::ETCD_VERSION;
 use super::{State, answer};
 
 /// What it takes and answers.
@@ -35,6 +36,9 @@ struct Version {
     /// The version of the API.
     api: &'static str,
     protocol: &'static str,
+    /// The version of etcd whose API `/v3` is, of this node and of all.
+    etcdserver: &'static str,
+    etcdcluster: &'static str,
     revision: u64,
 }
 
@@ -46,6 +50,8 @@ pub(super) async fn version(app: State, request: Request) -> Response {
             version: env!("CARGO_PKG_VERSION"),
             api: "v1",
             protocol: app.handle.facts().protocol.name(),
+            etcdserver: ETCD_VERSION,
+            etcdcluster: ETCD_VERSION,
             revision: app.revision().0,
         };
         answer::serialized(StatusCode::OK, &answer)

@@ -38,6 +38,8 @@ impl Answer {
         let answer = Self { status, head, body: Vec::new() };
         if let Some(length) = answer.header("content-length") {
             body.truncate(length.parse().expect("a length"));
+        } else if answer.header("transfer-encoding") == Some("chunked") && !body.is_empty() {
+            body = joined(&body);
         }
         Self { body, ..answer }
     }
@@ -99,6 +101,21 @@ impl Answer {
         let leaders = if protocol == "null" { 1..=1 } else { 1..=3 };
         assert!(leaders.map(|id: u64| id.to_string()).any(|id| id == leader), "{leader}");
         assert!(self.header("duorum-position").is_some_and(|position| !position.is_empty()));
+    }
+}
+
+/// A body that came in chunks, up to its proper end.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = chunks.windows(2).position(|two| two == b"\r\n").expect("the body broke off");
+        let size = std::str::from_utf8(&chunks[..end]).expect("a chunk size");
+        let size = usize::from_str_radix(size, 16).expect("a chunk size");
+        if size == 0 {
+            return body;
+        }
+        body.extend_from_slice(&chunks[end + 2..end + 2 + size]);
+        chunks = &chunks[end + 2 + size + 2..];
     }
 }
 

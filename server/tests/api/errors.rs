@@ -85,7 +85,7 @@ const ROWS: &[Row<'_>] = &[
     ("GET", "/", "", 404, "unknown_path", "/v1/status"),
     ("GET", "/v1/txn", "", 404, "unknown_path", "/v1/kv/{key}"),
     ("POST", "/v1/leases", "{}", 404, "unknown_path", "/v1/leases"),
-    ("POST", "/v3/kv/put", "{}", 404, "unknown_path", "etcd's API is not part"),
+    ("POST", "/v3", "{}", 404, "unknown_path", "etcd's calls are below /v3/"),
     ("GET", "/v1/kvs", "", 404, "unknown_path", "keys are at"),
     ("GET", "/%FF", "", 404, "unknown_path", "nothing at `/%FF`"),
     ("OPTIONS", "*", "", 404, "unknown_path", "nothing at `*`"),

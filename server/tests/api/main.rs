@@ -12,6 +12,7 @@ mod description;
 mod diagrams;
 mod directories;
 mod errors;
+mod etcd;
 mod idempotency;
 mod keys;
 mod observers;

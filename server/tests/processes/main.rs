@@ -28,6 +28,7 @@ mod dev;
 mod diagrams;
 mod durable_before_acknowledged;
 mod elections;
+mod etcd_api;
 mod fault_requests;
 mod faults;
 mod fixtures;

@@ -1,0 +1,182 @@
+//! `/v3`: etcd's API, as its JSON gateway speaks it.
+//!
+//! ```text
+//! $ curl localhost:2379/v3/kv/put -d '{"key":"Zm9v","value":"YmFy"}'
+//! {"header":{"cluster_id":"11587…","member_id":"1","revision":"2","raft_term":"1"}}
+//! ```
+//!
+//! Every call is a POST with a message of JSON ([`protojson`], [`message`]), whatever its content type
+//! says. What goes wrong is in one table ([`error`]). `docs/etcd-api.md` says what is there, where it
+//! differs from etcd, and why.
+//!
+//! A stream of answers is lines of JSON, `{"result":{…}}`, each of them one HTTP chunk ([`stream`]); the
+//! requests of such a call are JSON objects one after another in one body, which may come late
+//! ([`requests`]).
+
+mod cluster;
+mod context;
+pub mod error;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
+mod kv;
+mod maintenance;
+pub(crate) mod message;
+pub(crate) mod protojson;
+mod requests;
+mod snapshot;
+mod stream;
+mod watch;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::any;
+use hyper::{Method, StatusCode};
+
+use self::error::{Refusal, Refused};
+pub(super) use self::maintenance::ETCD_VERSION;
+use self::protojson::Json;
+use super::{App, State, answer, body};
+
+macro_rules! calls {
+    ($($name:ident $path:literal $(| $alias:literal)*;)*) => {
+        /// What can be called.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Call {
+            $($name,)*
+        }
+
+        impl Call {
+            /// The call of a path without the version before it.
+            fn of(path: &str) -> Option<Self> {
+                match path {
+                    $($path $(| $alias)* => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// The name under which it is counted.
+            fn name(self) -> &'static str {
+                match self { $(Self::$name => concat!("POST /v3/", $path),)* }
+            }
+        }
+    };
+}
+
+calls! {
+    Range "kv/range";
+    Put "kv/put";
+    DeleteRange "kv/deleterange";
+    Compaction "kv/compaction";
+    Watch "watch";
+    MemberList "cluster/member/list";
+    MemberAdd "cluster/member/add";
+    MemberRemove "cluster/member/remove";
+    MemberUpdate "cluster/member/update";
+    MemberPromote "cluster/member/promote";
+    Alarm "maintenance/alarm";
+    Status "maintenance/status";
+    Defragment "maintenance/defragment";
+    Hash "maintenance/hash";
+    HashKv "maintenance/hashkv";
+    Snapshot "maintenance/snapshot";
+    TransferLeadership "maintenance/transfer-leadership";
+    AuthStatus "auth/status";
+    Auth "auth/enable" | "auth/disable" | "auth/authenticate"
+        | "auth/user/add" | "auth/user/get" | "auth/user/list" | "auth/user/delete"
+        | "auth/user/changepw" | "auth/user/grant" | "auth/user/revoke"
+        | "auth/role/add" | "auth/role/get" | "auth/role/list" | "auth/role/delete"
+        | "auth/role/grant" | "auth/role/revoke";
+}
+
+/// The routes below `/v3`, and below `/v3beta`, where etcd's earlier clients look for them.
+pub(super) fn router() -> Router<Arc<App>> {
+    ["/v3/", "/v3/{*call}", "/v3beta/", "/v3beta/{*call}"]
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, any(answer_call)))
+}
+
+/// The name under which a request is counted, if it is a call.
+pub(super) fn call_name(method: &str, path: &str) -> Option<&'static str> {
+    let call = Call::of(below_version(path)?).filter(|_| method == "POST");
+    call.map(Call::name)
+}
+
+fn below_version(path: &str) -> Option<&str> {
+    path.strip_prefix("/v3/").or_else(|| path.strip_prefix("/v3beta/"))
+}
+
+async fn answer_call(app: State, request: Request) -> Response {
+    let call = below_version(request.uri().path()).and_then(Call::of);
+    let result = match call {
+        Some(_) if request.method() != Method::POST => {
+            body::discard_all(request).await;
+            Err(Refusal::WrongMethod.into())
+        }
+        Some(call) => carry_out(call, &app, request).await,
+        None => {
+            body::discard_all(request).await;
+            Err(Refusal::UnknownPath.into())
+        }
+    };
+    result.unwrap_or_else(|refused| refuse(&refused))
+}
+
+async fn carry_out(call: Call, app: &Arc<App>, request: Request) -> Result<Response, Refused> {
+    match call {
+        Call::Range => kv::range(app, request).await,
+        Call::Put => kv::put(app, request).await,
+        Call::DeleteRange => Box::pin(kv::delete_range(app, request)).await,
+        Call::Compaction => Box::pin(kv::compact(app, request)).await,
+        Call::Watch => Box::pin(watch::watch(app, request)).await,
+        Call::MemberList => Box::pin(cluster::list(app, request)).await,
+        Call::MemberAdd | Call::MemberRemove | Call::MemberUpdate | Call::MemberPromote => {
+            body::discard_all(request).await;
+            Err(Refused::with(Refusal::Unsupported, "the members of a cluster can not be changed"))
+        }
+        Call::Alarm => Box::pin(maintenance::alarm(app, request)).await,
+        Call::Status => Box::pin(maintenance::status(app, request)).await,
+        Call::Defragment => Box::pin(maintenance::defragment(app, request)).await,
+        Call::Hash => Box::pin(maintenance::hash(app, request)).await,
+        Call::HashKv => Box::pin(maintenance::hash_kv(app, request)).await,
+        Call::Snapshot => Box::pin(snapshot::snapshot(app, request)).await,
+        Call::TransferLeadership => Box::pin(maintenance::transfer(app, request)).await,
+        Call::AuthStatus => Box::pin(maintenance::auth_status(app, request)).await,
+        Call::Auth => {
+            body::discard_all(request).await;
+            Err(Refusal::AuthDisabled.into())
+        }
+    }
+}
+
+/// The answer to a call that is refused.
+fn refuse(refused: &Refused) -> Response {
+    answer::json(refused.refusal.code().status(), refused.to_json())
+}
+
+/// The answer to a call that is fulfilled.
+fn fulfilled(app: &App, message: &impl Json) -> Result<Response, Refused> {
+    let mut out = Vec::with_capacity(256);
+    message.write(&mut out);
+    out.push(b'\n');
+    let body = app.budget.read_answer(out.into())?;
+    Ok(answer::bytes(StatusCode::OK, answer::JSON, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_counted_by_its_path_under_either_version_and_only_as_a_post() {
+        assert_eq!(call_name("POST", "/v3/kv/put"), Some("POST /v3/kv/put"));
+        assert_eq!(call_name("POST", "/v3beta/kv/put"), Some("POST /v3/kv/put"));
+        assert_eq!(call_name("POST", "/v3/auth/user/add"), Some("POST /v3/auth/enable"));
+        assert_eq!(call_name("GET", "/v3/kv/put"), None);
+        assert_eq!(call_name("POST", "/v3/kv/put/"), None);
+        assert_eq!(call_name("POST", "/v3alpha/kv/put"), None);
+        assert_eq!(call_name("POST", "/v1/kv/put"), None);
+    }
+}

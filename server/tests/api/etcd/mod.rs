@@ -1,0 +1,18 @@
+//! `/v3`, as etcd's clients use it: one file a subject, and a test for each thing that etcd promises about
+//! it. Each is asked of every node in turn, so also of one that does not lead.
+
+mod cluster;
+mod compaction;
+mod deletions;
+mod errors;
+mod handbook;
+mod long_ranges;
+mod puts;
+mod ranges;
+mod snapshots;
+mod streams;
+mod support;
+mod watch_streams;
+mod watches;
+
+use super::{Fixture, on_every_protocol};
