@@ -55,6 +55,10 @@ pub(crate) fn template(path: &str) -> Option<&'static str> {
 /// Checks the answer to a request.
 #[track_caller]
 pub(crate) fn check(method: &str, path: &str, answer: &Answer) {
+    // etcd's API has a description of its own: etcd's.
+    if path.starts_with("/v3/") || path.starts_with("/v3beta/") {
+        return;
+    }
     let status = answer.status.to_string();
     let operation = template(path).map(|template| (template, &DOCUMENT["paths"][template]));
     let shown = format!("{method} {} {status}", path.get(..200).unwrap_or(path));
