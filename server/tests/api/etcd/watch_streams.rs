@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use consensus::Protocol;
 use serde_json::json;
 
+use super::super::client::{Http, PATIENCE};
 use super::Fixture;
 use super::support::{base64, events, number, revision};
 
@@ -166,6 +167,19 @@ async fn many_watches_on_one_stream_are_told_everything_once_and_in_order(fixtur
     fixture.stop().await;
 }
 
+/// Asks until the node follows: a new leader needs a quorum only, and the other may still be on its way.
+async fn hand_over(http: &Http, to: u64) {
+    let began = Instant::now();
+    loop {
+        let answer = http.v3("maintenance/transfer-leadership", &json!({ "targetID": to })).await;
+        if answer.status == 200 {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "node {to} does not follow: {}", answer.json());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// A watch at a node goes on over a change of leadership, without loss or repetition.
 async fn over_a_change_of_leaders(protocol: Protocol) {
     let fixture = Fixture::start_on(protocol).await;
@@ -177,8 +191,7 @@ async fn over_a_change_of_leaders(protocol: Protocol) {
     let mut expected = Vec::new();
     for (id, http) in (1..).zip(&all) {
         expected.push(revision(&http.put_text("k", "before").await));
-        let to = json!({"targetID": id % all.len() as u64 + 1});
-        assert_eq!(http.v3("maintenance/transfer-leadership", &to).await.status, 200);
+        hand_over(http, id % all.len() as u64 + 1).await;
         expected.push(revision(&http.put_text("k", "after").await));
     }
     for stream in &mut streams {
