@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It is written from what the server goes by itself: the table of routes, what each call takes and
-//! answers ([`super::call`]), the table of errors, and the types that are read and sent.
+//! answers (`super::call`), the table of errors, and the types that are read and sent.
 
 mod operation;
 

@@ -1,4 +1,4 @@
-//! Everything that can go wrong with a call of etcd's API, in one table: [`Refusal`].
+//! Everything that can go wrong with a call of etcd's API, in one table: `Refusal`.
 //!
 //! An answer says it three times, so that the clients of every version of etcd find what they look for:
 //! `{"error":TEXT,"code":NUMBER,"message":TEXT}`, of which etcd from 3.6 on has only the last two. What

@@ -5,13 +5,13 @@
 //! {"header":{"cluster_id":"11587…","member_id":"1","revision":"2","raft_term":"1"}}
 //! ```
 //!
-//! Every call is a POST with a message of JSON ([`protojson`], [`message`]), whatever its content type
-//! says. What goes wrong is in one table ([`error`]). `docs/etcd-api.md` says what is there, where it
+//! Every call is a POST with a message of JSON (`protojson`, `message`), whatever its content type
+//! says. What goes wrong is in one table (`error`). `docs/etcd-api.md` says what is there, where it
 //! differs from etcd, and why.
 //!
-//! A stream of answers is lines of JSON, `{"result":{…}}`, each of them one HTTP chunk ([`stream`]); the
+//! A stream of answers is lines of JSON, `{"result":{…}}`, each of them one HTTP chunk (`stream`); the
 //! requests of such a call are JSON objects one after another in one body, which may come late
-//! ([`requests`]).
+//! (`requests`).
 
 mod cluster;
 mod context;
