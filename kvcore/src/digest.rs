@@ -9,6 +9,7 @@
 use consensus::Wire;
 use twox_hash::xxhash3_128::Hasher;
 
+use crate::lease::LeaseId;
 use crate::store::{Revision, StoreState};
 
 impl StoreState {
@@ -20,22 +21,27 @@ impl StoreState {
     }
 }
 
-/// The hash of one current row: XXH3-128 over the hashes of key and value and the three numbers,
-/// all little-endian. The same on every machine and in every version.
-pub(crate) fn row_hash(
-    key: &[u8],
-    value: &[u8],
-    create_revision: Revision,
-    mod_revision: Revision,
-    version: u64,
-) -> u128 {
-    let mut bytes = [0; 56];
+/// The numbers of a current row that count in its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowNumbers {
+    pub(crate) create_revision: Revision,
+    pub(crate) mod_revision: Revision,
+    pub(crate) version: u64,
+    pub(crate) lease: Option<LeaseId>,
+}
+
+/// The hash of one current row: XXH3-128 over the hashes of key and value and the three numbers, and
+/// that of its lease if it has one, all little-endian. The same on every machine and in every version.
+pub(crate) fn row_hash(key: &[u8], value: &[u8], numbers: RowNumbers) -> u128 {
+    let RowNumbers { create_revision, mod_revision, version, lease } = numbers;
+    let mut bytes = [0; 64];
     bytes[0..16].copy_from_slice(&Hasher::oneshot(key).to_le_bytes());
     bytes[16..32].copy_from_slice(&Hasher::oneshot(value).to_le_bytes());
     bytes[32..40].copy_from_slice(&create_revision.0.to_le_bytes());
     bytes[40..48].copy_from_slice(&mod_revision.0.to_le_bytes());
     bytes[48..56].copy_from_slice(&version.to_le_bytes());
-    Hasher::oneshot(&bytes)
+    bytes[56..64].copy_from_slice(&LeaseId::number(lease).to_le_bytes());
+    Hasher::oneshot(if lease.is_some() { &bytes } else { &bytes[..56] })
 }
 
 #[cfg(test)]
@@ -49,25 +55,32 @@ mod tests {
     #[test]
     fn each_part_of_a_row_counts() {
         let one = Revision(1);
-        let base = row_hash(b"k", b"v", one, one, 1);
-        assert_eq!(base, row_hash(b"k", b"v", one, one, 1));
+        let base = RowNumbers { create_revision: one, mod_revision: one, version: 1, lease: None };
+        let hash = row_hash(b"k", b"v", base);
+        assert_eq!(hash, row_hash(b"k", b"v", base));
         for other in [
-            row_hash(b"l", b"v", one, one, 1),
-            row_hash(b"k", b"w", one, one, 1),
-            row_hash(b"kv", b"", one, one, 1),
-            row_hash(b"v", b"k", one, one, 1),
-            row_hash(b"k", b"v", Revision(2), one, 1),
-            row_hash(b"k", b"v", one, Revision(2), 1),
-            row_hash(b"k", b"v", one, one, 2),
+            row_hash(b"l", b"v", base),
+            row_hash(b"k", b"w", base),
+            row_hash(b"kv", b"", base),
+            row_hash(b"v", b"k", base),
+            row_hash(b"k", b"v", RowNumbers { create_revision: Revision(2), ..base }),
+            row_hash(b"k", b"v", RowNumbers { mod_revision: Revision(2), ..base }),
+            row_hash(b"k", b"v", RowNumbers { version: 2, ..base }),
+            row_hash(b"k", b"v", RowNumbers { lease: LeaseId::new(1), ..base }),
         ] {
-            assert_ne!(base, other);
+            assert_ne!(hash, other);
         }
     }
 
     #[test]
     fn the_hash_of_a_row_is_the_same_on_every_machine_and_in_every_version() {
-        let hash = row_hash(b"key", b"value", Revision(2), Revision(3), 4);
+        let (create_revision, mod_revision) = (Revision(2), Revision(3));
+        let numbers = RowNumbers { create_revision, mod_revision, version: 4, lease: None };
+        let hash = row_hash(b"key", b"value", numbers);
         assert_eq!(hash, 0xbb3a_86b9_de14_719e_6c6e_249b_7b90_3f96);
+        let leased = RowNumbers { lease: LeaseId::new(-5), ..numbers };
+        let hash = row_hash(b"key", b"value", leased);
+        assert_eq!(hash, 0xd27e_2a91_017f_a89a_791b_14e4_ad6a_a09d);
     }
 
     #[test]
@@ -82,6 +95,7 @@ mod tests {
             StoreState { digest: 1, ..base },
             StoreState { idempotency_digest: 1, ..base },
             StoreState { idempotency_forgotten: Index(1), ..base },
+            StoreState { records_digest: 1, ..base },
         ];
         let digests: BTreeSet<u128> = others.iter().map(StoreState::whole_digest).collect();
         assert_eq!((digests.len(), digests.contains(&base.whole_digest())), (others.len(), false));

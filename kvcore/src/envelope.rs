@@ -124,10 +124,15 @@ impl Wire for Envelope {
 
 #[cfg(test)]
 mod tests {
-    use consensus::Index;
+    use consensus::{Index, Term};
 
     use super::*;
-    use crate::{Condition, IdempotencyKey, Keys, Revision};
+    use crate::lease::Checkpoint;
+    use crate::{
+        Compare, CompareOperator, CompareTarget, Condition, Delete, IdempotencyKey, Keys,
+        LeaseCommand, LeaseId, Operation, Order, Put, PutLease, PutValue, Range, Revision, SortBy,
+        Transaction,
+    };
 
     fn envelope(command: Command) -> Envelope {
         let (origin, incarnation, request) = (NodeId(3), 7, RequestId(u64::MAX));
@@ -147,22 +152,71 @@ mod tests {
             Condition::ModRevision(Revision(9)),
             Condition::Value("v".into()),
         ];
-        vec![
-            Command::Put {
-                key: "k".into(),
-                value: "v".into(),
-                conditions: Vec::new(),
-                return_previous: false,
-            },
-            Command::Put {
-                key: "k".into(),
-                value: Bytes::new(),
-                conditions: conditions.clone(),
-                return_previous: true,
-            },
-            Command::Delete { target: Keys::all(), conditions, return_previous: true },
+        let plain = Put::new("k".into(), "v".into());
+        let lease = LeaseId::new(-7).expect("not 0");
+        let kept = Put { value: PutValue::Keep, lease: PutLease::Keep, ..plain.clone() };
+        let attached = Put { lease: PutLease::Attach(lease), ..plain.clone() };
+        let granted = PutLease::Grant { ttl_millis: 9 };
+        let sequential = Put { lease: granted, sequential: true, ..plain.clone() };
+        let returning = Put { return_previous: true, ..plain.clone() };
+        let with = |put: &Put, conditions: &[Condition]| Command::Put {
+            put: put.clone(),
+            conditions: conditions.to_vec(),
+        };
+        let delete = Delete { target: Keys::all(), return_previous: true };
+        let mut commands = vec![
+            with(&plain, &[]),
+            with(&returning, &conditions),
+            with(&kept, &conditions),
+            with(&attached, &[]),
+            with(&sequential, &[]),
+            Command::Delete { delete: delete.clone(), conditions },
             Command::Compact { revision: Revision(5) },
-        ]
+            Command::Transaction(Transaction::default()),
+            Command::Transaction(transaction(&[plain, kept], &delete)),
+        ];
+        let checkpoint = Checkpoint { lease, renewed: Index(4), remaining_millis: 5 };
+        let of_leases = [
+            LeaseCommand::Grant { lease: None, ttl_millis: 1 },
+            LeaseCommand::Grant { lease: Some(lease), ttl_millis: 1 },
+            LeaseCommand::Revoke { lease },
+            LeaseCommand::Renew { lease },
+            LeaseCommand::Checkpoint { leases: vec![checkpoint, checkpoint] },
+            LeaseCommand::Expire { lease, renewed: Index(4), term: Term(3) },
+        ];
+        commands.extend(of_leases.map(Command::Lease));
+        commands
+    }
+
+    /// One with everything in it.
+    fn transaction(puts: &[Put], delete: &Delete) -> Transaction {
+        let targets = [
+            CompareTarget::Version(1),
+            CompareTarget::CreateRevision(-2),
+            CompareTarget::ModRevision(3),
+            CompareTarget::Lease(4),
+            CompareTarget::Value("v".into()),
+        ];
+        let compares = targets.into_iter().map(|target| {
+            let (keys, operator) = (Keys::Prefix("k".into()), CompareOperator::Greater);
+            Compare { keys, operator, target }
+        });
+        let read = Range {
+            at: Some(Revision(3)),
+            limit: Some(4),
+            order: Order::Descending,
+            sort: SortBy::Value,
+            keys_only: true,
+            ..Range::of(Keys::all())
+        };
+        let puts = puts.iter().cloned().map(Operation::Put);
+        let others = [Operation::Delete(delete.clone()), Operation::Read(Box::new(read))];
+        let within = Transaction { success: puts.chain(others).collect(), ..Default::default() };
+        Transaction {
+            compares: compares.collect(),
+            success: vec![Operation::Transaction(Box::new(within.clone()))],
+            failure: within.success,
+        }
     }
 
     #[test]

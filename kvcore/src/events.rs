@@ -220,7 +220,7 @@ impl PlannedEvent {
 
 fn deletion(key: Bytes, revision: Revision) -> KeyValue {
     let (value, create_revision) = (Bytes::new(), Revision(0));
-    KeyValue { key, value, create_revision, mod_revision: revision, version: 0 }
+    KeyValue { key, value, create_revision, mod_revision: revision, version: 0, lease: None }
 }
 
 /// The bytes of an event towards the limit.

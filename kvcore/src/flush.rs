@@ -5,11 +5,13 @@
 //! crash can leave a store from which a row is missing that its own state calls readable, and a
 //! compaction of a million rows delays nobody.
 
+use std::collections::BTreeMap;
+
 use consensus::Index;
 
 use crate::machine::Machine;
 use crate::overlay::row_bytes;
-use crate::store::{Row, RowId, Store, StoreBatch, StoreState};
+use crate::store::{RecordChange, Row, RowId, Store, StoreBatch, StoreState};
 
 /// Rows of the journal that are pruned after each batch, besides two for each row added: so pruning
 /// always gains on writing.
@@ -54,10 +56,18 @@ impl<S: Store> Machine<S> {
         }
         // Some may have been forgotten again before they ever got here.
         batch.remembered.retain(|row| row.index > batch.state.idempotency_forgotten);
+        batch.records = self.changed_records(batch.state.applied.index);
         batch.removed.extend(self.removals.portion(batch.added.len()));
         let is_news =
             batch.state.applied > self.states.stored().applied || !batch.removed.is_empty();
         is_news.then_some(batch)
+    }
+
+    /// What the entries up to one changed of records: of each what it says last.
+    fn changed_records(&self, up_to: Index) -> Vec<RecordChange> {
+        let changes = self.records.unflushed(up_to).map(|(_, change)| change.clone());
+        let last: BTreeMap<_, _> = changes.collect();
+        last.into_iter().collect()
     }
 
     /// Whether there are applied entries up to `durable` that are not in the store yet. What else a
@@ -83,6 +93,7 @@ impl<S: Store> Machine<S> {
         self.states.set_stored(state);
         self.overlay.flushed(state.revision);
         self.table.flushed(state.applied.index);
+        self.records.flushed(state.applied.index);
         self.removals.removed(&batch.removed, batch.added.len(), self.index.versions());
         self.prune(PRUNED_ROWS + 2 * batch.added.len());
     }

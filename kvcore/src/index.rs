@@ -94,13 +94,13 @@ impl History {
         Some(front)
     }
 
-    /// The last version at or before the revision.
-    fn at(&self, revision: Revision) -> Option<VersionId> {
+    /// The last version in front of this place.
+    fn before(&self, end: RowId) -> Option<VersionId> {
         match self {
             Self::Empty => None,
-            Self::One(one) => (one.revision() <= revision).then_some(*one),
+            Self::One(one) => (one.id() < end).then_some(*one),
             Self::Many(many) => {
-                let after = many.partition_point(|version| version.revision() <= revision);
+                let after = many.partition_point(|version| version.id() < end);
                 Some(many[after.checked_sub(1)?])
             }
         }
@@ -161,11 +161,13 @@ impl KeyEntry {
 
     /// The row of the key as of a revision; `None` when it did not exist then.
     pub(crate) fn at(&self, revision: Revision) -> Option<RowId> {
-        let version = if self.latest.revision() <= revision {
-            self.latest
-        } else {
-            self.history.at(revision)?
-        };
+        self.before(RowId { revision: Revision(revision.0 + 1), place: 0 })
+    }
+
+    /// The row of the key as it was when the row at this place was about to be written.
+    pub(crate) fn before(&self, end: RowId) -> Option<RowId> {
+        let version =
+            if self.latest.id() < end { self.latest } else { self.history.before(end)? };
         (!version.is_tombstone()).then(|| version.id())
     }
 }

@@ -77,6 +77,7 @@ mod idempotency;
 mod index;
 mod journal;
 mod keys;
+pub mod lease;
 mod machine;
 mod memory;
 mod open;
@@ -84,6 +85,7 @@ mod outcome;
 mod overlay;
 mod range;
 mod read;
+mod records;
 mod removals;
 pub mod replica;
 pub mod retention;
@@ -93,7 +95,9 @@ mod states;
 pub mod store;
 
 pub use command::{
-    CONDITIONS_MAX, Command, Condition, InvalidCommand, KEY_BYTES_MAX, VALUE_BYTES_MAX,
+    CONDITIONS_MAX, Command, Compare, CompareOperator, CompareTarget, Condition, Delete,
+    InvalidCommand, KEY_BYTES_MAX, OPERATIONS_MAX, OPERATIONS_TOTAL_MAX, Operation, Put, PutLease,
+    PutValue, Transaction, VALUE_BYTES_MAX,
 };
 pub use envelope::{Envelope, Header, RequestId};
 pub use events::{
@@ -101,17 +105,20 @@ pub use events::{
     RevisionEvents, WatchFilter,
 };
 pub use idempotency::{
-    IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, Idempotency,
-    IdempotencyKey, IdempotencyLimits, InvalidIdempotencyKey,
+    IDEMPOTENCY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_KEYS_MAX,
+    IDEMPOTENCY_WINDOW_MILLIS, Idempotency, IdempotencyKey, IdempotencyLimits,
+    InvalidIdempotencyKey,
 };
 pub use keys::Keys;
+pub use lease::{LEASE_KEYS_MAX, LeaseCommand, LeaseId, LeaseNews, LeaseTime};
 pub use machine::{
-    CACHE_BYTES_DEFAULT, Machine, Statistics, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX,
+    CACHE_BYTES_DEFAULT, Machine, Restored, Statistics, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX,
 };
 pub use memory::MemoryStore;
 pub use open::{MachineOptions, OpenError};
 pub use outcome::{
-    Applied, ConditionFailure, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeletionLimit, Found, Outcome,
+    Applied, ConditionFailure, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeleteOutcome, DeletionLimit,
+    Found, OperationOutcome, Outcome, PutOutcome, TRANSACTION_KEYS_MAX, TransactionOutcome,
 };
 pub use range::{Order, Range, RangePlan, RangePlanner, RangeResult, SortBy};
 pub use read::{FetchError, KeyValue, Located, ReadError};

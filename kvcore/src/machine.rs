@@ -1,15 +1,20 @@
 //! The state machine itself: what it holds and how it is read.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use consensus::{Position, WallTime};
 
+use crate::apply::UnderWay;
 use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
 use crate::idempotency::Table;
-use crate::index::{Index, KeyEntry};
+use crate::index::{Index, KeyId};
 use crate::journal::{Journal, JournalRow};
+use crate::lease::{Lease, LeaseId, LeaseNews, LeaseTime, Leases};
 use crate::overlay::Overlay;
 use crate::range::{Range, RangePlan, RangePlanner, RangeResult, SortBy};
 use crate::read::{KeyValue, Located, ReadError};
+use crate::records::Records;
 use crate::removals::Removals;
 use crate::states::States;
 use crate::store::{Revision, RowId, Store, StoreError, StoreState};
@@ -40,6 +45,12 @@ pub struct Machine<S> {
     pub(crate) states: States,
     /// What was done under recent idempotency keys.
     pub(crate) table: Table,
+    pub(crate) leases: Leases,
+    /// The number that comes next behind each prefix of sequential keys.
+    pub(crate) sequences: BTreeMap<Bytes, u64>,
+    /// Leases and sequences, as the store has them.
+    pub(crate) records: Records,
+    pub(crate) under_way: UnderWay,
     pub(crate) applied: Position,
     pub(crate) wall: WallTime,
     pub(crate) revision: Revision,
@@ -77,6 +88,19 @@ pub struct Statistics {
     pub idempotency_keys: usize,
     /// Their bytes, with what is remembered of each.
     pub idempotency_bytes: usize,
+    /// Leases.
+    pub leases: usize,
+}
+
+/// What a replica begins with: see [`Machine::restored`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// The store's revision.
+    pub revision: Revision,
+    /// The oldest revision that can be read.
+    pub compacted: Revision,
+    /// All leases.
+    pub leases: Vec<(LeaseId, LeaseTime)>,
 }
 
 impl<S: Store> Machine<S> {
@@ -116,6 +140,7 @@ impl<S: Store> Machine<S> {
             digest: self.digest,
             idempotency_digest: self.table.digest(),
             idempotency_forgotten: self.table.forgotten(),
+            records_digest: self.records.digest(),
         }
     }
 
@@ -135,7 +160,9 @@ impl<S: Store> Machine<S> {
 
     /// The bytes that wait for the store.
     fn unflushed_bytes(&self) -> usize {
-        self.overlay.unflushed_bytes() + self.table.unflushed_bytes()
+        self.overlay.unflushed_bytes()
+            + self.table.unflushed_bytes()
+            + self.records.unflushed_bytes()
     }
 
     /// The store, for fetching what was located.
@@ -160,6 +187,7 @@ impl<S: Store> Machine<S> {
             index_bytes: self.index.bytes_estimate() + self.journal.bytes_estimate(),
             idempotency_keys: self.table.len(),
             idempotency_bytes: self.table.bytes(),
+            leases: self.leases.len(),
         }
     }
 
@@ -205,6 +233,10 @@ impl<S: Store> Machine<S> {
     ) -> Result<(), ReadError> {
         let at = self.readable(planner.at.or(planner.range.at))?;
         planner.at = Some(at);
+        let end = match planner.before_place {
+            Some(place) => RowId { revision: at, place },
+            None => RowId { revision: Revision(at.0 + 1), place: 0 },
+        };
         let rest = planner.rest.clone();
         let mut keys = self.index.span(&rest);
         for looked in 1.. {
@@ -222,9 +254,8 @@ impl<S: Store> Machine<S> {
                 planner.complete();
                 break;
             };
-            let entry = self.index.entry(id);
-            if let Some(row) = entry.at(at) {
-                self.plan_row(planner, key, entry, row);
+            if let Some(row) = self.index.entry(id).before(end) {
+                self.plan_row(planner, key, id, row);
             }
             if looked >= keys_max {
                 planner.rest.pass(Bytes::copy_from_slice(key), planner.is_backward());
@@ -236,11 +267,14 @@ impl<S: Store> Machine<S> {
 
     /// Whether a range is about all keys as they are now: their number is always at hand.
     fn count_is_known(&self, planner: &RangePlanner, at: Revision) -> bool {
-        planner.range.keys.is_all() && planner.range.cursor.is_none() && at == self.revision
+        planner.range.keys.is_all()
+            && planner.range.cursor.is_none()
+            && at == self.revision
+            && planner.before_place.is_none()
     }
 
-    fn plan_row(&self, planner: &mut RangePlanner, key: &[u8], entry: &KeyEntry, row: RowId) {
-        let current = entry.current().filter(|current| current.id == row);
+    fn plan_row(&self, planner: &mut RangePlanner, key: &[u8], id: KeyId, row: RowId) {
+        let current = self.index.entry(id).current().filter(|current| current.id == row);
         let number = match planner.range.sort {
             SortBy::Key => Some(0),
             SortBy::ModRevision => Some(row.revision.0),
@@ -256,6 +290,7 @@ impl<S: Store> Machine<S> {
                 create_revision: current.create_revision,
                 mod_revision: row.revision,
                 version: current.version,
+                lease: self.leases.of_key(id),
             }),
             None => self.resolve(row),
         });
@@ -330,7 +365,7 @@ impl<S: Store> Machine<S> {
     }
 
     /// The revision to read at.
-    fn readable(&self, at: Option<Revision>) -> Result<Revision, ReadError> {
+    pub(crate) fn readable(&self, at: Option<Revision>) -> Result<Revision, ReadError> {
         let (current, compacted) = (self.revision, self.compacted);
         match at {
             None => Ok(current),
@@ -352,15 +387,59 @@ impl<S: Store> Machine<S> {
         }
     }
 
+    /// How it stands with a lease.
+    #[must_use]
+    pub fn lease(&self, lease: LeaseId) -> Option<LeaseTime> {
+        self.leases.get(lease).map(|there| there.time)
+    }
+
+    /// Up to `limit` leases behind this one, or from the first on, in order.
+    #[must_use]
+    pub fn leases(&self, after: Option<LeaseId>, limit: usize) -> Vec<(LeaseId, LeaseTime)> {
+        let leases = self.leases.after(after).take(limit);
+        leases.map(|(lease, there)| (lease, there.time)).collect()
+    }
+
+    /// The keys that hang on a lease, in order; none if there is no such lease. There are at most
+    /// [`crate::LEASE_KEYS_MAX`].
+    #[must_use]
+    pub fn lease_keys(&self, lease: LeaseId) -> Vec<Bytes> {
+        let keys = self.leases.get(lease).into_iter().flat_map(Lease::keys);
+        let mut keys: Vec<Bytes> =
+            keys.map(|key| Bytes::copy_from_slice(self.index.entry(key).key())).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// What happened to leases since this was asked last, for the replica.
+    pub fn take_lease_news(&mut self) -> Vec<LeaseNews> {
+        self.leases.take_news()
+    }
+
+    /// All that the replica needs to know of a machine that it did not see become what it is.
+    #[must_use]
+    pub fn restored(&self) -> Restored {
+        Restored {
+            revision: self.revision,
+            compacted: self.compacted,
+            leases: self.leases.iter().map(|(lease, there)| (lease, there.time)).collect(),
+        }
+    }
+
+    /// The value of a row that is no tombstone, wherever the row is.
+    pub(crate) fn value_of(&self, id: RowId) -> Result<Bytes, StoreError> {
+        let key_value = self.resolve(id).fetch(&self.store).map_err(ReadError::from);
+        match key_value {
+            Ok(Some(key_value)) => Ok(key_value.value),
+            Ok(None) | Err(ReadError::Compacted { .. } | ReadError::Future { .. }) => {
+                unreachable!("a current row is there")
+            }
+            Err(ReadError::Store(error)) => Err(error),
+        }
+    }
+
     /// Whether a row has this value, wherever the row is.
     pub(crate) fn has_value(&self, id: RowId, value: &Bytes) -> Result<bool, StoreError> {
-        if let Some(row) = self.overlay.get(id) {
-            return Ok(row.value.as_ref() == Some(value));
-        }
-        let row = self.store.row(id)?.ok_or_else(|| {
-            let RowId { revision, place } = id;
-            StoreError(format!("the row of revision {revision} at place {place} is missing"))
-        })?;
-        Ok(row.value.as_ref() == Some(value))
+        Ok(self.value_of(id)? == value)
     }
 }

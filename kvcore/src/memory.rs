@@ -1,12 +1,16 @@
 //! A store in memory, for the simulator and for tests.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use consensus::{Index, Position};
 
 use crate::snapshot::{Portion, StoreView};
-use crate::store::{Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use crate::store::{
+    Record, RecordKey, RecordValue, Remembered, Revision, Row, RowId, Store, StoreBatch,
+    StoreError, StoreState,
+};
 
 /// A store that lasts as long as the process. It keeps to the whole contract of [`Store`] and
 /// asserts that its caller does too.
@@ -19,6 +23,7 @@ pub struct MemoryStore {
 struct Content {
     rows: BTreeMap<RowId, Row>,
     remembered: BTreeMap<Index, Arc<Remembered>>,
+    records: BTreeMap<RecordKey, RecordValue>,
     state: StoreState,
 }
 
@@ -26,6 +31,12 @@ impl Content {
     fn remembered(&self, after: Index, limit: usize) -> Vec<Remembered> {
         let rows = self.remembered.range(after.next()..).take(limit);
         rows.map(|(_, row)| Remembered::clone(row)).collect()
+    }
+
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Vec<Record> {
+        let low = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let records = self.records.range((low, Bound::Unbounded)).take(limit);
+        records.map(|(key, value)| Record { key: key.clone(), value: *value }).collect()
     }
 }
 
@@ -74,6 +85,10 @@ impl Store for MemoryStore {
         Ok(self.content().remembered(after, limit))
     }
 
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        Ok(self.content().records(after, limit))
+    }
+
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
         Ok(Box::new(self.content().clone()))
     }
@@ -114,6 +129,12 @@ impl Store for MemoryStore {
             content.remembered.insert(row.index, Arc::clone(row));
         }
         content.remembered = content.remembered.split_off(&forgotten.next());
+        for (key, value) in &batch.records {
+            match value {
+                Some(value) => content.records.insert(key.clone(), *value),
+                None => content.records.remove(key),
+            };
+        }
         content.state = batch.state;
         Ok(())
     }
@@ -136,6 +157,10 @@ impl StoreView for Content {
     fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
         Ok(Self::remembered(self, after, limit))
     }
+
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        Ok(Self::records(self, after, limit))
+    }
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -149,6 +174,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
         (**self).remembered(after, limit)
+    }
+
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        (**self).records(after, limit)
     }
 
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {

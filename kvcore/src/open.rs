@@ -1,16 +1,22 @@
 //! Opening: the index is rebuilt from the rows of the store, and the store is checked as a whole.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::digest::row_hash;
+use bytes::Bytes;
+
+use crate::apply::UnderWay;
+use crate::digest::{RowNumbers, row_hash};
 use crate::idempotency::{IdempotencyLimits, Table};
-use crate::index::{Current, Index};
+use crate::index::{Current, Index, KeyId};
 use crate::journal::{Journal, JournalRow};
+use crate::lease::{LeaseId, Leases};
 use crate::machine::{CACHE_BYTES_DEFAULT, Machine};
 use crate::overlay::{Overlay, row_bytes};
+use crate::records::Records;
 use crate::removals::Removals;
 use crate::states::States;
-use crate::store::{Revision, Row, RowId, Store, StoreError, StoreState};
+use crate::store::{RecordKey, RecordValue, Revision, Row, RowId, Store, StoreError, StoreState};
 
 /// The first revision of every store: that of no change yet.
 const REVISION_START: Revision = Revision(1);
@@ -44,15 +50,22 @@ pub enum OpenError {
     /// The rows are not what was written: their digest differs from the one that the state carries.
     Digest {
         /// The state, with the digest that was written.
-        state: StoreState,
+        state: Box<StoreState>,
         /// The digest of the rows that are there.
         found: u128,
     },
     /// The idempotency keys are not those that were written.
     IdempotencyDigest {
         /// The state, with the digest that was written.
-        state: StoreState,
+        state: Box<StoreState>,
         /// The digest of the keys that are there.
+        found: u128,
+    },
+    /// The records are not those that were written.
+    RecordsDigest {
+        /// The state, with the digest that was written.
+        state: Box<StoreState>,
+        /// The digest of the records that are there.
         found: u128,
     },
     /// The rows can not be those of any store.
@@ -74,6 +87,12 @@ impl fmt::Display for OpenError {
                 "the store is damaged: at {} the digest of its idempotency keys should be {:032x}, but \
                  is {found:032x}",
                 state.applied, state.idempotency_digest
+            ),
+            Self::RecordsDigest { state, found } => write!(
+                f,
+                "the store is damaged: at {} the digest of its leases and counters should be {:032x}, \
+                 but is {found:032x}",
+                state.applied, state.records_digest
             ),
             Self::Rows(what) => write!(f, "the store is damaged: {what}"),
         }
@@ -121,6 +140,16 @@ impl<S: Store> Machine<S> {
         }
         loading.check()?;
         let table = load_table(&store, state, options.idempotency)?;
+        let LoadedRecords { records, mut leases, sequences } = load_records(&store, state)?;
+        for (key, lease) in loading.leases {
+            let name = loading.index.entry(key).key();
+            if leases.get(lease).is_none() {
+                let name = String::from_utf8_lossy(name);
+                let what = format!("the key {name:?} hangs on lease {lease}, which is not there");
+                return Err(OpenError::Rows(what));
+            }
+            leases.attach(key, name.len(), Some(lease));
+        }
         Ok(Self {
             store,
             index: loading.index,
@@ -129,6 +158,10 @@ impl<S: Store> Machine<S> {
             digest: loading.digest,
             states: States::new(state),
             table,
+            leases,
+            sequences,
+            records,
+            under_way: UnderWay::default(),
             applied: state.applied,
             wall: state.wall,
             revision: state.revision,
@@ -159,9 +192,45 @@ fn load_table<S: Store>(
         }
     }
     if table.digest() != state.idempotency_digest {
-        return Err(OpenError::IdempotencyDigest { state, found: table.digest() });
+        return Err(OpenError::IdempotencyDigest { state: Box::new(state), found: table.digest() });
     }
     Ok(table)
+}
+
+/// What records become in memory.
+#[derive(Default)]
+struct LoadedRecords {
+    records: Records,
+    leases: Leases,
+    sequences: BTreeMap<Bytes, u64>,
+}
+
+/// Reads leases and counters.
+fn load_records<S: Store>(store: &S, state: StoreState) -> Result<LoadedRecords, OpenError> {
+    let mut loaded = LoadedRecords::default();
+    let mut after = None;
+    loop {
+        let records = store.records(after.as_ref(), CHUNK_ROWS_MAX)?;
+        let Some(last) = records.last() else { break };
+        after = Some(last.key.clone());
+        for record in records {
+            loaded.records.load(&record);
+            match (record.key, record.value) {
+                (RecordKey::Lease(lease), RecordValue::Lease(time)) => {
+                    loaded.leases.load(lease, time);
+                }
+                (RecordKey::Sequence(prefix), RecordValue::Sequence(next)) => {
+                    loaded.sequences.insert(prefix, next);
+                }
+                _ => return Err(OpenError::Rows("a record says what it can not".to_owned())),
+            }
+        }
+    }
+    let found = loaded.records.digest();
+    if found != state.records_digest {
+        return Err(OpenError::RecordsDigest { state: Box::new(state), found });
+    }
+    Ok(loaded)
 }
 
 /// A machine's parts while rows are added in the order of their ids.
@@ -172,6 +241,8 @@ struct Loading {
     removals: Removals,
     kept: usize,
     digest: u128,
+    /// The leases of keys whose current rows name one.
+    leases: BTreeMap<KeyId, LeaseId>,
     /// The last row that the journal took; the rows before it are dense.
     last: Option<RowId>,
 }
@@ -187,6 +258,7 @@ impl Loading {
             removals: Removals::default(),
             kept: 0,
             digest: 0,
+            leases: BTreeMap::new(),
             last: None,
         }
     }
@@ -206,8 +278,10 @@ impl Loading {
         }
         let key = match (&row.value, found) {
             (Some(value), _) => {
-                let (create_revision, version) = (row.create_revision, row.version);
-                let hash = row_hash(&row.key, value, create_revision, id.revision, version);
+                let Row { create_revision, version, lease, .. } = *row;
+                let mod_revision = id.revision;
+                let numbers = RowNumbers { create_revision, mod_revision, version, lease };
+                let hash = row_hash(&row.key, value, numbers);
                 self.digest = self.digest.wrapping_add(hash);
                 self.index.put(&row.key, found, Current { id, create_revision, version, hash })
             }
@@ -221,6 +295,10 @@ impl Loading {
         };
         self.digest = self.digest.wrapping_sub(before.map_or(0, |before| before.hash));
 
+        match row.lease {
+            Some(lease) => self.leases.insert(key, lease),
+            None => self.leases.remove(&key),
+        };
         let tombstone = row.value.is_none();
         if id.revision <= compacted {
             // What a crash kept from being removed after a compaction.
@@ -258,7 +336,7 @@ impl Loading {
             )));
         }
         if self.digest != self.state.digest {
-            return Err(OpenError::Digest { state: self.state, found: self.digest });
+            return Err(OpenError::Digest { state: Box::new(self.state), found: self.digest });
         }
         Ok(())
     }

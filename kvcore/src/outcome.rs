@@ -7,6 +7,8 @@ use consensus::{CodecError, Position};
 
 use crate::command::{Condition, InvalidCommand};
 use crate::envelope::Header;
+use crate::lease::LeaseId;
+use crate::range::RangePlan;
 use crate::read::Located;
 use crate::store::Revision;
 
@@ -15,6 +17,9 @@ use crate::store::Revision;
 pub const DELETED_KEYS_MAX: usize = 10_000;
 /// The most bytes of keys that a deletion of many keys deletes.
 pub const DELETED_BYTES_MAX: usize = 8 << 20;
+/// The most keys that the comparisons of a transaction look at, and the most that its reads find: all of it
+/// happens under one hold of the machine's lock.
+pub const TRANSACTION_KEYS_MAX: usize = 10_000;
 
 /// What became of one log entry. Equal on all replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,43 +36,81 @@ pub struct Applied {
     pub repeated: bool,
 }
 
-/// What a command did. All but `Put`, `Deleted` and `Compacted` changed nothing.
+/// What a command did. Nothing was changed but by `Put`, `Deleted`, `Compacted`, `Transaction` and what is
+/// done to leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The entry carries no command.
     Nothing,
     /// The value was stored.
-    Put {
-        /// Whether the key did not exist before.
-        created: bool,
-        /// What the value replaced, where that was asked for and the key existed. To be fetched at
-        /// once: a later compaction removes it.
-        previous: Option<Located>,
-    },
+    Put(PutOutcome),
     /// The keys were deleted. When there were none, nothing changed.
-    Deleted {
-        /// How many.
-        count: u64,
-        /// What was deleted, in the order of keys, where that was asked for. To be fetched at once, and
-        /// bit by bit: the values may be more than memory holds.
-        previous: Vec<Located>,
-    },
-    /// The deletion is beyond a limit.
+    Deleted(DeleteOutcome),
+    /// The deletion, or all of a transaction's together, is beyond a limit.
     DeletionTooLarge(DeletionLimit),
     /// History before the revision is forgotten.
     Compacted,
+    /// The transaction was carried out.
+    Transaction(Box<TransactionOutcome>),
+    /// The transaction compares or reads more keys than [`TRANSACTION_KEYS_MAX`].
+    TransactionTooLarge,
+    /// A put that keeps what is there found no such key.
+    KeyNotFound {
+        /// The key.
+        key: Bytes,
+    },
+    /// The lease was granted.
+    Granted {
+        /// Its number.
+        lease: LeaseId,
+        /// How long it lives, in milliseconds.
+        ttl_millis: u64,
+    },
+    /// The lease has all of its time again.
+    Renewed {
+        /// Its number.
+        lease: LeaseId,
+        /// How long that is, in milliseconds.
+        ttl_millis: u64,
+    },
+    /// The lease ended, because it was revoked or its time was over, and its keys with it.
+    LeaseEnded {
+        /// Its number.
+        lease: LeaseId,
+        /// How many keys it had.
+        keys: u64,
+    },
+    /// The leader's word about leases was noted, as far as it is not void.
+    LeasesNoted,
+    /// There is no such lease.
+    LeaseNotFound {
+        /// The number asked for.
+        lease: LeaseId,
+    },
+    /// There is a lease of that number already.
+    LeaseExists {
+        /// The number asked for.
+        lease: LeaseId,
+    },
+    /// The lease has as many keys as a lease can have.
+    LeaseFull {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// There are as many leases as there can be.
+    TooManyLeases,
     /// A condition did not hold.
     ConditionFailed(Box<ConditionFailure>),
-    /// The revision to compact to does not exist yet.
-    CompactionInFuture {
+    /// The revision to compact to, or to read, does not exist yet.
+    RevisionInFuture {
         /// The revision asked for.
         requested: Revision,
         /// The store's revision.
         current: Revision,
     },
-    /// The store was compacted that far already.
-    AlreadyCompacted {
+    /// The store was compacted that far, or farther.
+    RevisionCompacted {
         /// The revision asked for.
         requested: Revision,
         /// The oldest revision that can still be read.
@@ -82,6 +125,54 @@ pub enum Outcome {
     Invalid(InvalidCommand),
     /// The bytes are no command that this version knows.
     Undecodable(CodecError),
+}
+
+/// What a put did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutOutcome {
+    /// Whether the key did not exist before.
+    pub created: bool,
+    /// The key, where that was not known beforehand: a sequential one.
+    pub key: Option<Bytes>,
+    /// The lease that was granted with it.
+    pub granted: Option<LeaseId>,
+    /// What the value replaced, where that was asked for and the key existed. To be fetched at
+    /// once: a later compaction removes it.
+    pub previous: Option<Located>,
+}
+
+/// What a deletion did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteOutcome {
+    /// How many keys were deleted.
+    pub count: u64,
+    /// What was deleted, in the order of keys, where that was asked for. To be fetched at once, and
+    /// bit by bit: the values may be more than memory holds.
+    pub previous: Vec<Located>,
+}
+
+/// What a transaction did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionOutcome {
+    /// Whether all that was compared held.
+    pub succeeded: bool,
+    /// Of each operation of the branch that was taken, in order.
+    pub results: Vec<OperationOutcome>,
+}
+
+/// What an operation of a transaction did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OperationOutcome {
+    /// It stored a value.
+    Put(PutOutcome),
+    /// It deleted keys.
+    Deleted(DeleteOutcome),
+    /// It read; to be fetched at once. `None` in an answer that is repeated after its revision was
+    /// compacted.
+    Read(Option<RangePlan>),
+    /// It was a transaction.
+    Transaction(TransactionOutcome),
 }
 
 /// The limit that a deletion of many keys is beyond.

@@ -8,7 +8,7 @@ use crate::store::{Revision, Row, RowId};
 /// The rows of one revision; nearly always one.
 enum Rows {
     One(Row),
-    Many(Box<[Row]>),
+    Many(Vec<Row>),
 }
 
 impl Rows {
@@ -16,6 +16,16 @@ impl Rows {
         match self {
             Self::One(row) => std::slice::from_ref(row),
             Self::Many(rows) => rows,
+        }
+    }
+
+    fn push(self, row: Row) -> Self {
+        match self {
+            Self::One(one) => Self::Many(vec![one, row]),
+            Self::Many(mut rows) => {
+                rows.push(row);
+                Self::Many(rows)
+            }
         }
     }
 }
@@ -47,23 +57,22 @@ impl Overlay {
         }
     }
 
-    /// Adds the only row of the next revision.
-    pub(crate) fn push(&mut self, row: Row) {
-        self.push_rows(Rows::One(row));
-    }
-
-    /// Adds the rows of the next revision.
-    pub(crate) fn push_many(&mut self, rows: Vec<Row>) {
-        assert!(!rows.is_empty(), "a revision changes something");
-        self.push_rows(Rows::Many(rows.into()));
-    }
-
-    fn push_rows(&mut self, rows: Rows) {
-        let bytes = revision_bytes(&rows);
+    /// Adds a row: the first of the next revision, or the next of the last one.
+    pub(crate) fn push(&mut self, id: RowId, row: Row) {
+        let bytes = row_bytes(&row);
+        let last = Revision(self.first.0 + self.revisions.len() as u64 - 1);
+        if id.place == 0 {
+            assert!(id.revision.0 == last.0 + 1, "revisions are dense");
+            self.revisions.push_back(Rows::One(row));
+        } else {
+            let rows = self.revisions.pop_back().expect("the revision of the row was begun");
+            let places = rows.as_slice().len();
+            assert!(id.revision == last && id.place as usize == places, "places are dense");
+            self.revisions.push_back(rows.push(row));
+        }
         self.bytes += bytes;
         self.unflushed_bytes += bytes;
-        self.rows += rows.as_slice().len();
-        self.revisions.push_back(rows);
+        self.rows += 1;
         self.evict();
     }
 
@@ -134,21 +143,25 @@ mod tests {
 
     fn row(value_bytes: usize) -> Row {
         let value = Some(vec![0; value_bytes].into());
-        Row { key: "k".into(), value, create_revision: Revision(2), version: 1 }
+        Row { key: "k".into(), value, create_revision: Revision(2), version: 1, lease: None }
+    }
+
+    fn id(revision: u64, place: u32) -> RowId {
+        RowId { revision: Revision(revision), place }
     }
 
     #[test]
     fn rows_leave_only_once_they_are_in_the_store() {
         let mut overlay = Overlay::new(Revision(1), 3 * row_bytes(&row(100)));
-        for _ in 2..=9 {
-            overlay.push(row(100));
+        for revision in 2..=9 {
+            overlay.push(id(revision, 0), row(100));
         }
         assert_eq!(overlay.rows(), 8, "nothing is flushed, so nothing leaves");
         assert_eq!(overlay.unflushed_bytes(), overlay.bytes());
         overlay.flushed(Revision(4));
         assert_eq!(overlay.rows(), 5);
-        assert!(overlay.get(RowId { revision: Revision(4), place: 0 }).is_none());
-        assert!(overlay.get(RowId { revision: Revision(5), place: 0 }).is_some());
+        assert!(overlay.get(id(4, 0)).is_none());
+        assert!(overlay.get(id(5, 0)).is_some());
         overlay.flushed(Revision(9));
         assert_eq!(overlay.rows(), 3, "the most recent rows stay as a cache");
         assert_eq!(overlay.unflushed_bytes(), 0);
@@ -157,12 +170,13 @@ mod tests {
     #[test]
     fn one_row_above_the_limit_leaves_as_soon_as_it_is_in_the_store() {
         let mut overlay = Overlay::new(Revision(1), 10);
-        overlay.push_many(vec![row(100), row(50)]);
-        assert!(overlay.get(RowId { revision: Revision(2), place: 1 }).is_some());
-        assert!(overlay.get(RowId { revision: Revision(2), place: 2 }).is_none());
+        overlay.push(id(2, 0), row(100));
+        overlay.push(id(2, 1), row(50));
+        assert!(overlay.get(id(2, 1)).is_some());
+        assert!(overlay.get(id(2, 2)).is_none());
         overlay.flushed(Revision(2));
         assert_eq!((overlay.rows(), overlay.bytes()), (0, 0));
-        overlay.push(row(1));
-        assert!(overlay.get(RowId { revision: Revision(3), place: 0 }).is_some());
+        overlay.push(id(3, 0), row(1));
+        assert!(overlay.get(id(3, 0)).is_some());
     }
 }

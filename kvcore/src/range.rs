@@ -9,7 +9,7 @@ use crate::read::{FetchError, KeyValue, Located};
 use crate::store::{Revision, Store};
 
 /// The order of an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Smallest first.
     #[default]
@@ -19,7 +19,7 @@ pub enum Order {
 }
 
 /// What an answer is sorted by. Equals are in the order of keys, ascending or descending as well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SortBy {
     /// The bytes of the key.
     #[default]
@@ -35,7 +35,7 @@ pub enum SortBy {
 }
 
 /// A question about many keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Range {
     /// Which keys.
     pub keys: Keys,
@@ -104,6 +104,9 @@ pub struct RangePlanner {
     /// The keys that were not looked at yet.
     pub(crate) rest: Span,
     pub(crate) at: Option<Revision>,
+    /// Of that revision only what was written in front of this place: what an operation of a transaction
+    /// finds of it.
+    pub(crate) before_place: Option<u32>,
     pub(crate) count: u64,
     done: bool,
     next: Option<Bytes>,
@@ -136,6 +139,7 @@ impl RangePlanner {
         Self {
             rest,
             at: None,
+            before_place: None,
             count: 0,
             done: false,
             next: None,
@@ -268,7 +272,7 @@ fn batch_length(limit: usize) -> usize {
 }
 
 /// Where the rows of an answer are: everything that the machine has to say to a [`Range`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangePlan {
     range: Range,
     /// In the order of the answer, and no more than it holds.
@@ -347,7 +351,7 @@ impl RangePlan {
 const PLANNED: &str = "only rows of existing keys are planned";
 
 /// The first rows of an answer, of those that were fetched so far in any order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Best {
     key_values: Vec<KeyValue>,
     bytes: usize,

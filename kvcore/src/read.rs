@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::lease::LeaseId;
 use crate::store::{Revision, Row, RowId, Store, StoreError};
 
 /// One key as it was at some revision.
@@ -20,6 +21,8 @@ pub struct KeyValue {
     pub mod_revision: Revision,
     /// How many times the key was written since it was created, this time included; 0 in a deletion.
     pub version: u64,
+    /// The lease that the key hangs on.
+    pub lease: Option<LeaseId>,
 }
 
 impl KeyValue {
@@ -31,6 +34,7 @@ impl KeyValue {
             create_revision: row.create_revision,
             mod_revision: id.revision,
             version: row.version,
+            lease: row.lease,
         })
     }
 }

@@ -4,8 +4,9 @@
 //!
 //! The source is looked at through a [`StoreView`], which shows it as it was at one moment. Rows never
 //! change and are numbered in the order in which they were written, so a copy takes them in order,
-//! some revisions at a time, until there are no more, then what is remembered of idempotency keys, and
-//! then the state that goes with all that.
+//! some revisions at a time, until there are no more, then what is remembered of idempotency keys, then the
+//! records (leases, counters), which change in place and so come anew each time, and then the state that
+//! goes with all that.
 //!
 //! A copy that broke off goes on where it was, even much later or from another node: the replicas'
 //! rows are equal. What it has is then still all that it needs of the past, but may be more: rows that
@@ -18,6 +19,7 @@
 //!           StoreView::portion, behind it          ──▶ Receiving::take, until the portion is the last
 //!           StoreView::remembered, behind
 //!                     Receiving::remembered_after  ──▶ Receiving::take_remembered, until there are no more
+//!           StoreView::records                     ──▶ Receiving::take_records, until there are no more
 //!           StoreView::state                       ──▶ Receiving::finish ──▶ Machine
 //! ```
 
@@ -29,10 +31,13 @@ use consensus::codec::{self, CodecError, Wire};
 use consensus::{Index, Position, WallTime};
 
 pub use crate::idempotency::RememberedRows;
+use crate::lease::wire::{get_lease, put_lease};
 use crate::machine::Machine;
 use crate::open::{MachineOptions, OpenError};
 use crate::overlay::row_bytes;
-use crate::store::{Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use crate::store::{
+    Record, RecordKey, Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState,
+};
 
 /// A store as it was when it was looked at, whatever is written to it meanwhile.
 ///
@@ -60,6 +65,13 @@ pub trait StoreView: Send {
     /// # Errors
     /// As [`StoreView::portion`].
     fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError>;
+
+    /// Up to `limit` records after this one, or from the first on, in an order of the store's own; fewer
+    /// when there are no more.
+    ///
+    /// # Errors
+    /// As [`StoreView::portion`].
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<Record>, StoreError>;
 }
 
 /// Rows that are looked at in one go when a copy is resumed.
@@ -190,8 +202,21 @@ impl<S: Store> Receiving<S> {
             receiving.remembered = Index(0);
         }
         receiving.remembered = receiving.remembered.max(state.idempotency_forgotten);
+        receiving.forget_records(progress)?;
         receiving.write(StoreBatch { state: progress, ..StoreBatch::default() })?;
         Ok(receiving)
+    }
+
+    /// Removes the records that an earlier attempt has left.
+    fn forget_records(&mut self, progress: StoreState) -> Result<(), StoreError> {
+        loop {
+            let here = self.store.records(None, CHECKED_ROWS_MAX)?;
+            if here.is_empty() {
+                return Ok(());
+            }
+            let records = here.into_iter().map(|record| (record.key, None)).collect();
+            self.write(StoreBatch { records, state: progress, ..StoreBatch::default() })?;
+        }
     }
 
     /// The last revision that is here. The source first tells which rows it has up to here, then the
@@ -305,6 +330,16 @@ impl<S: Store> Receiving<S> {
         Ok(self.write(StoreBatch { remembered, state, ..StoreBatch::default() })?)
     }
 
+    /// Takes some records and makes them durable. All of them come, in any order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn take_records(&mut self, records: Vec<Record>) -> Result<(), ReceiveError> {
+        let records = records.into_iter().map(|record| (record.key, Some(record.value))).collect();
+        let state = self.progress();
+        Ok(self.write(StoreBatch { records, state, ..StoreBatch::default() })?)
+    }
+
     /// Completes the copy and opens it.
     ///
     /// # Errors
@@ -341,6 +376,7 @@ impl Wire for StoreState {
         out.put_u128_le(self.digest);
         out.put_u128_le(self.idempotency_digest);
         self.idempotency_forgotten.encode(out);
+        out.put_u128_le(self.records_digest);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
@@ -350,6 +386,7 @@ impl Wire for StoreState {
         let compacted = Revision(codec::get_u64(input)?);
         let (digest, idempotency_digest) = (get_u128(input)?, get_u128(input)?);
         let idempotency_forgotten = Index::decode(input)?;
+        let records_digest = get_u128(input)?;
         Ok(Self {
             applied,
             wall,
@@ -358,6 +395,7 @@ impl Wire for StoreState {
             digest,
             idempotency_digest,
             idempotency_forgotten,
+            records_digest,
         })
     }
 }
@@ -367,7 +405,7 @@ pub(crate) fn get_u128(input: &mut Bytes) -> Result<u128, CodecError> {
     Ok(u128::from(low) | u128::from(high) << 64)
 }
 
-/// Rows as they travel: of each its address, whether it has a value, and its parts.
+/// Rows as they travel: of each its address, its parts, and whether it has a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows(pub Vec<(RowId, Row)>);
 
@@ -379,6 +417,7 @@ impl Wire for Rows {
             out.put_u32_le(id.place);
             out.put_u64_le(row.create_revision.0);
             out.put_u64_le(row.version);
+            put_lease(out, row.lease);
             codec::put_bytes(out, &row.key);
             row.value.is_some().encode(out);
             if let Some(value) = &row.value {
@@ -395,9 +434,10 @@ impl Wire for Rows {
             let id = RowId { revision, place: codec::get_u32(input)? };
             let create_revision = Revision(codec::get_u64(input)?);
             let version = codec::get_u64(input)?;
+            let lease = get_lease(input)?;
             let key = codec::get_bytes(input)?;
             let value = if bool::decode(input)? { Some(codec::get_bytes(input)?) } else { None };
-            rows.push((id, Row { key, value, create_revision, version }));
+            rows.push((id, Row { key, value, create_revision, version, lease }));
         }
         Ok(Self(rows))
     }

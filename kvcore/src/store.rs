@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus::{Index, Position, WallTime};
 
-pub use crate::idempotency::{Fate, Remembered};
+pub use crate::idempotency::{Fate, OperationFate, Remembered, TransactionFate};
+use crate::lease::LeaseId;
+pub use crate::records::{Record, RecordChange, RecordKey, RecordRows, RecordValue};
 use crate::snapshot::StoreView;
 
 /// The number of a change to the whole store. A new store is at revision 1; the first change makes 2.
@@ -41,6 +43,8 @@ pub struct Row {
     /// How many times the key was written since it was created, this time included. Zero in a
     /// tombstone.
     pub version: u64,
+    /// The lease that the key hangs on; none in a tombstone.
+    pub lease: Option<LeaseId>,
 }
 
 /// Everything about a store besides its rows; written with them in one transaction.
@@ -60,6 +64,8 @@ pub struct StoreState {
     pub idempotency_digest: u128,
     /// What was remembered of this entry and of those before it is forgotten.
     pub idempotency_forgotten: Index,
+    /// The digest of the records: leases and counters.
+    pub records_digest: u128,
 }
 
 /// One durable step of a store.
@@ -72,6 +78,8 @@ pub struct StoreBatch {
     /// What is to be remembered of idempotency keys, in the order of the entries, all of them after
     /// every one that is there. What `state.idempotency_forgotten` says is forgotten is to be removed.
     pub remembered: Vec<Arc<Remembered>>,
+    /// Records to be set or removed, each at most once.
+    pub records: Vec<RecordChange>,
     /// The state after this step.
     pub state: StoreState,
 }
@@ -97,6 +105,12 @@ pub trait Store {
     /// # Errors
     /// As [`Store::row`].
     fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError>;
+
+    /// Up to `limit` records after this one, or from the first on, in an order of the store's own.
+    ///
+    /// # Errors
+    /// As [`Store::row`].
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<Record>, StoreError>;
 
     /// The store as it is now, to be looked at for a while.
     ///

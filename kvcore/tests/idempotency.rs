@@ -7,8 +7,9 @@ use std::sync::Arc;
 use common::*;
 use consensus::{Entry, Index, Payload, WallTime};
 use kvcore::{
-    Applied, Command, Condition, ConditionFailure, FetchError, IDEMPOTENCY_KEYS_MAX,
-    IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, Located, Outcome, Revision,
+    Applied, Command, Condition, ConditionFailure, Delete, DeleteOutcome, FetchError,
+    IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, Located, Outcome, PutOutcome,
+    Revision,
 };
 
 /// Applies a command under a key; it must repeat an earlier one and change nothing.
@@ -37,7 +38,8 @@ fn fetch(
 }
 
 fn delete_command(target: Keys, conditions: &[Condition]) -> Command {
-    Command::Delete { target, conditions: conditions.to_vec(), return_previous: true }
+    let delete = Delete { target, return_previous: true };
+    Command::Delete { delete, conditions: conditions.to_vec() }
 }
 
 /// Whatever can come of a command, as the first entry with its key has it.
@@ -85,8 +87,12 @@ fn the_same_request_again_gets_the_first_outcome_and_changes_nothing() {
             assert_eq!(again.revision, first.revision, "{name}");
             match (&again.outcome, &first.outcome) {
                 (
-                    Outcome::Put { created, previous },
-                    Outcome::Put { created: created_first, previous: previous_first },
+                    Outcome::Put(PutOutcome { created, previous, .. }),
+                    Outcome::Put(PutOutcome {
+                        created: created_first,
+                        previous: previous_first,
+                        ..
+                    }),
                 ) => {
                     assert_eq!(created, created_first, "{name}");
                     let told = |previous: &Option<Located>| {
@@ -95,8 +101,11 @@ fn the_same_request_again_gets_the_first_outcome_and_changes_nothing() {
                     assert_eq!(told(previous), told(previous_first), "{name}");
                 }
                 (
-                    Outcome::Deleted { count, previous },
-                    Outcome::Deleted { count: count_first, previous: previous_first },
+                    Outcome::Deleted(DeleteOutcome { count, previous }),
+                    Outcome::Deleted(DeleteOutcome {
+                        count: count_first,
+                        previous: previous_first,
+                    }),
                 ) => {
                     assert_eq!(count, count_first, "{name}");
                     let told = |previous: &Vec<Located>| fetch(&machine, previous.clone());
@@ -116,14 +125,14 @@ fn what_was_replaced_is_told_as_long_as_history_has_it() {
     flush(&mut machine);
     let counts = told.iter().filter_map(|(name, command, first)| {
         let previous_first = match &first.outcome {
-            Outcome::Put { previous, .. } => usize::from(previous.is_some()),
-            Outcome::Deleted { previous, .. } => previous.len(),
+            Outcome::Put(PutOutcome { previous, .. }) => usize::from(previous.is_some()),
+            Outcome::Deleted(DeleteOutcome { previous, .. }) => previous.len(),
             _ => return None,
         };
         let again = repeat(&mut machine, &name.replace(' ', "-"), command.clone());
         let previous = match again.outcome {
-            Outcome::Put { previous, .. } => previous.into_iter().collect(),
-            Outcome::Deleted { previous, .. } => previous,
+            Outcome::Put(PutOutcome { previous, .. }) => previous.into_iter().collect(),
+            Outcome::Deleted(DeleteOutcome { previous, .. }) => previous,
             other => panic!("{other:?}"),
         };
         assert_eq!(previous.len(), previous_first, "{name}: what is gone is counted");
@@ -258,7 +267,7 @@ fn what_is_invalid_or_no_command_is_not_remembered() {
         assert!(matches!(applied.outcome, Outcome::Invalid(_)) && !applied.repeated);
     }
     let valid = apply_with_key(&mut machine, "name", put_command("k", "v", &[]));
-    assert!(matches!(valid.outcome, Outcome::Put { created: true, .. }));
+    assert!(matches!(valid.outcome, Outcome::Put(PutOutcome { created: true, .. })));
     let Payload::Command(bytes) =
         payload_with_key(put_command("k", "v", &[]), Some(("x", Index(0))))
     else {

@@ -3,28 +3,21 @@
 
 mod common;
 
-use bytes::Bytes;
 use common::*;
 use kvcore::{
-    Command, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeletionLimit, EventLimits, Keys, Outcome,
-    PREVIOUS_BYTES_MAX, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX, WatchFilter,
+    Command, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeleteOutcome, DeletionLimit, EventLimits, Keys,
+    Outcome, PREVIOUS_BYTES_MAX, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX, WatchFilter,
 };
 
 fn fill(machine: &mut TestMachine, keys: usize, key_bytes: usize, value_bytes: usize) {
     for number in 0..keys {
-        let command = Command::Put {
-            key: format!("{number:0key_bytes$}").into(),
-            value: Bytes::from(vec![b'x'; value_bytes]),
-            conditions: Vec::new(),
-            return_previous: false,
-        };
-        assert!(matches!(apply(machine, command).outcome, Outcome::Put { .. }));
+        let command = Command::put(format!("{number:0key_bytes$}"), vec![b'x'; value_bytes]);
+        assert!(matches!(apply(machine, command).outcome, Outcome::Put(_)));
     }
 }
 
 fn delete_all(machine: &mut TestMachine) -> Outcome {
-    let (target, conditions) = (Keys::all(), Vec::new());
-    apply(machine, Command::Delete { target, conditions, return_previous: false }).outcome
+    apply(machine, Command::delete(Keys::all())).outcome
 }
 
 #[test]
@@ -43,7 +36,7 @@ fn a_deletion_of_more_keys_than_the_limit_deletes_none() {
     }
     delete(&mut machine, one("00000007"));
     let deleted = delete_all(&mut machine);
-    assert_eq!(deleted, Outcome::Deleted { count: 10_000, previous: Vec::new() });
+    assert_eq!(deleted, Outcome::Deleted(DeleteOutcome { count: 10_000, previous: Vec::new() }));
     assert_eq!(machine.statistics().keys, 0);
     let filter = WatchFilter::of(Keys::all());
     let plan = machine.events(&filter, machine.revision(), EventLimits::default());
@@ -59,7 +52,7 @@ fn a_deletion_of_many_bytes_of_keys_deletes_none() {
     let refused = delete_all(&mut machine);
     assert_eq!(refused, Outcome::DeletionTooLarge(DeletionLimit::Bytes));
     delete(&mut machine, one(&format!("{:0key_bytes$}", 3)));
-    assert!(matches!(delete_all(&mut machine), Outcome::Deleted { count: 139, .. }));
+    assert!(matches!(delete_all(&mut machine), Outcome::Deleted(DeleteOutcome { count: 139, .. })));
 }
 
 #[test]

@@ -10,8 +10,9 @@ use common::model::{Effect, Model};
 use common::*;
 use consensus::{Entry, Index, Payload, Position};
 use kvcore::{
-    Applied, Command, Condition, EventLimits, FetchError, IDEMPOTENCY_WINDOW_MILLIS, KeyValue,
-    Keys, Located, Order, Outcome, Range, RangePlanner, ReadError, Revision, SortBy, WatchFilter,
+    Applied, Command, Condition, Delete, DeleteOutcome, EventLimits, FetchError,
+    IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, Located, Order, Outcome, Put, PutOutcome, Range,
+    RangePlanner, ReadError, Revision, SortBy, WatchFilter,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -94,19 +95,16 @@ fn range() -> impl Strategy<Value = Range> {
 }
 
 fn put_command() -> impl Strategy<Value = Command> {
-    (key(), value(), conditions()).prop_map(|(key, value, conditions)| Command::Put {
-        key,
-        value,
-        conditions,
-        return_previous: true,
+    (key(), value(), conditions()).prop_map(|(key, value, conditions)| {
+        let put = Put { return_previous: true, ..Put::new(key, value) };
+        Command::Put { put, conditions }
     })
 }
 
 fn delete_command() -> impl Strategy<Value = Command> {
     (keys(), conditions()).prop_map(|(target, conditions)| Command::Delete {
-        target,
+        delete: Delete { target, return_previous: true },
         conditions,
-        return_previous: true,
     })
 }
 
@@ -371,16 +369,16 @@ fn effect(machine: &TestMachine, outcome: Outcome) -> Option<Effect> {
         }
     };
     Some(match outcome {
-        Outcome::Put { created, previous } => {
+        Outcome::Put(PutOutcome { created, previous, .. }) => {
             Effect::Put { created, previous: previous.and_then(fetch) }
         }
-        Outcome::Deleted { count, previous } => {
+        Outcome::Deleted(DeleteOutcome { count, previous }) => {
             assert_eq!(count, previous.len() as u64);
             Effect::Deleted { previous: previous.into_iter().filter_map(fetch).collect() }
         }
         Outcome::ConditionFailed(failure) => Effect::ConditionFailed(failure.condition),
         Outcome::Compacted => Effect::Compacted,
-        Outcome::CompactionInFuture { .. } | Outcome::AlreadyCompacted { .. } => {
+        Outcome::RevisionInFuture { .. } | Outcome::RevisionCompacted { .. } => {
             Effect::CompactionRefused
         }
         _ => return None,

@@ -10,9 +10,10 @@ use consensus::{
     WallTime, Wire,
 };
 use kvcore::replica::{
-    Conclusion, Replica, ReplicaEffects, ReplicaInput, ReplicaSettings, ReplicaTimer,
+    Conclusion, LEASE_CHECKPOINT_INTERVAL_DEFAULT, Replica, ReplicaEffects, ReplicaInput,
+    ReplicaSettings, ReplicaTimer,
 };
-use kvcore::{Command, Envelope, RequestId, Revision};
+use kvcore::{Command, Envelope, RequestId, Restored, Revision};
 
 /// The null protocol, but a barrier waits, and the first proposal after one is refused together with
 /// it, the proposal first: as ZAB does when the counter of its epoch is used up.
@@ -87,9 +88,14 @@ impl Alone {
             requests_max: 10,
             request_bytes_max: 1 << 20,
             retain_revisions: None,
+            lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
         };
         let mut alone = Self {
-            replica: Replica::new(core, settings, Revision(1), Revision(0)),
+            replica: Replica::new(
+                core,
+                settings,
+                Restored { revision: Revision(1), ..Restored::default() },
+            ),
             effects: ReplicaEffects::default(),
             time: Time::default(),
             delivered: Vec::new(),
@@ -127,7 +133,8 @@ impl Alone {
                 let header = entry.command().and_then(|bytes| Envelope::header(bytes).ok());
                 self.delivered.extend(header.map(|header| header.request));
                 let (revision, compacted) = (Revision(1), Revision(0));
-                inputs.push(ReplicaInput::Applied { index: entry.index(), revision, compacted });
+                let (index, leases) = (entry.index(), Vec::new());
+                inputs.push(ReplicaInput::Applied { index, revision, compacted, leases });
             }
             self.conclusions.append(&mut self.effects.conclusions);
             self.effects.clear();
@@ -136,12 +143,7 @@ impl Alone {
 }
 
 fn write(request: RequestId, deadline: Time) -> ReplicaInput<NullMessage> {
-    let command = Command::Put {
-        key: "key".into(),
-        value: "value".into(),
-        conditions: Vec::new(),
-        return_previous: false,
-    };
+    let command = Command::put("key", "value");
     let (origin, incarnation, idempotency) = (NodeId(1), 1, None);
     let envelope = Envelope { origin, incarnation, request, idempotency, command }.to_bytes();
     ReplicaInput::Write { request, envelope, deadline }

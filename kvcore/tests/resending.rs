@@ -41,7 +41,7 @@ fn done_once<C: Consensus>(cluster: &Cluster<C>, nodes: &[NodeId], request: Requ
             .filter(|applied| applied.header.is_some_and(|header| header.request == request))
             .collect();
         let (first, repeats) = copies.split_first().expect("it was delivered");
-        assert!(matches!(first.outcome, Outcome::Put { .. }) && !first.repeated);
+        assert!(matches!(first.outcome, Outcome::Put(_)) && !first.repeated);
         for repeat in repeats {
             assert!(repeat.repeated, "{repeat:?}");
             assert_eq!(repeat.revision, first.revision, "every copy tells the same");

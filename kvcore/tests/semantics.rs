@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::*;
 use consensus::{CodecError, Payload, Position, WallTime, Wire};
 use kvcore::{
-    Command, Condition, InvalidCommand, KEY_BYTES_MAX, Keys, Located, Order, Outcome, Range,
-    RangePlanner, ReadError, Revision, SortBy,
+    Command, Condition, Delete, DeleteOutcome, InvalidCommand, KEY_BYTES_MAX, Keys, Located, Order,
+    Outcome, PutOutcome, Range, RangePlanner, ReadError, Revision, SortBy,
 };
 
 fn range(keys: Keys) -> Range {
@@ -26,7 +26,7 @@ fn a_new_store_is_at_revision_1_and_the_first_put_makes_2() {
     assert_eq!(machine.revision(), Revision(1));
     let applied = apply(&mut machine, put_command("a", "1", &[]));
     assert_eq!(applied.revision, Revision(2));
-    assert_eq!(applied.outcome, Outcome::Put { created: true, previous: None });
+    assert_eq!(applied.outcome, created());
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_put_of_the_same_value_is_a_new_version_of_the_same_creation() {
     let mut machine = machine();
     put(&mut machine, "a", "1");
     put(&mut machine, "b", "x");
-    let Outcome::Put { created, previous: Some(Located::Resident(before)) } =
+    let Outcome::Put(PutOutcome { created, previous: Some(Located::Resident(before)), .. }) =
         put(&mut machine, "a", "1")
     else {
         panic!("the put replaces a value in memory")
@@ -52,11 +52,11 @@ fn a_deletion_ends_the_generation_and_the_next_put_begins_at_version_1() {
     put(&mut machine, "a", "2");
     assert!(matches!(
         delete(&mut machine, one("a")),
-        Outcome::Deleted { count: 1, previous } if previous.len() == 1
+        Outcome::Deleted(DeleteOutcome { count: 1, previous }) if previous.len() == 1
     ));
     assert_eq!(machine.revision(), Revision(4));
     assert_eq!(value(&machine, "a", None), None);
-    assert_eq!(put(&mut machine, "a", "3"), Outcome::Put { created: true, previous: None });
+    assert_eq!(put(&mut machine, "a", "3"), created());
     let now = machine.get(b"a", None).expect("readable").expect("exists");
     assert_eq!((now.version, now.create_revision), (1, Revision(5)));
 }
@@ -66,12 +66,12 @@ fn deleting_nothing_deletes_0_and_makes_no_revision() {
     let mut machine = machine();
     put(&mut machine, "b", "1");
     for target in [one("a"), prefix("c"), between("b", "b"), between("c", "a")] {
-        let nothing = Outcome::Deleted { count: 0, previous: Vec::new() };
+        let nothing = Outcome::Deleted(DeleteOutcome { count: 0, previous: Vec::new() });
         assert_eq!(delete(&mut machine, target), nothing);
     }
     assert_eq!(machine.revision(), Revision(2));
     delete(&mut machine, one("b"));
-    let nothing = Outcome::Deleted { count: 0, previous: Vec::new() };
+    let nothing = Outcome::Deleted(DeleteOutcome { count: 0, previous: Vec::new() });
     assert_eq!(delete(&mut machine, one("b")), nothing, "a deleted key is not deleted again");
     assert_eq!(machine.revision(), Revision(3));
 }
@@ -82,7 +82,8 @@ fn deleting_a_prefix_is_one_revision_and_gives_back_as_many_as_it_deleted() {
     for key in ["a", "b1", "b2", "c"] {
         put(&mut machine, key, key);
     }
-    let Outcome::Deleted { count, previous } = delete(&mut machine, prefix("b")) else {
+    let Outcome::Deleted(DeleteOutcome { count, previous }) = delete(&mut machine, prefix("b"))
+    else {
         panic!("the deletion has no condition")
     };
     assert_eq!((count, previous.len()), (2, 2));
@@ -129,12 +130,12 @@ fn compacting_twice_to_the_same_revision_or_into_the_future_is_refused() {
     let mut machine = machine();
     put(&mut machine, "a", "1");
     let (requested, current, compacted) = (Revision(3), Revision(2), Revision(2));
-    assert_eq!(compact(&mut machine, 3), Outcome::CompactionInFuture { requested, current });
+    assert_eq!(compact(&mut machine, 3), Outcome::RevisionInFuture { requested, current });
     assert_eq!(compact(&mut machine, 2), Outcome::Compacted);
     let requested = Revision(2);
-    assert_eq!(compact(&mut machine, 2), Outcome::AlreadyCompacted { requested, compacted });
+    assert_eq!(compact(&mut machine, 2), Outcome::RevisionCompacted { requested, compacted });
     let requested = Revision(0);
-    assert_eq!(compact(&mut machine, 0), Outcome::AlreadyCompacted { requested, compacted });
+    assert_eq!(compact(&mut machine, 0), Outcome::RevisionCompacted { requested, compacted });
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn conditions_hold_or_name_what_was_found() {
         let key = format!("{condition:?}");
         assert!(matches!(
             put_if(&mut machine, &key, "1", &[condition, Condition::Absent]),
-            Outcome::Put { created: true, .. }
+            Outcome::Put(PutOutcome { created: true, .. })
         ));
     }
     put(&mut machine, "a", "1");
@@ -196,7 +197,7 @@ fn conditions_hold_or_name_what_was_found() {
         assert_eq!((found.version, found.mod_revision), (1, revision));
         assert_eq!(machine.revision(), revision, "nothing was changed");
     }
-    assert!(matches!(put_if(&mut machine, "a", "2", &holding), Outcome::Put { .. }));
+    assert!(matches!(put_if(&mut machine, "a", "2", &holding), Outcome::Put(_)));
     let Outcome::ConditionFailed(failure) =
         put_if(&mut machine, "z", "1", &[Condition::Value(Bytes::new())])
     else {
@@ -214,7 +215,10 @@ fn a_condition_on_a_value_is_decided_alike_in_memory_and_in_the_store() {
     let wrong = put_if(&mut machine, "a", "2", &[Condition::Value("0".into())]);
     assert!(matches!(wrong, Outcome::ConditionFailed(_)));
     let right = put_if(&mut machine, "a", "2", &[Condition::Value("1".into())]);
-    assert!(matches!(right, Outcome::Put { created: false, previous: Some(Located::Stored(_)) }));
+    assert!(matches!(
+        right,
+        Outcome::Put(PutOutcome { created: false, previous: Some(Located::Stored(_)), .. })
+    ));
 }
 
 #[test]
@@ -233,7 +237,7 @@ fn the_conditions_of_a_deletion_hold_for_each_of_its_keys_or_for_an_absent_one()
     let none = delete_if(&mut machine, one("c"), &[Condition::Version(1)]);
     assert!(matches!(none, Outcome::ConditionFailed(failure) if failure.found.is_none()));
     let absent = delete_if(&mut machine, one("c"), &[Condition::Absent]);
-    assert!(matches!(absent, Outcome::Deleted { count: 0, .. }));
+    assert!(matches!(absent, Outcome::Deleted(DeleteOutcome { count: 0, .. })));
     let both = delete_if(&mut machine, Keys::all(), &[Condition::Value("2".into())]);
     assert!(matches!(both, Outcome::ConditionFailed(failure) if failure.key == Some("a".into())));
 }
@@ -457,9 +461,8 @@ fn machines_that_apply_the_same_entries_are_equal_in_everything() {
         let key = format!("k{}", number * 7 % 40);
         let command = match number % 10 {
             8 => Command::Delete {
-                target: prefix(&key[..2]),
+                delete: Delete { target: prefix(&key[..2]), return_previous: true },
                 conditions: Vec::new(),
-                return_previous: true,
             },
             9 => Command::Compact { revision: Revision(number / 2) },
             version => {

@@ -9,7 +9,9 @@ use common::*;
 use consensus::{Entry, Index, Payload, Random, WallTime, Wire};
 use kvcore::snapshot::{Portion, ReceiveError, Receiving, RememberedRows, Rows, StoreView};
 use kvcore::store::{Remembered, Row, StoreState};
-use kvcore::{IDEMPOTENCY_WINDOW_MILLIS, MemoryStore, OpenError, Outcome, Revision, RowId, Store};
+use kvcore::{
+    IDEMPOTENCY_WINDOW_MILLIS, MemoryStore, OpenError, Outcome, PutOutcome, Revision, RowId, Store,
+};
 
 /// Some changes, some of them flushed and compacted away.
 fn change(machine: &mut TestMachine, random: &mut Random, count: u64) {
@@ -196,7 +198,9 @@ fn a_copy_remembers_what_the_source_did_and_forgets_what_it_forgot() {
     let mut copy = receiving.finish(options(0)).expect("it is whole");
     assert_eq!(copy.state(), source.state());
     let fresh = apply_with_key(&mut copy, "name", put_command("key", "third", &[]));
-    assert!(matches!(fresh.outcome, Outcome::Put { created: false, .. }) && !fresh.repeated);
+    assert!(
+        matches!(fresh.outcome, Outcome::Put(PutOutcome { created: false, .. })) && !fresh.repeated
+    );
 }
 
 #[test]
@@ -227,11 +231,11 @@ fn keys_that_do_not_follow_or_are_not_true_are_refused() {
     let mut beyond = rows.clone();
     beyond[5].index = Index(99);
     assert!(matches!(take(beyond), Err(ReceiveError::Rows(_))), "ahead of the state");
-    let missing = OpenError::IdempotencyDigest { state: view.state(), found: 0 };
+    let missing = OpenError::IdempotencyDigest { state: Box::new(view.state()), found: 0 };
     let is_digest = |result| match result {
         Err(ReceiveError::Open(OpenError::IdempotencyDigest { state, .. })) => {
             assert!(missing.to_string().contains("idempotency keys"));
-            state == view.state()
+            *state == view.state()
         }
         _ => false,
     };

@@ -27,6 +27,7 @@
 //! nodes would have to refuse every write that they send again while any key is forgotten, which in a
 //! busy cluster is always; clients rule it out by not repeating what is as old as the window.
 
+mod fate;
 mod recall;
 mod remembered;
 mod table;
@@ -39,13 +40,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use consensus::Index;
 use consensus::codec::{self, CodecError, Wire};
 
-pub use remembered::{Fate, Remembered, RememberedRows};
+pub use remembered::{Fate, OperationFate, Remembered, RememberedRows, TransactionFate};
 pub(crate) use table::Table;
 
 /// The longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// The most idempotency keys that are remembered.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 1 << 16;
+/// The most bytes of all that is remembered: large transactions are forgotten sooner than small ones.
+pub const IDEMPOTENCY_BYTES_MAX: usize = 64 << 20;
 /// How long a key is remembered, unless there come too many: milliseconds of the time in the entries.
 pub const IDEMPOTENCY_WINDOW_MILLIS: u64 = 10 * 60 * 1000;
 

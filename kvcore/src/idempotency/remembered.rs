@@ -6,12 +6,13 @@ use consensus::{Index, WallTime};
 use twox_hash::xxhash3_128::Hasher;
 
 use super::IdempotencyKey;
+use crate::lease::LeaseId;
 use crate::outcome::{DeletionLimit, Found};
 use crate::snapshot::get_u128;
 use crate::store::Revision;
 
-/// What the first write with a key did: a row of the table of idempotency keys. Some hundred bytes
-/// at most.
+/// What the first write with a key did: a row of the table of idempotency keys. Some hundred bytes at most,
+/// but for large transactions, of which each operation takes some, and for what names keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Remembered {
     /// The log entry of the write.
@@ -29,13 +30,22 @@ pub struct Remembered {
 }
 
 /// An outcome without what can be had from the repeated command and from history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fate {
     /// A value was stored.
     Put {
         /// Whether the key did not exist before.
         created: bool,
+    },
+    /// A value was stored under the next key of a prefix, or on a lease that was granted for it.
+    PutAnew {
+        /// Whether the key did not exist before.
+        created: bool,
+        /// What the key is, where that was not known beforehand.
+        key: Option<Bytes>,
+        /// The lease.
+        granted: Option<LeaseId>,
     },
     /// Keys were deleted.
     Deleted {
@@ -51,6 +61,13 @@ pub enum Fate {
         /// What was found instead, and the place of its row within the revision that wrote it.
         found: Option<(Found, u32)>,
     },
+    /// No number of a sequential key was free.
+    SequenceTaken {
+        /// What was found under the last one.
+        found: Found,
+        /// That one.
+        key: Bytes,
+    },
     /// History was forgotten.
     Compacted,
     /// The revision to compact to did not exist.
@@ -63,6 +80,98 @@ pub enum Fate {
         /// The oldest revision that could be read at that time.
         compacted: Revision,
     },
+    /// A revision that a transaction reads did not exist.
+    ReadInFuture {
+        /// That one.
+        requested: Revision,
+        /// The store's revision at that time.
+        current: Revision,
+    },
+    /// A revision that a transaction reads was compacted.
+    ReadCompacted {
+        /// That one.
+        requested: Revision,
+        /// The oldest revision that could be read at that time.
+        compacted: Revision,
+    },
+    /// A transaction was carried out.
+    Transaction(TransactionFate),
+    /// A transaction was too large.
+    TransactionTooLarge,
+    /// A key that should be there was not.
+    KeyNotFound {
+        /// The key.
+        key: Bytes,
+    },
+    /// A lease was granted.
+    Granted {
+        /// Its number.
+        lease: LeaseId,
+        /// Its time.
+        ttl_millis: u64,
+    },
+    /// A lease was renewed.
+    Renewed {
+        /// Its number.
+        lease: LeaseId,
+        /// Its time.
+        ttl_millis: u64,
+    },
+    /// A lease ended.
+    LeaseEnded {
+        /// Its number.
+        lease: LeaseId,
+        /// How many keys went with it.
+        keys: u64,
+    },
+    /// There was no such lease.
+    LeaseNotFound {
+        /// Its number.
+        lease: LeaseId,
+    },
+    /// There was such a lease already.
+    LeaseExists {
+        /// Its number.
+        lease: LeaseId,
+    },
+    /// The lease had too many keys.
+    LeaseFull {
+        /// Its number.
+        lease: LeaseId,
+    },
+    /// There were too many leases.
+    TooManyLeases,
+}
+
+/// What a transaction did, without what can be had from it and from history.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TransactionFate {
+    /// Which branch was taken.
+    pub succeeded: bool,
+    /// Of each of its operations.
+    pub results: Vec<OperationFate>,
+}
+
+/// The same of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OperationFate {
+    /// It stored a value.
+    Put {
+        /// Whether the key did not exist before.
+        created: bool,
+        /// The lease that was granted with it.
+        granted: Option<LeaseId>,
+    },
+    /// It deleted keys.
+    Deleted {
+        /// How many.
+        count: u64,
+    },
+    /// It read.
+    Read,
+    /// It was a transaction.
+    Transaction(TransactionFate),
 }
 
 impl Remembered {
@@ -73,7 +182,7 @@ impl Remembered {
 
     /// The row's size in every byte limit.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.key.as_str().len()
+        size_of::<Self>() + self.key.as_str().len() + self.fate.heap_bytes()
     }
 }
 
@@ -97,71 +206,6 @@ impl Wire for Remembered {
             fate: Fate::decode(input)?,
         })
     }
-}
-
-impl Wire for Fate {
-    fn encode(&self, out: &mut BytesMut) {
-        match self {
-            Self::Put { created } => {
-                out.put_u8(0);
-                created.encode(out);
-            }
-            Self::Deleted { count } => {
-                out.put_u8(1);
-                out.put_u64_le(*count);
-            }
-            Self::DeletionTooLarge(limit) => out.put_u8(match limit {
-                DeletionLimit::Keys => 2,
-                DeletionLimit::Bytes => 3,
-            }),
-            Self::ConditionFailed { condition, found } => {
-                out.put_u8(4);
-                out.put_u32_le(*condition);
-                found.is_some().encode(out);
-                if let Some((found, place)) = found {
-                    out.put_u64_le(found.create_revision.0);
-                    out.put_u64_le(found.mod_revision.0);
-                    out.put_u64_le(found.version);
-                    out.put_u32_le(*place);
-                }
-            }
-            Self::Compacted => out.put_u8(5),
-            Self::CompactionInFuture { current } => {
-                out.put_u8(6);
-                out.put_u64_le(current.0);
-            }
-            Self::AlreadyCompacted { compacted } => {
-                out.put_u8(7);
-                out.put_u64_le(compacted.0);
-            }
-        }
-    }
-
-    fn decode(input: &mut Bytes) -> Result<Self, CodecError> {
-        Ok(match codec::get_u8(input)? {
-            0 => Self::Put { created: bool::decode(input)? },
-            1 => Self::Deleted { count: codec::get_u64(input)? },
-            2 => Self::DeletionTooLarge(DeletionLimit::Keys),
-            3 => Self::DeletionTooLarge(DeletionLimit::Bytes),
-            4 => Self::ConditionFailed {
-                condition: codec::get_u32(input)?,
-                found: if bool::decode(input)? { Some(get_found(input)?) } else { None },
-            },
-            5 => Self::Compacted,
-            6 => Self::CompactionInFuture { current: Revision(codec::get_u64(input)?) },
-            7 => Self::AlreadyCompacted { compacted: Revision(codec::get_u64(input)?) },
-            _ => return Err(CodecError::Invalid("remembered outcome")),
-        })
-    }
-}
-
-fn get_found(input: &mut Bytes) -> Result<(Found, u32), CodecError> {
-    let found = Found {
-        create_revision: Revision(codec::get_u64(input)?),
-        mod_revision: Revision(codec::get_u64(input)?),
-        version: codec::get_u64(input)?,
-    };
-    Ok((found, codec::get_u32(input)?))
 }
 
 /// Rows of the table as they travel.
@@ -201,9 +245,20 @@ pub(super) mod tests {
         }
     }
 
+    fn transaction() -> TransactionFate {
+        let within = TransactionFate { succeeded: true, results: vec![OperationFate::Read] };
+        let results = vec![
+            OperationFate::Put { created: true, granted: LeaseId::new(4) },
+            OperationFate::Deleted { count: 6 },
+            OperationFate::Transaction(within),
+        ];
+        TransactionFate { succeeded: true, results }
+    }
+
     #[test]
     fn every_row_survives_its_encoding_and_every_part_counts_in_its_hash() {
         let found = Found { create_revision: Revision(2), mod_revision: Revision(3), version: 4 };
+        let lease = LeaseId::new(7).expect("not 0");
         let fates = [
             Fate::Put { created: true },
             Fate::Put { created: false },
@@ -215,6 +270,22 @@ pub(super) mod tests {
             Fate::Compacted,
             Fate::CompactionInFuture { current: Revision(9) },
             Fate::AlreadyCompacted { compacted: Revision(9) },
+            Fate::PutAnew { created: true, key: Some("k1".into()), granted: None },
+            Fate::PutAnew { created: true, key: None, granted: LeaseId::new(-3) },
+            Fate::SequenceTaken { found, key: "k2".into() },
+            Fate::ReadInFuture { requested: Revision(9), current: Revision(8) },
+            Fate::ReadCompacted { requested: Revision(9), compacted: Revision(10) },
+            Fate::Transaction(TransactionFate { succeeded: false, results: Vec::new() }),
+            Fate::Transaction(transaction()),
+            Fate::TransactionTooLarge,
+            Fate::KeyNotFound { key: "k".into() },
+            Fate::Granted { lease, ttl_millis: 5 },
+            Fate::Renewed { lease, ttl_millis: 5 },
+            Fate::LeaseEnded { lease, keys: 5 },
+            Fate::LeaseNotFound { lease },
+            Fate::LeaseExists { lease },
+            Fate::LeaseFull { lease },
+            Fate::TooManyLeases,
         ];
         let mut rows: Vec<_> =
             fates.into_iter().map(|fate| Remembered { fate, ..row(1, "k", 2) }).collect();

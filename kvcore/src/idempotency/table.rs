@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use consensus::{Index, WallTime};
 
-use super::{IdempotencyKey, IdempotencyLimits, Remembered};
+use super::{IDEMPOTENCY_BYTES_MAX, IdempotencyKey, IdempotencyLimits, Remembered};
 use crate::store::StoreState;
 
 /// The most keys whose time is up that one entry forgets, so that none takes long. The rest stays
@@ -60,10 +60,12 @@ impl Table {
         self.by_key.get(key)
     }
 
-    /// Remembers what an entry did, and forgets the oldest key if there are too many.
+    /// Remembers what an entry did, and forgets the oldest keys if there is too much.
     pub(crate) fn remember(&mut self, row: Remembered) {
         assert!(row.index > self.forgotten, "the log goes forward");
-        if self.in_order.len() == self.limits.keys_max {
+        while self.in_order.len() == self.limits.keys_max
+            || self.bytes + row.bytes() > IDEMPOTENCY_BYTES_MAX
+        {
             self.forget_first();
         }
         let row = Arc::new(row);

@@ -8,10 +8,10 @@ use consensus::{
     Time, Timer,
 };
 
-use super::{PeerMessage, ReplicaMessage};
+use super::{LeaseAnswer, LeaseQuestion, PeerMessage, ReplicaMessage};
 #[cfg(doc)]
 use crate::Envelope;
-use crate::{RequestId, Revision};
+use crate::{LeaseNews, RequestId, Revision};
 
 /// One thing that happened, told to the replica.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +63,15 @@ pub enum ReplicaInput<M> {
         /// When the client stops waiting.
         deadline: Time,
     },
+    /// A client's question about a lease.
+    Lease {
+        /// The request.
+        request: RequestId,
+        /// What is asked.
+        question: LeaseQuestion,
+        /// When the client stops waiting.
+        deadline: Time,
+    },
     /// A client's wish that another node leads.
     Transfer {
         /// The request.
@@ -82,6 +91,8 @@ pub enum ReplicaInput<M> {
         revision: Revision,
         /// The compacted revision there.
         compacted: Revision,
+        /// What happened to leases since this was told last.
+        leases: Vec<LeaseNews>,
     },
     /// As [`Input::Compact`].
     Compact(Index),
@@ -121,6 +132,8 @@ pub enum ReplicaTimer {
     Consensus(Timer),
     /// A request's time is up, or a barrier or a write is due for another attempt.
     Requests,
+    /// A lease's time is over, or a checkpoint of some is due.
+    Leases,
 }
 
 /// Everything that one or more steps ask of the driver.
@@ -167,6 +180,8 @@ pub enum Conclusion {
         /// The leader.
         leader: NodeId,
     },
+    /// The leader answered a question about a lease.
+    Lease(LeaseAnswer),
     /// The request did not succeed.
     Failed(Failure),
 }

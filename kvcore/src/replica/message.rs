@@ -7,6 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 use consensus::{Index, NodeId, Refusal, Term};
 
+use super::leases::QUESTIONS_MAX;
+use super::{LeaseAnswer, LeaseQuestion};
 use crate::RequestId;
 
 /// A message between two nodes: the protocol's own, or the replica's.
@@ -68,6 +70,20 @@ pub enum ReplicaMessage {
         /// What came of it.
         reply: TransferReply,
     },
+    /// Asks the leader about leases.
+    LeaseRequest {
+        /// The asking node's name for this attempt, never used before.
+        attempt: u64,
+        /// What is asked.
+        questions: Vec<LeaseQuestion>,
+    },
+    /// The answer to a [`ReplicaMessage::LeaseRequest`].
+    LeaseReply {
+        /// The attempt it answers.
+        attempt: u64,
+        /// To each question; `None` when the receiver could not confirm that it leads.
+        answers: Option<Vec<LeaseAnswer>>,
+    },
 }
 
 /// What a leader says to whoever asked it to hand over.
@@ -105,6 +121,13 @@ impl fmt::Display for ReplicaMessage {
             Self::TransferReply { attempt, reply } => {
                 write!(f, "TransferReply attempt={attempt} {reply:?}")
             }
+            Self::LeaseRequest { attempt, questions } => {
+                write!(f, "LeaseRequest attempt={attempt} leases={}", questions.len())
+            }
+            Self::LeaseReply { attempt, answers } => {
+                let answers = answers.as_ref().map(Vec::len);
+                write!(f, "LeaseReply attempt={attempt} answers={answers:?}")
+            }
         }
     }
 }
@@ -120,6 +143,8 @@ impl ReplicaMessage {
             Self::BarrierReply { .. } => "BarrierReply",
             Self::TransferRequest { .. } => "TransferRequest",
             Self::TransferReply { .. } => "TransferReply",
+            Self::LeaseRequest { .. } => "LeaseRequest",
+            Self::LeaseReply { .. } => "LeaseReply",
         }
     }
 }
@@ -194,6 +219,19 @@ impl Wire for ReplicaMessage {
                     }
                 }
             }
+            Self::LeaseRequest { attempt, questions } => {
+                out.put_u8(6);
+                out.put_u64_le(*attempt);
+                codec::put_list(out, questions);
+            }
+            Self::LeaseReply { attempt, answers } => {
+                out.put_u8(7);
+                out.put_u64_le(*attempt);
+                answers.is_some().encode(out);
+                if let Some(answers) = answers {
+                    codec::put_list(out, answers);
+                }
+            }
         }
     }
 
@@ -236,9 +274,23 @@ impl Wire for ReplicaMessage {
                     _ => return Err(CodecError::Invalid("answer to a transfer")),
                 },
             }),
+            6 => Ok(Self::LeaseRequest {
+                attempt: codec::get_u64(input)?,
+                questions: get_about_leases(input)?,
+            }),
+            7 => Ok(Self::LeaseReply {
+                attempt: codec::get_u64(input)?,
+                answers: if bool::decode(input)? { Some(get_about_leases(input)?) } else { None },
+            }),
             _ => Err(CodecError::Invalid("replica message kind")),
         }
     }
+}
+
+/// Questions or answers: no more than are asked together.
+fn get_about_leases<T: Wire>(input: &mut Bytes) -> Result<Vec<T>, CodecError> {
+    let list: Vec<T> = codec::get_list(input)?;
+    if list.len() > QUESTIONS_MAX { Err(CodecError::Invalid("questions")) } else { Ok(list) }
 }
 
 fn put_refusal(out: &mut BytesMut, reason: Refusal) {

@@ -27,6 +27,7 @@
 
 mod boundary;
 mod compaction;
+mod leases;
 mod message;
 mod reads;
 mod transfers;
@@ -42,16 +43,21 @@ use consensus::{
 };
 
 pub use boundary::{Conclusion, Failure, ReplicaEffects, ReplicaInput, ReplicaTimer};
+pub use leases::{LeaseAnswer, LeaseQuestion};
 pub use message::{PeerMessage, ReplicaMessage, TransferReply};
 
-use crate::{Envelope, RequestId, Revision};
+use crate::{Envelope, RequestId, Restored};
 use compaction::Compaction;
+use leases::Leases;
 use reads::Reads;
 use transfers::Transfers;
 use writes::{Refused, Writes};
 
 /// How long a leader is left alone that could not confirm itself, or that refused a write.
 const RETRY_WAIT: Duration = Duration::from_millis(10);
+
+/// How much more time than it has a lease has in the log by default.
+pub const LEASE_CHECKPOINT_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How a replica is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +73,9 @@ pub struct ReplicaSettings {
     pub request_bytes_max: usize,
     /// Compact automatically so that about this many revisions stay readable; `None` never does.
     pub retain_revisions: Option<u64>,
+    /// How much more time than it has a lease may have in the log: so much longer than it should it lives
+    /// after a change of leader at most.
+    pub lease_checkpoint_interval: Duration,
 }
 
 /// A node's layer between its clients and its protocol.
@@ -84,21 +93,19 @@ pub struct Replica<C: Consensus> {
     reads: Reads,
     transfers: Transfers,
     compaction: Compaction,
+    leases: Leases,
 }
 
 impl<C: Consensus> Replica<C> {
-    /// A replica over a protocol that was just started, with a store at these revisions.
+    /// A replica over a protocol that was just started, with a store that has this.
     #[must_use]
-    pub fn new(
-        core: C,
-        settings: ReplicaSettings,
-        revision: Revision,
-        compacted: Revision,
-    ) -> Self {
+    pub fn new(core: C, settings: ReplicaSettings, restored: Restored) -> Self {
         let delivered = core.view().log.delivered();
+        let Restored { revision, compacted, leases } = restored;
         Self {
             core,
             compaction: Compaction::new(settings.retain_revisions, revision, compacted),
+            leases: Leases::new(settings.lease_checkpoint_interval, leases),
             settings,
             connections: BTreeMap::new(),
             leadership: Leadership::None,
@@ -132,7 +139,10 @@ impl<C: Consensus> Replica<C> {
     /// The clients' requests that wait for an answer.
     #[must_use]
     pub fn requests_pending(&self) -> usize {
-        self.writes.pending() + self.reads.pending() + self.transfers.pending()
+        self.writes.pending()
+            + self.reads.pending()
+            + self.transfers.pending()
+            + self.leases.pending()
     }
 
     /// Takes one input and adds what follows from it to the effects.
@@ -147,6 +157,7 @@ impl<C: Consensus> Replica<C> {
                 self.step_core(now, Input::Timer(timer), effects);
             }
             ReplicaInput::Timer(ReplicaTimer::Requests) => self.expire(now, effects),
+            ReplicaInput::Timer(ReplicaTimer::Leases) => self.count_lease_time(now, effects),
             ReplicaInput::PeerConnected { peer, generation, standing } => {
                 if let Leadership::Following { leader, .. } = self.leadership
                     && leader == peer
@@ -194,15 +205,24 @@ impl<C: Consensus> Replica<C> {
                     self.transfers.take(request, to, deadline);
                 }
             }
+            ReplicaInput::Lease { request, question, deadline } => {
+                if self.requests_pending() >= self.settings.requests_max {
+                    conclude(effects, request, Failure::Overloaded);
+                } else {
+                    self.leases.take(request, question, deadline);
+                }
+            }
             ReplicaInput::BecomeVoter => self.step_core(now, Input::BecomeVoter, effects),
             ReplicaInput::Persisted(sequence) => {
                 self.step_core(now, Input::Persisted(sequence), effects);
             }
-            ReplicaInput::Applied { index, revision, compacted } => {
+            ReplicaInput::Applied { index, revision, compacted, leases } => {
                 assert!(index >= self.applied, "what is applied stays applied");
                 self.applied = index;
                 self.reads.applied(index, &mut effects.conclusions);
                 self.compaction.applied(revision, compacted);
+                self.leases.applied(now.time, index, leases);
+                self.answer_behind_barriers(now, effects);
                 self.step_core(now, Input::Applied(index), effects);
             }
             ReplicaInput::Fetched { purpose, entries } => {
@@ -230,6 +250,7 @@ impl<C: Consensus> Replica<C> {
     fn forget_questions(&mut self, peer: NodeId) {
         self.reads.lost(peer);
         self.transfers.lost(peer);
+        self.leases.lost(peer);
     }
 
     /// Steps the protocol, and draws from what it says whatever concerns the replica.
@@ -280,6 +301,7 @@ impl<C: Consensus> Replica<C> {
         self.reads.leadership_changed();
         self.transfers.leadership_changed();
         self.compaction.leadership_changed();
+        self.leases.leadership_changed(leadership, self.core.view().log.last().index);
     }
 
     fn answered(&mut self, now: Now, answer: Answer, effects: &mut ReplicaEffects<C::Message>) {
@@ -294,6 +316,9 @@ impl<C: Consensus> Replica<C> {
                 None
             }
         };
+        if let Some(batch) = self.leases.answered(answer.token()) {
+            return self.lease_barrier(now, batch, index, effects);
+        }
         match self.reads.answered(answer.token()) {
             Some(reads::Asker::Peer { peer, attempt }) => {
                 effects.messages.push((peer, ReplicaMessage::BarrierReply { attempt, index }));
@@ -340,14 +365,23 @@ impl<C: Consensus> Replica<C> {
             ReplicaMessage::TransferReply { attempt, reply } => {
                 self.transfer_replied(now, attempt, reply, effects);
             }
+            ReplicaMessage::LeaseRequest { attempt, questions } => {
+                let asker = leases::Asker::Peer { peer, attempt };
+                self.asked_about_leases(now, asker, questions, effects);
+            }
+            ReplicaMessage::LeaseReply { attempt, answers } => {
+                self.lease_replied(now, attempt, answers, effects);
+            }
         }
     }
 
     fn flush(&mut self, now: Now, effects: &mut ReplicaEffects<C::Message>) {
         self.hand_over_writes(now, effects);
         self.compact_if_due(now, effects);
+        self.count_lease_time(now, effects);
         self.start_barriers(now, effects);
         self.start_transfers(now, effects);
+        self.ask_about_leases(now, effects);
         let leadership = self.leadership;
         self.step_core(now, Input::Flush, effects);
         if self.leadership != leadership {
@@ -355,6 +389,7 @@ impl<C: Consensus> Replica<C> {
             self.hand_over_writes(now, effects);
             self.start_barriers(now, effects);
             self.start_transfers(now, effects);
+            self.ask_about_leases(now, effects);
             self.step_core(now, Input::Flush, effects);
         }
         self.settle_superseded();
@@ -366,6 +401,7 @@ impl<C: Consensus> Replica<C> {
         self.writes.expire(now.time, &mut effects.conclusions);
         self.reads.expire(now.time, leader_known, &mut effects.conclusions);
         self.transfers.expire(now.time, &mut effects.conclusions);
+        self.leases.expire(now.time, leader_known, &mut effects.conclusions);
     }
 
     fn next_token(&mut self) -> Token {
@@ -379,9 +415,12 @@ impl<C: Consensus> Replica<C> {
             self.writes.next_deadline(),
             self.reads.next_deadline(),
             self.transfers.next_deadline(),
+            self.leases.next_deadline(),
         ];
         let requests = requests.into_iter().flatten().min();
-        core.into_iter().chain(requests.map(|due| (due, ReplicaTimer::Requests))).min()
+        let requests = requests.map(|due| (due, ReplicaTimer::Requests));
+        let leases = self.leases.next_clock().map(|due| (due, ReplicaTimer::Leases));
+        [core, requests, leases].into_iter().flatten().min()
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus::{Entry, Index, NodeId, Payload, Position, WallTime, Wire};
 use kvcore::{
-    Applied, Command, Condition, Envelope, Idempotency, IdempotencyKey, KeyValue, Keys, Machine,
-    MachineOptions, MemoryStore, Outcome, Range, RequestId, Revision,
+    Applied, Command, Condition, Delete, Envelope, Idempotency, IdempotencyKey, KeyValue, Keys,
+    Machine, MachineOptions, MemoryStore, Outcome, Put, PutOutcome, Range, RequestId, Revision,
 };
 
 /// A machine over a store in memory.
@@ -87,6 +87,11 @@ pub(crate) fn put(machine: &mut TestMachine, key: &str, value: &str) -> Outcome 
     apply(machine, put_command(key, value, &[])).outcome
 }
 
+/// The outcome of a put that creates a key.
+pub(crate) fn created() -> Outcome {
+    Outcome::Put(PutOutcome { created: true, key: None, granted: None, previous: None })
+}
+
 /// Stores a value under conditions; the outcome.
 pub(crate) fn put_if(
     machine: &mut TestMachine,
@@ -99,12 +104,8 @@ pub(crate) fn put_if(
 
 /// The command to store a value; it asks for the previous one.
 pub(crate) fn put_command(key: &str, value: &str, conditions: &[Condition]) -> Command {
-    Command::Put {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        conditions: conditions.to_vec(),
-        return_previous: true,
-    }
+    let put = Put::new(key.to_owned().into(), value.to_owned().into());
+    Command::Put { put: Put { return_previous: true, ..put }, conditions: conditions.to_vec() }
 }
 
 /// Deletes keys; the outcome.
@@ -118,8 +119,8 @@ pub(crate) fn delete_if(
     target: Keys,
     conditions: &[Condition],
 ) -> Outcome {
-    let conditions = conditions.to_vec();
-    apply(machine, Command::Delete { target, conditions, return_previous: true }).outcome
+    let delete = Delete { target, return_previous: true };
+    apply(machine, Command::Delete { delete, conditions: conditions.to_vec() }).outcome
 }
 
 /// Compacts; the outcome.

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use consensus::WallTime;
 use kvcore::{
-    Command, Condition, Event, EventKind, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, Order, Range,
-    RangeResult, Revision, RevisionEvents, SortBy, WatchFilter,
+    Command, Condition, Event, EventKind, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, Order,
+    PutValue, Range, RangeResult, Revision, RevisionEvents, SortBy, WatchFilter,
 };
 
 /// What a command did, without the details that the machine adds.
@@ -91,7 +91,9 @@ impl Model {
 
     pub(crate) fn apply(&mut self, command: &Command) -> Effect {
         match command {
-            Command::Put { key, value, conditions, .. } => {
+            Command::Put { put, conditions } => {
+                let PutValue::New(value) = &put.value else { panic!("the model stores values") };
+                let key = &put.key;
                 let previous = self.get(key, self.revision);
                 if let Some(condition) = failing(conditions, previous.as_ref()) {
                     return Effect::ConditionFailed(condition);
@@ -102,12 +104,13 @@ impl Model {
                     previous.as_ref().map_or(mod_revision, |before| before.create_revision);
                 let version = previous.as_ref().map_or(1, |before| before.version + 1);
                 let (key, value) = (key.clone(), value.clone());
-                let key_value = KeyValue { key, value, create_revision, mod_revision, version };
+                let key_value =
+                    KeyValue { key, value, create_revision, mod_revision, version, lease: None };
                 self.history.push(Change { key_value, kind: EventKind::Put });
                 Effect::Put { created: version == 1, previous }
             }
-            Command::Delete { target, conditions, .. } => {
-                let previous = self.selected(target, self.revision);
+            Command::Delete { delete, conditions } => {
+                let previous = self.selected(&delete.target, self.revision);
                 let mut subjects: Vec<_> = previous.iter().map(Some).collect();
                 if subjects.is_empty() {
                     subjects.push(None);
@@ -127,6 +130,7 @@ impl Model {
                         create_revision: Revision(0),
                         mod_revision: self.revision,
                         version: 0,
+                        lease: None,
                     };
                     self.history.push(Change { key_value, kind: EventKind::Delete });
                 }

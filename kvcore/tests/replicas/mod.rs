@@ -12,11 +12,12 @@ use consensus::{
     Settings, Snapshot, SnapshotOffer, Standing, Term, Time, WallTime, Wire,
 };
 use kvcore::replica::{
-    Conclusion, PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
+    Conclusion, LEASE_CHECKPOINT_INTERVAL_DEFAULT, PeerMessage, Replica, ReplicaEffects,
+    ReplicaInput, ReplicaMessage, ReplicaSettings,
 };
 use kvcore::{
     Applied, Command, Envelope, Idempotency, IdempotencyKey, Machine, MemoryStore, RequestId,
-    Revision,
+    Restored, Revision,
 };
 
 /// How long a client of these tests waits.
@@ -86,8 +87,10 @@ impl<C: Consensus> Cluster<C> {
                 requests_max: 100,
                 request_bytes_max: 1 << 20,
                 retain_revisions: None,
+                lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
             };
-            let replica = Replica::new(core, settings, Revision(1), Revision(0));
+            let restored = Restored { revision: Revision(1), ..Restored::default() };
+            let replica = Replica::new(core, settings, restored);
             let (delivered, conclusions) = (Vec::new(), BTreeMap::new());
             let effects = ReplicaEffects::default();
             let (installed, offers) = (Vec::new(), BTreeMap::new());
@@ -144,12 +147,7 @@ impl<C: Consensus> Cluster<C> {
         idempotency: Option<Idempotency>,
     ) -> RequestId {
         let request = self.next_request();
-        let command = Command::Put {
-            key: "key".into(),
-            value: value.to_owned().into(),
-            conditions: Vec::new(),
-            return_previous: false,
-        };
+        let command = Command::put("key", value.to_owned());
         let (origin, incarnation) = (id, 7);
         let envelope = Envelope { origin, incarnation, request, idempotency, command }.to_bytes();
         let deadline = self.time + PATIENCE;
@@ -453,7 +451,12 @@ impl<C: Consensus> Cluster<C> {
             }
             if let Some(index) = effects.consensus.deliveries.last().map(Entry::index).or(applied) {
                 let (revision, compacted) = (Revision(1), Revision(0));
-                inputs.push_back(ReplicaInput::Applied { index, revision, compacted });
+                inputs.push_back(ReplicaInput::Applied {
+                    index,
+                    revision,
+                    compacted,
+                    leases: Vec::new(),
+                });
                 inputs.push_back(ReplicaInput::Flush);
                 node.delivered.append(&mut effects.consensus.deliveries);
             }

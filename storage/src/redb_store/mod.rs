@@ -10,38 +10,47 @@
 //!
 //! # Format
 //!
-//! Two tables of one redb file. Rows are keyed by revision and place, so that new rows go to the end
+//! Four tables of one redb file. Rows are keyed by revision and place, so that new rows go to the end
 //! of the tree; measured, that is five to ten times cheaper than keys in the order of users' keys,
 //! and the file stays half as large.
 //!
 //! ```text
 //! table  key                    value, little-endian
-//! rows   (revision, place)      create revision 8, version 8, 1 when there is a value else 0,
-//!                               length of the key 4, the key, the value
+//! rows   (revision, place)      create revision 8, version 8, flags 1 (1: there is a value, 2: there is a
+//!                               lease), length of the key 4, the lease 8 if there is one, the key, the value
 //! idempotency  index            what is remembered of the idempotency key of that entry
+//! records  its key              a lease or a counter
 //! state  "state"                format 4, directory 16, applied term 8, applied index 8, wall time 8,
 //!                               revision 8, compacted revision 8, digest 16, digest of the
-//!                               idempotency keys 16, index up to which they are forgotten 8
+//!                               idempotency keys 16, index up to which they are forgotten 8, digest of the
+//!                               records 16
 //! ```
 //!
-//! Rows, keys and state change in one transaction, with redb's two-phase commit, and the allocator's state
+//! Format 2, which had neither leases nor records, is read as well, and becomes format 3 with the next write.
+//!
+//! Rows, keys, records and state change in one transaction, with redb's two-phase commit, and the allocator's state
 //! is written along ("quick repair"), so that opening after a crash does not walk the file.
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 
 use std::io;
+use std::ops::Bound;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BufMut, Bytes};
 use consensus::codec::Wire;
 use consensus::{Index, Position, Term, WallTime};
+use kvcore::LeaseId;
 use kvcore::snapshot::{Portion, StoreView};
-use kvcore::store::{Remembered, Revision, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use kvcore::store::{
+    Record, RecordKey, RecordValue, Remembered, Revision, Row, RowId, Store, StoreBatch,
+    StoreError, StoreState,
+};
 use redb::{
     AccessGuard, Builder, Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    ReadableTable, StorageBackend, StorageError, Table, TableDefinition,
+    ReadableTable, StorageBackend, StorageError, Table, TableDefinition, TableError,
 };
 
 use crate::disk::{Disk, DiskFile};
@@ -88,11 +97,22 @@ const ROWS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("rows"
 /// What is remembered of idempotency keys, by the index of the entry that carried them. Rows are added
 /// at the end and removed at the front.
 const IDEMPOTENCY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("idempotency");
+/// Leases and counters.
+const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const STATE_KEY: &str = "state";
 
-const FORMAT: u32 = 2;
-const STATE_BYTES: usize = 4 + 16 + 5 * 8 + 16 + 16 + 8;
+const FORMAT: u32 = 3;
+const STATE_BYTES: usize = 4 + 16 + 5 * 8 + 16 + 16 + 8 + 16;
+/// The format without records and leases.
+const FORMAT_BEFORE: u32 = 2;
+const STATE_BYTES_BEFORE: usize = STATE_BYTES - 16;
+
+/// What the flags of a row say.
+const HAS_VALUE: u8 = 1;
+const HAS_LEASE: u8 = 2;
+
+type RecordTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// A row as redb hands it out.
 type Item<'a> = Result<(AccessGuard<'a, (u64, u32)>, AccessGuard<'a, &'static [u8]>), StorageError>;
@@ -216,6 +236,15 @@ impl RedbStore {
         decode_state(value.value(), self.directory).map_err(|what| unusable(&self.location, what))
     }
 
+    /// The table of records; a store of the format before has none until it is written.
+    fn open_records(&self, read: &ReadTransaction) -> Result<Option<RecordTable>, StoreError> {
+        match read.open_table(RECORDS) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(self.wrong(error)),
+        }
+    }
+
     fn wrong(&self, error: impl Into<redb::Error>) -> StoreError {
         unusable(&self.location, error.into())
     }
@@ -239,6 +268,14 @@ impl RedbStore {
             }
             for row in &batch.remembered {
                 remembered.insert(row.index.0, &*row.to_bytes())?;
+            }
+            let mut records = transaction.open_table(RECORDS)?;
+            for (key, value) in &batch.records {
+                let key = key.to_bytes();
+                match value {
+                    Some(value) => records.insert(&*key, &*value.to_bytes())?,
+                    None => records.remove(&*key)?,
+                };
             }
             let mut state = transaction.open_table(STATE)?;
             state.insert(STATE_KEY, encode_state(&batch.state, self.directory).as_slice())?;
@@ -280,12 +317,19 @@ impl Store for RedbStore {
         remembered(&keys, after, limit, &self.location)
     }
 
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
+        let table = self.open_records(&read)?;
+        records(table.as_ref(), after, limit, &self.location)
+    }
+
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {
         let read = self.database.begin_read().map_err(|error| self.wrong(error))?;
         let rows = read.open_table(ROWS).map_err(|error| self.wrong(error))?;
         let keys = read.open_table(IDEMPOTENCY).map_err(|error| self.wrong(error))?;
+        let records = self.open_records(&read)?;
         let state = self.state_in(&read)?;
-        Ok(Box::new(RedbView { rows, keys, state, location: self.location.clone() }))
+        Ok(Box::new(RedbView { rows, keys, records, state, location: self.location.clone() }))
     }
 
     fn state(&self) -> Result<StoreState, StoreError> {
@@ -309,6 +353,7 @@ impl Store for RedbStore {
 struct RedbView {
     rows: ReadOnlyTable<(u64, u32), &'static [u8]>,
     keys: ReadOnlyTable<u64, &'static [u8]>,
+    records: Option<RecordTable>,
     state: StoreState,
     location: String,
 }
@@ -334,6 +379,34 @@ impl StoreView for RedbView {
     fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
         remembered(&self.keys, after, limit, &self.location)
     }
+
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        records(self.records.as_ref(), after, limit, &self.location)
+    }
+}
+
+/// Up to `limit` records behind this one, in the order of the bytes of their keys.
+fn records(
+    table: Option<&RecordTable>,
+    after: Option<&RecordKey>,
+    limit: usize,
+    location: &str,
+) -> Result<Vec<Record>, StoreError> {
+    let Some(table) = table else { return Ok(Vec::new()) };
+    let after = after.map(Wire::to_bytes);
+    let low = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let range = table.range::<&[u8]>((low, Bound::Unbounded));
+    let range = range.map_err(|error| unusable(location, error))?;
+    let records = range.take(limit).map(|item| {
+        let (key, value) = item.map_err(|error| unusable(location, error))?;
+        let key = RecordKey::from_bytes(Bytes::copy_from_slice(key.value()));
+        let value = RecordValue::from_bytes(Bytes::copy_from_slice(value.value()));
+        let record = key.and_then(|key| Ok(Record { key, value: value? }));
+        record.ok().filter(Record::is_consistent).ok_or_else(|| {
+            unusable(location, "what is stored as a lease or a counter is none".to_owned())
+        })
+    });
+    records.collect()
 }
 
 /// The rows of up to `limit` entries after this one.
@@ -385,8 +458,12 @@ fn encode_row(row: &Row, out: &mut Vec<u8>) {
     out.clear();
     out.put_u64_le(row.create_revision.0);
     out.put_u64_le(row.version);
-    out.put_u8(u8::from(row.value.is_some()));
+    let flags = [(row.value.is_some(), HAS_VALUE), (row.lease.is_some(), HAS_LEASE)];
+    out.put_u8(flags.iter().filter(|(is_so, _)| *is_so).map(|(_, flag)| flag).sum());
     out.put_u32_le(u32::try_from(row.key.len()).expect("a key is shorter than 4 GiB"));
+    if let Some(lease) = row.lease {
+        out.put_i64_le(lease.get());
+    }
     out.put_slice(&row.key);
     out.put_slice(row.value.as_deref().unwrap_or_default());
 }
@@ -402,15 +479,20 @@ fn decode_row(id: RowId, bytes: &[u8], location: &str) -> Result<Row, StoreError
     let mut input = bytes;
     let create_revision = Revision(input.get_u64_le());
     let version = input.get_u64_le();
-    let has_value = input.get_u8();
+    let flags = input.get_u8();
     let key_bytes = input.get_u32_le() as usize;
+    let mut lease = None;
+    if flags & HAS_LEASE != 0 {
+        let number = input.try_get_i64_le().map_err(|_| wrong())?;
+        lease = Some(LeaseId::new(number).ok_or_else(wrong)?);
+    }
     let (key, value) = input.split_at_checked(key_bytes).ok_or_else(wrong)?;
-    let value = match has_value {
-        1 => Some(Bytes::copy_from_slice(value)),
-        0 if value.is_empty() => None,
+    let value = match flags & !HAS_LEASE {
+        HAS_VALUE => Some(Bytes::copy_from_slice(value)),
+        0 if value.is_empty() && lease.is_none() => None,
         _ => return Err(wrong()),
     };
-    Ok(Row { key: Bytes::copy_from_slice(key), value, create_revision, version })
+    Ok(Row { key: Bytes::copy_from_slice(key), value, create_revision, version, lease })
 }
 
 fn encode_state(state: &StoreState, directory: DirectoryId) -> Vec<u8> {
@@ -425,17 +507,23 @@ fn encode_state(state: &StoreState, directory: DirectoryId) -> Vec<u8> {
     out.put_u128_le(state.digest);
     out.put_u128_le(state.idempotency_digest);
     out.put_u64_le(state.idempotency_forgotten.0);
+    out.put_u128_le(state.records_digest);
     out
 }
 
 fn decode_state(mut input: &[u8], directory: DirectoryId) -> Result<StoreState, String> {
     let format = input.first_chunk().map(|format| u32::from_le_bytes(*format));
-    if format.is_some_and(|format| format != FORMAT) {
-        let format = format.unwrap_or_default();
-        return Err(format!("it has format {format}; this version reads format {FORMAT}"));
-    }
-    if input.len() != STATE_BYTES {
-        return Err(format!("its state has {} bytes, not {STATE_BYTES}", input.len()));
+    let bytes = match format {
+        Some(FORMAT) | None => STATE_BYTES,
+        Some(FORMAT_BEFORE) => STATE_BYTES_BEFORE,
+        Some(format) => {
+            return Err(format!(
+                "it has format {format}; this version reads formats {FORMAT_BEFORE} and {FORMAT}"
+            ));
+        }
+    };
+    if input.len() != bytes {
+        return Err(format!("its state has {} bytes, not {bytes}", input.len()));
     }
     input.advance(4);
     let found = DirectoryId(input.get_u128_le());
@@ -452,6 +540,7 @@ fn decode_state(mut input: &[u8], directory: DirectoryId) -> Result<StoreState, 
         digest: input.get_u128_le(),
         idempotency_digest: input.get_u128_le(),
         idempotency_forgotten: Index(input.get_u64_le()),
+        records_digest: input.try_get_u128_le().unwrap_or(0),
     })
 }
 

@@ -1,0 +1,86 @@
+//! Writing rows: the first that an entry writes begins the next revision, and all others are of that one.
+
+use bytes::Bytes;
+
+use crate::Keys;
+use crate::digest::{RowNumbers, row_hash};
+use crate::index::{Current, KeyId};
+use crate::journal::JournalRow;
+use crate::lease::LeaseId;
+use crate::machine::Machine;
+use crate::outcome::{DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeletionLimit};
+use crate::store::{Revision, Row, RowId, Store};
+
+/// A key that exists.
+pub(super) type Existing = (KeyId, Current);
+
+impl<S: Store> Machine<S> {
+    /// The address of the next row of the entry that is being applied.
+    fn next_row(&mut self) -> RowId {
+        if self.under_way.rows == 0 {
+            self.revision = Revision(self.revision.0 + 1);
+        }
+        let place = self.under_way.rows;
+        self.under_way.rows += 1;
+        RowId { revision: self.revision, place }
+    }
+
+    /// Stores a value; returns whether the key is new. `found` says whether it is in the index.
+    pub(super) fn write_value(
+        &mut self,
+        key: Bytes,
+        found: Option<KeyId>,
+        value: Bytes,
+        lease: Option<LeaseId>,
+    ) -> bool {
+        let before = found.and_then(|id| self.index.entry(id).current());
+        let id = self.next_row();
+        let create_revision = before.map_or(id.revision, |before| before.create_revision);
+        let version = before.map_or(1, |before| before.version + 1);
+        let numbers = RowNumbers { create_revision, mod_revision: id.revision, version, lease };
+        let hash = row_hash(&key, &value, numbers);
+        let digest = self.digest.wrapping_add(hash);
+        self.digest = digest.wrapping_sub(before.map_or(0, |before| before.hash));
+
+        let current = Current { id, create_revision, version, hash };
+        let key_id = self.index.put(&key, found, current);
+        self.journal.push(JournalRow { id, key: key_id, tombstone: false });
+        self.leases.attach(key_id, key.len(), lease);
+        self.overlay.push(id, Row { key, value: Some(value), create_revision, version, lease });
+        before.is_none()
+    }
+
+    /// Deletes a key.
+    pub(super) fn write_deletion(&mut self, (key, current): Existing) {
+        let id = self.next_row();
+        let name = Bytes::copy_from_slice(self.index.entry(key).key());
+        self.digest = self.digest.wrapping_sub(current.hash);
+        self.index.delete(key, id);
+        self.journal.push(JournalRow { id, key, tombstone: true });
+        self.leases.attach(key, name.len(), None);
+        let create_revision = current.create_revision;
+        let row = Row { key: name, value: None, create_revision, version: 0, lease: None };
+        self.overlay.push(id, row);
+    }
+
+    /// The keys of the target that exist, in order, or the limit that they are beyond.
+    pub(super) fn existing(&self, target: &Keys) -> Result<Vec<Existing>, DeletionLimit> {
+        let with_current = |id| self.index.entry(id).current().map(|current| (id, current));
+        if let Keys::One(key) = target {
+            return Ok(self.index.find(key).and_then(with_current).into_iter().collect());
+        }
+        let (mut existing, mut bytes) = (Vec::new(), 0);
+        for (key, id) in self.index.span(&target.span()) {
+            let Some(found) = with_current(id) else { continue };
+            bytes += key.len();
+            if existing.len() == DELETED_KEYS_MAX {
+                return Err(DeletionLimit::Keys);
+            }
+            if bytes > DELETED_BYTES_MAX {
+                return Err(DeletionLimit::Bytes);
+            }
+            existing.push(found);
+        }
+        Ok(existing)
+    }
+}

@@ -1,0 +1,266 @@
+//! The leader's clocks, one for each lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use consensus::{Index, Time};
+
+use super::questions::{LeaseAnswer, LeaseQuestion};
+use crate::lease::{CHECKPOINT_LEASES_MAX, Checkpoint, LeaseId, LeaseNews, LeaseTime};
+use crate::replica::RETRY_WAIT;
+
+/// The most expiries that are proposed and not applied.
+const EXPIRING_MAX: usize = 256;
+/// Checkpoints are made together: the first that is due waits this part of the interval, if some were made
+/// just before.
+const ROUND_DIVISOR: u32 = 8;
+
+/// What is known of all leases and, at the leader, when their time is over.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Clocks {
+    checkpoint_interval: Duration,
+    leases: BTreeMap<LeaseId, Known>,
+    /// Whether this node counts.
+    counting: bool,
+    /// When the time of a lease is over.
+    due: BTreeSet<(Time, LeaseId)>,
+    /// When a lease has so much less time than the log says that the log is to say it.
+    checkpoints: BTreeSet<(Time, LeaseId)>,
+    /// No checkpoints are made before.
+    next_round: Time,
+    /// Leases whose expiry is proposed.
+    expiring: usize,
+}
+
+/// A lease.
+#[derive(Clone, Debug, Hash)]
+struct Known {
+    /// What the log says, as far as it is applied here.
+    time: LeaseTime,
+    clock: Option<Clock>,
+}
+
+#[derive(Clone, Copy, Debug, Hash)]
+struct Clock {
+    expires_at: Time,
+    /// Its place in the set of checkpoints.
+    checkpoint_at: Option<Time>,
+    /// Its expiry is proposed.
+    is_expiring: bool,
+    /// A checkpoint of it is proposed.
+    is_checkpointing: bool,
+}
+
+impl Clocks {
+    pub(super) fn new(checkpoint_interval: Duration, leases: Vec<(LeaseId, LeaseTime)>) -> Self {
+        let known = |time| Known { time, clock: None };
+        Self {
+            checkpoint_interval,
+            leases: leases.into_iter().map(|(lease, time)| (lease, known(time))).collect(),
+            counting: false,
+            due: BTreeSet::new(),
+            checkpoints: BTreeSet::new(),
+            next_round: Time(0),
+            expiring: 0,
+        }
+    }
+
+    /// The next time at which something is to be done.
+    pub(super) fn next(&self) -> Option<Time> {
+        let expiry = self.due.first().filter(|_| self.expiring < EXPIRING_MAX);
+        let checkpoint = self.checkpoints.first().map(|(due, _)| (*due).max(self.next_round));
+        expiry.map(|(due, _)| *due).into_iter().chain(checkpoint).min()
+    }
+
+    /// This node does not count any more.
+    pub(super) fn stop(&mut self) {
+        if !self.counting {
+            return;
+        }
+        self.counting = false;
+        self.due.clear();
+        self.checkpoints.clear();
+        self.expiring = 0;
+        for known in self.leases.values_mut() {
+            known.clock = None;
+        }
+    }
+
+    /// Begins to count, with what the log says is left.
+    pub(super) fn start(&mut self, now: Time) {
+        if self.counting {
+            return;
+        }
+        self.counting = true;
+        self.next_round = now;
+        let leases: Vec<LeaseId> = self.leases.keys().copied().collect();
+        for lease in leases {
+            self.set(now, lease);
+        }
+    }
+
+    /// The log says something of leases.
+    pub(super) fn hear(&mut self, now: Time, news: LeaseNews) {
+        match news {
+            LeaseNews::All(leases) => {
+                assert!(!self.counting, "who leads installs no snapshot");
+                *self = Self::new(self.checkpoint_interval, leases);
+            }
+            LeaseNews::Gone(lease) => self.remove(lease),
+            LeaseNews::Is(lease, time) => self.hear_of(now, lease, time),
+        }
+    }
+
+    fn hear_of(&mut self, now: Time, lease: LeaseId, time: LeaseTime) {
+        let before = self.leases.get(&lease).map(|known| (known.time.renewed, known.clock));
+        let clock = match before {
+            Some((renewed, clock)) if renewed == time.renewed => clock,
+            _ => None,
+        };
+        self.remove(lease);
+        self.leases.insert(lease, Known { time, clock: None });
+        match clock {
+            // What was proposed has come to its end, so that it may be proposed again.
+            Some(clock) => self.place(lease, clock.expires_at),
+            None if self.counting => self.set(now, lease),
+            None => {}
+        }
+    }
+
+    fn remove(&mut self, lease: LeaseId) {
+        let Some(known) = self.leases.remove(&lease) else { return };
+        self.forget_clock(lease, known.clock);
+    }
+
+    fn forget_clock(&mut self, lease: LeaseId, clock: Option<Clock>) {
+        let Some(clock) = clock else { return };
+        self.due.remove(&(clock.expires_at, lease));
+        self.expiring -= usize::from(clock.is_expiring);
+        if let Some(at) = clock.checkpoint_at {
+            self.checkpoints.remove(&(at, lease));
+        }
+    }
+
+    /// Sets a clock to what the log says is left.
+    fn set(&mut self, now: Time, lease: LeaseId) {
+        let known = &self.leases[&lease];
+        self.place(lease, now + Duration::from_millis(known.time.remaining_millis));
+    }
+
+    /// Sets a clock. Nothing about its lease is proposed.
+    fn place(&mut self, lease: LeaseId, expires_at: Time) {
+        let known = self.leases.get_mut(&lease).expect("the caller has seen it");
+        let former = known.clock.take();
+        let logged = Duration::from_millis(known.time.remaining_millis);
+        // The log says too much by the interval when that much of what it says has passed.
+        let checkpoint_at = logged.checked_sub(self.checkpoint_interval).filter(|it| !it.is_zero());
+        let checkpoint_at = checkpoint_at.map(|rest| before(expires_at, rest));
+        known.clock =
+            Some(Clock { expires_at, checkpoint_at, is_expiring: false, is_checkpointing: false });
+        self.forget_clock(lease, former);
+        self.due.insert((expires_at, lease));
+        if let Some(at) = checkpoint_at {
+            self.checkpoints.insert((at, lease));
+        }
+    }
+
+    /// A client was heard of: the lease has all of its time from now on, unless its end is proposed. What
+    /// the client is told is another matter.
+    pub(super) fn extend(&mut self, now: Time, lease: LeaseId) {
+        let Some(known) = self.leases.get(&lease) else { return };
+        let Some(clock) = known.clock.filter(|clock| !clock.is_expiring) else { return };
+        let expires_at = now + Duration::from_millis(known.time.ttl_millis);
+        if clock.is_checkpointing {
+            self.due.remove(&(clock.expires_at, lease));
+            self.due.insert((expires_at, lease));
+            let known = self.leases.get_mut(&lease).expect("looked up just now");
+            known.clock = Some(Clock { expires_at, ..clock });
+        } else {
+            self.place(lease, expires_at);
+        }
+    }
+
+    /// The answer to a question, where this node counts. Everything up to the question's barrier is applied.
+    pub(super) fn answer(&self, now: Time, question: &LeaseQuestion) -> Option<LeaseAnswer> {
+        if !self.counting {
+            return None;
+        }
+        let Some(known) = self.leases.get(&question.lease) else {
+            return Some(LeaseAnswer::Unknown);
+        };
+        let LeaseTime { ttl_millis, remaining_millis, .. } = known.time;
+        let clock = known.clock.expect("a lease has its clock where time is counted");
+        Some(if !question.renew {
+            LeaseAnswer::Remaining { ttl_millis, remaining_millis: left(clock.expires_at, now) }
+        } else if remaining_millis < ttl_millis || clock.is_expiring || clock.is_checkpointing {
+            LeaseAnswer::MustLog
+        } else {
+            LeaseAnswer::Renewed { ttl_millis }
+        })
+    }
+
+    /// A lease whose time is over, and the entry that renewed it last: its expiry is being proposed now.
+    pub(super) fn next_expired(&mut self, now: Time) -> Option<(LeaseId, Index)> {
+        if self.expiring >= EXPIRING_MAX {
+            return None;
+        }
+        let (due, lease) = self.due.first().copied().filter(|(due, _)| *due <= now)?;
+        self.due.remove(&(due, lease));
+        let known = self.leases.get_mut(&lease).expect("what is due is there");
+        let clock = known.clock.as_mut().expect("what is due has a clock");
+        clock.is_expiring = true;
+        self.expiring += 1;
+        if let Some(at) = clock.checkpoint_at.take() {
+            self.checkpoints.remove(&(at, lease));
+        }
+        Some((lease, known.time.renewed))
+    }
+
+    /// The expiry was refused: it is tried again in a while.
+    pub(super) fn expiry_refused(&mut self, now: Time, lease: LeaseId) {
+        self.place(lease, now + RETRY_WAIT);
+    }
+
+    /// The checkpoints to be proposed now.
+    pub(super) fn checkpoints_due(&mut self, now: Time) -> Vec<Checkpoint> {
+        let mut due = Vec::new();
+        if now < self.next_round {
+            return due;
+        }
+        while due.len() < CHECKPOINT_LEASES_MAX
+            && let Some(&(at, lease)) = self.checkpoints.first()
+            && at <= now
+        {
+            self.checkpoints.remove(&(at, lease));
+            let known = self.leases.get_mut(&lease).expect("what is due is there");
+            let clock = known.clock.as_mut().expect("what is due has a clock");
+            clock.checkpoint_at = None;
+            clock.is_checkpointing = true;
+            let remaining_millis = left(clock.expires_at, now);
+            due.push(Checkpoint { lease, renewed: known.time.renewed, remaining_millis });
+        }
+        if !due.is_empty() {
+            self.next_round = now + self.checkpoint_interval / ROUND_DIVISOR;
+        }
+        due
+    }
+
+    /// Checkpoints were refused: they are tried again with the next round.
+    pub(super) fn checkpoints_refused(&mut self, now: Time, leases: &[LeaseId]) {
+        self.next_round = now + RETRY_WAIT;
+        for &lease in leases {
+            let expires_at = self.leases.get(&lease).and_then(|known| known.clock);
+            let Some(clock) = expires_at.filter(|clock| !clock.is_expiring) else { continue };
+            self.place(lease, clock.expires_at);
+        }
+    }
+}
+
+/// The time that is left, in milliseconds; a part of one counts as one, so that nothing ends early.
+fn left(expires_at: Time, now: Time) -> u64 {
+    expires_at.0.saturating_sub(now.0).div_ceil(1000)
+}
+
+fn before(time: Time, rest: Duration) -> Time {
+    Time(time.0.saturating_sub(u64::try_from(rest.as_micros()).unwrap_or(u64::MAX)))
+}
