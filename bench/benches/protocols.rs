@@ -83,12 +83,7 @@ impl Cluster {
 /// Writes until it is acknowledged, as a client does: while leaders change, a write may be refused or
 /// lose its leader on the way. Doing it twice makes no difference.
 async fn put(handle: &NodeHandle, key: String) {
-    let command = Command::Put {
-        key: key.into(),
-        value: vec![b'v'; VALUE_BYTES].into(),
-        conditions: Vec::new(),
-        return_previous: false,
-    };
+    let command = Command::put(key, vec![b'v'; VALUE_BYTES]);
     let began = Instant::now();
     while let Err(error) = handle.write(command.clone(), None, TIMEOUT).await {
         assert!(began.elapsed() < TIMEOUT, "no leader acknowledges a write: {error:?}");

@@ -416,6 +416,12 @@ impl<S: Store> Machine<S> {
         self.leases.take_news()
     }
 
+    /// Has the next news name all leases: the machine takes the place of one that the replica knows.
+    pub fn announce_leases(&mut self) {
+        let all = self.restored().leases;
+        self.leases.announce(all);
+    }
+
     /// All that the replica needs to know of a machine that it did not see become what it is.
     #[must_use]
     pub fn restored(&self) -> Restored {

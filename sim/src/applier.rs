@@ -57,6 +57,7 @@ impl<C: Consensus> Cluster<C> {
             index: process.machine.applied().index,
             revision: process.machine.revision(),
             compacted: process.machine.compacted(),
+            leases: process.machine.take_lease_news(),
         };
         self.tell(life, input);
         self.go_on_applying(life);

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus::{Time, Violation};
-use kvcore::{Command, Condition, IdempotencyKey};
+use kvcore::{Command, Condition, IdempotencyKey, Put, PutValue};
 
 use crate::history::{Action, Consistency, Found, History, OperationResult, Query};
 use crate::model::Expected;
@@ -145,23 +145,23 @@ fn write(
     told: Option<(Time, Expected)>,
 ) -> Option<Step> {
     let (conditions, touches) = match command {
-        Command::Put { key: written, conditions, .. } => (conditions, written == key),
-        Command::Delete { target, conditions, .. } => (conditions, target.contains(key)),
+        Command::Put { put, conditions } => (conditions, put.key == *key),
+        Command::Delete { delete, conditions } => (conditions, delete.target.contains(key)),
         Command::Compact { .. } => return None,
         other => unreachable!("no client sends {other:?}"),
     };
     if !touches {
         return None;
     }
-    let is_of_one = !matches!(command, Command::Delete { target, .. } if !matches!(target, kvcore::Keys::One(_)));
+    let is_of_one = !matches!(command, Command::Delete { delete, .. } if !matches!(delete.target, kvcore::Keys::One(_)));
     let conditions = conditions.clone();
     let effect = match (command, told.map(|(_, expected)| expected)) {
         (_, Some(Expected::ConditionFailed)) => Effect::Refused { conditions },
-        (Command::Put { value, .. }, Some(Expected::Put { created })) => {
-            Effect::Put { value: value.clone(), conditions, created: Some(created) }
+        (Command::Put { put, .. }, Some(Expected::Put { created })) => {
+            Effect::Put { value: stored(put), conditions, created: Some(created) }
         }
-        (Command::Put { value, .. }, None) => {
-            Effect::Put { value: value.clone(), conditions, created: None }
+        (Command::Put { put, .. }, None) => {
+            Effect::Put { value: stored(put), conditions, created: None }
         }
         (Command::Delete { .. }, Some(Expected::Deleted { count })) => {
             Effect::Delete { conditions, existed: is_of_one.then_some(count > 0) }
@@ -171,6 +171,14 @@ fn write(
         _ => return None,
     };
     Some(Step { invoked, completed: told.map(|(time, _)| time), effect })
+}
+
+/// The value that a put stores.
+fn stored(put: &Put) -> Bytes {
+    match &put.value {
+        PutValue::New(value) => value.clone(),
+        PutValue::Keep => unreachable!("no client keeps a value"),
+    }
 }
 
 /// The copies of one write with an idempotency key.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use consensus::{Consensus, Index, Leadership, Mutant, NodeId, Random, Time, Wire, mutant};
 use kvcore::replica::{Conclusion, Failure, ReplicaInput};
 use kvcore::{
-    Applied, Command, Condition, Envelope, Header, Idempotency, IdempotencyKey, Keys, Range,
-    ReadError, RequestId, Revision,
+    Applied, Command, Condition, Delete, Envelope, Header, Idempotency, IdempotencyKey, Keys, Put,
+    Range, ReadError, RequestId, Revision,
 };
 
 use crate::agenda::{Happening, Life};
@@ -151,7 +151,7 @@ impl Client {
                     (Keys::One(key), true) => vec![self.condition(&key.clone())],
                     _ => Vec::new(),
                 };
-                self.write(Command::Delete { target, conditions, return_previous: false })
+                self.write(Command::Delete { delete: Delete::of(target), conditions })
             }
             47..49 => {
                 let back = self.random.below(30);
@@ -215,7 +215,8 @@ impl Client {
             if self.random.one_in(3) { vec![self.condition(&key)] } else { Vec::new() };
         let value = self.value(value_bytes_max);
         let return_previous = self.random.one_in(8);
-        Command::Put { key, value, conditions, return_previous }
+        let put = Put { return_previous, ..Put::new(key, value) };
+        Command::Put { put, conditions }
     }
 
     fn read(&mut self, consistency: Consistency) -> Action {
@@ -378,6 +379,7 @@ impl<C: Consensus> Cluster<C> {
                 self.agenda.after(delay, Happening::Serve { life, request });
             }
             Conclusion::Transferred { .. } => self.counters.transfers += 1,
+            Conclusion::Lease(_) => unreachable!("no client asks about leases"),
             Conclusion::Failed(failure) => {
                 let process = self.process(life).expect("a process concludes");
                 if let Some(operation) = process.requests.remove(&request) {

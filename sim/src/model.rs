@@ -6,7 +6,7 @@ use bytes::Bytes;
 use consensus::{Index, WallTime};
 use kvcore::{
     Command, Condition, Idempotency, IdempotencyKey, IdempotencyLimits, KeyValue, Keys, Outcome,
-    Revision,
+    PutValue, Revision,
 };
 
 /// One version of a key; `value` is `None` when it was deleted.
@@ -65,12 +65,12 @@ impl Expected {
     pub(crate) fn of(outcome: &Outcome) -> Option<Self> {
         Some(match outcome {
             Outcome::Nothing => Self::Nothing,
-            Outcome::Put { created, .. } => Self::Put { created: *created },
-            Outcome::Deleted { count, .. } => Self::Deleted { count: *count },
+            Outcome::Put(put) => Self::Put { created: put.created },
+            Outcome::Deleted(deleted) => Self::Deleted { count: deleted.count },
             Outcome::Compacted => Self::Compacted,
             Outcome::ConditionFailed(_) => Self::ConditionFailed,
-            Outcome::CompactionInFuture { .. } => Self::CompactionInFuture,
-            Outcome::AlreadyCompacted { .. } => Self::AlreadyCompacted,
+            Outcome::RevisionInFuture { .. } => Self::CompactionInFuture,
+            Outcome::RevisionCompacted { .. } => Self::AlreadyCompacted,
             Outcome::IdempotencyConflict => Self::IdempotencyConflict,
             Outcome::IdempotencyForgotten => Self::IdempotencyForgotten,
             Outcome::Undecodable(_) => Self::Undecodable,
@@ -185,7 +185,11 @@ impl Model {
 
     fn carry_out(&mut self, command: &Command) -> Expected {
         match command {
-            Command::Put { key, value, conditions, .. } => {
+            Command::Put { put, conditions } => {
+                let PutValue::New(value) = &put.value else {
+                    unreachable!("no client keeps a value")
+                };
+                let key = &put.key;
                 let before = self.at(key, self.revision).cloned();
                 if !conditions.iter().all(|condition| holds(condition, before.as_ref())) {
                     return Expected::ConditionFailed;
@@ -200,7 +204,7 @@ impl Model {
                 self.revision = revision;
                 Expected::Put { created }
             }
-            Command::Delete { target, conditions, .. } => self.delete(target, conditions),
+            Command::Delete { delete, conditions } => self.delete(&delete.target, conditions),
             Command::Compact { revision } => {
                 if *revision > self.revision {
                     return Expected::CompactionInFuture;
@@ -302,5 +306,6 @@ pub(crate) fn key_value(key: &Bytes, version: &Version) -> KeyValue {
         create_revision: version.create_revision,
         mod_revision: version.revision,
         version: version.version,
+        lease: None,
     }
 }

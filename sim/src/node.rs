@@ -8,7 +8,7 @@ use consensus::{
     Consensus, Entry, Index, Mutant, NodeId, Persist, PersistSequence, Pledge, Position, Random,
     Settings, Snapshot, Standing, Time, Violation, mutant,
 };
-use kvcore::replica::{Replica, ReplicaSettings};
+use kvcore::replica::{LEASE_CHECKPOINT_INTERVAL_DEFAULT, Replica, ReplicaSettings};
 use kvcore::snapshot::Receiving;
 use kvcore::store::{Revision, Store, StoreState};
 use kvcore::{Machine, MachineOptions};
@@ -272,8 +272,10 @@ impl<C: Consensus> Node<C> {
             requests_max: start.surroundings.requests_max,
             request_bytes_max: 1 << 20,
             retain_revisions: start.surroundings.retain_revisions,
+            lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
         };
-        let replica = Replica::new(core, settings, machine.revision(), machine.compacted());
+        drop(machine.take_lease_news());
+        let replica = Replica::new(core, settings, machine.restored());
         self.process = Some(Process::new(
             Life { node: id, number: self.starts },
             replica,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use consensus::Index;
 use kvcore::MemoryStore;
 use kvcore::snapshot::StoreView;
-use kvcore::store::{Remembered, Row, RowId, Store, StoreBatch, StoreError, StoreState};
+use kvcore::store::{
+    Record, RecordKey, Remembered, Row, RowId, Store, StoreBatch, StoreError, StoreState,
+};
 use storage::{DirectoryId, RedbStore, RedbStoreOptions, remove_other_stores, remove_store};
 
 use crate::disk::NodeDisk;
@@ -103,6 +105,10 @@ impl Store for SimulatedStore {
 
     fn remembered(&self, after: Index, limit: usize) -> Result<Vec<Remembered>, StoreError> {
         self.store().remembered(after, limit)
+    }
+
+    fn records(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.store().records(after, limit)
     }
 
     fn view(&self) -> Result<Box<dyn StoreView>, StoreError> {

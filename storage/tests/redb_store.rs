@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::{Index, Position, Random, WallTime};
-use kvcore::IdempotencyKey;
-use kvcore::store::{Fate, Remembered, Revision, Row, RowId, Store, StoreBatch, StoreState};
+use kvcore::store::{
+    Fate, RecordChange, RecordKey, RecordValue, Remembered, Revision, Row, RowId, Store,
+    StoreBatch, StoreState,
+};
+use kvcore::{IdempotencyKey, LeaseId, LeaseTime};
 use storage::{DirectoryId, Disk, DiskFile, RealDisk, RedbStore, RedbStoreOptions, SimulatedDisk};
 
 const DIRECTORY: DirectoryId = DirectoryId(77);
@@ -24,6 +27,7 @@ fn id(revision: u64, place: u32) -> RowId {
 struct Model {
     rows: BTreeMap<RowId, Row>,
     remembered: BTreeMap<Index, Arc<Remembered>>,
+    records: BTreeMap<RecordKey, RecordValue>,
     state: StoreState,
 }
 
@@ -36,6 +40,12 @@ impl Model {
         let remembered = batch.remembered.iter().map(|row| (row.index, Arc::clone(row)));
         self.remembered.extend(remembered);
         self.remembered.retain(|index, _| *index > batch.state.idempotency_forgotten);
+        for (key, value) in &batch.records {
+            match value {
+                Some(value) => self.records.insert(key.clone(), *value),
+                None => self.records.remove(key),
+            };
+        }
         self.state = batch.state;
     }
 
@@ -50,7 +60,9 @@ impl Model {
                 let key = Bytes::from(format!("key {}", random.below(50)));
                 let create_revision = Revision(1 + random.below(state.revision.0));
                 let version = random.below(9);
-                let row = Row { key, value, create_revision, version };
+                let lease = i64::try_from(random.below(3)).expect("small") - 1;
+                let lease = LeaseId::new(lease).filter(|_| value.is_some());
+                let row = Row { key, value, create_revision, version, lease };
                 added.push((RowId { revision: state.revision, place }, row));
             }
         }
@@ -84,7 +96,8 @@ impl Model {
         state.applied = Position::new(3, state.applied.index.0 + 1);
         state.wall = WallTime(random.next_u64());
         state.digest = u128::from(random.next_u64()) << 64;
-        StoreBatch { added, removed, remembered, state }
+        let records = random_records(random);
+        StoreBatch { added, removed, remembered, records, state }
     }
 
     fn is(&self, store: &RedbStore) -> bool {
@@ -99,7 +112,39 @@ impl Model {
                 .expect("it is readable")
                 .iter()
                 .eq(self.remembered.values().map(|row| &**row))
+            && all_records(store) == self.records
     }
+}
+
+/// All records, a few at a time.
+fn all_records(store: &RedbStore) -> BTreeMap<RecordKey, RecordValue> {
+    let (mut all, mut after) = (BTreeMap::new(), None);
+    loop {
+        let records = store.records(after.as_ref(), 3).expect("it is readable");
+        let Some(last) = records.last() else { return all };
+        after = Some(last.key.clone());
+        for record in records {
+            assert!(all.insert(record.key, record.value).is_none(), "each comes once");
+        }
+    }
+}
+
+/// A few changes of leases and counters.
+fn random_records(random: &mut Random) -> Vec<RecordChange> {
+    let changes = (0..random.below(6)).map(|_| {
+        let number = random.below(12);
+        let is_there = !random.one_in(3);
+        if random.one_in(2) {
+            let lease = LeaseId::new(number.cast_signed() - 20).expect("it is below 0");
+            let (ttl_millis, remaining_millis) = (random.next_u64(), random.next_u64());
+            let time = LeaseTime { ttl_millis, remaining_millis, renewed: Index(number) };
+            (RecordKey::Lease(lease), is_there.then_some(RecordValue::Lease(time)))
+        } else {
+            let key = RecordKey::Sequence(Bytes::from(format!("prefix {number}")));
+            (key, is_there.then(|| RecordValue::Sequence(random.next_u64())))
+        }
+    });
+    changes.collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
 fn exercise<D: Disk>(disk: &D) {
@@ -207,7 +252,13 @@ fn a_store_of_another_directory_is_refused() {
 
 #[test]
 fn a_state_that_can_not_be_is_refused() {
-    let row = Row { key: Bytes::from("a"), value: None, create_revision: Revision(1), version: 0 };
+    let row = Row {
+        key: Bytes::from("a"),
+        value: None,
+        create_revision: Revision(1),
+        version: 0,
+        lease: None,
+    };
     let ahead = StoreBatch { added: vec![(id(9, 0), row)], ..StoreBatch::default() };
     let applied = Position::new(1, 5);
     let (compacted, revision) = (Revision(2), Revision(1));
@@ -273,6 +324,7 @@ fn reads_run_beside_writes() {
                 value: Some(Bytes::from("v")),
                 create_revision: Revision(1),
                 version: revision,
+                lease: None,
             };
             let added = vec![(id(revision, 0), row)];
             store.write(&StoreBatch { added, state, ..StoreBatch::default() }).expect("works");

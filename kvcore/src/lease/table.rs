@@ -109,6 +109,11 @@ impl Leases {
         }
     }
 
+    /// These are all that there are, and nothing that happened before counts.
+    pub(crate) fn announce(&mut self, all: Vec<(LeaseId, LeaseTime)>) {
+        self.news = vec![LeaseNews::All(all)];
+    }
+
     /// What happened since this was asked last.
     pub(crate) fn take_news(&mut self) -> Vec<LeaseNews> {
         std::mem::take(&mut self.news)

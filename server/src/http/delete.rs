@@ -16,7 +16,7 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::response::Response;
 use hyper::StatusCode;
-use kvcore::{Command, Keys, Outcome};
+use kvcore::{Command, Delete, DeleteOutcome, Keys, Outcome};
 
 use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::error::{ApiError, ErrorName};
@@ -119,10 +119,11 @@ async fn delete(
     let single = matches!(target, Keys::One(_));
     let (return_previous, timeout) = (parameters.flag("prev"), parameters.timeout());
     let conditions = parameters.conditions();
-    let command = Command::Delete { target, conditions, return_previous };
+    let delete = Delete { target, return_previous };
+    let command = Command::Delete { delete, conditions };
     command.check()?;
     let Written { outcome, revision, repeated } = app.handle.write(command, key, timeout).await?;
-    let Outcome::Deleted { count, previous } = outcome else {
+    let Outcome::Deleted(DeleteOutcome { count, previous }) = outcome else {
         return Ok(app.answer_written(revision, repeated, Err(write::refused(outcome))));
     };
     let previous = match return_previous {

@@ -86,6 +86,10 @@ pub(super) fn key_value_members(out: &mut Vec<u8>, key_value: &KeyValue, shown: 
     number_field(out, "create_revision", key_value.create_revision.0);
     number_field(out, "mod_revision", key_value.mod_revision.0);
     number_field(out, "version", key_value.version);
+    if let Some(lease) = key_value.lease {
+        field(out, "lease");
+        out.extend_from_slice(lease.to_string().as_bytes());
+    }
 }
 
 /// Appends a key as an object.
@@ -173,10 +177,11 @@ mod tests {
             create_revision: Revision(2),
             mod_revision: Revision(3),
             version: 2,
+            lease: kvcore::LeaseId::new(-7),
         };
         assert_eq!(
             written(|out| key_value(out, &item, Shown::WithoutValue)),
-            r#"{"key":"k","create_revision":2,"mod_revision":3,"version":2}"#
+            r#"{"key":"k","create_revision":2,"mod_revision":3,"version":2,"lease":-7}"#
         );
         assert_eq!(
             written(|out| key_value(out, &item, Shown::Deletion)),

@@ -180,7 +180,7 @@ mod tests {
     fn found(bytes: usize) -> Result<Option<KeyValue>, FetchError> {
         let (key, value) = ("k".into(), vec![b'v'; bytes].into());
         let (create_revision, mod_revision) = (Revision(2), Revision(2));
-        Ok(Some(KeyValue { key, value, create_revision, mod_revision, version: 1 }))
+        Ok(Some(KeyValue { key, value, create_revision, mod_revision, version: 1, lease: None }))
     }
 
     fn vanished() -> Result<Option<KeyValue>, FetchError> {

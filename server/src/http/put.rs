@@ -19,7 +19,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
-use kvcore::{Command, IdempotencyKey, Outcome, Revision};
+use kvcore::{Command, IdempotencyKey, Outcome, Put, PutOutcome, PutValue, Revision};
 
 use super::call::{self, Answer, Call, Content, RequestBody, Tag, schema_of};
 use super::error::{ApiError, ErrorName};
@@ -82,13 +82,13 @@ async fn store(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
     };
     let most = app.limits.value_bytes_max;
     let body = body::read(app, request, most, ErrorName::ValueTooLarge).await?;
-    if let Command::Put { value, .. } = &mut command {
-        *value = body.bytes.clone();
+    if let Command::Put { put, .. } = &mut command {
+        put.value = PutValue::New(body.bytes.clone());
     }
     command.check()?;
     let Written { outcome, revision, repeated } = app.handle.write(command, key, timeout).await?;
     let result = match outcome {
-        Outcome::Put { created, previous } => {
+        Outcome::Put(PutOutcome { created, previous, .. }) => {
             let previous = match tells_previous {
                 true => Some(app.fetch_previous(previous.into_iter().collect()).await),
                 false => None,
@@ -116,12 +116,8 @@ pub(super) fn parse(request: &Request) -> Result<Parsed, ApiError> {
     let parameters = Parameters::parse(request.uri().query(), &CALL)?;
     let key_of_write = idempotency_key(request.headers())?;
     let return_previous = parameters.flag("prev");
-    let command = Command::Put {
-        key,
-        value: bytes::Bytes::new(),
-        conditions: parameters.conditions(),
-        return_previous,
-    };
+    let put = Put { return_previous, ..Put::new(key, bytes::Bytes::new()) };
+    let command = Command::Put { put, conditions: parameters.conditions() };
     let (key, timeout) = (key_of_write, parameters.timeout());
     Ok(Parsed { command, key, timeout, tells_previous: return_previous })
 }

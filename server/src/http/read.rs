@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus::Index;
 use kvcore::snapshot::StoreView;
-use kvcore::store::{Remembered, Row, RowId, StoreBatch, StoreError, StoreState};
+use kvcore::store::{
+    Record, RecordKey, Remembered, Row, RowId, StoreBatch, StoreError, StoreState,
+};
 use kvcore::{FetchError, KeyValue, Located, ReadError, Revision, Store};
 
 use super::App;
@@ -80,6 +82,10 @@ impl MemoryOnly {
 
 impl Store for MemoryOnly {
     fn remembered(&self, _: Index, _: usize) -> Result<Vec<Remembered>, StoreError> {
+        Self::nothing()
+    }
+
+    fn records(&self, _: Option<&RecordKey>, _: usize) -> Result<Vec<Record>, StoreError> {
         Self::nothing()
     }
 

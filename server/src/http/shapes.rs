@@ -28,6 +28,9 @@ pub(super) struct KeyValue {
     mod_revision: u64,
     /// How often it was written since it was created, that included.
     version: u64,
+    /// The lease that it hangs on, if it does: any number but 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: i64,
 }
 
 /// How bytes that are no text are written.

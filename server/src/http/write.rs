@@ -35,14 +35,14 @@ pub(super) fn refused(outcome: Outcome) -> ApiError {
             message: failure.to_string(),
             detail: Detail::Found(failure.key, failure.found),
         },
-        Outcome::CompactionInFuture { requested, current } => ApiError::new(
+        Outcome::RevisionInFuture { requested, current } => ApiError::new(
             ErrorName::FutureRevision,
             format!(
                 "revision {requested} does not exist yet; the current one is {current}, and no \
                  later one can be compacted to"
             ),
         ),
-        Outcome::AlreadyCompacted { requested, compacted } => ApiError {
+        Outcome::RevisionCompacted { requested, compacted } => ApiError {
             name: ErrorName::Compacted,
             message: format!(
                 "revision {requested} is not after {compacted}, to which the store is compacted \

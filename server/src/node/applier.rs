@@ -11,7 +11,7 @@ use std::sync::{Arc, TryLockError};
 use std::time::Duration;
 
 use consensus::{Entry, Index};
-use kvcore::{Applied, Envelope, Machine, Outcome, RequestId, Revision};
+use kvcore::{Applied, Envelope, LeaseNews, Machine, Outcome, RequestId, Revision};
 use storage::RedbStore;
 use tokio::sync::mpsc;
 
@@ -28,17 +28,21 @@ const STORE_WAIT: Duration = Duration::from_millis(5);
 const AT_ONCE_ENTRIES_MAX: usize = 8;
 
 /// How far the state machine has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AppliedUpTo {
     pub(crate) index: Index,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
+    /// What happened to leases.
+    pub(crate) leases: Vec<LeaseNews>,
 }
 
 impl AppliedUpTo {
-    fn of(machine: &Machine<Arc<RedbStore>>) -> Self {
+    /// How far it is now, with the news since this was asked last.
+    fn of(machine: &mut Machine<Arc<RedbStore>>) -> Self {
         let (revision, compacted) = (machine.revision(), machine.compacted());
-        Self { index: machine.applied().index, revision, compacted }
+        let (index, leases) = (machine.applied().index, machine.take_lease_news());
+        Self { index, revision, compacted, leases }
     }
 }
 
@@ -97,9 +101,10 @@ impl Applier {
 
     /// Puts a received state machine in the place of the present one.
     fn install(&self, received: ReceivedSnapshot) -> Result<AppliedUpTo, String> {
-        let ReceivedSnapshot { snapshot, machine: new, decided } = received;
+        let ReceivedSnapshot { snapshot, machine: mut new, decided } = received;
         let shared = &*self.shared;
-        let applied = AppliedUpTo::of(&new);
+        new.announce_leases();
+        let applied = AppliedUpTo::of(&mut new);
         let mut machine = shared.machine.write().expect("no holder of this lock panics");
         assert!(applied.index > machine.applied().index, "a snapshot only replaces what is older");
         *shared.store.write().expect("no holder of this lock panics") = Arc::clone(new.store());
@@ -159,8 +164,8 @@ impl Applier {
             let applied = machine.apply(entry).map_err(|error| error.to_string())?;
             match applied.outcome {
                 _ if applied.repeated => 0,
-                Outcome::Put { .. } => shared.metrics.applied_puts.inc(),
-                Outcome::Deleted { .. } => shared.metrics.applied_deletes.inc(),
+                Outcome::Put(_) => shared.metrics.applied_puts.inc(),
+                Outcome::Deleted(_) => shared.metrics.applied_deletes.inc(),
                 _ => 0,
             };
             let Some(header) = applied.header else { continue };

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use consensus::{Index, NodeId, Position, Protocol, Standing, Status};
 pub use kvcore::replica::Failure;
+use kvcore::replica::{LeaseAnswer, LeaseQuestion};
 use kvcore::store::StoreState;
-use kvcore::{Command, IdempotencyKey, Machine, Outcome, Revision};
+use kvcore::{Command, IdempotencyKey, LeaseId, Machine, Outcome, Revision};
 use storage::RedbStore;
 use tokio::sync::{oneshot, watch};
 
@@ -43,6 +44,15 @@ pub struct Written {
     pub revision: Revision,
     /// Whether it was done before, by an earlier request with the same idempotency key.
     pub repeated: bool,
+}
+
+/// How it stands with a lease's time, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRemaining {
+    /// How long it lives when it is renewed.
+    pub ttl_millis: u64,
+    /// How long it lives if it is not.
+    pub remaining_millis: u64,
 }
 
 /// A running node. Cheap to clone.
@@ -190,6 +200,39 @@ impl NodeHandle {
         timeout: Duration,
     ) -> Result<(), Failure> {
         self.shared.barrier(consistency, timeout).await
+    }
+
+    /// How it stands with a lease's time, by the leader's clock. `None` if there is no such lease. Not by
+    /// this to be renewed.
+    ///
+    /// # Errors
+    /// As for a read.
+    pub async fn lease_time(
+        &self,
+        lease: LeaseId,
+        timeout: Duration,
+    ) -> Result<Option<LeaseRemaining>, Failure> {
+        let question = LeaseQuestion { lease, renew: false };
+        Ok(match self.shared.ask_about_lease(question, timeout).await? {
+            LeaseAnswer::Unknown => None,
+            LeaseAnswer::Remaining { ttl_millis, remaining_millis } => {
+                Some(LeaseRemaining { ttl_millis, remaining_millis })
+            }
+            other => unreachable!("a lease is looked at, and not {other:?}"),
+        })
+    }
+
+    /// Renews a lease; `None` if there is no such lease. Returns how long it lives from now on, in
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// As for a write; it may be renewed all the same, which does no harm.
+    pub async fn keep_alive(
+        &self,
+        lease: LeaseId,
+        timeout: Duration,
+    ) -> Result<Option<u64>, Failure> {
+        self.shared.keep_alive(lease, timeout).await
     }
 
     /// Has another node lead, and waits until it does: `to`, or whomever the leader chooses. Returns who

@@ -155,8 +155,10 @@ pub(super) fn open<C: Consensus>(
         requests_max: config.requests_pending_max,
         request_bytes_max: 64 << 20,
         retain_revisions: config.retain_revisions,
+        lease_checkpoint_interval: config.lease_checkpoint_interval,
     };
-    let replica = Replica::new(core, settings, revision, compacted);
+    drop(machine.take_lease_news());
+    let replica = Replica::new(core, settings, machine.restored());
     let status = replica.status();
     let clients = move |input| {
         inbox.try_send(DriverInput::Client(input)).map_err(|error| match error {
@@ -273,17 +275,8 @@ mod tests {
             let key = Bytes::from(format!("key-{}", index % 1000));
             let command = match index % 1000 {
                 0 => Command::Compact { revision: kvcore::Revision(index / 2) },
-                500 => Command::Delete {
-                    target: kvcore::Keys::Prefix(key),
-                    conditions: Vec::new(),
-                    return_previous: false,
-                },
-                _ => Command::Put {
-                    key,
-                    value: Bytes::from(index.to_string().repeat(4096 / 5)),
-                    conditions: Vec::new(),
-                    return_previous: false,
-                },
+                500 => Command::delete(kvcore::Keys::Prefix(key)),
+                _ => Command::put(key, index.to_string().repeat(4096 / 5)),
             };
             let (origin, incarnation, request) = (NodeId(1), 1, RequestId(index));
             let envelope = Envelope { origin, incarnation, request, idempotency: None, command };

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use consensus::codec::Wire;
 use consensus::{Index, NodeId, Now, Time, WallTime};
-use kvcore::replica::{Conclusion, Failure};
-use kvcore::{Command, Envelope, Idempotency, IdempotencyKey, RequestId, Revision};
+use kvcore::replica::{Conclusion, Failure, LeaseAnswer, LeaseQuestion};
+use kvcore::{
+    Command, Envelope, Idempotency, IdempotencyKey, LeaseCommand, LeaseId, Outcome, RequestId,
+    Revision,
+};
 use storage::{RedbStore, Retained};
 use tokio::sync::{oneshot, watch};
 
@@ -34,6 +37,8 @@ pub(crate) enum ClientInput {
     Read { request: RequestId, confirmed: bool, deadline: Time },
     /// A wish that another node leads.
     Transfer { request: RequestId, to: Option<NodeId>, deadline: Time },
+    /// A question about a lease.
+    Lease { request: RequestId, question: LeaseQuestion, deadline: Time },
     /// Something about faults or timers. Nobody waits for it.
     Lab(LabInput),
 }
@@ -44,6 +49,7 @@ pub(crate) enum Ended {
     Written(Written),
     ReadReady,
     Transferred(NodeId),
+    Lease(LeaseAnswer),
     Failed(Failure),
 }
 
@@ -180,6 +186,46 @@ impl Shared {
         }
     }
 
+    /// Asks the leader about a lease.
+    pub(crate) async fn ask_about_lease(
+        &self,
+        question: LeaseQuestion,
+        timeout: Duration,
+    ) -> Result<LeaseAnswer, Failure> {
+        let request = self.next_request();
+        let deadline = self.clock.time() + timeout;
+        let input = ClientInput::Lease { request, question, deadline };
+        match self.wait_for(request, input, timeout).await {
+            Ended::Lease(answer) => Ok(answer),
+            Ended::Failed(failure) => Err(failure),
+            other => unreachable!("a question about a lease does not end as {other:?}"),
+        }
+    }
+
+    /// Renews a lease; `None` if there is no such lease. Returns how long it lives from the moment on that
+    /// this was asked, in milliseconds.
+    pub(crate) async fn keep_alive(
+        &self,
+        lease: LeaseId,
+        timeout: Duration,
+    ) -> Result<Option<u64>, Failure> {
+        let began = self.clock.time();
+        let question = LeaseQuestion { lease, renew: true };
+        match self.ask_about_lease(question, timeout).await? {
+            LeaseAnswer::Renewed { ttl_millis } => return Ok(Some(ttl_millis)),
+            LeaseAnswer::Unknown => return Ok(None),
+            LeaseAnswer::MustLog => {}
+            LeaseAnswer::Remaining { .. } => unreachable!("a lease is to be renewed"),
+        }
+        let timeout = timeout.saturating_sub(self.clock.time().since(began));
+        let command = Command::Lease(LeaseCommand::Renew { lease });
+        match self.write(command, None, timeout).await?.outcome {
+            Outcome::Renewed { ttl_millis, .. } => Ok(Some(ttl_millis)),
+            Outcome::LeaseNotFound { .. } => Ok(None),
+            other => unreachable!("a lease is renewed or not there, and not {other:?}"),
+        }
+    }
+
     fn next_request(&self) -> RequestId {
         // Number 0 is for commands that nobody waits for.
         RequestId(self.requests.fetch_add(1, Ordering::Relaxed) + 1)
@@ -191,7 +237,7 @@ impl Shared {
         }
         let unanswered = match input {
             ClientInput::Write { .. } => Failure::UnknownOutcome,
-            ClientInput::Read { .. } => Failure::NoQuorum,
+            ClientInput::Read { .. } | ClientInput::Lease { .. } => Failure::NoQuorum,
             ClientInput::Transfer { .. } => Failure::TransferFailed,
             ClientInput::Lab(_) => unreachable!("nobody waits for it"),
         };
@@ -280,6 +326,7 @@ impl From<Conclusion> for Ended {
         match conclusion {
             Conclusion::ReadReady => Self::ReadReady,
             Conclusion::Transferred { leader } => Self::Transferred(leader),
+            Conclusion::Lease(answer) => Self::Lease(answer),
             Conclusion::Failed(failure) => Self::Failed(failure),
         }
     }

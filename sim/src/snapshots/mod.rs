@@ -8,7 +8,8 @@
 //!     ◀─────────────────────────────────────── After    counts, whoever sent it
 //!     Ids … up to there ────────────────────────────▶ keep_only
 //!     Rows … behind them ───────────────────────────▶ take
-//!     Remembered …, End ────────────────────────────▶ take_remembered, finish: a machine beside the
+//!     Remembered … ─────────────────────────────────▶ take_remembered
+//!     Records …, End ───────────────────────────────▶ take_records, finish: a machine beside the
 //!                                                     present one
 //!                                                     SnapshotReceived ▶ Persist.install, durable
 //!     ◀──────────────────────────────────────── Done  Effects.install ▶ the machines are swapped
@@ -66,6 +67,8 @@ pub(crate) enum Part {
     Rows(Bytes),
     /// What is remembered of idempotency keys behind there.
     Remembered(Bytes),
+    /// Leases and counters.
+    Records(Bytes),
     /// There are no more.
     End,
     /// The receiver has dealt with the snapshot.
@@ -204,6 +207,7 @@ impl<C: Consensus> Cluster<C> {
         let process = self.process(life).expect("the applier runs in a process");
         let received = process.snapshots.installing.take().expect("the caller has seen it");
         process.machine = received.machine;
+        process.machine.announce_leases();
         process.flushing = None;
         let former = process.machine.state();
         let node = self.nodes.get_mut(&life.node).expect("every life has its node");
@@ -284,6 +288,7 @@ impl<C: Consensus> Cluster<C> {
             | Part::Ids(_)
             | Part::Rows(_)
             | Part::Remembered(_)
+            | Part::Records(_)
             | Part::End) => {
                 self.receive_part(life, connection, part);
             }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use consensus::{Consensus, Index, Snapshot, Violation, Wire};
 use kvcore::replica::ReplicaInput;
 use kvcore::snapshot::{ReceiveError, Receiving, RememberedRows, Rows};
-use kvcore::store::{Revision, Store, StoreError};
+use kvcore::store::{RecordRows, Revision, Store, StoreError};
 use kvcore::{Machine, MachineOptions};
 
 use super::{Offered, Part};
@@ -46,6 +46,10 @@ impl Incoming {
             },
             Some(Part::Remembered(rows)) => match RememberedRows::from_bytes(rows) {
                 Ok(RememberedRows(rows)) => receiving.take_remembered(rows),
+                Err(_) => Ok(()),
+            },
+            Some(Part::Records(records)) => match RecordRows::from_bytes(records) {
+                Ok(RecordRows(records)) => receiving.take_records(records),
                 Err(_) => Ok(()),
             },
             Some(Part::End) => receiving.finish(options).map(drop),
@@ -209,6 +213,12 @@ fn take<C: Consensus>(node: &mut Node<C>) -> Result<Taken, ReceiveError> {
             let RememberedRows(rows) =
                 rows.map_err(|error| ReceiveError::Rows(error.to_string()))?;
             receiving.take_remembered(rows)?;
+        }
+        Part::Records(records) => {
+            let records = RecordRows::from_bytes(records);
+            let RecordRows(records) =
+                records.map_err(|error| ReceiveError::Rows(error.to_string()))?;
+            receiving.take_records(records)?;
         }
         Part::End => {
             let incoming = snapshots.incoming.take().expect("looked at just now");

@@ -9,7 +9,7 @@ use consensus::{
 };
 use kvcore::replica::ReplicaInput;
 use kvcore::snapshot::{Portion, RememberedRows, Rows, StoreView};
-use kvcore::store::{Revision, RowId, Store, StoreError};
+use kvcore::store::{RecordKey, RecordRows, Revision, RowId, Store, StoreError};
 
 use super::{OfferId, Offered, Part};
 use crate::agenda::{Happening, Life};
@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const WAIT: Duration = Duration::from_millis(5);
 /// The most addresses of rows in one part.
 const IDS_MAX: usize = 64;
+/// The most leases and counters in one part.
+const RECORDS_MAX: usize = 16;
 /// The most idempotency keys in one part.
 const REMEMBERED_MAX: usize = 16;
 
@@ -44,7 +46,7 @@ struct Sending {
     stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// The receiver is to say what it has.
     Offered,
@@ -54,6 +56,8 @@ enum Stage {
     Rows { after: (Revision, Index) },
     /// The idempotency keys behind there are being sent.
     Remembered { after: Index },
+    /// The leases and counters behind this one are being sent.
+    Records { after: Option<RecordKey> },
     /// Everything was sent.
     Sent,
 }
@@ -88,11 +92,20 @@ impl Sending {
             Stage::Remembered { after } => {
                 let rows = self.view.remembered(after, REMEMBERED_MAX)?;
                 let Some(last) = rows.last() else {
-                    self.stage = Stage::Sent;
-                    return Ok(vec![Part::End]);
+                    self.stage = Stage::Records { after: None };
+                    return Ok(Vec::new());
                 };
                 self.stage = Stage::Remembered { after: last.index };
                 Ok(vec![Part::Remembered(RememberedRows(rows).to_bytes())])
+            }
+            Stage::Records { ref after } => {
+                let records = self.view.records(after.as_ref(), RECORDS_MAX)?;
+                let Some(last) = records.last() else {
+                    self.stage = Stage::Sent;
+                    return Ok(vec![Part::End]);
+                };
+                self.stage = Stage::Records { after: Some(last.key.clone()) };
+                Ok(vec![Part::Records(RecordRows(records).to_bytes())])
             }
         }
     }

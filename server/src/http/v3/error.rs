@@ -222,8 +222,8 @@ impl Refused {
     /// What could not be done with a write that was replicated.
     pub(crate) fn of_outcome(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::CompactionInFuture { .. } => Refusal::FutureRevision.into(),
-            Outcome::AlreadyCompacted { .. } => Refusal::Compacted.into(),
+            Outcome::RevisionInFuture { .. } => Refusal::FutureRevision.into(),
+            Outcome::RevisionCompacted { .. } => Refusal::Compacted.into(),
             Outcome::DeletionTooLarge(limit) => {
                 Self::with(Refusal::RequestTooLarge, limit.to_string())
             }

@@ -7,11 +7,12 @@
 //! The blobs one behind another are the snapshot, in Duorum's own format, which is not etcd's:
 //!
 //! ```text
-//! "duorum snapshot 1\n"
+//! "duorum snapshot 2\n"
 //! frames: length of the content (u32) | CRC-32 of the content (u32) | content
 //!   content: 1 | the state, as the store has it
 //!            2 | rows in order, all versions that can be read, as peers send them
 //!            3 | what is remembered of idempotency keys, as peers send it
+//!            5 | leases and counters, as peers send them
 //!            4 | how many rows there were (u64); this is the last
 //! ```
 //!
@@ -28,7 +29,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use consensus::Index;
 use consensus::codec::Wire;
 use kvcore::snapshot::{RememberedRows, Rows, StoreView};
-use kvcore::store::StoreError;
+use kvcore::store::{RecordRows, StoreError};
 use kvcore::{Revision, Store as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -40,13 +41,15 @@ use super::message::{Empty, ResponseHeader, SnapshotResponse};
 use super::stream::{Batch, stream};
 use crate::http::App;
 
-const MAGIC: &[u8] = b"duorum snapshot 1\n";
+const MAGIC: &[u8] = b"duorum snapshot 2\n";
 /// The bytes of a blob, as etcd has them.
 const BLOB_BYTES: usize = 32 << 10;
 /// Bytes of rows that are taken out of the store at a time.
 const PORTION_BYTES: usize = 256 << 10;
 /// Idempotency keys in one frame, each of some hundred bytes at most.
 const REMEMBERED_MAX: usize = 1 << 10;
+/// Leases and counters in one frame.
+const RECORDS_MAX: usize = 64;
 /// How often to look whether the store has what was applied.
 const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 /// How long a snapshot may take: what it shows can not be freed meanwhile.
@@ -59,6 +62,7 @@ enum Kind {
     Rows = 2,
     Remembered = 3,
     End = 4,
+    Records = 5,
 }
 
 /// The endpoint.
@@ -168,6 +172,14 @@ impl Blobs {
             let Some(last) = remembered.last().map(|remembered| remembered.index) else { break };
             after = last;
             self.frame(Kind::Remembered, &RememberedRows(remembered));
+            self.send_blobs()?;
+        }
+        let mut after = None;
+        loop {
+            let records = view.records(after.as_ref(), RECORDS_MAX)?;
+            let Some(last) = records.last().map(|record| record.key.clone()) else { break };
+            after = Some(last);
+            self.frame(Kind::Records, &RecordRows(records));
             self.send_blobs()?;
         }
         let mut end = vec![Kind::End as u8];

@@ -249,6 +249,9 @@ impl<C: Consensus> Driver<C> {
                 DriverInput::Client(ClientInput::Transfer { request, to, deadline }) => {
                     ReplicaInput::Transfer { request, to, deadline }
                 }
+                DriverInput::Client(ClientInput::Lease { request, question, deadline }) => {
+                    ReplicaInput::Lease { request, question, deadline }
+                }
                 DriverInput::Client(ClientInput::Lab(input)) => match self.lab(now, input) {
                     Some(input) => input,
                     None => continue,
@@ -261,9 +264,9 @@ impl<C: Consensus> Driver<C> {
                     self.durable = self.durable.max(sequence);
                     ReplicaInput::Persisted(sequence)
                 }
-                DriverInput::Applied(AppliedUpTo { index, revision, compacted }) => {
+                DriverInput::Applied(AppliedUpTo { index, revision, compacted, leases }) => {
                     self.applied = index;
-                    ReplicaInput::Applied { index, revision, compacted }
+                    ReplicaInput::Applied { index, revision, compacted, leases }
                 }
                 DriverInput::Fetched { purpose, entries } => {
                     ReplicaInput::Fetched { purpose, entries }

@@ -12,7 +12,7 @@ use consensus::{Generation, Index, NodeId, Snapshot, Term};
 use kvcore::Machine;
 use kvcore::Revision;
 use kvcore::snapshot::{ReceiveError, Receiving, RememberedRows, Rows};
-use kvcore::store::{Row, RowId, Store, StoreState};
+use kvcore::store::{RecordRows, Row, RowId, Store, StoreState};
 use storage::{
     DirectoryId, RealDisk, RedbStore, RedbStoreOptions, remove_other_stores, remove_store,
 };
@@ -238,9 +238,18 @@ fn receive_store(
             return Err(unexpected().into());
         };
         if rows.is_empty() {
-            return Ok(receiving.finish(machine_options())?);
+            break;
         }
         receiving.take_remembered(rows)?;
+    }
+    loop {
+        let Part::Records(RecordRows(records)) = channel.hear()? else {
+            return Err(unexpected().into());
+        };
+        if records.is_empty() {
+            return Ok(receiving.finish(machine_options())?);
+        }
+        receiving.take_records(records)?;
     }
 }
 

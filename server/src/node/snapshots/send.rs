@@ -9,7 +9,7 @@ use bytes::Bytes;
 use consensus::{Generation, Index, NodeId, Snapshot, Term};
 use kvcore::Store;
 use kvcore::snapshot::{RememberedRows, Rows, StoreView};
-use kvcore::store::{Revision, Row, RowId};
+use kvcore::store::{RecordKey, RecordRows, Revision, Row, RowId};
 use tracing::info;
 
 use super::cancel::Cancellation;
@@ -23,6 +23,8 @@ const PORTION_BYTES: usize = 256 << 10;
 const IDS_MAX: usize = 16 << 10;
 /// Idempotency keys in one frame, each of some hundred bytes at most.
 const REMEMBERED_MAX: usize = 4 << 10;
+/// Leases and counters in one part. A counter may have a long name.
+const RECORDS_MAX: usize = 64;
 /// How long the receiver may take to open what it received: it reads all of it once more.
 const FINISHING_MAX: Duration = Duration::from_secs(600);
 /// How often the progress is told.
@@ -77,6 +79,7 @@ pub(crate) fn send(shared: &Arc<Shared>, outgoing: &Outgoing) -> Result<bool, St
     }
     send_rows(shared, &*view, after, to, &mut channel)?;
     send_remembered(shared, &*view, remembered, &mut channel)?;
+    send_records(&*view, &mut channel)?;
     drop(view);
     channel.set_patience(FINISHING_MAX)?;
     let Part::Done { installed } = channel.hear()? else { return Err(unexpected()) };
@@ -154,6 +157,20 @@ fn send_rows(
         if told.elapsed() >= PROGRESS_INTERVAL {
             told = Instant::now();
             info!("snapshot to {to}: revision {after} of {last}, {} bytes", channel.bytes);
+        }
+    }
+}
+
+/// Sends leases and counters.
+fn send_records(view: &dyn StoreView, channel: &mut Channel) -> Result<(), String> {
+    let mut after: Option<RecordKey> = None;
+    loop {
+        let records =
+            view.records(after.as_ref(), RECORDS_MAX).map_err(|error| error.to_string())?;
+        after = records.last().map(|record| record.key.clone());
+        channel.say(&Part::Records(RecordRows(records)))?;
+        if after.is_none() {
+            return Ok(());
         }
     }
 }

@@ -11,7 +11,7 @@ use consensus::codec::{self, CodecError, Wire};
 use consensus::{Index, NodeId, Term};
 use kvcore::Revision;
 use kvcore::snapshot::{RememberedRows, Rows};
-use kvcore::store::{RowId, StoreState};
+use kvcore::store::{RecordRows, RowId, StoreState};
 
 use crate::node::shared::Shared;
 use crate::node::transport::{FRAME_BYTES_MAX, FrameKind, put_frame, take_frame};
@@ -37,6 +37,8 @@ pub(super) enum Part {
     Rows { rows: Rows, is_whole: bool, is_last: bool },
     /// What is remembered of idempotency keys, in order; an empty list ends it.
     Remembered(RememberedRows),
+    /// Leases and counters, in any order; an empty list ends the snapshot.
+    Records(RecordRows),
     /// The receiver has dealt with it.
     Done { installed: bool },
 }
@@ -76,6 +78,10 @@ impl Wire for Part {
             Self::Remembered(rows) => {
                 out.put_u8(6);
                 rows.encode(out);
+            }
+            Self::Records(records) => {
+                out.put_u8(7);
+                records.encode(out);
             }
             Self::Done { installed } => {
                 out.put_u8(5);
@@ -117,6 +123,7 @@ impl Wire for Part {
                 Self::Rows { rows: Rows::decode(input)?, is_whole, is_last }
             }
             6 => Self::Remembered(RememberedRows::decode(input)?),
+            7 => Self::Records(RecordRows::decode(input)?),
             5 => Self::Done { installed: bool::decode(input)? },
             _ => return Err(CodecError::Invalid("part of a snapshot")),
         })
@@ -197,7 +204,7 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use consensus::Position;
-    use kvcore::store::{Remembered, Row};
+    use kvcore::store::{Record, RecordKey, RecordValue, Remembered, Row};
 
     use super::*;
 
@@ -209,6 +216,7 @@ mod tests {
             value: Some(Bytes::from_static(b"v")),
             create_revision: Revision(3),
             version: 2,
+            lease: kvcore::LeaseId::new(9),
         };
         let remembered = Remembered {
             index: Index(80),
@@ -217,6 +225,10 @@ mod tests {
             request: 7,
             revision: Revision(5),
             fate: kvcore::store::Fate::Put { created: true },
+        };
+        let record = Record {
+            key: RecordKey::Sequence(Bytes::from_static(b"k")),
+            value: RecordValue::Sequence(4),
         };
         let deleted = Row { value: None, ..row.clone() };
         let position = Position { term: Term(4), index: Index(90) };
@@ -227,6 +239,8 @@ mod tests {
             Part::After { revision: Revision(7), remembered: Index(8) },
             Part::Remembered(RememberedRows(vec![])),
             Part::Remembered(RememberedRows(vec![remembered])),
+            Part::Records(RecordRows(vec![])),
+            Part::Records(RecordRows(vec![record])),
             Part::Ids(vec![]),
             Part::Ids(vec![id(3, 0), id(3, 1)]),
             Part::Rows {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
-use kvcore::{Command, Outcome, Revision};
+use kvcore::{Command, Delete, DeleteOutcome, Outcome, Put, PutOutcome, Revision};
 
 use crate::http::App;
 use crate::http::previous::Previous;
@@ -36,7 +36,9 @@ pub(in crate::http::v3) async fn put(
     let return_previous = message.prev_kv;
     let command = put_command(app, message)?;
     let Written { outcome, revision, .. } = app.handle.write(command, None, timeout).await?;
-    let Outcome::Put { previous, .. } = outcome else { return Err(Refused::of_outcome(outcome)) };
+    let Outcome::Put(PutOutcome { previous, .. }) = outcome else {
+        return Err(Refused::of_outcome(outcome));
+    };
     if !return_previous {
         return fulfilled(app, &HeaderResponse { header: Some(app.header(revision)) });
     }
@@ -70,7 +72,8 @@ fn put_command(app: &App, message: PutRequest) -> Result<Command, Refused> {
         let what = format!("at most {bytes_max} bytes of key and value are allowed here");
         return Err(Refused::with(Refusal::RequestTooLarge, what));
     }
-    let command = Command::Put { key, value, conditions: Vec::new(), return_previous: prev_kv };
+    let put = Put { return_previous: prev_kv, ..Put::new(key, value) };
+    let command = Command::Put { put, conditions: Vec::new() };
     command.check()?;
     Ok(command)
 }
@@ -83,10 +86,11 @@ pub(in crate::http::v3) async fn delete_range(
     let Asked { message, timeout } = read::<DeleteRangeRequest>(app, request).await?;
     let return_previous = message.prev_kv;
     let target = keys(message.key, &message.range_end)?;
-    let command = Command::Delete { target, conditions: Vec::new(), return_previous };
+    let delete = Delete { target, return_previous };
+    let command = Command::Delete { delete, conditions: Vec::new() };
     command.check()?;
     let Written { outcome, revision, .. } = app.handle.write(command, None, timeout).await?;
-    let Outcome::Deleted { count, previous } = outcome else {
+    let Outcome::Deleted(DeleteOutcome { count, previous }) = outcome else {
         return Err(Refused::of_outcome(outcome));
     };
     let previous = match return_previous {

@@ -1,6 +1,7 @@
 //! What many messages hold.
 
 use bytes::Bytes;
+use kvcore::LeaseId;
 
 use crate::http::v3::protojson::message;
 
@@ -62,7 +63,7 @@ impl From<kvcore::KeyValue> for KeyValue {
             mod_revision: signed(found.mod_revision.0),
             version: signed(found.version),
             value: found.value,
-            lease: 0,
+            lease: LeaseId::number(found.lease),
         }
     }
 }

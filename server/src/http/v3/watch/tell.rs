@@ -127,6 +127,7 @@ mod tests {
             create_revision: Revision(2),
             mod_revision: Revision(revision),
             version: revision - 1,
+            lease: None,
         };
         kvcore::Event {
             kind: EventKind::Put,
