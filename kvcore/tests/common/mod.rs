@@ -3,8 +3,6 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-pub(crate) mod model;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
