@@ -8,6 +8,7 @@ use kvcore::store::Store;
 
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
+use crate::model::Expected;
 
 /// The most entries that the applier takes at once.
 const APPLY_ENTRIES_MAX: usize = 32;
@@ -48,9 +49,11 @@ impl<C: Consensus> Cluster<C> {
                 Violation::new("the store works", format!("{}: {error}", life.node))
             })?;
             let state = process.machine.state();
+            let found = Expected::of(&applied.outcome, process.machine.store());
             self.trace.fold((entry.position, state));
-            self.oracle.applied(life.node, &entry, &applied, state)?;
-            self.answer_write(life, &applied);
+            let expected = self.oracle.applied(life.node, &entry, &applied, found, state)?;
+            self.answer_write(life, &applied, expected);
+            self.note_leases()?;
         }
         let process = self.process(life).expect("it still runs");
         let input = ReplicaInput::Applied {
