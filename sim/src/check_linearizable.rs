@@ -49,6 +49,12 @@ fn check_fates(history: &History, oracle: &Oracle) -> Result<(), Violation> {
                 return Err(violation("a write is answered with its outcome", operation));
             }
         }
+        if let Action::Write(command, _) = &operation.action
+            && let Some(index) = place
+            && oracle.command_at(index) != Some(command)
+        {
+            return Err(violation("the log has what was asked for, as it was asked", operation));
+        }
         if result.is_definite_failure() && place.is_some() {
             return Err(violation("a write that certainly failed never happens", operation));
         }

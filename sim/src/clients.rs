@@ -19,7 +19,7 @@ use crate::history::{
     self, Action, Consistency, Found, OperationId, OperationResult, Query, Reading,
 };
 use crate::model::Expected;
-use crate::tenant::Tenant;
+use crate::tenant::{self, Tenant};
 
 /// The number of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -346,6 +346,12 @@ impl<C: Consensus> Cluster<C> {
                 self.oracle.asked(Header { origin, incarnation, request }, operation);
                 let since = process.machine.applied().index;
                 let key = key.filter(|_| !mutant::on(Mutant::DropsIdempotencyKey));
+                let command = match command {
+                    Command::Transaction(transaction) if mutant::on(Mutant::ConditionBeforeLog) => {
+                        Command::Transaction(tenant::decide_here(&process.machine, transaction))
+                    }
+                    command => command,
+                };
                 let idempotency = key.map(|key| Idempotency { key, since });
                 let envelope = Envelope { origin, incarnation, request, idempotency, command };
                 let envelope = envelope.to_bytes();

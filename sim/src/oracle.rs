@@ -20,7 +20,7 @@ struct Known {
     told: Told,
     state: StoreState,
     /// The command and what makes it happen at most once, if anything does.
-    keyed: Option<(Idempotency, Command)>,
+    asked: Option<(Option<Idempotency>, Command)>,
 }
 
 /// An entry with an idempotency key.
@@ -88,7 +88,8 @@ impl Oracle {
             let StoreState { revision, wall, .. } = known.state;
             let changed_store = std::mem::replace(&mut before, revision) != revision;
             let (index, told) = (known.entry.index(), &known.told);
-            let (Idempotency { key, since }, command) = known.keyed.as_ref()?;
+            let (idempotency, command) = known.asked.as_ref()?;
+            let Idempotency { key, since } = idempotency.as_ref()?;
             let since = *since;
             Some(Keyed { index, key, since, command, told, wall, changed_store })
         })
@@ -112,6 +113,11 @@ impl Oracle {
     /// What is told of the entry at an index.
     pub(crate) fn told_at(&self, index: Index) -> Option<&Told> {
         self.known(index).map(|known| &known.told)
+    }
+
+    /// The command of the entry at an index.
+    pub(crate) fn command_at(&self, index: Index) -> Option<&Command> {
+        self.known(index)?.asked.as_ref().map(|(_, command)| command)
     }
 
     fn known(&self, index: Index) -> Option<&Known> {
@@ -171,7 +177,7 @@ impl Oracle {
     fn learn(&mut self, id: NodeId, entry: &Entry, state: StoreState) -> Result<(), Violation> {
         let envelope = entry.command().map(|command| Envelope::from_bytes(command.clone()));
         self.model.pass_time(entry.wall);
-        let mut keyed = None;
+        let mut asked = None;
         let told = match envelope {
             None => self.model.told(Expected::Nothing),
             Some(Err(_)) => self.model.told(Expected::Undecodable),
@@ -198,7 +204,7 @@ impl Oracle {
                     }
                 }
                 let told = self.model.apply(entry.position, idempotency.as_ref(), &command);
-                keyed = idempotency.map(|idempotency| (idempotency, command));
+                asked = Some((idempotency, command));
                 told
             }
         };
@@ -221,7 +227,7 @@ impl Oracle {
                 ),
             ));
         }
-        self.known.push(Known { entry: entry.clone(), told, state, keyed });
+        self.known.push(Known { entry: entry.clone(), told, state, asked });
         Ok(())
     }
 }

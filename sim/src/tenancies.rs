@@ -29,9 +29,10 @@ struct Tenancy {
     granted: Time,
     /// When its client heard of it.
     heard: Option<Time>,
-    /// Until when somebody counts on it, by a clock that goes right.
-    counted_on: Time,
-    ended: Option<Time>,
+    /// Since when somebody counts on it, and for how many milliseconds.
+    counted_on: Option<(Time, u64)>,
+    /// When it ended, and whether because its time was over.
+    ended: Option<(Time, bool)>,
 }
 
 /// All leases that there were.
@@ -57,21 +58,24 @@ impl Tenancies {
     pub(crate) fn applied(&mut self, now: Time, event: LeaseEvent) -> Result<(), Violation> {
         let lease = match event {
             LeaseEvent::Granted(lease) => {
-                let tenancy =
-                    Tenancy { granted: now, heard: None, counted_on: Time(0), ended: None };
+                let tenancy = Tenancy { granted: now, heard: None, counted_on: None, ended: None };
                 self.tenancies.insert(lease, tenancy);
                 return Ok(());
             }
             LeaseEvent::Revoked(lease) | LeaseEvent::Expired(lease) => lease,
         };
-        let tenancy = self.tenancies.get_mut(&lease).expect("only what was granted ends");
-        if matches!(event, LeaseEvent::Expired(_)) && tenancy.counted_on > now {
+        let tenancy = self.tenancies.get(&lease).expect("only what was granted ends");
+        // Clocks that went fast since it was promised count as well.
+        let until = tenancy.counted_on.map(|(asked, millis)| asked + self.least(millis));
+        let is_expired = matches!(event, LeaseEvent::Expired(_));
+        if is_expired && until.is_some_and(|until| until > now) {
             return Err(Violation::new(
                 "no lease ends before its time",
                 format!("lease {lease} ends at {:?}: {tenancy:?}", now.0),
             ));
         }
-        tenancy.ended = Some(now);
+        let tenancy = self.tenancies.get_mut(&lease).expect("looked at just now");
+        tenancy.ended = Some((now, is_expired));
         Ok(())
     }
 
@@ -85,13 +89,19 @@ impl Tenancies {
             ));
         };
         match tenancy.ended {
-            Some(ended) if ended < until && tenancy.granted < asked => Err(Violation::new(
-                "a lease that was renewed lives on",
-                format!("lease {lease} was asked for at {}: {tenancy:?}", asked.0),
-            )),
+            Some((ended, is_expired))
+                if tenancy.granted < asked && (ended < asked || is_expired && ended < until) =>
+            {
+                Err(Violation::new(
+                    "a lease that was renewed lives on",
+                    format!("lease {lease} was asked for at {}: {tenancy:?}", asked.0),
+                ))
+            }
             Some(_) => Ok(()),
             None => {
-                tenancy.counted_on = tenancy.counted_on.max(until);
+                if tenancy.counted_on.is_none_or(|(before, _)| before < asked) {
+                    tenancy.counted_on = Some((asked, millis));
+                }
                 Ok(())
             }
         }

@@ -4,17 +4,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Consensus, Wire};
+use consensus::{Consensus, Entry, NodeId, Payload, Wire};
 use kvcore::replica::{LeaseAnswer, ReplicaInput};
 use kvcore::{
     Command, Compare, CompareOperator, CompareTarget, Delete, Envelope, Header, Keys, LeaseCommand,
-    LeaseId, Operation, Put, PutLease, PutValue, Range, RequestId, Revision, Transaction,
+    LeaseId, Machine, Operation, Put, PutLease, PutValue, Range, RequestId, Revision, Store,
+    Transaction,
 };
 
 use crate::agenda::Life;
 use crate::clients::Client;
 use crate::cluster::Cluster;
 use crate::history::{self, Action, OperationResult};
+use crate::model::compare_holds;
 
 /// How many keys there are for all this.
 const KEYS: u64 = 5;
@@ -167,6 +169,34 @@ impl Client {
         });
         Range { at, limit: self.random.one_in(4).then_some(2), ..Range::of(keys) }
     }
+}
+
+/// The branch of a transaction that what a machine has just now decides for: a wrong version.
+pub(crate) fn decide_here<S: Store>(machine: &Machine<S>, transaction: Transaction) -> Transaction {
+    let holds = |compare: &Compare| {
+        let found = machine.range(&Range::of(compare.keys.clone()));
+        compare_holds(compare, &found.expect("what is there now can be read").key_values)
+    };
+    let Transaction { compares, success, failure } = transaction;
+    let success = if compares.iter().all(holds) { success } else { failure };
+    Transaction { compares: Vec::new(), success, failure: Vec::new() }
+}
+
+/// An entry as a node applies it that did not take it from a client, and looks at no revision: a wrong
+/// version.
+pub(crate) fn unchecked(entry: &Entry, node: NodeId) -> Entry {
+    let envelope = entry.command().map(|payload| Envelope::from_bytes(payload.clone()));
+    let Some(Ok(mut envelope)) = envelope else { return entry.clone() };
+    if let Command::Transaction(transaction) = &mut envelope.command
+        && envelope.origin != node
+    {
+        for operation in transaction.success.iter_mut().chain(&mut transaction.failure) {
+            if let Operation::Read(range) = operation {
+                range.at = None;
+            }
+        }
+    }
+    Entry { payload: Payload::Command(envelope.to_bytes()), ..entry.clone() }
 }
 
 impl<C: Consensus> Cluster<C> {

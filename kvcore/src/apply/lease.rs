@@ -5,6 +5,7 @@ use crate::machine::Machine;
 use crate::outcome::Outcome;
 use crate::records::{RecordKey, RecordValue};
 use crate::store::Store;
+use consensus::{Mutant, mutant};
 
 impl<S: Store> Machine<S> {
     pub(super) fn change_lease(&mut self, command: LeaseCommand) -> Outcome {
@@ -21,7 +22,10 @@ impl<S: Store> Machine<S> {
             LeaseCommand::Expire { lease, renewed, term } => {
                 let time = self.leases.get(lease).map(|there| there.time);
                 let decided_now = term == self.under_way.position.term;
-                if decided_now && time.is_some_and(|time| time.renewed == renewed) {
+                let is_same = |time: LeaseTime| {
+                    time.renewed == renewed || mutant::on(Mutant::ExpiryOfOldRenewal)
+                };
+                if decided_now && time.is_some_and(is_same) {
                     self.end_lease(lease)
                 } else {
                     self.leases.tell(lease);
@@ -76,7 +80,10 @@ impl<S: Store> Machine<S> {
     fn note_checkpoint(&mut self, checkpoint: Checkpoint) {
         let Checkpoint { lease, renewed, remaining_millis } = checkpoint;
         match self.leases.get(lease).map(|there| there.time) {
-            Some(time) if time.renewed == renewed && remaining_millis < time.remaining_millis => {
+            Some(time)
+                if (time.renewed == renewed || mutant::on(Mutant::CheckpointOfOldRenewal))
+                    && remaining_millis < time.remaining_millis =>
+            {
                 self.set_lease(lease, Some(LeaseTime { remaining_millis, ..time }));
             }
             _ => self.leases.tell(lease),
@@ -91,6 +98,12 @@ impl<S: Store> Machine<S> {
         existing.sort_unstable_by(|(one, _), (other, _)| {
             self.index.entry(*one).key().cmp(self.index.entry(*other).key())
         });
+        if mutant::on(Mutant::LeaseLeavesKeys)
+            && let Some((key, _)) = existing.pop()
+        {
+            let bytes = self.index.entry(key).key().len();
+            self.leases.attach(key, bytes, None);
+        }
         let keys = self.delete_existing(existing, false).count;
         self.set_lease(lease, None);
         Outcome::LeaseEnded { lease, keys }

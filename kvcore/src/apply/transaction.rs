@@ -7,6 +7,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use consensus::{Mutant, mutant};
+
 use super::put::Attached;
 use super::rows::Existing;
 use crate::Keys;
@@ -221,6 +223,9 @@ impl<S: Store> Machine<S> {
     fn carry_out_taken(&mut self, taken: Taken) -> Result<TransactionOutcome, StoreError> {
         let mut results = Vec::with_capacity(taken.operations.len());
         for step in taken.operations {
+            if mutant::on(Mutant::TransactionBitByBit) {
+                self.under_way.rows = 0;
+            }
             results.push(match step {
                 Step::Put(put) => {
                     let found = self.index.find(&put.key);
@@ -234,6 +239,9 @@ impl<S: Store> Machine<S> {
                 }
                 Step::Read(range) => {
                     let mut planner = RangePlanner::new(range);
+                    if mutant::on(Mutant::TransactionReadsBefore) && self.under_way.rows > 0 {
+                        planner.before_place = Some(0);
+                    }
                     let planned = self.plan_range_step(&mut planner, usize::MAX);
                     planned.expect("a transaction that writes compacts nothing");
                     OperationOutcome::Read(Some(planner.finish()))

@@ -3,6 +3,8 @@
 mod transaction;
 mod write;
 
+pub(crate) use transaction::compare_holds;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;

@@ -5,7 +5,7 @@ use kvcore::{
     Command, Compare, CompareTarget, KeyValue, LeaseId, Operation, Range, Revision, Transaction,
 };
 
-use super::{Expected, Model, OperationTold, TransactionTold, Version, key_value};
+use super::{Expected, Model, OperationTold, TransactionTold, key_value};
 
 /// A transaction with the branch that is taken.
 struct Taken<'a> {
@@ -51,27 +51,9 @@ impl Model {
     }
 
     fn compares(&self, compare: &Compare) -> bool {
-        let found: Vec<&Version> =
-            self.range(&compare.keys, self.revision).map(|(_, version)| version).collect();
-        let holds = |found: Option<&Version>| {
-            let signed = |number: fn(&Version) -> u64| found.map_or(0, number).cast_signed();
-            let order = match &compare.target {
-                CompareTarget::Version(given) => signed(|it| it.version).cmp(given),
-                CompareTarget::CreateRevision(given) => {
-                    signed(|it| it.create_revision.0).cmp(given)
-                }
-                CompareTarget::ModRevision(given) => signed(|it| it.revision.0).cmp(given),
-                CompareTarget::Lease(given) => {
-                    LeaseId::number(found.and_then(|it| it.lease)).cmp(given)
-                }
-                CompareTarget::Value(given) => match found.and_then(|it| it.value.as_ref()) {
-                    Some(value) => value.cmp(given),
-                    None => return false,
-                },
-            };
-            compare.operator.allows(order)
-        };
-        if found.is_empty() { holds(None) } else { found.into_iter().all(|it| holds(Some(it))) }
+        let found = self.range(&compare.keys, self.revision);
+        let found: Vec<KeyValue> = found.map(|(key, version)| key_value(key, version)).collect();
+        compare_holds(compare, &found)
     }
 
     fn refuses_taken(&self, taken: &Taken<'_>) -> Option<Expected> {
@@ -110,6 +92,27 @@ impl Model {
         let found = found.map(|(key, version)| key_value(key, version));
         found.take(range.limit.unwrap_or(usize::MAX)).collect()
     }
+}
+
+/// Whether a comparison holds, given the keys that it is about.
+pub(crate) fn compare_holds(compare: &Compare, found: &[KeyValue]) -> bool {
+    let holds = |found: Option<&KeyValue>| {
+        let signed = |number: fn(&KeyValue) -> u64| found.map_or(0, number).cast_signed();
+        let order = match &compare.target {
+            CompareTarget::Version(given) => signed(|it| it.version).cmp(given),
+            CompareTarget::CreateRevision(given) => signed(|it| it.create_revision.0).cmp(given),
+            CompareTarget::ModRevision(given) => signed(|it| it.mod_revision.0).cmp(given),
+            CompareTarget::Lease(given) => {
+                LeaseId::number(found.and_then(|it| it.lease)).cmp(given)
+            }
+            CompareTarget::Value(given) => match found {
+                Some(found) => found.value.cmp(given),
+                None => return false,
+            },
+        };
+        compare.operator.allows(order)
+    };
+    if found.is_empty() { holds(None) } else { found.iter().all(|it| holds(Some(it))) }
 }
 
 /// Whether one of two operations stores what the other stores or deletes.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use consensus::{Index, Time};
+use consensus::{Index, Mutant, Time, mutant};
 
 use super::questions::{LeaseAnswer, LeaseQuestion};
 use crate::lease::{CHECKPOINT_LEASES_MAX, Checkpoint, LeaseId, LeaseNews, LeaseTime};
@@ -192,11 +192,23 @@ impl Clocks {
         let clock = known.clock.expect("a lease has its clock where time is counted");
         Some(if !question.renew {
             LeaseAnswer::Remaining { ttl_millis, remaining_millis: left(clock.expires_at, now) }
-        } else if remaining_millis < ttl_millis || clock.is_expiring || clock.is_checkpointing {
+        } else if remaining_millis < ttl_millis && !mutant::on(Mutant::KeepaliveNeverLogged)
+            || clock.is_expiring && !mutant::on(Mutant::KeepaliveBesideExpiry)
+            || clock.is_checkpointing && !mutant::on(Mutant::KeepaliveBesideCheckpoint)
+        {
             LeaseAnswer::MustLog
         } else {
             LeaseAnswer::Renewed { ttl_millis }
         })
+    }
+
+    /// What a node would say that takes itself for the judge of leases.
+    pub(super) fn renews(&self, questions: &[LeaseQuestion]) -> Option<Vec<LeaseAnswer>> {
+        let answer = |question: &LeaseQuestion| {
+            let known = self.leases.get(&question.lease).filter(|_| question.renew)?;
+            Some(LeaseAnswer::Renewed { ttl_millis: known.time.ttl_millis })
+        };
+        questions.iter().map(answer).collect()
     }
 
     /// A lease whose time is over, and the entry that renewed it last: its expiry is being proposed now.
