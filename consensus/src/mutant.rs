@@ -201,19 +201,12 @@ mutants! {
         "A node answers keepalives itself, for every lease that it knows.";
     KeepaliveNeverLogged, "keepalive-never-logged", BOTH,
         "A keepalive is not logged, also where the log says that less than all of the time is left.";
-    KeepaliveBesideCheckpoint, "keepalive-beside-checkpoint", BOTH,
-        "A keepalive is not logged while a checkpoint of its lease is under way.";
     KeepaliveBesideExpiry, "keepalive-beside-expiry", BOTH,
         "A keepalive is answered while the expiry of its lease is under way.";
-    CountsBeforeApplied, "counts-before-applied", BOTH,
+    CountsBeforeApplied, "counts-before-applied", ZAB,
         "A new leader counts the time of leases before it has applied what it inherited.";
     EverybodyCounts, "everybody-counts", BOTH,
         "Followers count the time of leases, too, and forward expiries to the leader.";
-    ExpiryOfOldRenewal, "expiry-of-old-renewal", BOTH,
-        "A lease expires though it was renewed between the leader's decision and its place in the log.";
-    CheckpointOfOldRenewal, "checkpoint-of-old-renewal", BOTH,
-        "A checkpoint counts though its lease was renewed between the leader's decision and its place in the \
-         log.";
     LeaseLeavesKeys, "lease-leaves-keys", BOTH,
         "The last key of a lease is left when that ends.";
     LeaseEndsBitByBit, "lease-ends-bit-by-bit", BOTH,

@@ -22,10 +22,7 @@ impl<S: Store> Machine<S> {
             LeaseCommand::Expire { lease, renewed, term } => {
                 let time = self.leases.get(lease).map(|there| there.time);
                 let decided_now = term == self.under_way.position.term;
-                let is_same = |time: LeaseTime| {
-                    time.renewed == renewed || mutant::on(Mutant::ExpiryOfOldRenewal)
-                };
-                if decided_now && time.is_some_and(is_same) {
+                if decided_now && time.is_some_and(|time| time.renewed == renewed) {
                     self.end_lease(lease)
                 } else {
                     self.leases.tell(lease);
@@ -80,10 +77,7 @@ impl<S: Store> Machine<S> {
     fn note_checkpoint(&mut self, checkpoint: Checkpoint) {
         let Checkpoint { lease, renewed, remaining_millis } = checkpoint;
         match self.leases.get(lease).map(|there| there.time) {
-            Some(time)
-                if (time.renewed == renewed || mutant::on(Mutant::CheckpointOfOldRenewal))
-                    && remaining_millis < time.remaining_millis =>
-            {
+            Some(time) if time.renewed == renewed && remaining_millis < time.remaining_millis => {
                 self.set_lease(lease, Some(LeaseTime { remaining_millis, ..time }));
             }
             _ => self.leases.tell(lease),

@@ -98,7 +98,12 @@ impl Leases {
         for piece in news {
             self.clocks.hear(now, piece);
         }
-        if self.reign.is_some_and(|reign| reign.inherits <= index) {
+        self.start_if_due(now, index);
+    }
+
+    /// Begins to count, if this node leads and has applied what it inherited.
+    fn start_if_due(&mut self, now: Time, applied: Index) {
+        if self.reign.is_some_and(|reign| reign.inherits <= applied) {
             self.clocks.start(now);
         }
     }
@@ -247,6 +252,8 @@ impl<C: Consensus> Replica<C> {
     /// Proposes the end of leases whose time is over, and checkpoints that are due.
     pub(super) fn count_lease_time(&mut self, now: Now, effects: &mut ReplicaEffects<C::Message>) {
         let Some(Reign { term, .. }) = self.leases.reign else { return };
+        // ZAB begins a reign without an entry of its own, so that everything may be applied already.
+        self.leases.start_if_due(now.time, self.applied);
         while let Some((lease, renewed)) = self.leases.clocks.next_expired(now.time) {
             let command = LeaseCommand::Expire { lease, renewed, term };
             if !self.propose_about_leases(now, command, effects) {
