@@ -73,7 +73,13 @@ impl Client {
             return self.write(Command::Lease(LeaseCommand::Grant { lease, ttl_millis }));
         }
         let lease = self.some_lease();
-        match self.random.below(12) {
+        match self.random.below(13) {
+            12 => {
+                let (key, value) = (Bytes::from("t/s-"), self.value(20));
+                let (lease, sequential) = (PutLease::Attach(lease), true);
+                let put = Put { lease, sequential, ..Put::new(key, value) };
+                self.write(Command::Put { put, conditions: Vec::new() })
+            }
             0..7 => {
                 self.tenant.asked = Some(lease);
                 Action::KeepAlive(lease)

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use consensus::{Index, Position, WallTime};
 use kvcore::{
     Command, Idempotency, IdempotencyKey, IdempotencyLimits, InvalidCommand, KeyValue, Keys,
-    LeaseId, LeaseTime, OperationOutcome, Outcome, Revision, Store, TransactionOutcome,
+    LeaseId, LeaseTime, OperationOutcome, Outcome, PutOutcome, Revision, Store, TransactionOutcome,
 };
 
 use crate::tenancies::LeaseEvent;
@@ -30,7 +30,7 @@ pub(crate) struct Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     Nothing,
-    Put { created: bool, granted: Option<LeaseId> },
+    Put { created: bool, key: Option<Bytes>, granted: Option<LeaseId> },
     Deleted { count: u64 },
     Transaction(TransactionTold),
     Granted { lease: LeaseId, ttl_millis: u64 },
@@ -125,7 +125,10 @@ impl Expected {
     pub(crate) fn of<S: Store>(outcome: &Outcome, store: &S) -> Option<Self> {
         Some(match outcome {
             Outcome::Nothing => Self::Nothing,
-            Outcome::Put(put) => Self::Put { created: put.created, granted: put.granted },
+            Outcome::Put(put) => {
+                let PutOutcome { created, key, granted, .. } = put.clone();
+                Self::Put { created, key, granted }
+            }
             Outcome::Deleted(deleted) => Self::Deleted { count: deleted.count },
             Outcome::Transaction(transaction) => {
                 Self::Transaction(TransactionTold::of(transaction, store))
@@ -232,6 +235,8 @@ pub(crate) struct Model {
     /// The last entry of which that is forgotten.
     forgotten: Index,
     pub(crate) leases: BTreeMap<LeaseId, LeaseTime>,
+    /// The number of the next sequential key with each prefix.
+    sequences: BTreeMap<Bytes, u64>,
     /// What happened to leases and nobody has looked at.
     pub(crate) lease_events: Vec<LeaseEvent>,
     /// How many keys were forgotten because their time was up, and because there were too many.
@@ -245,6 +250,7 @@ impl Model {
             limits,
             leases: BTreeMap::new(),
             lease_events: Vec::new(),
+            sequences: BTreeMap::new(),
             expired: 0,
             evicted: 0,
             revision: Revision(1),

@@ -15,6 +15,7 @@ impl Model {
     pub(super) fn carry_out(&mut self, position: Position, command: &Command) -> Expected {
         let now = Revision(self.revision.0 + 1);
         match command {
+            Command::Put { put, .. } if put.sequential => self.put_sequential(position, now, put),
             Command::Put { put, conditions } => {
                 let before = self.at(&put.key, self.revision);
                 if !conditions.iter().all(|condition| holds(condition, before)) {
@@ -24,7 +25,7 @@ impl Model {
                     return refusal;
                 }
                 let (created, granted) = self.put(position, now, put);
-                Expected::Put { created, granted }
+                Expected::Put { created, key: None, granted }
             }
             Command::Delete { delete, conditions } => {
                 let existing =
@@ -56,6 +57,26 @@ impl Model {
             Command::Lease(command) => self.change_lease(position, now, command),
             _ => Expected::Undecodable,
         }
+    }
+
+    /// Stores a value under the next number that is free. Clients give no conditions.
+    fn put_sequential(&mut self, position: Position, now: Revision, put: &Put) -> Expected {
+        let first = self.sequences.get(&put.key).copied().unwrap_or(0);
+        let named = |number| {
+            let number = format!("{number:010}");
+            Bytes::from([&put.key[..], number.as_bytes()].concat())
+        };
+        let mut numbers = (first..).map(|number| (number, named(number)));
+        let free = numbers.find(|(_, key)| self.at(key, self.revision).is_none());
+        let (number, key) = free.expect("there are more numbers than keys");
+        let put = Put { key: key.clone(), ..put.clone() };
+        if let Some(refusal) = self.refuses(&put) {
+            return refusal;
+        }
+        let prefix = key.slice(..key.len() - 10);
+        self.sequences.insert(prefix, number + 1);
+        let (created, granted) = self.put(position, now, &put);
+        Expected::Put { created, key: Some(key), granted }
     }
 
     /// Why a put can not be carried out.
