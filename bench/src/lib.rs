@@ -27,6 +27,7 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod compaction;
 pub mod compare;
 pub mod echo;
 mod error;
@@ -38,5 +39,7 @@ pub mod report;
 pub mod rolling;
 pub mod soak;
 pub mod stats;
+pub mod store;
+pub mod watch;
 
 pub use error::Error;
