@@ -54,7 +54,8 @@ fn a_compaction_that_frees_much_is_carried_out_in_small_portions() {
         assert!(batch.removed.len() <= PORTION_ROWS_MAX);
         kvcore::Store::write(machine.store(), &batch).expect("the store does not fail");
         let versions = machine.statistics().versions;
-        machine.flushed(&batch);
+        let rows = machine.flushed(&batch);
+        machine.prune(rows);
         assert!(versions - machine.statistics().versions <= PORTION_ROWS_MAX);
         batches += 1;
     }
