@@ -9,6 +9,7 @@
 //!   a stalled server can not slow down its own measurement (coordinated omission).
 //! - [`rejoin`], [`rolling`], [`soak`]: what becomes of a cluster whose follower was away, whose nodes
 //!   are all restarted, or which is written to for long.
+//! - [`watch`], [`store`], [`compaction`]: many watchers, many keys, much history.
 //! - [`cluster`]: `duorum serve` as child processes, killed whatever happens to the measurement.
 //! - [`echo`]: an HTTP server that only echoes. No server on the same stack can be faster.
 //! - [`compare`]: both protocols in interleaved blocks, and what may be concluded from them.
