@@ -103,7 +103,8 @@ impl<C: Consensus> Cluster<C> {
             }
             return Err(Violation::new("the store works", format!("{}: {error}", life.node)));
         }
-        process.machine.flushed(&batch);
+        let rows = process.machine.flushed(&batch);
+        process.machine.prune(rows);
         self.counters.store_writes += 1;
         self.compact_log(life);
         let delay = self.surroundings.flush_interval.draw(&mut self.random);
