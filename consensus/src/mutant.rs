@@ -203,8 +203,6 @@ mutants! {
         "A keepalive is not logged, also where the log says that less than all of the time is left.";
     KeepaliveBesideExpiry, "keepalive-beside-expiry", BOTH,
         "A keepalive is answered while the expiry of its lease is under way.";
-    CountsBeforeApplied, "counts-before-applied", ZAB,
-        "A new leader counts the time of leases before it has applied what it inherited.";
     EverybodyCounts, "everybody-counts", BOTH,
         "Followers count the time of leases, too, and forward expiries to the leader.";
     LeaseLeavesKeys, "lease-leaves-keys", BOTH,

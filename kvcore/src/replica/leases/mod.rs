@@ -82,10 +82,7 @@ impl Leases {
         self.behind_barrier.clear();
         self.questions.ask_again();
         self.reign = match leadership {
-            Leadership::Established { term } => {
-                let early = mutant::on(Mutant::CountsBeforeApplied);
-                Some(Reign { term, inherits: if early { Index(0) } else { last } })
-            }
+            Leadership::Established { term } => Some(Reign { term, inherits: last }),
             Leadership::Following { term, .. } if mutant::on(Mutant::EverybodyCounts) => {
                 Some(Reign { term, inherits: last })
             }
