@@ -25,7 +25,7 @@ impl<S: Store> Machine<S> {
                 if decided_now && time.is_some_and(|time| time.renewed == renewed) {
                     self.end_lease(lease)
                 } else {
-                    self.leases.tell(lease);
+                    // Whoever decided it has heard of the renewal, or counts no more.
                     Outcome::LeasesNoted
                 }
             }
@@ -73,14 +73,13 @@ impl<S: Store> Machine<S> {
         LeaseTime { ttl_millis, remaining_millis: ttl_millis, renewed }
     }
 
-    /// Time only passes: what would give a lease more than it has is void as well.
+    /// Time only passes: a checkpoint gives no lease more than it has.
     fn note_checkpoint(&mut self, checkpoint: Checkpoint) {
         let Checkpoint { lease, renewed, remaining_millis } = checkpoint;
-        match self.leases.get(lease).map(|there| there.time) {
-            Some(time) if time.renewed == renewed && remaining_millis < time.remaining_millis => {
-                self.set_lease(lease, Some(LeaseTime { remaining_millis, ..time }));
-            }
-            _ => self.leases.tell(lease),
+        let time = self.leases.get(lease).map(|there| there.time);
+        if let Some(time) = time.filter(|time| time.renewed == renewed) {
+            let remaining_millis = remaining_millis.min(time.remaining_millis);
+            self.set_lease(lease, Some(LeaseTime { remaining_millis, ..time }));
         }
     }
 

@@ -91,7 +91,7 @@ pub struct LeaseTime {
 pub enum LeaseNews {
     /// These are all leases that there are: a snapshot was installed.
     All(Vec<(LeaseId, LeaseTime)>),
-    /// The lease is there, and this is its time now. Said also when a checkpoint was void.
+    /// The lease is there, and this is its time now.
     Is(LeaseId, LeaseTime),
     /// The lease is gone.
     Gone(LeaseId),

@@ -69,7 +69,7 @@ impl Leases {
     }
 
     /// Tells the replica how it stands with a lease.
-    pub(crate) fn tell(&mut self, lease: LeaseId) {
+    fn tell(&mut self, lease: LeaseId) {
         self.news.push(match self.table.get(&lease) {
             Some(there) => LeaseNews::Is(lease, there.time),
             None => LeaseNews::Gone(lease),

@@ -112,18 +112,26 @@ impl Clocks {
     }
 
     fn hear_of(&mut self, now: Time, lease: LeaseId, time: LeaseTime) {
-        let before = self.leases.get(&lease).map(|known| (known.time.renewed, known.clock));
-        let clock = match before {
-            Some((renewed, clock)) if renewed == time.renewed => clock,
-            _ => None,
-        };
-        self.remove(lease);
-        self.leases.insert(lease, Known { time, clock: None });
-        match clock {
-            // What was proposed has come to its end, so that it may be proposed again.
-            Some(clock) => self.place(lease, clock.expires_at),
-            None if self.counting => self.set(now, lease),
-            None => {}
+        match self.leases.get_mut(&lease) {
+            // Of the same renewal there is nothing to hear but a checkpoint.
+            Some(known) if known.time.renewed == time.renewed => {
+                known.time = time;
+                match &mut known.clock {
+                    Some(clock) if clock.is_expiring => clock.is_checkpointing = false,
+                    Some(clock) => {
+                        let expires_at = clock.expires_at;
+                        self.place(lease, expires_at, false);
+                    }
+                    None => {}
+                }
+            }
+            _ => {
+                self.remove(lease);
+                self.leases.insert(lease, Known { time, clock: None });
+                if self.counting {
+                    self.set(now, lease);
+                }
+            }
         }
     }
 
@@ -144,17 +152,19 @@ impl Clocks {
     /// Sets a clock to what the log says is left.
     fn set(&mut self, now: Time, lease: LeaseId) {
         let known = &self.leases[&lease];
-        self.place(lease, now + Duration::from_millis(known.time.remaining_millis));
+        self.place(lease, now + Duration::from_millis(known.time.remaining_millis), false);
     }
 
-    /// Sets a clock. Nothing about its lease is proposed.
-    fn place(&mut self, lease: LeaseId, expires_at: Time) {
+    /// Sets the clock of a lease whose end is not proposed.
+    fn place(&mut self, lease: LeaseId, expires_at: Time, is_checkpointing: bool) {
         let known = self.leases.get_mut(&lease).expect("the caller has seen it");
         let former = known.clock.take();
         let logged = Duration::from_millis(known.time.remaining_millis);
         // The log says too much by the interval when that much of what it says has passed.
-        let checkpoint_at = logged.checked_sub(self.checkpoint_interval).filter(|it| !it.is_zero());
-        let checkpoint_at = checkpoint_at.map(|rest| before(expires_at, rest));
+        let checkpoint_at = logged.checked_sub(self.checkpoint_interval);
+        let checkpoint_at = checkpoint_at
+            .filter(|rest| !rest.is_zero() && !is_checkpointing)
+            .map(|rest| before(expires_at, rest));
         known.clock =
             Some(Clock { expires_at, checkpoint_at, is_expiring: false, is_checkpointing: false });
         self.forget_clock(lease, former);
@@ -170,14 +180,7 @@ impl Clocks {
         let Some(known) = self.leases.get(&lease) else { return };
         let Some(clock) = known.clock.filter(|clock| !clock.is_expiring) else { return };
         let expires_at = now + Duration::from_millis(known.time.ttl_millis);
-        if clock.is_checkpointing {
-            self.due.remove(&(clock.expires_at, lease));
-            self.due.insert((expires_at, lease));
-            let known = self.leases.get_mut(&lease).expect("looked up just now");
-            known.clock = Some(Clock { expires_at, ..clock });
-        } else {
-            self.place(lease, expires_at);
-        }
+        self.place(lease, expires_at, clock.is_checkpointing);
     }
 
     /// The answer to a question, where this node counts. Everything up to the question's barrier is applied.
@@ -228,9 +231,12 @@ impl Clocks {
         Some((lease, known.time.renewed))
     }
 
-    /// The expiry was refused: it is tried again in a while.
+    /// The expiry was refused: it is tried again in a while. A checkpoint that was proposed before may still
+    /// be under way.
     pub(super) fn expiry_refused(&mut self, now: Time, lease: LeaseId) {
-        self.place(lease, now + RETRY_WAIT);
+        let clock = self.leases.get(&lease).and_then(|known| known.clock);
+        let clock = clock.expect("what was proposed just now has a clock");
+        self.place(lease, now + RETRY_WAIT, clock.is_checkpointing);
     }
 
     /// The checkpoints to be proposed now.
@@ -263,7 +269,7 @@ impl Clocks {
         for &lease in leases {
             let expires_at = self.leases.get(&lease).and_then(|known| known.clock);
             let Some(clock) = expires_at.filter(|clock| !clock.is_expiring) else { continue };
-            self.place(lease, clock.expires_at);
+            self.place(lease, clock.expires_at, false);
         }
     }
 }
@@ -354,6 +360,17 @@ mod tests {
         clocks.hear(at(20_012), LeaseNews::Gone(lease(1)));
         assert_eq!(ask(&clocks, 20_012, true), Some(LeaseAnswer::Unknown));
         assert_eq!((clocks.next(), clocks.expiring), (None, 0));
+    }
+
+    /// raft, seed 36 of five nodes: the leader had no room for the expiry, and forgot the checkpoint.
+    #[test]
+    fn an_expiry_that_is_refused_forgets_no_checkpoint_under_way() {
+        let mut clocks = counting();
+        assert_eq!(clocks.checkpoints_due(at(19_900)).len(), 1);
+        assert!(clocks.next_expired(at(20_000)).is_some());
+        clocks.expiry_refused(at(20_000), lease(1));
+        clocks.extend(at(20_005), lease(1));
+        assert_eq!(ask(&clocks, 20_005, true), MUST_LOG, "the log may be about to say 100 ms");
     }
 
     #[test]
