@@ -9,6 +9,7 @@
 //!   a stalled server can not slow down its own measurement (coordinated omission).
 //! - [`rejoin`], [`rolling`], [`soak`]: what becomes of a cluster whose follower was away, whose nodes
 //!   are all restarted, or which is written to for long.
+//! - [`watch`], [`store`], [`compaction`]: many watchers, many keys, much history.
 //! - [`cluster`]: `duorum serve` as child processes, killed whatever happens to the measurement.
 //! - [`echo`]: an HTTP server that only echoes. No server on the same stack can be faster.
 //! - [`compare`]: both protocols in interleaved blocks, and what may be concluded from them.
@@ -27,6 +28,7 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod compaction;
 pub mod compare;
 pub mod echo;
 mod error;
@@ -38,5 +40,7 @@ pub mod report;
 pub mod rolling;
 pub mod soak;
 pub mod stats;
+pub mod store;
+pub mod watch;
 
 pub use error::Error;

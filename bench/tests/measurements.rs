@@ -24,6 +24,11 @@ const TESTS: &[Test] = &[
     ("a_raft_cluster_is_restarted_node_by_node", || rolling("raft")),
     ("a_zab_cluster_is_restarted_node_by_node", || rolling("zab")),
     ("a_soak_looks_at_every_node_and_checks_every_key", soak),
+    ("watchers_of_raft_are_told_every_put_once", || watch("raft")),
+    ("watchers_of_zab_are_told_every_put_once", || watch("zab")),
+    ("writes_are_measured_with_idle_watchers_and_without", idle_watchers),
+    ("a_store_is_read_out_and_its_nodes_are_restarted", store),
+    ("history_is_compacted_under_paced_writes", compaction),
     ("impossible_flags_are_refused_before_anything_starts", impossible),
 ];
 
@@ -201,6 +206,85 @@ fn soak() {
     }
 }
 
+fn watch(protocol: &str) {
+    let few =
+        ["watch", "--protocol", protocol, "--watchers", "20", "--streams", "4", "--keys", "3"];
+    let short = ["--rate", "50", "--warmup", "200ms", "--duration", "1s"];
+    let measured = json(&[&few[..], &short[..]].concat());
+    let watch = &measured["watch"];
+    assert_eq!(watch["errors"], serde_json::json!({}));
+    assert_eq!(watch["acknowledged"], 60);
+    // Of 20 watchers 7, 7 and 6 watch a key that is put 20 times.
+    assert_eq!((&watch["events_due"], &watch["told"]["events"]), (&400.into(), &400.into()));
+    for wrong in ["missed", "repeated", "foreign", "cancelled"] {
+        assert_eq!(watch["told"][wrong], 0, "{wrong}");
+    }
+    for latency in ["latency", "write_latency"] {
+        assert!(number(&watch[latency]["p50_ms"]) > 0.0, "{watch}");
+    }
+    assert!(number(&watch["latency"]["max_ms"]) < 30_000.0, "{watch}");
+    let nodes = watch["nodes"].as_array().expect("a list");
+    assert_eq!(nodes.len(), 3);
+    assert!(nodes.iter().all(|node| number(&node["memory"]["peak_bytes"]) > 1e6), "{watch}");
+}
+
+fn idle_watchers() {
+    let few = ["idle-watchers", "--protocol", "zab", "--watchers", "12", "--streams", "3"];
+    let short = ["--pairs", "2", "--warmup", "100ms", "--duration", "400ms", "--keys", "50"];
+    let measured = json(&[&few[..], &short[..]].concat());
+    let idle = &measured["idle_watchers"];
+    assert_eq!(idle["told"]["events"], 0);
+    let pairs = idle["pairs"].as_array().expect("a list");
+    assert_eq!(pairs.len(), 2);
+    for pair in pairs {
+        assert!(number(&pair["with"]["operations"]) > 0.0, "{pair}");
+        assert!(number(&pair["without"]["operations"]) > 0.0, "{pair}");
+    }
+    assert!(number(&idle["ratio"]["ratio"]) > 0.0, "{idle}");
+}
+
+fn store() {
+    let small = ["store", "--protocol", "raft", "--keys", "30000", "--burst", "200"];
+    let measured = json(&[&small[..], &["--value-bytes", "64"]].concat());
+    let store = &measured["store"];
+    assert_eq!(store["agreement"]["agree"], true);
+    let ranges = store["ranges"].as_array().expect("a list");
+    assert_eq!(ranges.len(), 6, "two of each node");
+    for range in ranges {
+        assert_eq!(range["keys"], 30_000, "{range}");
+        assert!(number(&range["bytes"]) > 30_000.0 * 64.0, "{range}");
+        assert!(number(&range["memory_before_bytes"]) > 1e6, "{range}");
+    }
+    let restarts = store["restarts"].as_array().expect("a list");
+    let shape = |restart: &Value| {
+        let nodes = restart["nodes"].as_array().expect("a list").len();
+        (restart["ending"].as_str().expect("text").to_owned(), nodes)
+    };
+    let (clean, killed) = ("clean".to_owned(), "killed".to_owned());
+    let of = |ending: &String, nodes| (ending.clone(), nodes);
+    let each = |ending| [of(ending, 1), of(ending, 1), of(ending, 1)];
+    let expected =
+        [&each(&clean)[..], &each(&killed)[..], &[of(&clean, 3), of(&killed, 3)]].concat();
+    assert_eq!(restarts.iter().map(shape).collect::<Vec<_>>(), expected);
+    for restart in restarts {
+        assert!(number(&restart["serving_ms"]) > 1.0, "{restart}");
+    }
+}
+
+fn compaction() {
+    let small = ["compaction", "--protocol", "zab", "--revisions", "5000", "--keys", "100"];
+    let short = ["--rate", "500", "--window", "500ms", "--connections", "8"];
+    let measured = json(&[&small[..], &short[..]].concat());
+    let compaction = &measured["compaction"];
+    assert_checked(compaction);
+    assert!(number(&compaction["revision"]) > 5_000.0, "{compaction}");
+    assert!(number(&compaction["forgotten"]) >= 4_900.0, "{compaction}");
+    for window in ["before", "during", "after"] {
+        assert!(number(&compaction[window]["acknowledged"]) > 0.0, "{window}: {compaction}");
+    }
+    assert!(number(&measured["p99_ratio"]) > 0.0, "{measured}");
+}
+
 fn impossible() {
     for (arguments, complaint) in [
         (&["rejoin", "--protocol", "raft"][..], "--behind"),
@@ -210,6 +294,12 @@ fn impossible() {
         (&["rolling", "--protocol", "raft", "--keys", "3"], "needs keys of its own"),
         (&["soak", "--protocol", "raft", "--interval", "1ms"], "allowed are 100 or more"),
         (&["failover", "--protocol", "raft", "--load", "20000"], "allowed are 0 to 10000"),
+        (&["watch", "--protocol", "raft", "--watchers", "9", "--streams", "10"], "a watcher each"),
+        (&["watch", "--protocol", "raft", "--value-bytes", "8"], "which say which put it is"),
+        (&["idle-watchers", "--protocol", "raft", "--pairs", "0"], "allowed are 1 to 1000"),
+        (&["store", "--protocol", "raft", "--keys", "2000000"], "allowed are 1 to 1000000"),
+        (&["store", "--protocol", "raft", "--nodes", "2"], "fewer than 3 nodes"),
+        (&["compaction", "--protocol", "raft", "--rate", "0"], "allowed are 0.1 to 1000000"),
     ] {
         let output = bench(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -194,6 +194,40 @@ mutants! {
          model.";
     ForgetsAheadOfStore, "forgets-ahead-of-store", BOTH,
         "The log forgets what is applied and not in the store yet.";
+
+    KeepaliveWithoutBarrier, "keepalive-without-barrier", BOTH,
+        "A leader answers keepalives without asking anybody whether it still leads.";
+    KeepaliveAnsweredHere, "keepalive-answered-here", BOTH,
+        "A node answers keepalives itself, for every lease that it knows.";
+    KeepaliveNeverLogged, "keepalive-never-logged", BOTH,
+        "A keepalive is not logged, also where the log says that less than all of the time is left.";
+    KeepaliveBesideExpiry, "keepalive-beside-expiry", BOTH,
+        "A keepalive is answered while the expiry of its lease is under way.";
+    CountsBeforeApplied, "counts-before-applied", ZAB,
+        "A new leader counts the time of leases before it has applied what it inherited.";
+    EverybodyCounts, "everybody-counts", BOTH,
+        "Followers count the time of leases, too, and forward expiries to the leader.";
+    LeaseLeavesKeys, "lease-leaves-keys", BOTH,
+        "The last key of a lease is left when that ends.";
+    LeaseEndsBitByBit, "lease-ends-bit-by-bit", BOTH,
+        "Each key of a lease that ends is deleted in a revision of its own.";
+    LeaseHoldsOverwritten, "lease-holds-overwritten", BOTH,
+        "A key that is stored again without a lease still goes with the lease that it had.";
+    SnapshotLacksLeases, "snapshot-lacks-leases", BOTH,
+        "A snapshot comes without leases.";
+    LeasesUnwritten, "leases-unwritten", BOTH,
+        "The store is not told what becomes of leases.";
+    ConditionBeforeLog, "condition-before-log", BOTH,
+        "What a transaction compares is looked at where the client asks, and only the branch is logged.";
+    CheckedWhereAsked, "checked-where-asked", BOTH,
+        "Whether the revisions that a transaction reads exist is looked at only by the node that was asked \
+         (etcd pull request 21432).";
+    TransactionBitByBit, "transaction-bit-by-bit", BOTH,
+        "Each operation of a transaction has a revision of its own.";
+    TransactionReadsBefore, "transaction-reads-before", BOTH,
+        "Reads in a transaction do not see what operations before them wrote.";
+    RepeatedReadsNow, "repeated-reads-now", BOTH,
+        "A transaction that is told again reads the store as it is now.";
 }
 
 #[cfg(feature = "mutants")]

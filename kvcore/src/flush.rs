@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use consensus::Index;
+use consensus::{Index, Mutant, mutant};
 
 use crate::machine::Machine;
 use crate::overlay::row_bytes;
@@ -65,6 +65,9 @@ impl<S: Store> Machine<S> {
 
     /// What the entries up to one changed of records: of each what it says last.
     fn changed_records(&self, up_to: Index) -> Vec<RecordChange> {
+        if mutant::on(Mutant::LeasesUnwritten) {
+            return Vec::new();
+        }
         let changes = self.records.unflushed(up_to).map(|(_, change)| change.clone());
         let last: BTreeMap<_, _> = changes.collect();
         last.into_iter().collect()
@@ -83,31 +86,37 @@ impl<S: Store> Machine<S> {
             .expect("rows stay in memory until they are in the store")
     }
 
-    /// Notes that the batch of [`Machine::flush_batch`] is durable, and prunes some of what was
-    /// compacted. Takes time in proportion to the batch.
+    /// Notes that the batch of [`Machine::flush_batch`] is durable. Takes time in proportion to the
+    /// batch.
+    ///
+    /// Returns how many rows to [`Machine::prune`] before the next batch, at once or a few at a time:
+    /// without it what was compacted stays.
     ///
     /// # Panics
     /// If the batch is not the one that `flush_batch` gave last.
-    pub fn flushed(&mut self, batch: &StoreBatch) {
+    #[must_use]
+    pub fn flushed(&mut self, batch: &StoreBatch) -> usize {
         let state = batch.state;
         self.states.set_stored(state);
         self.overlay.flushed(state.revision);
         self.table.flushed(state.applied.index);
         self.records.flushed(state.applied.index);
         self.removals.removed(&batch.removed, batch.added.len(), self.index.versions());
-        self.prune(PRUNED_ROWS + 2 * batch.added.len());
+        PRUNED_ROWS + 2 * batch.added.len()
     }
 
-    /// Forgets up to `rows_max` rows of what the store's own compaction freed.
+    /// Forgets up to `rows_max` rows of what the store's own compaction freed, and takes time in
+    /// proportion: each is looked up in the index. Returns whether there may be more to forget before
+    /// the next batch.
     ///
     /// Of each row of the journal up to the compacted revision, what it superseded goes; a tombstone
     /// goes itself. Only the rows of the compacted revision stay, tombstones too, until the next
     /// compaction: a watch may begin there.
-    fn prune(&mut self, rows_max: usize) {
+    pub fn prune(&mut self, rows_max: usize) -> bool {
         let target = self.states.stored().compacted;
         for _ in 0..rows_max {
             if self.removals.is_full() {
-                return;
+                return false;
             }
             let passed =
                 self.kept > 0 && self.journal.get(0).is_some_and(|row| row.id.revision < target);
@@ -120,9 +129,9 @@ impl<S: Store> Machine<S> {
                 }
                 continue;
             }
-            let Some(row) = self.journal.get(self.kept) else { return };
+            let Some(row) = self.journal.get(self.kept) else { return false };
             if row.id.revision > target {
-                return;
+                return false;
             }
             self.index.forget_before(row.key, row.id.revision, &mut self.removals);
             if row.id.revision == target {
@@ -135,5 +144,6 @@ impl<S: Store> Machine<S> {
                 self.index.forget_tombstone(row.key, row.id, &mut self.removals);
             }
         }
+        true
     }
 }

@@ -54,7 +54,8 @@ fn a_compaction_that_frees_much_is_carried_out_in_small_portions() {
         assert!(batch.removed.len() <= PORTION_ROWS_MAX);
         kvcore::Store::write(machine.store(), &batch).expect("the store does not fail");
         let versions = machine.statistics().versions;
-        machine.flushed(&batch);
+        let rows = machine.flushed(&batch);
+        machine.prune(rows);
         assert!(versions - machine.statistics().versions <= PORTION_ROWS_MAX);
         batches += 1;
     }
@@ -124,4 +125,41 @@ fn a_damaged_store_is_refused_with_what_is_wrong() {
     assert!(twice.contains("writes the same key twice"), "{twice}");
     let absent = message(&|batch| batch.added[3].1.key = "z".into());
     assert!(absent.contains("deletes a key that does not exist"), "{absent}");
+}
+
+#[test]
+fn what_a_batch_lets_go_of_is_pruned_a_few_rows_at_a_time() {
+    let mut machine = machine_with_cache(0);
+    for number in 0..5_000u64 {
+        apply(&mut machine, put_command(&format!("key-{}", number % 10), "a value", &[]));
+    }
+    while flush_once(&mut machine, Index(u64::MAX), 1 << 20) {}
+    compact(&mut machine, 5_001);
+    let (mut pruned, mut batches) = (0, 0);
+    while let Some(batch) = machine.flush_batch(Index(u64::MAX), 1 << 20) {
+        kvcore::Store::write(machine.store(), &batch).expect("the store does not fail");
+        let before = machine.statistics().versions;
+        let mut rows = machine.flushed(&batch);
+        assert_eq!(machine.statistics().versions, before, "only pruning lets go of versions");
+        assert!(rows > 100, "{rows}");
+        while rows > 0 {
+            let (portion, before) = (rows.min(100), machine.statistics().versions);
+            rows -= portion;
+            let goes_on = machine.prune(portion);
+            assert!(before - machine.statistics().versions <= portion);
+            pruned += before - machine.statistics().versions;
+            // In between everything that can be read is there.
+            assert_eq!(value(&machine, "key-7", None).as_deref(), Some("a value"));
+            assert!(value(&machine, "key-7", Some(5_001)).is_some());
+            if !goes_on {
+                break;
+            }
+        }
+        batches += 1;
+    }
+    assert!(batches > 3);
+    assert_eq!(
+        (pruned, machine.statistics().versions, machine.store().row_count()),
+        (4_990, 10, 10)
+    );
 }

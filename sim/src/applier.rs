@@ -8,6 +8,8 @@ use kvcore::store::Store;
 
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
+use crate::model::Expected;
+use crate::tenant;
 
 /// The most entries that the applier takes at once.
 const APPLY_ENTRIES_MAX: usize = 32;
@@ -44,13 +46,18 @@ impl<C: Consensus> Cluster<C> {
                 entry.payload = consensus::Payload::Empty;
             }
             let process = self.process(life).expect("it still runs");
-            let applied = process.machine.apply(&entry).map_err(|error| {
+            let unchecked =
+                mutant::on(Mutant::CheckedWhereAsked).then(|| tenant::unchecked(&entry, life.node));
+            let applied = process.machine.apply(unchecked.as_ref().unwrap_or(&entry));
+            let applied = applied.map_err(|error| {
                 Violation::new("the store works", format!("{}: {error}", life.node))
             })?;
             let state = process.machine.state();
+            let found = Expected::of(&applied.outcome, process.machine.store());
             self.trace.fold((entry.position, state));
-            self.oracle.applied(life.node, &entry, &applied, state)?;
-            self.answer_write(life, &applied);
+            let expected = self.oracle.applied(life.node, &entry, &applied, found, state)?;
+            self.answer_write(life, &applied, expected);
+            self.note_leases()?;
         }
         let process = self.process(life).expect("it still runs");
         let input = ReplicaInput::Applied {
@@ -96,7 +103,8 @@ impl<C: Consensus> Cluster<C> {
             }
             return Err(Violation::new("the store works", format!("{}: {error}", life.node)));
         }
-        process.machine.flushed(&batch);
+        let rows = process.machine.flushed(&batch);
+        process.machine.prune(rows);
         self.counters.store_writes += 1;
         self.compact_log(life);
         let delay = self.surroundings.flush_interval.draw(&mut self.random);

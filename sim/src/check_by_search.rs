@@ -82,7 +82,7 @@ fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> 
             Action::Write(command, None) => {
                 let told = result.and_then(|(time, result)| told(*time, result));
                 for key in &keys {
-                    let step = write(command, key, operation.invoked, told);
+                    let step = write(command, key, operation.invoked, told.clone());
                     steps.entry(key.clone()).or_default().extend(step);
                 }
             }
@@ -111,7 +111,7 @@ fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> 
                     });
                 }
             }
-            Action::Read(..) => {}
+            Action::Read(..) | Action::KeepAlive(_) | Action::LeaseTime(_) => {}
         }
     }
     for copies in copies.into_values().flatten() {
@@ -125,7 +125,7 @@ fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> 
 /// When a write was known to be done, and what was told of it; nothing if that is not known.
 fn told(time: Time, result: &OperationResult) -> Option<(Time, Expected)> {
     match result {
-        OperationResult::Written { expected, .. } => Some((time, *expected)),
+        OperationResult::Written { expected, .. } => Some((time, expected.clone())),
         _ => None,
     }
 }
@@ -147,7 +147,8 @@ fn write(
     let (conditions, touches) = match command {
         Command::Put { put, conditions } => (conditions, put.key == *key),
         Command::Delete { delete, conditions } => (conditions, delete.target.contains(key)),
-        Command::Compact { .. } => return None,
+        // What transactions write, and what goes with leases, is elsewhere.
+        Command::Compact { .. } | Command::Transaction(_) | Command::Lease(_) => return None,
         other => unreachable!("no client sends {other:?}"),
     };
     if !touches {
@@ -155,9 +156,10 @@ fn write(
     }
     let is_of_one = !matches!(command, Command::Delete { delete, .. } if !matches!(delete.target, kvcore::Keys::One(_)));
     let conditions = conditions.clone();
+    let completed = told.as_ref().map(|(time, _)| *time);
     let effect = match (command, told.map(|(_, expected)| expected)) {
         (_, Some(Expected::ConditionFailed)) => Effect::Refused { conditions },
-        (Command::Put { put, .. }, Some(Expected::Put { created })) => {
+        (Command::Put { put, .. }, Some(Expected::Put { created, .. })) => {
             Effect::Put { value: stored(put), conditions, created: Some(created) }
         }
         (Command::Put { put, .. }, None) => {
@@ -170,7 +172,7 @@ fn write(
         // Refused for its idempotency key, or too large: nothing was done.
         _ => return None,
     };
-    Some(Step { invoked, completed: told.map(|(time, _)| time), effect })
+    Some(Step { invoked, completed, effect })
 }
 
 /// The value that a put stores.
@@ -208,16 +210,17 @@ impl<'a> Copies<'a> {
                 self.unknown.push(invoked);
             }
             Some((time, OperationResult::Written { expected, repeated: true, .. })) => {
-                let told = (*time, *expected);
-                let first = self.repeated.filter(|first| first.0 <= *time);
-                self.repeated = first.or(Some(told));
+                let told = (*time, expected.clone());
+                if self.repeated.as_ref().is_none_or(|first| first.0 > *time) {
+                    self.repeated = Some(told);
+                }
                 if self.forgets {
                     // As with the others: another of its entries may come behind the forgetting.
                     self.unknown.push(invoked);
                 }
             }
             Some((time, OperationResult::Written { expected, .. })) => {
-                self.done.push((invoked, *time, *expected));
+                self.done.push((invoked, *time, expected.clone()));
             }
             _ => self.unknown.push(invoked),
         }
@@ -229,11 +232,11 @@ impl<'a> Copies<'a> {
         let step = |invoked, told| write(self.command, key, invoked, told);
         let done = self.done.iter();
         let mut steps: Vec<Step> = done
-            .filter_map(|&(invoked, time, expected)| step(invoked, Some((time, expected))))
+            .filter_map(|(invoked, time, told)| step(*invoked, Some((*time, told.clone()))))
             .collect();
         let is_known = !self.done.is_empty() || self.repeated.is_some();
         if self.done.is_empty() && self.repeated.is_some() {
-            steps.extend(step(self.began, self.repeated));
+            steps.extend(step(self.began, self.repeated.clone()));
         }
         let besides = match (self.forgets, is_known) {
             (true, _) => self.unknown.len(),

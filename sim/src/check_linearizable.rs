@@ -42,9 +42,18 @@ fn check_fates(history: &History, oracle: &Oracle) -> Result<(), Violation> {
                 return Err(violation("an acknowledged write is in the log", operation));
             }
             let told = oracle.told_at(*index);
-            if told.map(|told| (told.expected, told.revision)) != Some((*expected, *revision)) {
+            let is_told = told.is_some_and(|told| {
+                told.revision == *revision && told.expected.is_kept_by(expected)
+            });
+            if !is_told {
                 return Err(violation("a write is answered with its outcome", operation));
             }
+        }
+        if let Action::Write(command, _) = &operation.action
+            && let Some(index) = place
+            && oracle.command_at(index) != Some(command)
+        {
+            return Err(violation("the log has what was asked for, as it was asked", operation));
         }
         if result.is_definite_failure() && place.is_some() {
             return Err(violation("a write that certainly failed never happens", operation));

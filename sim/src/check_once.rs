@@ -13,7 +13,7 @@ use crate::oracle::{Keyed, Oracle};
 /// What the last entry did that carried a key and was no repetition.
 struct Done<'a> {
     command: &'a Command,
-    told: Told,
+    told: &'a Told,
     /// How many entries had done something under any key before.
     number: usize,
     /// How many entries did something under this key.
@@ -72,10 +72,14 @@ impl<'a> Log<'a> {
         if told.expected.is_refused_key() {
             return self.check_refused(entry, within);
         }
+        if told.expected == Expected::DuplicateKey {
+            let what = "what is invalid changes nothing, and nothing is remembered of it";
+            let is_nothing = !entry.changed_store && !told.repeated;
+            return is_nothing.then_some(()).ok_or_else(|| violation(what));
+        }
         if told.repeated {
-            let same = before.is_some_and(|done| {
-                done.command == command && Told { repeated: true, ..done.told } == told
-            });
+            let same = before
+                .is_some_and(|done| done.command == command && done.told.is_repeated_by(told));
             return same
                 .then_some(())
                 .ok_or_else(|| violation("a repetition tells what the first copy did"));
@@ -125,7 +129,7 @@ impl<'a> Log<'a> {
 fn check_copies(oracle: &Oracle) -> Result<(), Violation> {
     for (operation, copies) in oracle.copies().filter(|(_, copies)| copies.len() > 1) {
         let told = copies.iter().filter_map(|&copy| oracle.told_at(copy));
-        let done = told.filter(|told| !told.repeated && !told.expected.is_refused_key());
+        let done = told.filter(|told| !told.repeated && told.expected.is_remembered());
         if done.count() > 1 {
             return Err(Violation::new(
                 "a request is carried out at most once, however often its node sends it",
@@ -150,11 +154,12 @@ fn check_answers(
         };
         // What was forgotten and done anew has several first answers.
         let once = done.get(key).is_none_or(|done| done.times == 1);
-        if expected.is_refused_key() || !once {
+        if !expected.is_remembered() || !once {
             continue;
         }
-        let first = *told.entry(key).or_insert((*expected, *revision));
-        if first != (*expected, *revision) {
+        let said = (expected.without_reads(), *revision);
+        let first = told.entry(key).or_insert_with(|| said.clone());
+        if *first != said {
             return Err(Violation::new(
                 "a write that is sent again is answered as the first time",
                 format!("{operation:?}, but {first:?} was told before"),

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Consensus, Index, Leadership, Mutant, NodeId, Random, Time, Wire, mutant};
-use kvcore::replica::{Conclusion, Failure, ReplicaInput};
+use consensus::{
+    Consensus, Index, Leadership, Mutant, NodeId, Random, Time, Violation, Wire, mutant,
+};
+use kvcore::replica::{Conclusion, Failure, LeaseQuestion, ReplicaInput};
 use kvcore::{
     Applied, Command, Condition, Delete, Envelope, Header, Idempotency, IdempotencyKey, Keys, Put,
     Range, ReadError, RequestId, Revision,
@@ -17,6 +19,7 @@ use crate::history::{
     self, Action, Consistency, Found, OperationId, OperationResult, Query, Reading,
 };
 use crate::model::Expected;
+use crate::tenant::{self, Tenant};
 
 /// The number of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +43,7 @@ pub(crate) const KEYS: u64 = 9;
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     id: ClientId,
-    random: Random,
+    pub(crate) random: Random,
     node: NodeId,
     /// It keeps to the node that it took for the leader, whatever comes of that, and mostly reads: so
     /// somebody asks a leader that was deposed and does not know it.
@@ -54,7 +57,7 @@ pub(crate) struct Client {
     /// What it last saw of some key: to make conditions that may hold.
     seen: Option<(Bytes, Revision, u64, Bytes)>,
     /// The last revision that it heard of.
-    revision: Revision,
+    pub(crate) revision: Revision,
     /// Idempotency keys that it made up.
     keys: u64,
     /// A write that it sends again: its answer was lost, or, if it has a key, it wants to hear it once more.
@@ -62,6 +65,7 @@ pub(crate) struct Client {
     /// Writes with a key that are long over. Now and then one is sent once more, by when it may be
     /// forgotten.
     old: VecDeque<(Command, IdempotencyKey)>,
+    pub(crate) tenant: Tenant,
 }
 
 impl Client {
@@ -80,6 +84,7 @@ impl Client {
             keys: 0,
             again: None,
             old: VecDeque::new(),
+            tenant: Tenant::default(),
         }
     }
 
@@ -88,7 +93,7 @@ impl Client {
         self.busy.is_none()
     }
 
-    fn value(&mut self, bytes_max: u64) -> Bytes {
+    pub(crate) fn value(&mut self, bytes_max: u64) -> Bytes {
         self.values += 1;
         let mut value = format!("{}-{}", self.id.0, self.values).into_bytes();
         let padding = self.random.below(bytes_max);
@@ -104,7 +109,7 @@ impl Client {
         match self.random.below(6) {
             0 => Keys::all(),
             1 => Keys::Prefix(
-                ["a/", "b/", "c/"][usize::try_from(self.random.below(3)).expect("3")].into(),
+                ["a/", "b/", "c/", "t/"][usize::try_from(self.random.below(4)).expect("4")].into(),
             ),
             2 => {
                 let to = if self.random.one_in(3) { None } else { Some(self.key()) };
@@ -140,11 +145,11 @@ impl Client {
             return self.read(Consistency::Linearizable);
         }
         match self.random.below(100) {
-            0..40 => {
+            0..34 => {
                 let command = self.put(value_bytes_max);
                 self.write(command)
             }
-            40..47 => {
+            34..40 => {
                 let target =
                     if self.random.one_in(4) { self.keys() } else { Keys::One(self.key()) };
                 let conditions = match (&target, self.random.one_in(3)) {
@@ -153,22 +158,27 @@ impl Client {
                 };
                 self.write(Command::Delete { delete: Delete::of(target), conditions })
             }
-            47..49 => {
+            40..42 => {
                 let back = self.random.below(30);
                 let revision =
                     Revision(self.revision.0.saturating_sub(back) + self.random.below(2));
                 self.write(Command::Compact { revision })
             }
+            42..50 => {
+                let transaction = self.transaction(value_bytes_max);
+                self.write(Command::Transaction(transaction))
+            }
+            50..60 => self.lease_action(value_bytes_max),
             other => self.read(match other {
-                49..75 => Consistency::Linearizable,
-                75..85 => Consistency::Sync,
+                60..80 => Consistency::Linearizable,
+                80..88 => Consistency::Sync,
                 _ => Consistency::Local,
             }),
         }
     }
 
     /// Asks for a write, now and then under a key; and now and then, by mistake, under one that it used.
-    fn write(&mut self, command: Command) -> Action {
+    pub(crate) fn write(&mut self, command: Command) -> Action {
         if !self.random.one_in(3) {
             return Action::Write(command, None);
         }
@@ -232,7 +242,13 @@ impl Client {
     /// Learns from an answer.
     fn learn(&mut self, result: &OperationResult) {
         match result {
-            OperationResult::Written { revision, .. } => self.revision = *revision,
+            OperationResult::Written { revision, expected, repeated, .. } => {
+                self.revision = *revision;
+                if let (Expected::Granted { lease, .. }, false) = (expected, repeated) {
+                    self.tenant.has(*lease);
+                }
+            }
+            OperationResult::LeaseNotThere => self.tenant.lost(),
             OperationResult::Read(reading) => {
                 self.revision = reading.revision;
                 if let Found::Keys { key_values, .. } = &reading.found
@@ -297,7 +313,9 @@ impl<C: Consensus> Cluster<C> {
         client.looks_at = None;
         match client.busy {
             Some(operation) if client.gives_up_at <= now => {
-                self.complete(operation, OperationResult::Unknown);
+                // It hears nothing, and so there is nothing to judge.
+                let completed = self.complete(operation, OperationResult::Unknown);
+                completed.expect("what is unknown breaks no law");
             }
             Some(_) => self.look_at_patience(id),
             None => {}
@@ -328,6 +346,12 @@ impl<C: Consensus> Cluster<C> {
                 self.oracle.asked(Header { origin, incarnation, request }, operation);
                 let since = process.machine.applied().index;
                 let key = key.filter(|_| !mutant::on(Mutant::DropsIdempotencyKey));
+                let command = match command {
+                    Command::Transaction(transaction) if mutant::on(Mutant::ConditionBeforeLog) => {
+                        Command::Transaction(tenant::decide_here(&process.machine, transaction))
+                    }
+                    command => command,
+                };
                 let idempotency = key.map(|key| Idempotency { key, since });
                 let envelope = Envelope { origin, incarnation, request, idempotency, command };
                 let envelope = envelope.to_bytes();
@@ -340,6 +364,12 @@ impl<C: Consensus> Cluster<C> {
                     );
                 }
                 self.tell(life, ReplicaInput::Write { request, envelope, deadline });
+            }
+            Action::KeepAlive(lease) | Action::LeaseTime(lease) => {
+                process.requests.insert(request, operation);
+                let renew = matches!(asked.action, Action::KeepAlive(_));
+                let question = LeaseQuestion { lease, renew };
+                self.tell(life, ReplicaInput::Lease { request, question, deadline });
             }
             Action::Read(_, consistency) => {
                 process.requests.insert(request, operation);
@@ -379,7 +409,7 @@ impl<C: Consensus> Cluster<C> {
                 self.agenda.after(delay, Happening::Serve { life, request });
             }
             Conclusion::Transferred { .. } => self.counters.transfers += 1,
-            Conclusion::Lease(_) => unreachable!("no client asks about leases"),
+            Conclusion::Lease(answer) => self.lease_answered(life, request, answer),
             Conclusion::Failed(failure) => {
                 let process = self.process(life).expect("a process concludes");
                 if let Some(operation) = process.requests.remove(&request) {
@@ -431,16 +461,26 @@ impl<C: Consensus> Cluster<C> {
 
     /// An entry was applied: if it is a write of a client of this node's present life, the client is
     /// answered.
-    pub(crate) fn answer_write(&mut self, life: Life, applied: &Applied) {
+    pub(crate) fn answer_write(&mut self, life: Life, applied: &Applied, expected: Expected) {
         let Some(header) = applied.header else { return };
         if header.origin != life.node || header.incarnation != life.number {
             return;
         }
         let process = self.process(life).expect("a process applies");
         let Some(operation) = process.requests.remove(&header.request) else { return };
-        let expected = Expected::of(&applied.outcome).expect("checked by the oracle");
         let (index, revision, repeated) =
             (applied.position.index, applied.revision, applied.repeated);
+        if let Action::KeepAlive(_) = self.history.get(operation).action {
+            self.counters.keepalives_logged += 1;
+            let result = match expected {
+                Expected::Renewed { ttl_millis, .. } => {
+                    OperationResult::LeaseLives { millis: ttl_millis }
+                }
+                _ => OperationResult::LeaseNotThere,
+            };
+            return self.reply(operation, result);
+        }
+        self.counters.transactions += u64::from(matches!(expected, Expected::Transaction(_)));
         self.counters.acknowledged += 1;
         self.counters.observer_writes += u64::from(self.nodes[&life.node].observes);
         self.counters.repeated += u64::from(repeated);
@@ -454,16 +494,23 @@ impl<C: Consensus> Cluster<C> {
     }
 
     /// An operation ends for its client, if it has not before.
-    pub(crate) fn complete(&mut self, operation: OperationId, result: OperationResult) {
+    pub(crate) fn complete(
+        &mut self,
+        operation: OperationId,
+        result: OperationResult,
+    ) -> Result<(), Violation> {
         let now = self.agenda.now();
-        let asked = self.history.get_mut(operation);
-        if asked.completed.is_some() {
-            return;
+        if self.history.get(operation).completed.is_some() {
+            return Ok(());
         }
+        self.hear_of_leases(operation, &result)?;
+        let asked = self.history.get_mut(operation);
         let id = asked.client;
         let asked_at = asked.invoked;
-        let succeeded =
-            matches!(result, OperationResult::Written { .. } | OperationResult::Read(_));
+        let succeeded = !matches!(
+            result,
+            OperationResult::Failed(_) | OperationResult::Refused | OperationResult::Unknown
+        );
         self.trace.line(now, || format!("c{} #{} {result:?}", id.0, operation.0));
         let client = &mut self.clients[id.0];
         client.learn(&result);
@@ -495,5 +542,6 @@ impl<C: Consensus> Cluster<C> {
         }
         asked.completed = Some((now, result));
         self.agenda.after(think, Happening::ClientTurn(id));
+        Ok(())
     }
 }

@@ -15,6 +15,7 @@ use crate::options::{SimOptions, Surroundings};
 use crate::oracle::Oracle;
 use crate::quorums::Quorums;
 use crate::report::Counters;
+use crate::tenancies::Tenancies;
 use crate::trace::Trace;
 use crate::watchers::Watcher;
 
@@ -36,6 +37,7 @@ pub(crate) struct Cluster<C: Consensus> {
     pub(crate) invariants: Invariants,
     pub(crate) quorums: Quorums,
     pub(crate) oracle: Oracle,
+    pub(crate) tenancies: Tenancies,
     pub(crate) history: History,
     pub(crate) trace: Trace,
     /// What breaks.
@@ -99,6 +101,7 @@ impl<C: Consensus> Cluster<C> {
             invariants: Invariants::begin_after(beginning),
             quorums: Quorums::new((1..=options.nodes).map(NodeId), beginning.index),
             oracle: Oracle::new(remembers, beginning),
+            tenancies: Tenancies::default(),
             history: History::default(),
             trace: Trace::new(transcript),
             script: Script::new(script),
@@ -173,6 +176,7 @@ impl<C: Consensus> Cluster<C> {
         let life = Life { node: id, number: node.starts };
         self.trace.fold(life);
         self.trace.line(self.agenda.now(), || format!("{id} starts for the {}. time", life.number));
+        self.note_leases()?;
         // A node that starts is looked at before its first step.
         self.check_laws()?;
         self.agenda.after(Duration::ZERO, Happening::FlushStore(life));
@@ -227,7 +231,7 @@ impl<C: Consensus> Cluster<C> {
             Happening::Dial(a, b) => self.dial(a, b),
             Happening::Request { node, operation } => self.take_request(node, operation),
             Happening::Serve { life, request } => self.serve(life, request),
-            Happening::Reply { operation, result } => self.complete(operation, *result),
+            Happening::Reply { operation, result } => self.complete(operation, *result)?,
             Happening::ClientTurn(client) => self.client_turn(client),
             Happening::Patience(client) => self.patience(client),
             Happening::WatchTurn(watcher) => self.watch_turn(watcher)?,

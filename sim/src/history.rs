@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use consensus::{Index, Time};
 use kvcore::replica::Failure;
-use kvcore::{Command, Compacted, IdempotencyKey, KeyValue, Keys, Revision};
+use kvcore::{Command, Compacted, IdempotencyKey, KeyValue, Keys, LeaseId, Revision};
 
 use crate::agenda::Life;
 use crate::clients::ClientId;
@@ -39,6 +39,10 @@ pub(crate) enum Action {
     /// A write, and the key under which it is to be done at most once.
     Write(Command, Option<IdempotencyKey>),
     Read(Query, Consistency),
+    /// Renews a lease.
+    KeepAlive(LeaseId),
+    /// Asks how long a lease still lives.
+    LeaseTime(LeaseId),
 }
 
 /// What a read found.
@@ -70,6 +74,12 @@ pub(crate) enum OperationResult {
         repeated: bool,
     },
     Read(Reading),
+    /// The lease lives for so long: a renewed one since this was asked, another from now on.
+    LeaseLives {
+        millis: u64,
+    },
+    /// There is no such lease.
+    LeaseNotThere,
     /// It did not succeed. Whether a write may still happen, the failure says.
     Failed(Failure),
     /// Nobody took the request, so nothing happened.
@@ -84,7 +94,11 @@ impl OperationResult {
         match self {
             Self::Failed(failure) => failure.is_definite(),
             Self::Refused => true,
-            Self::Written { .. } | Self::Read(_) | Self::Unknown => false,
+            Self::Written { .. }
+            | Self::Read(_)
+            | Self::LeaseLives { .. }
+            | Self::LeaseNotThere
+            | Self::Unknown => false,
         }
     }
 }
@@ -150,6 +164,11 @@ impl History {
     pub(crate) fn len(&self) -> usize {
         self.operations.len()
     }
+}
+
+/// A key of those that transactions write and that hang on leases.
+pub(crate) fn tenant_key(number: u64) -> Bytes {
+    Bytes::from(format!("t/{number}"))
 }
 
 /// A key of the small space that all clients share.

@@ -91,6 +91,8 @@ mod shadow;
 mod shrink;
 mod snapshots;
 mod store;
+mod tenancies;
+mod tenant;
 mod trace;
 mod watchers;
 

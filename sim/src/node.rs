@@ -8,7 +8,7 @@ use consensus::{
     Consensus, Entry, Index, Mutant, NodeId, Persist, PersistSequence, Pledge, Position, Random,
     Settings, Snapshot, Standing, Time, Violation, mutant,
 };
-use kvcore::replica::{LEASE_CHECKPOINT_INTERVAL_DEFAULT, Replica, ReplicaSettings};
+use kvcore::replica::{Replica, ReplicaSettings};
 use kvcore::snapshot::Receiving;
 use kvcore::store::{Revision, Store, StoreState};
 use kvcore::{Machine, MachineOptions};
@@ -17,6 +17,7 @@ use storage::{DirectoryId, Identity, Wal, WalError, WalOptions, WalReader};
 use crate::agenda::{Happening, Life};
 use crate::clock::Clock;
 use crate::disk::NodeDisk;
+use crate::model::Expected;
 use crate::options::{Beginning, SimOptions, Surroundings};
 use crate::oracle::Oracle;
 use crate::process::{LogWriter, Process};
@@ -252,7 +253,8 @@ impl<C: Consensus> Node<C> {
         let known = applied.next()..=recovered.commit;
         for entry in log.iter().filter(|entry| known.contains(&entry.index())) {
             let outcome = machine.apply(entry).map_err(|error| failed(error.to_string()))?;
-            oracle.applied(id, entry, &outcome, machine.state())?;
+            let found = Expected::of(&outcome.outcome, machine.store());
+            oracle.applied(id, entry, &outcome, found, machine.state())?;
         }
         // The store may know of more than the log's hint: what it holds was committed.
         recovered.commit = recovered.commit.max(machine.applied().index);
@@ -272,7 +274,7 @@ impl<C: Consensus> Node<C> {
             requests_max: start.surroundings.requests_max,
             request_bytes_max: 1 << 20,
             retain_revisions: start.surroundings.retain_revisions,
-            lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
+            lease_checkpoint_interval: start.surroundings.lease_checkpoint_interval,
         };
         drop(machine.take_lease_news());
         let replica = Replica::new(core, settings, machine.restored());

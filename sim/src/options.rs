@@ -264,6 +264,8 @@ pub(crate) struct Surroundings {
     pub(crate) segment_bytes: u64,
     /// How much is remembered of idempotency keys, as clients are promised.
     pub(crate) idempotency: IdempotencyLimits,
+    /// How much more time than it has a lease may have in the log.
+    pub(crate) lease_checkpoint_interval: Duration,
     /// The bytes of rows that a part of a snapshot carries, about.
     pub(crate) part_bytes_max: usize,
     /// How long it takes to read or to write a part of a snapshot.
@@ -345,6 +347,7 @@ impl Surroundings {
                 keys_max: pick(&[3, 12, 60, IDEMPOTENCY_KEYS_MAX]),
                 window_millis: [100, 600, 3_000, IDEMPOTENCY_WINDOW_MILLIS][pick(&[0, 1, 2, 3, 3])],
             },
+            lease_checkpoint_interval: Duration::from_millis(pick(&[50, 200, 600]) as u64),
             part_bytes_max: pick(&[600, 4 << 10]),
             part_delay: Span::micros(20, pick(&[300, 3_000, 15_000]) as u64),
         }
@@ -415,6 +418,7 @@ impl Surroundings {
             pressing_entries: u64::MAX,
             segment_bytes: 64 << 10,
             idempotency: IdempotencyLimits::default(),
+            lease_checkpoint_interval: Duration::from_secs(5),
             part_bytes_max: 256 << 10,
             part_delay: Span::micros(500, 1_000),
         }

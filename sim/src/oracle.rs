@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use consensus::{Entry, Index, NodeId, Position, Violation, WallTime, Wire};
 use kvcore::store::StoreState;
 use kvcore::{
-    Applied, Command, Envelope, Header, Idempotency, IdempotencyKey, IdempotencyLimits, Revision,
+    Applied, Command, Envelope, Header, Idempotency, IdempotencyKey, IdempotencyLimits,
+    LeaseCommand, Revision,
 };
 
 use crate::history::OperationId;
@@ -19,7 +20,7 @@ struct Known {
     told: Told,
     state: StoreState,
     /// The command and what makes it happen at most once, if anything does.
-    keyed: Option<(Idempotency, Command)>,
+    asked: Option<(Option<Idempotency>, Command)>,
 }
 
 /// An entry with an idempotency key.
@@ -29,7 +30,7 @@ pub(crate) struct Keyed<'a> {
     /// What its node had applied when it took the write.
     pub(crate) since: Index,
     pub(crate) command: &'a Command,
-    pub(crate) told: Told,
+    pub(crate) told: &'a Told,
     /// The time of the store at the entry.
     pub(crate) wall: WallTime,
     pub(crate) changed_store: bool,
@@ -86,8 +87,9 @@ impl Oracle {
         self.known.iter().filter_map(move |known| {
             let StoreState { revision, wall, .. } = known.state;
             let changed_store = std::mem::replace(&mut before, revision) != revision;
-            let (index, told) = (known.entry.index(), known.told);
-            let (Idempotency { key, since }, command) = known.keyed.as_ref()?;
+            let (index, told) = (known.entry.index(), &known.told);
+            let (idempotency, command) = known.asked.as_ref()?;
+            let Idempotency { key, since } = idempotency.as_ref()?;
             let since = *since;
             Some(Keyed { index, key, since, command, told, wall, changed_store })
         })
@@ -109,8 +111,13 @@ impl Oracle {
     }
 
     /// What is told of the entry at an index.
-    pub(crate) fn told_at(&self, index: Index) -> Option<Told> {
-        self.known(index).map(|known| known.told)
+    pub(crate) fn told_at(&self, index: Index) -> Option<&Told> {
+        self.known(index).map(|known| &known.told)
+    }
+
+    /// The command of the entry at an index.
+    pub(crate) fn command_at(&self, index: Index) -> Option<&Command> {
+        self.known(index)?.asked.as_ref().map(|(_, command)| command)
     }
 
     fn known(&self, index: Index) -> Option<&Known> {
@@ -118,14 +125,15 @@ impl Oracle {
         self.known.get(usize::try_from(offset).ok()?)
     }
 
-    /// A node applied an entry.
+    /// A node applied an entry. `found` is what the outcome amounts to, and is what its client is told.
     pub(crate) fn applied(
         &mut self,
         id: NodeId,
         entry: &Entry,
         applied: &Applied,
+        found: Option<Expected>,
         state: StoreState,
-    ) -> Result<(), Violation> {
+    ) -> Result<Expected, Violation> {
         if entry.index() == self.applied_max().next() {
             self.learn(id, entry, state)?;
         }
@@ -141,16 +149,16 @@ impl Oracle {
                 format!("{id} applies {entry:?}, another node applied {:?}", known.entry),
             ));
         }
-        let Applied { outcome, revision, repeated, .. } = applied;
-        let (revision, repeated) = (*revision, *repeated);
-        let told = Expected::of(outcome).map(|expected| Told { expected, revision, repeated });
-        if told != Some(known.told) {
+        let Applied { revision, repeated, .. } = *applied;
+        let told = found.map(|expected| Told { expected, revision, repeated });
+        let Some(told) = told.filter(|told| known.told.is_kept_by(told)) else {
             return Err(Violation::new(
                 "the machine does what the model does",
                 format!("{id} at {}: {applied:?}, expected {:?}", entry.position, known.told),
             ));
-        }
-        same_state(id, &state, &known.state)
+        };
+        same_state(id, &state, &known.state)?;
+        Ok(told.expected)
     }
 
     /// A node opened its store and found this state.
@@ -169,7 +177,7 @@ impl Oracle {
     fn learn(&mut self, id: NodeId, entry: &Entry, state: StoreState) -> Result<(), Violation> {
         let envelope = entry.command().map(|command| Envelope::from_bytes(command.clone()));
         self.model.pass_time(entry.wall);
-        let mut keyed = None;
+        let mut asked = None;
         let told = match envelope {
             None => self.model.told(Expected::Nothing),
             Some(Err(_)) => self.model.told(Expected::Undecodable),
@@ -187,8 +195,7 @@ impl Oracle {
                             ));
                         }
                     }
-                    // Leaders compact by themselves.
-                    None if matches!(command, Command::Compact { .. }) => {}
+                    None if is_of_a_leader(&command) => {}
                     None => {
                         return Err(Violation::new(
                             "what is applied was asked for",
@@ -196,8 +203,8 @@ impl Oracle {
                         ));
                     }
                 }
-                let told = self.model.apply(entry.index(), idempotency.as_ref(), &command);
-                keyed = idempotency.map(|idempotency| (idempotency, command));
+                let told = self.model.apply(entry.position, idempotency.as_ref(), &command);
+                asked = Some((idempotency, command));
                 told
             }
         };
@@ -220,9 +227,18 @@ impl Oracle {
                 ),
             ));
         }
-        self.known.push(Known { entry: entry.clone(), told, state, keyed });
+        self.known.push(Known { entry: entry.clone(), told, state, asked });
         Ok(())
     }
+}
+
+/// Leaders compact by themselves, and speak of the time of leases.
+fn is_of_a_leader(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Compact { .. }
+            | Command::Lease(LeaseCommand::Expire { .. } | LeaseCommand::Checkpoint { .. })
+    )
 }
 
 fn same_state(id: NodeId, state: &StoreState, known: &StoreState) -> Result<(), Violation> {

@@ -60,6 +60,16 @@ pub struct Counters {
     pub overloaded: u64,
     /// Revisions that watchers were given.
     pub watched: u64,
+    /// Transactions that were carried out.
+    pub transactions: u64,
+    /// Leases that were granted.
+    pub leases_granted: u64,
+    /// Leases that ended because their time was over.
+    pub leases_expired: u64,
+    /// Keepalives that were answered.
+    pub keepalives: u64,
+    /// Those of them that went through the log.
+    pub keepalives_logged: u64,
     /// Faults that were injected.
     pub faults: u64,
     /// Processes that were ended.
@@ -125,6 +135,11 @@ impl Counters {
             failed: self.failed - earlier.failed,
             overloaded: self.overloaded - earlier.overloaded,
             watched: self.watched - earlier.watched,
+            transactions: self.transactions - earlier.transactions,
+            leases_granted: self.leases_granted - earlier.leases_granted,
+            leases_expired: self.leases_expired - earlier.leases_expired,
+            keepalives: self.keepalives - earlier.keepalives,
+            keepalives_logged: self.keepalives_logged - earlier.keepalives_logged,
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
             wipes: self.wipes - earlier.wipes,

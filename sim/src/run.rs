@@ -102,9 +102,11 @@ impl<C: Consensus> Cluster<C> {
         let recovery = self.agenda.now().since(healed);
         self.clients_stop = true;
         let until = self.agenda.now() + AGREEMENT_MAX;
-        if !self.run_until(until, Self::is_settled)? {
+        if !self.run_until(until, |cluster| {
+            cluster.oracle.model.leases.is_empty() && cluster.is_settled()
+        })? {
             return Err(Violation::new(
-                "all nodes of a cluster at rest become equal",
+                "all nodes of a cluster at rest become equal, and no lease is left",
                 format!("not within {AGREEMENT_MAX:?}: {}", self.describe()),
             ));
         }

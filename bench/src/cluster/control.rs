@@ -51,6 +51,16 @@ pub(crate) async fn post(
     ask(address, Request::post(&address.to_string(), path), timeout).await
 }
 
+/// The status and body of the answer to a POST of JSON, over a connection of its own.
+pub(crate) async fn post_json(
+    address: SocketAddr,
+    path: &str,
+    body: &str,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
+    ask(address, Request::post_json(&address.to_string(), path, body), timeout).await
+}
+
 async fn ask(
     address: SocketAddr,
     request: Vec<u8>,

@@ -24,11 +24,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 pub use control::NodeStatus;
-pub(crate) use control::{get, post};
+pub(crate) use control::{get, post, post_json};
 pub use counters::Counters;
 use node::Node;
 pub use node::ResourceUse;
-pub use observe::{Agreement, Disk, Memory, Progress, StoreProgress};
+pub(crate) use node::own_cpu_seconds;
+pub use observe::{Agreement, Disk, Memory, NodeMemory, Progress, StoreProgress};
 pub(crate) use parent::flag as stop_with_parent_flag;
 pub use parent::stop_with_parent;
 

@@ -212,22 +212,30 @@ impl Node {
 
     /// What the process used so far, from `/proc`; `None` when it is not there.
     pub(super) fn resource_use(&self) -> Option<ResourceUse> {
-        let pid = self.child.as_ref()?.id();
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name of the program is in parentheses and may contain anything.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        let memory_peak_kib = || {
-            let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.to_owned();
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        Some(ResourceUse {
-            // Linux reports in hundredths of a second on every architecture that it runs on here.
-            cpu_seconds: ticks as f64 / 100.0,
-            memory_peak_bytes_max: memory_peak_kib().unwrap_or(0) * 1024,
-        })
+        resource_use_of(&self.child.as_ref()?.id().to_string())
     }
+}
+
+/// The time that this process spent on a core so far, in seconds; 0 where `/proc` does not say.
+pub(crate) fn own_cpu_seconds() -> f64 {
+    resource_use_of("self").map_or(0.0, |used| used.cpu_seconds)
+}
+
+fn resource_use_of(process: &str) -> Option<ResourceUse> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name of the program is in parentheses and may contain anything.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let memory_peak_kib = || {
+        let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.to_owned();
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some(ResourceUse {
+        // Linux reports in hundredths of a second on every architecture that it runs on here.
+        cpu_seconds: ticks as f64 / 100.0,
+        memory_peak_bytes_max: memory_peak_kib().unwrap_or(0) * 1024,
+    })
 }
 
 impl Drop for Node {

@@ -21,6 +21,8 @@ pub struct Progress {
     pub term: u64,
     /// The index of the last entry applied.
     pub applied_index: u64,
+    /// The revision of the state machine.
+    pub revision: u64,
     /// What the state machine holds.
     pub store: StoreProgress,
 }
@@ -39,6 +41,23 @@ pub struct Memory {
     pub resident_bytes: u64,
     /// The most since the process started or the peak was reset, in bytes (`VmHWM`).
     pub peak_bytes: u64,
+}
+
+/// What one node occupies of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeMemory {
+    /// Its number.
+    pub node: u64,
+    /// What its process occupies.
+    pub memory: Memory,
+}
+
+impl NodeMemory {
+    /// The most that any of the nodes occupied at its peak, in bytes.
+    #[must_use]
+    pub fn peak_max(nodes: &[Self]) -> u64 {
+        nodes.iter().map(|node| node.memory.peak_bytes).max().unwrap_or(0)
+    }
 }
 
 /// What a node occupies of the disk, in bytes of allocated blocks.
@@ -191,6 +210,13 @@ impl Cluster {
             Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
         };
         Some(Memory { resident_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")? })
+    }
+
+    /// What every running node occupies of memory.
+    #[must_use]
+    pub fn memories(&self) -> Vec<NodeMemory> {
+        let memory = |id: NodeId| Some(NodeMemory { node: id.0, memory: self.memory(id)? });
+        self.ids().into_iter().filter_map(memory).collect()
     }
 
     /// Has a node's peak of memory count from now on. A kernel that does not do that leaves it

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 /// The size of a fresh receive buffer, enough for every usual answer.
 const BUFFER_BYTES: usize = 4 << 10;
 /// The longest head of an answer that is accepted.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// The longest body that is accepted: a status page or a value, with room to spare.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
@@ -105,51 +105,90 @@ impl HttpConnection {
 
 /// Reads the head of an answer if it is complete: the answer, and where its body ends.
 fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
-    let Some(head_end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return Ok(None);
+    let Some(head) = Head::parse(bytes)? else { return Ok(None) };
+    let Framing::Length(length) = head.framing else {
+        return Err(invalid("the answer has no content-length"));
     };
-    let mut lines = bytes[..head_end].split(|&byte| byte == b'\n');
-    let status = lines
-        .next()
-        .and_then(|line| line.strip_prefix(b"HTTP/1.1 "))
-        .and_then(|rest| number(rest.get(..3)?))
-        .and_then(|status| u16::try_from(status).ok())
-        .ok_or_else(|| invalid("the answer is not HTTP/1.1"))?;
-    let mut length = None;
-    let mut closes = false;
-    for line in lines {
-        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if name.eq_ignore_ascii_case(b"content-length") {
-            length = Some(number(value).ok_or_else(|| invalid("content-length is no number"))?);
-        } else if name.eq_ignore_ascii_case(b"connection") {
-            closes = value.eq_ignore_ascii_case(b"close");
-        }
-    }
-    let length = match length {
-        Some(length) => length,
-        None if status == 204 || status == 304 => 0,
-        None => return Err(invalid("the answer has no content-length")),
-    };
-    if length > BODY_BYTES_MAX {
+    if length > BODY_BYTES_MAX as u64 {
         return Err(invalid("the answer's body is longer than 16 MiB"));
     }
-    let body = head_end + 4..head_end + 4 + length;
+    let body = head.bytes..head.bytes + usize::try_from(length).expect("at most 16 MiB");
     let end = body.end;
-    Ok(Some((Answer { status, body, closes }, end)))
+    Ok(Some((Answer { status: head.status, body, closes: head.closes }, end)))
 }
 
-/// A decimal number of at most nine digits.
-fn number(digits: &[u8]) -> Option<usize> {
-    if digits.is_empty() || digits.len() > 9 {
+/// What comes before the body of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// Whether the server closes the connection after this answer.
+    closes: bool,
+    /// Where the body ends.
+    pub(super) framing: Framing,
+    /// How long the head is.
+    pub(super) bytes: usize,
+}
+
+/// How an answer says where its body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    /// After its last chunk.
+    Chunked,
+}
+
+impl Head {
+    /// Reads a head; `None` while it is not complete.
+    pub(super) fn parse(bytes: &[u8]) -> io::Result<Option<Self>> {
+        let Some(head_end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let mut lines = bytes[..head_end].split(|&byte| byte == b'\n');
+        let status = lines
+            .next()
+            .and_then(|line| line.strip_prefix(b"HTTP/1.1 "))
+            .and_then(|rest| number(rest.get(..3)?))
+            .and_then(|status| u16::try_from(status).ok())
+            .ok_or_else(|| invalid("the answer is not HTTP/1.1"))?;
+        let mut framing = None;
+        let mut closes = false;
+        for line in lines {
+            let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+            let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+            if name.eq_ignore_ascii_case(b"content-length") {
+                let length = number(value).ok_or_else(|| invalid("content-length is no number"))?;
+                framing = Some(Framing::Length(length));
+            } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(invalid("the answer is neither chunked nor of a known length"));
+                }
+                framing = Some(Framing::Chunked);
+            } else if name.eq_ignore_ascii_case(b"connection") {
+                closes = value.eq_ignore_ascii_case(b"close");
+            }
+        }
+        let framing = match framing {
+            Some(framing) => framing,
+            None if status == 204 || status == 304 => Framing::Length(0),
+            None => return Err(invalid("the answer has no content-length")),
+        };
+        Ok(Some(Self { status, closes, framing, bytes: head_end + 4 }))
+    }
+}
+
+/// A decimal number of at most twelve digits.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 12 {
         return None;
     }
     digits.iter().try_fold(0, |number, &digit| {
-        digit.is_ascii_digit().then(|| number * 10 + usize::from(digit - b'0'))
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
     })
 }
 
-fn invalid(what: &'static str) -> io::Error {
+pub(super) fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod http;
 mod ledger;
 mod recorder;
 pub(crate) mod request;
+pub(crate) mod stream;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -28,9 +29,10 @@ use tokio::task::JoinSet;
 use crate::Error;
 pub use background::{Background, BackgroundOptions, Window};
 pub use ledger::{Ledger, Verdict};
+pub(crate) use recorder::Recorder;
 pub use recorder::{LatencyReport, LoadReport, TIMELINE_STEP};
-pub(crate) use request::KEYS_MAX;
-pub(crate) use worker::error_of_body;
+pub(crate) use request::{KEYS_MAX, STAMP_BYTES};
+pub(crate) use worker::{Client, Outcome, error_of_body, request as exchange};
 
 /// The most connections of one run.
 pub const CONNECTIONS_MAX: usize = 10_000;

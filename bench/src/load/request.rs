@@ -59,6 +59,16 @@ impl Request {
         format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n").into_bytes()
     }
 
+    /// Any POST with a body of JSON, whole or several one after the other.
+    pub(crate) fn post_json(host: &str, path: &str, body: &str) -> Vec<u8> {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
     /// Chooses the key.
     pub(crate) fn set_key(&mut self, mut number: u64) {
         for byte in self.bytes[self.key.clone()].iter_mut().rev() {

@@ -53,10 +53,19 @@ pub(crate) struct Client {
 }
 
 /// How one request went.
-enum Outcome {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was answered as asked.
     Success,
+    /// There is no such key.
     NotFound,
-    Failed { name: String, outcome_unknown: bool },
+    /// It failed.
+    Failed {
+        /// The name of the error.
+        name: String,
+        /// Whether it may have taken effect all the same.
+        outcome_unknown: bool,
+    },
 }
 
 /// Asks until the run ends and returns the notes.
@@ -193,7 +202,7 @@ async fn operation(client: &mut Client, requests: &mut Requests, workload: Workl
 }
 
 /// Sends one request, connecting anew if the last connection broke.
-async fn request(client: &mut Client, bytes: &[u8], writes: bool) -> Outcome {
+pub(crate) async fn request(client: &mut Client, bytes: &[u8], writes: bool) -> Outcome {
     if client.connection.is_none() {
         match HttpConnection::connect(client.address).await {
             Ok(connection) => client.connection = Some(connection),

@@ -1,6 +1,7 @@
 //! Deleting keys.
 
 use bytes::Bytes;
+use consensus::{Mutant, mutant};
 
 use super::rows::Existing;
 use crate::Keys;
@@ -48,6 +49,9 @@ impl<S: Store> Machine<S> {
         let count = existing.len() as u64;
         for found in existing {
             self.write_deletion(found);
+            if mutant::on(Mutant::LeaseEndsBitByBit) {
+                self.under_way.rows = 0;
+            }
         }
         DeleteOutcome { count, previous }
     }

@@ -5,6 +5,7 @@ use crate::machine::Machine;
 use crate::outcome::Outcome;
 use crate::records::{RecordKey, RecordValue};
 use crate::store::Store;
+use consensus::{Mutant, mutant};
 
 impl<S: Store> Machine<S> {
     pub(super) fn change_lease(&mut self, command: LeaseCommand) -> Outcome {
@@ -91,6 +92,12 @@ impl<S: Store> Machine<S> {
         existing.sort_unstable_by(|(one, _), (other, _)| {
             self.index.entry(*one).key().cmp(self.index.entry(*other).key())
         });
+        if mutant::on(Mutant::LeaseLeavesKeys)
+            && let Some((key, _)) = existing.pop()
+        {
+            let bytes = self.index.entry(key).key().len();
+            self.leases.attach(key, bytes, None);
+        }
         let keys = self.delete_existing(existing, false).count;
         self.set_lease(lease, None);
         Outcome::LeaseEnded { lease, keys }

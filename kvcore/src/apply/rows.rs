@@ -1,6 +1,7 @@
 //! Writing rows: the first that an entry writes begins the next revision, and all others are of that one.
 
 use bytes::Bytes;
+use consensus::{Mutant, mutant};
 
 use crate::Keys;
 use crate::digest::{RowNumbers, row_hash};
@@ -45,7 +46,9 @@ impl<S: Store> Machine<S> {
         let current = Current { id, create_revision, version, hash };
         let key_id = self.index.put(&key, found, current);
         self.journal.push(JournalRow { id, key: key_id, tombstone: false });
-        self.leases.attach(key_id, key.len(), lease);
+        if lease.is_some() || !mutant::on(Mutant::LeaseHoldsOverwritten) {
+            self.leases.attach(key_id, key.len(), lease);
+        }
         self.overlay.push(id, Row { key, value: Some(value), create_revision, version, lease });
         before.is_none()
     }

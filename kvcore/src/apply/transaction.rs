@@ -7,6 +7,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use consensus::{Mutant, mutant};
+
 use super::put::Attached;
 use super::rows::Existing;
 use crate::Keys;
@@ -88,7 +90,7 @@ impl<S: Store> Machine<S> {
             Err(Refusal::Store(error)) => return Err(error),
         };
         let results = operations.into_iter().map(|step| match step {
-            Step::Read(range) => self.read_within(range),
+            Step::Read(range) => self.read_within(RangePlanner::new(range)),
             Step::Put(_) | Step::Delete(_) | Step::Transaction(_) => unreachable!("it only reads"),
         });
         let results = results.collect();
@@ -246,6 +248,9 @@ impl<S: Store> Machine<S> {
     fn carry_out_taken(&mut self, taken: Taken) -> Result<TransactionOutcome, StoreError> {
         let mut results = Vec::with_capacity(taken.operations.len());
         for step in taken.operations {
+            if mutant::on(Mutant::TransactionBitByBit) {
+                self.under_way.rows = 0;
+            }
             results.push(match step {
                 Step::Put(put) => {
                     let found = self.index.find(&put.key);
@@ -257,7 +262,13 @@ impl<S: Store> Machine<S> {
                     let deleted = self.delete_existing(existing, delete.return_previous);
                     OperationOutcome::Deleted(deleted)
                 }
-                Step::Read(range) => self.read_within(range),
+                Step::Read(range) => {
+                    let mut planner = RangePlanner::new(range);
+                    if mutant::on(Mutant::TransactionReadsBefore) && self.under_way.rows > 0 {
+                        planner.before_place = Some(0);
+                    }
+                    self.read_within(planner)
+                }
                 Step::Transaction(within) => {
                     OperationOutcome::Transaction(self.carry_out_taken(within)?)
                 }
@@ -266,8 +277,7 @@ impl<S: Store> Machine<S> {
         Ok(TransactionOutcome { succeeded: taken.succeeded, results })
     }
 
-    fn read_within(&self, range: Range) -> OperationOutcome {
-        let mut planner = RangePlanner::new(range);
+    fn read_within(&self, mut planner: RangePlanner) -> OperationOutcome {
         let planned = self.plan_range_step(&mut planner, usize::MAX);
         planned.expect("a transaction compacts nothing, and its revisions were looked at");
         OperationOutcome::Read(Some(planner.finish()))

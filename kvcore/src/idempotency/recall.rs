@@ -1,6 +1,6 @@
 //! Carrying a write out at most once, and saying again what the first copy did.
 
-use consensus::Index;
+use consensus::{Index, Mutant, mutant};
 
 use super::Idempotency;
 use super::remembered::{Fate, OperationFate, Remembered, TransactionFate};
@@ -299,7 +299,7 @@ impl<S: Store> Recalling<'_, S> {
     /// Plans a read again; `None` if what it found is not known any more.
     fn read(&self, range: &Range) -> Option<RangePlan> {
         let mut planner = RangePlanner::new(range.clone());
-        if range.at.is_none() {
+        if range.at.is_none() && !mutant::on(Mutant::RepeatedReadsNow) {
             let (revision, before) = (self.revision, before(self.revision));
             if self.writes && before < self.machine.compacted {
                 return None;

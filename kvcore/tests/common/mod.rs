@@ -3,8 +3,6 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-pub(crate) mod model;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -148,7 +146,8 @@ pub(crate) fn between(from: &str, to: &str) -> Keys {
 pub(crate) fn flush_once(machine: &mut TestMachine, durable: Index, bytes_max: usize) -> bool {
     let Some(batch) = machine.flush_batch(durable, bytes_max) else { return false };
     kvcore::Store::write(machine.store(), &batch).expect("the store in memory does not fail");
-    machine.flushed(&batch);
+    let rows = machine.flushed(&batch);
+    machine.prune(rows);
     true
 }
 

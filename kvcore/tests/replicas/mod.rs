@@ -12,12 +12,12 @@ use consensus::{
     Settings, Snapshot, SnapshotOffer, Standing, Term, Time, WallTime, Wire,
 };
 use kvcore::replica::{
-    Conclusion, LEASE_CHECKPOINT_INTERVAL_DEFAULT, PeerMessage, Replica, ReplicaEffects,
-    ReplicaInput, ReplicaMessage, ReplicaSettings,
+    Conclusion, LEASE_CHECKPOINT_INTERVAL_DEFAULT, LeaseQuestion, PeerMessage, Replica,
+    ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
 };
 use kvcore::{
-    Applied, Command, Envelope, Idempotency, IdempotencyKey, Machine, MemoryStore, RequestId,
-    Restored, Revision,
+    Applied, Command, Envelope, Idempotency, IdempotencyKey, LeaseId, Machine, MemoryStore,
+    RequestId, Restored, Revision,
 };
 
 /// How long a client of these tests waits.
@@ -30,11 +30,33 @@ struct Node<C: Consensus> {
     replica: Replica<C>,
     effects: ReplicaEffects<C::Message>,
     delivered: Vec<Entry>,
+    /// What is applied: everything that was delivered, unless the applier is held up.
+    machine: Machine<MemoryStore>,
+    unapplied: VecDeque<Entry>,
+    is_held_up: bool,
     conclusions: BTreeMap<RequestId, Conclusion>,
     /// The snapshots that took the place of the machine, and how many entries were delivered before.
     installed: Vec<(Position, usize)>,
     /// What the protocol last offered to each peer.
     offers: BTreeMap<NodeId, SnapshotOffer<C::Message>>,
+}
+
+impl<C: Consensus> Node<C> {
+    /// Applies what was delivered. Returns the last index, if there was anything.
+    fn apply(&mut self) -> Option<Index> {
+        if self.is_held_up {
+            return None;
+        }
+        let mut last = None;
+        for entry in self.unapplied.drain(..) {
+            last = Some(entry.index());
+            // A snapshot has no machine in these tests; what follows one is not applied to any.
+            if self.installed.is_empty() {
+                self.machine.apply(&entry).expect("the store does not fail");
+            }
+        }
+        last
+    }
 }
 
 /// Three replicas or more, connected with one another.
@@ -94,7 +116,17 @@ impl<C: Consensus> Cluster<C> {
             let (delivered, conclusions) = (Vec::new(), BTreeMap::new());
             let effects = ReplicaEffects::default();
             let (installed, offers) = (Vec::new(), BTreeMap::new());
-            let node = Node { replica, effects, delivered, conclusions, installed, offers };
+            let node = Node {
+                replica,
+                effects,
+                delivered,
+                machine: Machine::open(MemoryStore::new()).expect("a new store opens"),
+                unapplied: VecDeque::new(),
+                is_held_up: false,
+                conclusions,
+                installed,
+                offers,
+            };
             cluster.nodes.insert(id, node);
         }
         for &id in &ids {
@@ -146,14 +178,48 @@ impl<C: Consensus> Cluster<C> {
         value: &str,
         idempotency: Option<Idempotency>,
     ) -> RequestId {
+        self.write_under(id, Command::put("key", value.to_owned()), idempotency)
+    }
+
+    /// A client of this node asks for a write.
+    pub(crate) fn write(&mut self, id: NodeId, command: Command) -> RequestId {
+        self.write_under(id, command, None)
+    }
+
+    fn write_under(
+        &mut self,
+        id: NodeId,
+        command: Command,
+        idempotency: Option<Idempotency>,
+    ) -> RequestId {
         let request = self.next_request();
-        let command = Command::put("key", value.to_owned());
         let (origin, incarnation) = (id, 7);
         let envelope = Envelope { origin, incarnation, request, idempotency, command }.to_bytes();
         let deadline = self.time + PATIENCE;
         self.step(id, ReplicaInput::Write { request, envelope, deadline });
         self.step(id, ReplicaInput::Flush);
         request
+    }
+
+    /// A client of this node asks about a lease.
+    pub(crate) fn ask_about(&mut self, id: NodeId, lease: LeaseId, renew: bool) -> RequestId {
+        let request = self.next_request();
+        let question = LeaseQuestion { lease, renew };
+        let deadline = self.time + PATIENCE;
+        self.step(id, ReplicaInput::Lease { request, question, deadline });
+        self.step(id, ReplicaInput::Flush);
+        request
+    }
+
+    /// What a node has applied.
+    pub(crate) fn machine(&self, id: NodeId) -> &Machine<MemoryStore> {
+        &self.nodes[&id].machine
+    }
+
+    /// From now on a node applies nothing, or everything again.
+    pub(crate) fn hold_up(&mut self, id: NodeId, is_held_up: bool) {
+        self.nodes.get_mut(&id).expect("a node of the cluster").is_held_up = is_held_up;
+        self.step(id, ReplicaInput::Flush);
     }
 
     /// A client of this node asks for a read.
@@ -449,17 +515,15 @@ impl<C: Consensus> Cluster<C> {
                 applied = Some(snapshot.position.index);
                 node.installed.push((snapshot.position, node.delivered.len()));
             }
-            if let Some(index) = effects.consensus.deliveries.last().map(Entry::index).or(applied) {
+            node.unapplied.extend(effects.consensus.deliveries.iter().cloned());
+            node.delivered.append(&mut effects.consensus.deliveries);
+            if let Some(index) = node.apply().or(applied) {
                 let (revision, compacted) = (Revision(1), Revision(0));
-                inputs.push_back(ReplicaInput::Applied {
-                    index,
-                    revision,
-                    compacted,
-                    leases: Vec::new(),
-                });
+                let leases = node.machine.take_lease_news();
+                inputs.push_back(ReplicaInput::Applied { index, revision, compacted, leases });
                 inputs.push_back(ReplicaInput::Flush);
-                node.delivered.append(&mut effects.consensus.deliveries);
             }
+            let effects = &mut node.effects;
             for (request, conclusion) in effects.conclusions.drain(..) {
                 let former = node.conclusions.insert(request, conclusion);
                 assert_eq!(former, None, "a request ends once");

@@ -240,7 +240,8 @@ fn replay(
                 let batch = machine.flush_batch(commit, FLUSH_BYTES_MAX);
                 let batch = batch.expect("what waits for the store can be written");
                 machine.store().write(&batch).map_err(|error| fail(&error))?;
-                machine.flushed(&batch);
+                let rows = machine.flushed(&batch);
+                machine.prune(rows);
             }
         }
         if told.elapsed() >= PROGRESS_INTERVAL {

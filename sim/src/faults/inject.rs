@@ -72,7 +72,10 @@ impl<C: Consensus> Cluster<C> {
                 }
             }
             Fault::JumpClock { node, millis } => self.node(node).clock.wall_skew_millis = millis,
-            Fault::DriftClock { node, millionths } => self.node(node).clock.drift(now, millionths),
+            Fault::DriftClock { node, millionths } => {
+                self.tenancies.drift(millionths);
+                self.node(node).clock.drift(now, millionths);
+            }
             Fault::LateTimers { node, up_to } => self.node(node).lateness = up_to,
             Fault::Transfer { asked, to } => {
                 if let Some(asked) = self.whom(asked, scene) {

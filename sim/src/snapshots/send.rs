@@ -263,6 +263,9 @@ impl<C: Consensus> Cluster<C> {
             if mutant::on(Mutant::SnapshotLacksKeys) && matches!(part, Part::Remembered(_)) {
                 continue;
             }
+            if mutant::on(Mutant::SnapshotLacksLeases) && matches!(part, Part::Records(_)) {
+                continue;
+            }
             if mutant::on(Mutant::SnapshotLacksRow) {
                 part = self.spoil(part);
             }

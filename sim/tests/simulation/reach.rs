@@ -19,7 +19,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 31] = [
+    let reached: [(&str, u64, u64); 36] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
         ("keys whose time was up", most(|counters| counters.keys_expired), 500),
@@ -30,6 +30,11 @@ fn corners<C: Consensus>() {
         ("reads at observers", most(|counters| counters.observer_reads), 500),
         ("snapshots installed by observers", most(|counters| counters.observer_installs), 5),
         ("reads", most(|counters| counters.reads), 10_000),
+        ("transactions", most(|counters| counters.transactions), 2_000),
+        ("leases granted", most(|counters| counters.leases_granted), 500),
+        ("leases whose time was over", most(|counters| counters.leases_expired), 500),
+        ("keepalives", most(|counters| counters.keepalives), 1_000),
+        ("keepalives in the log", most(|counters| counters.keepalives_logged), 200),
         ("requests refused for want of room", most(|counters| counters.overloaded), 100),
         ("failed requests", most(|counters| counters.failed), 100),
         ("revisions watched", most(|counters| counters.watched), 5_000),

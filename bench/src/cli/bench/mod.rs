@@ -1,10 +1,14 @@
 //! `duorum bench`: one measurement at a time.
 
+mod compaction;
 mod failover;
+mod idle;
 mod load;
 mod rejoin;
 mod rolling;
 mod soak;
+mod store;
+mod watch;
 
 use std::fmt::Write;
 use std::future::Future;
@@ -19,14 +23,18 @@ use serde::Serialize;
 
 use super::{keep_logs, new_directory, on_own_thread, print, protocol_parser};
 use crate::Error;
-use crate::cluster::stop_with_parent;
+use crate::cluster::{NodeMemory, stop_with_parent};
 use crate::load::{LatencyReport, Workload, errors_text};
-use crate::report::format::figure;
+use crate::report::format::{bytes, figure};
+use compaction::{CompactionArgs, run_compaction};
 use failover::{FailoverArgs, run_failover};
+use idle::{IdleArgs, run_idle};
 use load::{EchoArgs, LoadArgs, MixedArgs, run_echo, run_load, serve_echo};
 use rejoin::{RejoinArgs, run_rejoin};
 use rolling::{RollingArgs, run_rolling};
 use soak::{SoakArgs, run_soak};
+use store::{StoreArgs, run_store};
+use watch::{WatchArgs, run_watch};
 
 /// The arguments of `duorum bench`.
 #[derive(Clone, Debug, Args)]
@@ -56,6 +64,14 @@ enum BenchVerb {
     Rolling(RollingArgs),
     /// Write for long, and see whether the cluster stays as small and as fast as it was
     Soak(SoakArgs),
+    /// Have watchers of etcd's API hear of paced writes, each of every one
+    Watch(WatchArgs),
+    /// Saturated writes with watchers that hear of nothing, and without, in turn
+    IdleWatchers(IdleArgs),
+    /// Fill a fresh cluster with many keys: its memory, restarts, and a range over all of them
+    Store(StoreArgs),
+    /// Compact much history of a fresh cluster at once, under paced writes
+    Compaction(CompactionArgs),
     /// Be the echo that `bench echo` measures
     #[command(hide = true)]
     EchoServer {
@@ -144,6 +160,10 @@ pub fn run_bench(args: BenchArgs) -> Result<ExitCode, Error> {
         BenchVerb::Rejoin(args) => in_directory_of_logs(|logs| run_rejoin(args, logs)),
         BenchVerb::Rolling(args) => in_directory_of_logs(|logs| run_rolling(args, logs)),
         BenchVerb::Soak(args) => in_directory_of_logs(|logs| run_soak(args, logs)),
+        BenchVerb::Watch(args) => in_directory_of_logs(|logs| run_watch(args, logs)),
+        BenchVerb::IdleWatchers(args) => in_directory_of_logs(|logs| run_idle(args, logs)),
+        BenchVerb::Store(args) => in_directory_of_logs(|logs| run_store(args, logs)),
+        BenchVerb::Compaction(args) => in_directory_of_logs(|logs| run_compaction(args, logs)),
         BenchVerb::EchoServer { http, stop_with_parent: parent } => {
             if let Some(parent) = parent {
                 stop_with_parent(parent).map_err(|source| Error::Io {
@@ -194,6 +214,12 @@ fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
 fn latency_text(latency: &LatencyReport) -> String {
     let [p50, p99, max] = [latency.p50_ms, latency.p99_ms, latency.max_ms].map(figure);
     format!("p50 {p50} ms, p99 {p99} ms, max {max} ms")
+}
+
+/// What each node occupies of memory.
+fn memories_text(nodes: &[NodeMemory]) -> String {
+    let each = nodes.iter().map(|node| bytes(node.memory.peak_bytes));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Errors by name, or that there were none.

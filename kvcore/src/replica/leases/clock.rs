@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use consensus::{Index, Time};
+use consensus::{Index, Mutant, Time, mutant};
 
 use super::questions::{LeaseAnswer, LeaseQuestion};
 use crate::lease::{CHECKPOINT_LEASES_MAX, Checkpoint, LeaseId, LeaseNews, LeaseTime};
@@ -192,11 +192,23 @@ impl Clocks {
         let clock = known.clock.expect("a lease has its clock where time is counted");
         Some(if !question.renew {
             LeaseAnswer::Remaining { ttl_millis, remaining_millis: left(clock.expires_at, now) }
-        } else if remaining_millis < ttl_millis || clock.is_expiring || clock.is_checkpointing {
+        } else if remaining_millis < ttl_millis && !mutant::on(Mutant::KeepaliveNeverLogged)
+            || clock.is_expiring && !mutant::on(Mutant::KeepaliveBesideExpiry)
+            || clock.is_checkpointing
+        {
             LeaseAnswer::MustLog
         } else {
             LeaseAnswer::Renewed { ttl_millis }
         })
+    }
+
+    /// What a node would say that takes itself for the judge of leases.
+    pub(super) fn renews(&self, questions: &[LeaseQuestion]) -> Option<Vec<LeaseAnswer>> {
+        let answer = |question: &LeaseQuestion| {
+            let known = self.leases.get(&question.lease).filter(|_| question.renew)?;
+            Some(LeaseAnswer::Renewed { ttl_millis: known.time.ttl_millis })
+        };
+        questions.iter().map(answer).collect()
     }
 
     /// A lease whose time is over, and the entry that renewed it last: its expiry is being proposed now.
@@ -263,4 +275,118 @@ fn left(expires_at: Time, now: Time) -> u64 {
 
 fn before(time: Time, rest: Duration) -> Time {
     Time(time.0.saturating_sub(u64::try_from(rest.as_micros()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
+
+    fn lease(number: i64) -> LeaseId {
+        LeaseId::new(number).expect("not 0")
+    }
+
+    fn time(ttl_millis: u64, remaining_millis: u64, renewed: u64) -> LeaseTime {
+        LeaseTime { ttl_millis, remaining_millis, renewed: Index(renewed) }
+    }
+
+    fn at(millis: u64) -> Time {
+        Time(millis * 1_000)
+    }
+
+    /// One lease of twenty seconds, counted from the beginning.
+    fn counting() -> Clocks {
+        let mut clocks = Clocks::new(INTERVAL, vec![(lease(1), time(20_000, 20_000, 7))]);
+        clocks.start(at(0));
+        clocks
+    }
+
+    fn ask(clocks: &Clocks, millis: u64, renew: bool) -> Option<LeaseAnswer> {
+        clocks.answer(at(millis), &LeaseQuestion { lease: lease(1), renew })
+    }
+
+    const RENEWED: Option<LeaseAnswer> = Some(LeaseAnswer::Renewed { ttl_millis: 20_000 });
+    const MUST_LOG: Option<LeaseAnswer> = Some(LeaseAnswer::MustLog);
+
+    #[test]
+    fn a_keepalive_is_logged_from_when_a_checkpoint_is_proposed_until_a_renewal_is_applied() {
+        let mut clocks = counting();
+        assert_eq!(clocks.next(), Some(at(5_000)));
+        assert_eq!(clocks.checkpoints_due(at(4_999)), Vec::new());
+        assert_eq!(ask(&clocks, 4_999, true), RENEWED);
+        let due = clocks.checkpoints_due(at(5_000));
+        let expected = Checkpoint { lease: lease(1), renewed: Index(7), remaining_millis: 15_000 };
+        assert_eq!(due, [expected]);
+        // It may be in the log by now, behind everything that a barrier asks for.
+        assert_eq!(ask(&clocks, 5_000, true), MUST_LOG);
+        clocks.extend(at(5_001), lease(1));
+        assert_eq!(ask(&clocks, 5_001, true), MUST_LOG, "a longer life here is no promise");
+        clocks.hear(at(5_002), LeaseNews::Is(lease(1), time(20_000, 15_000, 7)));
+        assert_eq!(ask(&clocks, 5_002, true), MUST_LOG, "the log says less than all");
+        clocks.hear(at(5_003), LeaseNews::Is(lease(1), time(20_000, 20_000, 9)));
+        assert_eq!(ask(&clocks, 5_003, true), RENEWED);
+        assert_eq!(clocks.next(), Some(at(10_003)));
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_void_or_refused_is_made_again() {
+        let mut clocks = counting();
+        assert_eq!(clocks.checkpoints_due(at(5_000)).len(), 1);
+        clocks.hear(at(5_001), LeaseNews::Is(lease(1), time(20_000, 20_000, 7)));
+        assert_eq!(ask(&clocks, 5_001, true), RENEWED, "nothing of it is in the log");
+        assert_eq!(clocks.checkpoints_due(at(5_001)), Vec::new(), "they are made together");
+        assert_eq!(clocks.checkpoints_due(at(5_625)).len(), 1);
+        clocks.checkpoints_refused(at(5_625), &[lease(1)]);
+        assert_eq!(clocks.checkpoints_due(at(5_635)).len(), 1);
+    }
+
+    #[test]
+    fn a_lease_whose_end_is_proposed_can_not_be_had_back_but_by_the_log() {
+        let mut clocks = counting();
+        assert_eq!(clocks.next_expired(at(19_999)), None);
+        assert_eq!(clocks.next_expired(at(20_000)), Some((lease(1), Index(7))));
+        assert_eq!(clocks.next_expired(at(20_000)), None, "it is proposed once");
+        clocks.extend(at(20_001), lease(1));
+        assert_eq!(ask(&clocks, 20_001, true), MUST_LOG);
+        clocks.expiry_refused(at(20_001), lease(1));
+        assert_eq!(clocks.next_expired(at(20_011)), Some((lease(1), Index(7))));
+        clocks.hear(at(20_012), LeaseNews::Gone(lease(1)));
+        assert_eq!(ask(&clocks, 20_012, true), Some(LeaseAnswer::Unknown));
+        assert_eq!((clocks.next(), clocks.expiring), (None, 0));
+    }
+
+    #[test]
+    fn leases_that_are_renewed_in_time_have_no_checkpoints() {
+        let mut clocks = Clocks::new(INTERVAL, vec![(lease(1), time(10_000, 10_000, 7))]);
+        clocks.start(at(0));
+        for millis in (0..60_000).step_by(4_000) {
+            clocks.extend(at(millis), lease(1));
+            assert_eq!(clocks.checkpoints_due(at(millis)), Vec::new());
+            assert_eq!(clocks.next_expired(at(millis)), None);
+        }
+    }
+
+    #[test]
+    fn who_does_not_count_does_not_answer_and_has_nothing_to_do() {
+        let mut clocks = counting();
+        clocks.stop();
+        assert_eq!((clocks.next(), ask(&clocks, 1, true)), (None, None));
+        clocks.hear(at(1), LeaseNews::All(vec![(lease(1), time(20_000, 3_000, 8))]));
+        clocks.start(at(1_000));
+        let remaining = LeaseAnswer::Remaining { ttl_millis: 20_000, remaining_millis: 3_000 };
+        assert_eq!(ask(&clocks, 1_000, false), Some(remaining));
+        assert_eq!(clocks.next(), Some(at(4_000)), "less is left than checkpoints are apart");
+    }
+
+    #[test]
+    fn only_so_many_ends_are_proposed_at_once() {
+        let leases = (1..=300).map(|number| (lease(number), time(1_000, 1_000, 7)));
+        let mut clocks = Clocks::new(INTERVAL, leases.collect());
+        clocks.start(at(0));
+        let expired = std::iter::from_fn(|| clocks.next_expired(at(1_000))).count();
+        assert_eq!((expired, clocks.next()), (EXPIRING_MAX, None));
+        clocks.hear(at(1_001), LeaseNews::Gone(lease(1)));
+        assert_eq!(clocks.next(), Some(at(1_000)));
+    }
 }

@@ -12,7 +12,7 @@ mod questions;
 
 use std::collections::BTreeMap;
 
-use consensus::{Consensus, Index, Leadership, Now, Term, Time, Token, Wire};
+use consensus::{Consensus, Index, Leadership, Mutant, Now, Term, Time, Token, Wire, mutant};
 
 use super::{Replica, ReplicaEffects, ReplicaMessage};
 use crate::lease::{Checkpoint, LeaseCommand, LeaseId, LeaseNews, LeaseTime};
@@ -82,7 +82,13 @@ impl Leases {
         self.behind_barrier.clear();
         self.questions.ask_again();
         self.reign = match leadership {
-            Leadership::Established { term } => Some(Reign { term, inherits: last }),
+            Leadership::Established { term } => {
+                let early = mutant::on(Mutant::CountsBeforeApplied);
+                Some(Reign { term, inherits: if early { Index(0) } else { last } })
+            }
+            Leadership::Following { term, .. } if mutant::on(Mutant::EverybodyCounts) => {
+                Some(Reign { term, inherits: last })
+            }
             Leadership::None | Leadership::Following { .. } => None,
         };
     }
@@ -92,7 +98,12 @@ impl Leases {
         for piece in news {
             self.clocks.hear(now, piece);
         }
-        if self.reign.is_some_and(|reign| reign.inherits <= index) {
+        self.start_if_due(now, index);
+    }
+
+    /// Begins to count, if this node leads and has applied what it inherited.
+    fn start_if_due(&mut self, now: Time, applied: Index) {
+        if self.reign.is_some_and(|reign| reign.inherits <= applied) {
             self.clocks.start(now);
         }
     }
@@ -132,6 +143,11 @@ impl<C: Consensus> Replica<C> {
             Leadership::None => {}
             Leadership::Following { leader, .. } => {
                 if let Some((attempt, questions)) = self.leases.questions.ask(now.time) {
+                    if mutant::on(Mutant::KeepaliveAnsweredHere)
+                        && let Some(answers) = self.leases.clocks.renews(&questions)
+                    {
+                        return self.lease_replied(now, attempt, Some(answers), effects);
+                    }
                     let message = ReplicaMessage::LeaseRequest { attempt, questions };
                     effects.messages.push((leader, message));
                 }
@@ -156,6 +172,10 @@ impl<C: Consensus> Replica<C> {
         for question in questions.iter().filter(|question| question.renew) {
             // It shall not run out while the barrier is under way. If that fails, it lives a little longer.
             self.leases.clocks.extend(now.time, question.lease);
+        }
+        if mutant::on(Mutant::KeepaliveWithoutBarrier) {
+            let batch = Batch { asker, questions };
+            return self.lease_barrier(now, batch, Some(Index(0)), effects);
         }
         let token = self.next_token();
         if self.leases.asked.len() < questions::ASKED_MAX {
@@ -232,6 +252,8 @@ impl<C: Consensus> Replica<C> {
     /// Proposes the end of leases whose time is over, and checkpoints that are due.
     pub(super) fn count_lease_time(&mut self, now: Now, effects: &mut ReplicaEffects<C::Message>) {
         let Some(Reign { term, .. }) = self.leases.reign else { return };
+        // ZAB begins a reign without an entry of its own, so that everything may be applied already.
+        self.leases.start_if_due(now.time, self.applied);
         while let Some((lease, renewed)) = self.leases.clocks.next_expired(now.time) {
             let command = LeaseCommand::Expire { lease, renewed, term };
             if !self.propose_about_leases(now, command, effects) {
@@ -263,6 +285,13 @@ impl<C: Consensus> Replica<C> {
             idempotency: None,
             command: Command::Lease(command),
         };
+        if mutant::on(Mutant::EverybodyCounts)
+            && let Leadership::Following { leader, term } = self.leadership
+        {
+            let envelopes = vec![envelope.to_bytes()];
+            effects.messages.push((leader, ReplicaMessage::Forward { term, envelopes }));
+            return true;
+        }
         self.propose(now, envelope.to_bytes(), effects).is_none()
     }
 }

@@ -1,23 +1,62 @@
 //! The store as anybody would write it who had no regard for time and memory: the full history in one
 //! list, and every question answered by going through it.
 
-use std::collections::BTreeSet;
+mod write;
+
+pub(crate) use write::is_invalid;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use consensus::WallTime;
+use consensus::{Position, WallTime};
 use kvcore::{
-    Command, Condition, Event, EventKind, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, Order,
-    PutValue, Range, RangeResult, Revision, RevisionEvents, SortBy, WatchFilter,
+    Command, Condition, Event, EventKind, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, LeaseId,
+    LeaseTime, Order, Range, RangeResult, Revision, RevisionEvents, SortBy, WatchFilter,
 };
 
 /// What a command did, without the details that the machine adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    Put { created: bool, previous: Option<KeyValue> },
+    Put(PutEffect),
     Deleted { previous: Vec<KeyValue> },
+    Transaction(TransactionEffect),
+    Granted(LeaseId, u64),
+    Renewed(LeaseId, u64),
+    LeaseEnded { keys: u64 },
+    LeasesNoted,
+    LeaseNotFound(LeaseId),
+    LeaseExists(LeaseId),
+    KeyNotFound(Bytes),
     ConditionFailed(Condition),
     Compacted,
-    CompactionRefused,
+    RevisionInFuture,
+    RevisionCompacted,
+    DuplicateKey,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PutEffect {
+    pub(crate) created: bool,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) granted: Option<LeaseId>,
+    pub(crate) previous: Option<KeyValue>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TransactionEffect {
+    pub(crate) succeeded: bool,
+    pub(crate) results: Vec<OperationEffect>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OperationEffect {
+    Put(PutEffect),
+    Deleted {
+        previous: Vec<KeyValue>,
+    },
+    /// `None` in an answer that is told again too late.
+    Read(Option<RangeResult>),
+    Transaction(TransactionEffect),
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +82,8 @@ pub(crate) struct Model {
     pub(crate) compacted: Revision,
     /// Everything that was ever done under a key, in order.
     done: Vec<Done>,
+    pub(crate) leases: BTreeMap<LeaseId, LeaseTime>,
+    sequences: BTreeMap<Bytes, u64>,
 }
 
 impl Model {
@@ -52,6 +93,8 @@ impl Model {
             revision: Revision(1),
             compacted: Revision(0),
             done: Vec::new(),
+            leases: BTreeMap::new(),
+            sequences: BTreeMap::new(),
         }
     }
 
@@ -82,69 +125,20 @@ impl Model {
     }
 
     /// Carries a command out whose key is not remembered.
-    pub(crate) fn apply_first(&mut self, key: &str, command: &Command, wall: WallTime) -> Effect {
-        let effect = self.apply(command);
+    pub(crate) fn apply_first(
+        &mut self,
+        key: &str,
+        (position, command): (Position, &Command),
+        wall: WallTime,
+    ) -> Effect {
+        let effect = self.apply(position, command);
+        // What is invalid is so each time, and nobody but leaders speaks of leases like that.
+        if matches!(effect, Effect::DuplicateKey | Effect::LeasesNoted) {
+            return effect;
+        }
         let (key, command, revision) = (key.to_owned(), command.clone(), self.revision);
         self.done.push(Done { key, command, effect: effect.clone(), revision, wall });
         effect
-    }
-
-    pub(crate) fn apply(&mut self, command: &Command) -> Effect {
-        match command {
-            Command::Put { put, conditions } => {
-                let PutValue::New(value) = &put.value else { panic!("the model stores values") };
-                let key = &put.key;
-                let previous = self.get(key, self.revision);
-                if let Some(condition) = failing(conditions, previous.as_ref()) {
-                    return Effect::ConditionFailed(condition);
-                }
-                self.revision.0 += 1;
-                let mod_revision = self.revision;
-                let create_revision =
-                    previous.as_ref().map_or(mod_revision, |before| before.create_revision);
-                let version = previous.as_ref().map_or(1, |before| before.version + 1);
-                let (key, value) = (key.clone(), value.clone());
-                let key_value =
-                    KeyValue { key, value, create_revision, mod_revision, version, lease: None };
-                self.history.push(Change { key_value, kind: EventKind::Put });
-                Effect::Put { created: version == 1, previous }
-            }
-            Command::Delete { delete, conditions } => {
-                let previous = self.selected(&delete.target, self.revision);
-                let mut subjects: Vec<_> = previous.iter().map(Some).collect();
-                if subjects.is_empty() {
-                    subjects.push(None);
-                }
-                for subject in subjects {
-                    if let Some(condition) = failing(conditions, subject) {
-                        return Effect::ConditionFailed(condition);
-                    }
-                }
-                if !previous.is_empty() {
-                    self.revision.0 += 1;
-                }
-                for before in &previous {
-                    let key_value = KeyValue {
-                        key: before.key.clone(),
-                        value: Bytes::new(),
-                        create_revision: Revision(0),
-                        mod_revision: self.revision,
-                        version: 0,
-                        lease: None,
-                    };
-                    self.history.push(Change { key_value, kind: EventKind::Delete });
-                }
-                Effect::Deleted { previous }
-            }
-            Command::Compact { revision } => {
-                if *revision <= self.compacted || *revision > self.revision {
-                    return Effect::CompactionRefused;
-                }
-                self.compacted = *revision;
-                Effect::Compacted
-            }
-            other => panic!("the model does not know {other:?}"),
-        }
     }
 
     pub(crate) fn range(&self, range: &Range) -> RangeResult {
@@ -208,9 +202,17 @@ impl Model {
             let numbers = [row.create_revision.0, row.mod_revision.0, row.version];
             let mut bytes = [hash(&row.key), hash(&row.value)].concat();
             bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+            bytes.extend(row.lease.iter().flat_map(|lease| lease.get().to_le_bytes()));
             u128::from_le_bytes(hash(&bytes))
         });
         rows.fold(0, u128::wrapping_add)
+    }
+
+    /// The keys that hang on a lease, in order.
+    pub(crate) fn keys_of(&self, lease: LeaseId) -> Vec<KeyValue> {
+        let mut keys = self.selected(&Keys::all(), self.revision);
+        keys.retain(|key_value| key_value.lease == Some(lease));
+        keys
     }
 
     /// How many rows must be there: those readable at some allowed revision, and the deletions of the
@@ -226,17 +228,4 @@ impl Model {
         });
         needed.count()
     }
-}
-
-fn failing(conditions: &[Condition], found: Option<&KeyValue>) -> Option<Condition> {
-    let holds = |condition: &&Condition| match condition {
-        Condition::Absent => found.is_none(),
-        Condition::Version(version) => found.map_or(0, |found| found.version) == *version,
-        Condition::ModRevision(revision) => {
-            found.map_or(Revision(0), |found| found.mod_revision) == *revision
-        }
-        Condition::Value(value) => found.is_some_and(|found| found.value == value),
-        other => panic!("the model does not know {other:?}"),
-    };
-    conditions.iter().find(|condition| !holds(condition)).cloned()
 }

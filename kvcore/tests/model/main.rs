@@ -1,25 +1,36 @@
 //! The machine against a naive model: any commands, flushed, crashed and reopened at any points, read
-//! and watched in any way. The model is in `common/model.rs`.
+//! and watched in any way.
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod commands;
+mod effects;
+mod naive;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use common::model::{Effect, Model};
+use commands::{any_command, keys, range};
 use common::*;
 use consensus::{Entry, Index, Payload, Position};
+use effects::{assert_recalled, effect};
+use kvcore::lease::Checkpoint;
 use kvcore::{
-    Applied, Command, Condition, Delete, DeleteOutcome, EventLimits, FetchError,
-    IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, Located, Order, Outcome, Put, PutOutcome, Range,
+    Applied, Command, EventLimits, IDEMPOTENCY_WINDOW_MILLIS, Keys, LeaseCommand, Outcome, Range,
     RangePlanner, ReadError, Revision, SortBy, WatchFilter,
 };
+use naive::{Effect, Model, PutEffect, is_invalid};
 use proptest::prelude::*;
 use proptest::sample::select;
 
 #[derive(Clone, Debug)]
 enum Step {
     Command(Command),
+    /// The leader notes that the first lease has so much time left.
+    CheckpointNow(u64),
+    /// The leader's word that the time of the first lease is over.
+    ExpireNow,
     /// Compacts to so many tenths of the way from what is compacted to the current revision.
     Compact(u64),
     Empty,
@@ -40,74 +51,6 @@ enum Step {
     Watch(WatchFilter, u64, EventLimits),
 }
 
-fn key() -> impl Strategy<Value = Bytes> {
-    let long = b"ab, and so long that the index does not hold it in place";
-    let keys: [&[u8]; 10] =
-        [b"a", b"ab", b"ab\x00", b"abc", b"b", b"b\xff", b"\x00", b"\xff", b"\xff\xff", long];
-    select(keys.to_vec()).prop_map(Bytes::from_static)
-}
-
-fn value() -> impl Strategy<Value = Bytes> {
-    let values: [&[u8]; 4] = [b"", b"1", b"2", b"a value of some length"];
-    select(values.to_vec()).prop_map(Bytes::from_static)
-}
-
-fn keys() -> impl Strategy<Value = Keys> {
-    prop_oneof![
-        3 => key().prop_map(Keys::One),
-        2 => key().prop_map(Keys::Prefix),
-        1 => Just(Keys::all()),
-        2 => (key(), proptest::option::of(key())).prop_map(|(from, to)| Keys::Between { from, to }),
-    ]
-}
-
-fn conditions() -> impl Strategy<Value = Vec<Condition>> {
-    let condition = prop_oneof![
-        Just(Condition::Absent),
-        (0..4u64).prop_map(Condition::Version),
-        (0..40u64).prop_map(|revision| Condition::ModRevision(Revision(revision))),
-        value().prop_map(Condition::Value),
-    ];
-    prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(condition, 1..3)]
-}
-
-fn range() -> impl Strategy<Value = Range> {
-    let sort = select(vec![
-        SortBy::Key,
-        SortBy::Key,
-        SortBy::Version,
-        SortBy::CreateRevision,
-        SortBy::ModRevision,
-        SortBy::Value,
-    ]);
-    let order = select(vec![Order::Ascending, Order::Descending]);
-    let limit = proptest::option::of(0..5usize);
-    (keys(), limit, order, sort, any::<bool>(), prop::bool::weighted(0.2)).prop_map(
-        |(keys, limit, order, sort, keys_only, count_only)| Range {
-            limit,
-            order,
-            sort,
-            keys_only,
-            count_only,
-            ..Range::of(keys)
-        },
-    )
-}
-
-fn put_command() -> impl Strategy<Value = Command> {
-    (key(), value(), conditions()).prop_map(|(key, value, conditions)| {
-        let put = Put { return_previous: true, ..Put::new(key, value) };
-        Command::Put { put, conditions }
-    })
-}
-
-fn delete_command() -> impl Strategy<Value = Command> {
-    (keys(), conditions()).prop_map(|(target, conditions)| Command::Delete {
-        delete: Delete { target, return_previous: true },
-        conditions,
-    })
-}
-
 fn step() -> impl Strategy<Value = Step> {
     let filter = (keys(), any::<bool>(), any::<bool>(), any::<bool>())
         .prop_map(|(keys, puts, deletes, previous)| WatchFilter { keys, puts, deletes, previous });
@@ -115,11 +58,11 @@ fn step() -> impl Strategy<Value = Step> {
         (1..20usize, 1..10usize, 1..200usize).prop_map(|(revisions_max, events_max, bytes_max)| {
             EventLimits { revisions_max, events_max, bytes_max }
         });
-    let keyed = (0..4u8, prop_oneof![put_command(), delete_command()])
-        .prop_map(|(key, command)| Step::Keyed(key, command));
+    let keyed = (0..4u8, any_command()).prop_map(|(key, command)| Step::Keyed(key, command));
     prop_oneof![
-        12 => put_command().prop_map(Step::Command),
-        4 => delete_command().prop_map(Step::Command),
+        20 => any_command().prop_map(Step::Command),
+        1 => (0..9u64).prop_map(Step::CheckpointNow),
+        1 => Just(Step::ExpireNow),
         4 => keyed,
         4 => (0..4u8).prop_map(Step::Again),
         2 => (1..12u64).prop_map(Step::TimePasses),
@@ -176,6 +119,19 @@ impl World {
                 let revision = self.revision(tenths);
                 self.command(Command::Compact { revision });
             }
+            Step::CheckpointNow(remaining_millis) => {
+                if let Some((&lease, time)) = self.model.leases.first_key_value() {
+                    let renewed = time.renewed;
+                    let leases = vec![Checkpoint { lease, renewed, remaining_millis }];
+                    self.command(Command::Lease(LeaseCommand::Checkpoint { leases }));
+                }
+            }
+            Step::ExpireNow => {
+                if let Some((&lease, time)) = self.model.leases.first_key_value() {
+                    let (renewed, term) = (time.renewed, self.next_position().term);
+                    self.command(Command::Lease(LeaseCommand::Expire { lease, renewed, term }));
+                }
+            }
             Step::Keyed(key, command) => self.keyed(&format!("name-{key}"), command),
             Step::Again(key) => {
                 let key = format!("name-{key}");
@@ -212,13 +168,17 @@ impl World {
         self.check();
     }
 
+    fn next_position(&self) -> Position {
+        let index = self.log.len() as u64 + 1;
+        Position::new(1 + index / 10, index)
+    }
+
     fn entry(&mut self, payload: Payload) -> Outcome {
         self.applied(payload).outcome
     }
 
     fn applied(&mut self, payload: Payload) -> Applied {
-        let index = self.log.len() as u64 + 1;
-        let mut entry = entry_at(Position::new(1 + index / 10, index), payload);
+        let mut entry = entry_at(self.next_position(), payload);
         entry.wall.0 += self.ahead_millis;
         let applied = self.machine.apply(&entry).expect("the store does not fail");
         let other = self.unflushed.apply(&entry).expect("the store does not fail");
@@ -239,12 +199,17 @@ impl World {
         let applied = self.applied(payload_with_key(command.clone(), Some((key, since))));
         let now = self.machine.state().wall;
         let Some(done) = self.model.done(key, now).cloned() else {
-            let expected = self.model.apply_first(key, &command, now);
+            let expected = self.model.apply_first(key, (applied.position, &command), now);
             assert!(!applied.repeated);
             assert_eq!(applied.revision, self.model.revision);
             assert_eq!(effect(&self.machine, applied.outcome), Some(expected), "{command:?}");
             return;
         };
+        if matches!(&command, Command::Transaction(transaction) if is_invalid(transaction)) {
+            // That is so whatever else is.
+            assert_eq!(effect(&self.machine, applied.outcome), Some(Effect::DuplicateKey));
+            return;
+        }
         if done.command != command {
             assert_eq!((applied.outcome, applied.repeated), (Outcome::IdempotencyConflict, false));
             return;
@@ -253,21 +218,23 @@ impl World {
         assert_eq!(applied.revision, done.revision);
         let before_is_gone = done.revision.0 <= self.model.compacted.0;
         match (effect(&self.machine, applied.outcome), done.effect) {
-            (Some(Effect::Put { created, previous }), Effect::Put { created: first, .. })
-                if before_is_gone =>
-            {
-                assert_eq!((created, previous), (first, None));
+            (Some(Effect::Put(again)), Effect::Put(first)) if before_is_gone => {
+                assert_eq!(again, PutEffect { previous: None, ..first });
             }
             (Some(Effect::Deleted { previous }), Effect::Deleted { .. }) if before_is_gone => {
                 assert_eq!(previous, Vec::new());
+            }
+            (Some(Effect::Transaction(again)), Effect::Transaction(first)) => {
+                assert_recalled(&again, &first, before_is_gone, self.model.compacted);
             }
             (again, first) => assert_eq!(again, Some(first)),
         }
     }
 
     fn command(&mut self, command: Command) {
+        let position = self.next_position();
         let outcome = self.entry(payload(command.clone()));
-        let expected = self.model.apply(&command);
+        let expected = self.model.apply(position, &command);
         assert_eq!(effect(&self.machine, outcome), Some(expected), "{command:?}");
     }
 
@@ -338,6 +305,14 @@ impl World {
         let remembered = self.machine.statistics().idempotency_keys;
         assert_eq!(remembered, model.keys_remembered(state.wall));
         assert_eq!(state.digest, model.digest(), "the running digest is that of the rows");
+        for machine in [&self.machine, &self.unflushed] {
+            let leases: BTreeMap<_, _> = machine.leases(None, usize::MAX).into_iter().collect();
+            assert_eq!(leases, model.leases);
+            for &lease in leases.keys() {
+                let keys = model.keys_of(lease).into_iter().map(|key_value| key_value.key);
+                assert_eq!(machine.lease_keys(lease), keys.collect::<Vec<_>>());
+            }
+        }
         assert_eq!(self.unflushed.state_at(state.applied.index), Some(state));
         for index in 0..=state.applied.index.0 {
             if let Some(earlier) = self.machine.state_at(consensus::Index(index)) {
@@ -357,32 +332,6 @@ impl World {
             assert_eq!(found, model.get(&key_value.key, model.revision));
         }
     }
-}
-
-/// An outcome in the model's words; `None` for what the model is not asked.
-fn effect(machine: &TestMachine, outcome: Outcome) -> Option<Effect> {
-    let fetch = |located: Located| -> Option<KeyValue> {
-        match located.fetch(machine.store()) {
-            Ok(found) => Some(found.expect("a previous value exists")),
-            Err(FetchError::Vanished(_)) => None,
-            Err(error) => panic!("{error}"),
-        }
-    };
-    Some(match outcome {
-        Outcome::Put(PutOutcome { created, previous, .. }) => {
-            Effect::Put { created, previous: previous.and_then(fetch) }
-        }
-        Outcome::Deleted(DeleteOutcome { count, previous }) => {
-            assert_eq!(count, previous.len() as u64);
-            Effect::Deleted { previous: previous.into_iter().filter_map(fetch).collect() }
-        }
-        Outcome::ConditionFailed(failure) => Effect::ConditionFailed(failure.condition),
-        Outcome::Compacted => Effect::Compacted,
-        Outcome::RevisionInFuture { .. } | Outcome::RevisionCompacted { .. } => {
-            Effect::CompactionRefused
-        }
-        _ => return None,
-    })
 }
 
 proptest! {
