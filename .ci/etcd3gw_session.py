@@ -182,12 +182,12 @@ def main():
         return Etcd3Client(host="127.0.0.1", port=int(port), timeout=TIMEOUT)
 
     client, other = connect(), connect()
-    cluster(client)
     keys_and_values(client)
     transactions(client)
     leases(client)
     locks(client, other)
     watches(client, other)
+    cluster(client)
 
 
 if __name__ == "__main__":
