@@ -287,6 +287,26 @@ pub struct RangePlan {
 }
 
 impl RangePlan {
+    /// How many keys match, whatever the limit.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many of them the answer has.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        let rows = self.known.len() + self.unknown.len() + self.best.key_values.len();
+        self.range.limit.map_or(rows, |limit| rows.min(limit))
+    }
+
+    /// Whether all of it is in memory, so that nothing is asked of the store.
+    #[must_use]
+    pub fn is_resident(&self) -> bool {
+        let mut rows = self.known.iter().chain(&self.unknown);
+        rows.all(|located| !matches!(located, Located::Stored(_)))
+    }
+
     /// Fetches what is in the store. The machine is not needed for it.
     ///
     /// # Errors

@@ -68,6 +68,37 @@ impl From<StoreError> for Refusal {
 
 impl<S: Store> Machine<S> {
     pub(super) fn transact(&mut self, transaction: Transaction) -> Result<Outcome, StoreError> {
+        match self.decide(transaction) {
+            Ok(taken) => Ok(Outcome::Transaction(Box::new(self.carry_out_taken(taken)?))),
+            Err(Refusal::Outcome(outcome)) => Ok(*outcome),
+            Err(Refusal::Store(error)) => Err(error),
+        }
+    }
+
+    /// Answers a transaction that only reads, and so need not be in the log, as if it were applied now.
+    ///
+    /// # Errors
+    /// When the store fails: it is asked for values that are compared.
+    ///
+    /// # Panics
+    /// If it does more than read: [`Transaction::only_reads`].
+    pub fn read_transaction(&self, transaction: Transaction) -> Result<Outcome, StoreError> {
+        assert!(transaction.only_reads(), "what changes the store goes through the log");
+        let Taken { succeeded, operations } = match self.decide(transaction) {
+            Ok(taken) => taken,
+            Err(Refusal::Outcome(outcome)) => return Ok(*outcome),
+            Err(Refusal::Store(error)) => return Err(error),
+        };
+        let results = operations.into_iter().map(|step| match step {
+            Step::Read(range) => self.read_within(RangePlanner::new(range)),
+            Step::Put(_) | Step::Delete(_) | Step::Transaction(_) => unreachable!("it only reads"),
+        });
+        let results = results.collect();
+        Ok(Outcome::Transaction(Box::new(TransactionOutcome { succeeded, results })))
+    }
+
+    /// Decides what of a transaction is done, and whether all of it can be.
+    fn decide(&self, transaction: Transaction) -> Result<Taken, Refusal> {
         let mut budget = Budget {
             compared: TRANSACTION_KEYS_MAX,
             read: TRANSACTION_KEYS_MAX,
@@ -76,15 +107,9 @@ impl<S: Store> Machine<S> {
             granted: 0,
             attached: BTreeMap::new(),
         };
-        let taken = self.take(transaction, &mut budget).and_then(|taken| {
-            self.check_taken(&taken, &mut budget)?;
-            Ok(taken)
-        });
-        match taken {
-            Ok(taken) => Ok(Outcome::Transaction(Box::new(self.carry_out_taken(taken)?))),
-            Err(Refusal::Outcome(outcome)) => Ok(*outcome),
-            Err(Refusal::Store(error)) => Err(error),
-        }
+        let taken = self.take(transaction, &mut budget)?;
+        self.check_taken(&taken, &mut budget)?;
+        Ok(taken)
     }
 
     /// Decides which branches are taken.
@@ -242,9 +267,7 @@ impl<S: Store> Machine<S> {
                     if mutant::on(Mutant::TransactionReadsBefore) && self.under_way.rows > 0 {
                         planner.before_place = Some(0);
                     }
-                    let planned = self.plan_range_step(&mut planner, usize::MAX);
-                    planned.expect("a transaction that writes compacts nothing");
-                    OperationOutcome::Read(Some(planner.finish()))
+                    self.read_within(planner)
                 }
                 Step::Transaction(within) => {
                     OperationOutcome::Transaction(self.carry_out_taken(within)?)
@@ -252,5 +275,11 @@ impl<S: Store> Machine<S> {
             });
         }
         Ok(TransactionOutcome { succeeded: taken.succeeded, results })
+    }
+
+    fn read_within(&self, mut planner: RangePlanner) -> OperationOutcome {
+        let planned = self.plan_range_step(&mut planner, usize::MAX);
+        planned.expect("a transaction compacts nothing, and its revisions were looked at");
+        OperationOutcome::Read(Some(planner.finish()))
     }
 }

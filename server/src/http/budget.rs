@@ -25,6 +25,9 @@ const COMPARISONS_MAX: usize = 16;
 const SNAPSHOTS_MAX: usize = 2;
 /// The ranges under way at a time that are sent in pieces, each of which has some pieces in memory.
 const LONG_RANGES_MAX: usize = 16;
+/// The requests at a time that wait for a lock or an office, or observe one: each looks at its key after
+/// every write.
+const QUEUED_MAX: usize = 1024;
 
 /// The shared bounds.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub(super) struct Budget {
     comparisons: Arc<Semaphore>,
     long_ranges: Arc<Semaphore>,
     snapshots: Arc<Semaphore>,
+    queued: Arc<Semaphore>,
 }
 
 impl Budget {
@@ -51,6 +55,7 @@ impl Budget {
             comparisons: Arc::new(Semaphore::new(COMPARISONS_MAX)),
             long_ranges: Arc::new(Semaphore::new(LONG_RANGES_MAX)),
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
+            queued: Arc::new(Semaphore::new(QUEUED_MAX)),
         }
     }
 
@@ -93,6 +98,18 @@ impl Budget {
         Arc::clone(&self.snapshots)
             .try_acquire_owned()
             .map_err(|_| overloaded(&format!("{SNAPSHOTS_MAX} snapshots are under way")))
+    }
+
+    /// A place among the requests that wait for a lock or an office.
+    pub(super) fn queue(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.queued).try_acquire_owned().map_err(|_| {
+            overloaded(&format!("{QUEUED_MAX} requests wait for locks and elections here"))
+        })
+    }
+
+    /// How many have such a place.
+    pub(super) fn queued(&self) -> usize {
+        QUEUED_MAX - self.queued.available_permits()
     }
 
     /// A place among the ranges that are sent in pieces.
@@ -180,5 +197,18 @@ mod tests {
         assert_eq!(budget.answer(Bytes::from_static(b"small")).as_deref(), Some(&b"small"[..]));
         drop(part);
         assert!(budget.read_answer(answer).is_ok());
+    }
+
+    #[test]
+    fn so_many_wait_for_locks_and_nobody_more() {
+        let budget = budget();
+        let mut places: Vec<_> =
+            (0..QUEUED_MAX).map(|_| budget.queue().expect("there is room")).collect();
+        assert_eq!(budget.queued(), QUEUED_MAX);
+        let error = budget.queue().expect_err("there is none");
+        assert_eq!(error.name, ErrorName::Overloaded);
+        assert!(error.message.contains("1024 requests wait"), "{}", error.message);
+        places.pop();
+        assert!(budget.queue().is_ok());
     }
 }

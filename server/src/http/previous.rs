@@ -15,7 +15,7 @@ use super::json::{self, Shown};
 use super::{App, answer};
 
 /// The bytes of previous keys and values after which the rest is left out.
-const BYTES_MAX: usize = 8 << 20;
+pub(super) const BYTES_MAX: usize = 8 << 20;
 /// Up to so many rows are fetched at once when they are in memory.
 const INLINE_ROWS_MAX: usize = 64;
 
@@ -27,17 +27,22 @@ pub(super) struct Previous {
     missing: Option<(usize, Missing)>,
 }
 
-/// Why a previous key is left out.
+/// Why a key is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Missing {
+pub(super) enum Missing {
+    /// A compaction removed it before it was fetched.
     Compacted,
+    /// The store could not be read.
     StoreFailed(String),
+    /// There is more than an answer may hold.
     TooLarge,
+    /// There is no room for it just now.
     Overloaded,
 }
 
 impl Missing {
-    fn reason(&self) -> &'static str {
+    /// In a word.
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Compacted => "compacted",
             Self::StoreFailed(_) => "store_failed",
@@ -46,18 +51,54 @@ impl Missing {
         }
     }
 
-    fn message(&self) -> String {
-        let cause = match self {
+    /// In a clause.
+    pub(super) fn cause(&self) -> String {
+        match self {
             Self::Compacted => "a compaction that followed at once removed it".to_owned(),
             Self::StoreFailed(error) => format!("this node can not read its store: {error}"),
             Self::TooLarge => format!("an answer holds at most {BYTES_MAX} bytes of it"),
             Self::Overloaded => "this node has no memory to spare for it just now".to_owned(),
-        };
+        }
+    }
+
+    /// In a sentence, of what was there before a write.
+    pub(super) fn message(&self) -> String {
+        let cause = self.cause();
         format!("the write was done, but not all that was there before can be told: {cause}")
     }
 }
 
 impl Previous {
+    /// Collects what is fetched, up to so many bytes, of which what it takes is taken off.
+    pub(super) fn collect(
+        fetched: impl ExactSizeIterator<Item = Result<Option<KeyValue>, FetchError>>,
+        room: &mut usize,
+    ) -> Self {
+        let mut previous = Self::default();
+        let mut left = fetched.len();
+        for fetched in fetched {
+            if *room == 0 {
+                previous.miss(left, Missing::TooLarge);
+                return previous;
+            }
+            match fetched {
+                Ok(Some(key_value)) => {
+                    *room = room.saturating_sub(key_value.key.len() + key_value.value.len());
+                    previous.key_values.push(key_value);
+                }
+                Ok(None) => {}
+                Err(FetchError::Vanished(_)) => previous.miss(1, Missing::Compacted),
+                Err(FetchError::Store(StoreError(error))) => {
+                    tracing::error!("the store can not be read: {error}");
+                    previous.miss(left, Missing::StoreFailed(error));
+                    return previous;
+                }
+            }
+            left -= 1;
+        }
+        previous
+    }
+
     fn miss(&mut self, count: usize, why: Missing) {
         let (missing, _) = self.missing.get_or_insert((0, why));
         *missing += count;
@@ -74,6 +115,11 @@ impl Previous {
     /// The previous keys that can be told.
     pub(super) fn key_values(&self) -> &[KeyValue] {
         &self.key_values
+    }
+
+    /// How many keys are left out, and why the first of them is.
+    pub(super) fn missing(&self) -> Option<&(usize, Missing)> {
+        self.missing.as_ref()
     }
 
     /// Appends `,"prev_unavailable":{…}` if there is something to say.
@@ -122,7 +168,8 @@ impl App {
 
     fn fetch_all(&self, located: Vec<Located>) -> Previous {
         let store = &*self.handle.store();
-        collect(located.into_iter().map(|located| located.fetch(store)))
+        let fetched = located.into_iter().map(|located| located.fetch(store));
+        Previous::collect(fetched, &mut { BYTES_MAX })
     }
 
     /// The answer to a write with its previous keys; without them when there is no room for it.
@@ -139,35 +186,6 @@ impl App {
         });
         answer::bytes(status, answer::JSON, body)
     }
-}
-
-fn collect(
-    fetched: impl ExactSizeIterator<Item = Result<Option<KeyValue>, FetchError>>,
-) -> Previous {
-    let mut previous = Previous::default();
-    let mut bytes = 0;
-    let mut left = fetched.len();
-    for fetched in fetched {
-        match fetched {
-            Ok(Some(key_value)) => {
-                bytes += key_value.key.len() + key_value.value.len();
-                previous.key_values.push(key_value);
-            }
-            Ok(None) => {}
-            Err(FetchError::Vanished(_)) => previous.miss(1, Missing::Compacted),
-            Err(FetchError::Store(StoreError(error))) => {
-                tracing::error!("the store can not be read: {error}");
-                previous.miss(left, Missing::StoreFailed(error));
-                return previous;
-            }
-        }
-        left -= 1;
-        if bytes >= BYTES_MAX && left > 0 {
-            previous.miss(left, Missing::TooLarge);
-            return previous;
-        }
-    }
-    previous
 }
 
 #[cfg(test)]
@@ -188,7 +206,7 @@ mod tests {
     }
 
     fn told(fetched: Vec<Result<Option<KeyValue>, FetchError>>) -> (usize, serde_json::Value) {
-        let previous = collect(fetched.into_iter());
+        let previous = Previous::collect(fetched.into_iter(), &mut { BYTES_MAX });
         let mut out = b"{\"x\":0".to_vec();
         previous.missing_member(&mut out);
         out.push(b'}');
@@ -217,7 +235,8 @@ mod tests {
 
     #[test]
     fn without_its_values_it_says_how_many_there_were() {
-        let previous = collect(vec![found(1), vanished(), found(1)].into_iter()).without_values();
+        let fetched = vec![found(1), vanished(), found(1)].into_iter();
+        let previous = Previous::collect(fetched, &mut { BYTES_MAX }).without_values();
         assert_eq!(previous.key_values, vec![]);
         assert_eq!(previous.missing, Some((3, Missing::Compacted)));
     }

@@ -17,7 +17,7 @@ use super::App;
 use super::error::{ApiError, ErrorName};
 
 /// How often a read begins anew because compaction removed what it had located.
-const ATTEMPTS_MAX: usize = 16;
+pub(super) const ATTEMPTS_MAX: usize = 16;
 
 /// One key as it was found.
 #[derive(Debug)]
@@ -124,7 +124,8 @@ pub(super) fn persist<T>(
     Err(vanishing())
 }
 
-fn vanishing() -> ApiError {
+/// Why that comes to an end.
+pub(super) fn vanishing() -> ApiError {
     ApiError::new(
         ErrorName::Internal,
         format!(

@@ -16,7 +16,7 @@ use crate::http::error::ErrorName;
 use crate::http::{App, Limits, body};
 
 /// How long a call may take when the client does not say: etcd's five seconds and two election timeouts.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(7);
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(7);
 /// The longest that a client may say.
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// What a request may have beside the longest value. With the default of `--max-value-bytes` it makes the
@@ -48,11 +48,16 @@ pub(super) async fn read<M: Json + Default>(
     Ok(Asked { message: protojson::decode(&body.bytes)?, timeout })
 }
 
+/// How long a call may take.
+pub(super) fn timeout(headers: &HeaderMap) -> Duration {
+    timeout_given(headers).unwrap_or(TIMEOUT_DEFAULT)
+}
+
 /// How long a client says that a call may take, in gRPC's words: digits and a unit. What is no such time
 /// is not heeded, as etcd does not.
-fn timeout(headers: &HeaderMap) -> Duration {
+pub(super) fn timeout_given(headers: &HeaderMap) -> Option<Duration> {
     let given = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
-    given.and_then(parse_timeout).unwrap_or(TIMEOUT_DEFAULT)
+    given.and_then(parse_timeout)
 }
 
 fn parse_timeout(text: &str) -> Option<Duration> {

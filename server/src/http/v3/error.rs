@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use kvcore::replica::Failure;
 use kvcore::store::StoreError;
-use kvcore::{InvalidCommand, Outcome, ReadError};
+use kvcore::{InvalidCommand, Outcome, ReadError, TRANSACTION_KEYS_MAX};
 
 use super::protojson::{self, ReadErrorKind};
 use crate::http::error::{ApiError, ErrorName};
@@ -25,6 +25,8 @@ pub(crate) enum Code {
     Unknown = 2,
     /// The request can never be fulfilled.
     InvalidArgument = 3,
+    /// The time that the client gave is over.
+    DeadlineExceeded = 4,
     /// What it is about is not there.
     NotFound = 5,
     /// There is too much of something.
@@ -47,6 +49,7 @@ impl Code {
                 StatusCode::BAD_REQUEST
             }
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
@@ -97,20 +100,30 @@ refusals! {
          enumeration has, two members of a `oneof`, a `null` in a list.";
     KeyMissing, InvalidArgument, "etcdserver: key is not provided",
         "`key` is missing or empty.";
+    KeyNotFound, InvalidArgument, "etcdserver: key not found",
+        "`ignore_value` or `ignore_lease` of a key that does not exist; an operation of a transaction that \
+         is empty, or has a name that is not known.";
     ValueProvided, InvalidArgument, "etcdserver: value is provided",
         "`ignore_value` together with a value.";
     LeaseProvided, InvalidArgument, "etcdserver: lease is provided",
         "`ignore_lease` together with a lease.";
+    TooManyOperations, InvalidArgument, "etcdserver: too many operations in txn request",
+        "A transaction has more than 128 comparisons, or operations of one branch, those of transactions \
+         within counted with those around them; or more than 1,024 in all.";
+    DuplicateKey, InvalidArgument, "etcdserver: duplicate key given in txn request",
+        "A branch of a transaction would store a key twice, or store and delete it.";
     SortOption, InvalidArgument, "etcdserver: invalid sort option",
         "There is no such `sort_order` or `sort_target`.";
     RequestTooLarge, InvalidArgument, "etcdserver: request is too large",
         "Key and value together are longer than the server takes (`--max-value-bytes` and half a MiB \
-         more), or a key alone than 64 KiB; or a deletion has more than 10,000 keys or 8 MiB of keys. \
-         `hint` says what is allowed.";
+         more), or a key alone than 64 KiB; or a deletion, or a transaction, has more than 10,000 keys \
+         or 8 MiB of keys. `hint` says what is allowed.";
     Compacted, OutOfRange, "etcdserver: mvcc: required revision has been compacted",
         "The revision is before the compacted one; of a compaction, not after it.";
     FutureRevision, OutOfRange, "etcdserver: mvcc: required revision is a future revision",
         "The revision does not exist yet.";
+    LeaseTooLong, OutOfRange, "etcdserver: too large lease TTL",
+        "A lease is to live longer than 9,000,000,000 seconds.";
     HashForgotten, OutOfRange, "the hash at this revision is not remembered",
         "`hashkv` of a revision that is not among those of the last 4,096 log entries, or before the node \
          started.";
@@ -120,9 +133,15 @@ refusals! {
         "There is no such call.";
     AnswerTooLarge, ResourceExhausted, "the answer is too large",
         "A range that is not sorted by key, and has no limit, is longer than 32 MiB. Sorted by key it may \
-         have any length.";
+         have any length. Or a transaction that writes nothing reads more than 8 MiB.";
+    LeaseFull, ResourceExhausted, "the lease has as many keys as a lease can have",
+        "10,000 keys or 8 MiB of keys: they are deleted at once when it ends.";
+    TooManyLeases, ResourceExhausted, "there are as many leases as there can be",
+        "1,048,576.";
     TooManyRequests, ResourceExhausted, "etcdserver: too many requests",
         "Too much is waiting already. Nothing happened. (etcd sends this as code 2.)";
+    LeaseExists, FailedPrecondition, "etcdserver: lease already exists",
+        "A lease is to be granted under a number that another one has.";
     BadTransferee, FailedPrecondition, "etcdserver: bad leader transferee",
         "The member does not exist, does not vote, or can not take over now.";
     AuthDisabled, FailedPrecondition, "etcdserver: authentication is not enabled",
@@ -141,6 +160,18 @@ refusals! {
         "Leadership was not transferred in time.";
     Stopped, Unavailable, "etcdserver: server stopped",
         "This node is stopping. Nothing happened; another node may answer.";
+    DeadlineExceeded, DeadlineExceeded, "etcdserver: context deadline exceeded",
+        "A lock or an office was not won within `Grpc-Timeout`. What was left in the queue is removed.";
+    SessionLeaseNotFound, Unknown, "etcdserver: requested lease not found",
+        "There is no such lease, said of a lock or an election.";
+    SessionExpired, Unknown, "mutex: session is expired",
+        "The lease ended, or its key was deleted, while its holder waited for a lock or an office.";
+    ElectionNoLeader, Unknown, "election: no leader",
+        "Nobody holds the office.";
+    ElectionNotLeader, Unknown, "election: not leader",
+        "Who proclaims does not stand for the office any more.";
+    LeaderMissing, Unknown, "\"leader\" field must be provided",
+        "`proclaim` or `resign` without it.";
     Internal, Unknown, "this node failed",
         "The node could not read its store, or met something that can not be. The message goes on with \
          what.";
@@ -149,7 +180,9 @@ refusals! {
 impl Refusal {
     /// Whether the message is etcd's own.
     fn is_of_etcd(self) -> bool {
-        self.text().starts_with("etcdserver: ")
+        ["etcdserver: ", "mutex: ", "election: ", "\"leader\" "]
+            .iter()
+            .any(|beginning| self.text().starts_with(beginning))
     }
 }
 
@@ -227,6 +260,17 @@ impl Refused {
             Outcome::DeletionTooLarge(limit) => {
                 Self::with(Refusal::RequestTooLarge, limit.to_string())
             }
+            Outcome::TransactionTooLarge => {
+                let what = format!(
+                    "a transaction compares and reads at most {TRANSACTION_KEYS_MAX} keys each"
+                );
+                Self::with(Refusal::RequestTooLarge, what)
+            }
+            Outcome::KeyNotFound { .. } => Refusal::KeyNotFound.into(),
+            Outcome::LeaseNotFound { .. } => Refusal::LeaseNotFound.into(),
+            Outcome::LeaseExists { .. } => Refusal::LeaseExists.into(),
+            Outcome::LeaseFull { lease } => Self::with(Refusal::LeaseFull, lease.to_string()),
+            Outcome::TooManyLeases => Refusal::TooManyLeases.into(),
             Outcome::Invalid(invalid) => invalid.into(),
             other => Self::with(Refusal::Internal, format!("a write came back as {other:?}")),
         }
@@ -279,6 +323,13 @@ impl From<InvalidCommand> for Refused {
     fn from(invalid: InvalidCommand) -> Self {
         match invalid {
             InvalidCommand::KeyEmpty => Refusal::KeyMissing.into(),
+            InvalidCommand::TooManyOperations | InvalidCommand::TooManyOperationsInAll => {
+                Self::with(Refusal::TooManyOperations, invalid.to_string())
+            }
+            InvalidCommand::DuplicateKey => Self::with(Refusal::DuplicateKey, invalid.to_string()),
+            InvalidCommand::LeaseTime { .. } => {
+                Self::with(Refusal::LeaseTooLong, invalid.to_string())
+            }
             other => Self::with(Refusal::RequestTooLarge, other.to_string()),
         }
     }
@@ -329,7 +380,8 @@ mod tests {
         for one in Refusal::ALL {
             let prefix = format!("{}: ", one.text());
             for other in Refusal::ALL.iter().filter(|other| *other != one) {
-                assert_ne!(one.text(), other.text());
+                // What is told of locks and elections has a code of its own, as in etcd.
+                assert_ne!((one.text(), one.code()), (other.text(), other.code()));
                 assert!(!other.text().starts_with(&prefix), "{one:?} and {other:?}");
             }
         }
@@ -380,6 +432,7 @@ mod tests {
         assert_eq!(status(Refusal::TooManyRequests), 429);
         assert_eq!(status(Refusal::UnknownPath), 404);
         assert_eq!(status(Refusal::TimedOut), 503);
+        assert_eq!(status(Refusal::DeadlineExceeded), 504);
         assert_eq!(status(Refusal::Internal), 500);
     }
 }

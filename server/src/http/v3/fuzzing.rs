@@ -1,8 +1,8 @@
 //! What clients of `/v3` send, read from any bytes.
 
 use super::message::{
-    AlarmRequest, HashKvRequest, LeaseGrantRequest, PutRequest, RangeRequest, TxnRequest,
-    WatchRequest,
+    AlarmRequest, HashKvRequest, LeaseGrantRequest, ProclaimRequest, PutRequest, RangeRequest,
+    TxnRequest, WatchRequest,
 };
 use super::protojson::{Json, decode};
 
@@ -13,6 +13,7 @@ pub(in crate::http) fn body(bytes: &[u8]) {
     survives::<TxnRequest>(bytes);
     survives::<WatchRequest>(bytes);
     survives::<LeaseGrantRequest>(bytes);
+    survives::<ProclaimRequest>(bytes);
     survives::<AlarmRequest>(bytes);
     survives::<HashKvRequest>(bytes);
 }

@@ -14,11 +14,13 @@
 //! (`requests`).
 
 mod cluster;
+mod concurrency;
 mod context;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
 mod kv;
+mod lease;
 mod maintenance;
 pub(crate) mod message;
 pub(crate) mod protojson;
@@ -69,8 +71,21 @@ calls! {
     Range "kv/range";
     Put "kv/put";
     DeleteRange "kv/deleterange";
+    Txn "kv/txn";
     Compaction "kv/compaction";
     Watch "watch";
+    LeaseGrant "lease/grant";
+    LeaseRevoke "lease/revoke" | "kv/lease/revoke";
+    LeaseKeepAlive "lease/keepalive";
+    LeaseTimeToLive "lease/timetolive" | "kv/lease/timetolive";
+    LeaseLeases "lease/leases" | "kv/lease/leases";
+    Lock "lock/lock";
+    Unlock "lock/unlock";
+    Campaign "election/campaign";
+    Proclaim "election/proclaim";
+    Leader "election/leader";
+    Observe "election/observe";
+    Resign "election/resign";
     MemberList "cluster/member/list";
     MemberAdd "cluster/member/add";
     MemberRemove "cluster/member/remove";
@@ -129,8 +144,21 @@ async fn carry_out(call: Call, app: &Arc<App>, request: Request) -> Result<Respo
         Call::Range => kv::range(app, request).await,
         Call::Put => kv::put(app, request).await,
         Call::DeleteRange => Box::pin(kv::delete_range(app, request)).await,
+        Call::Txn => Box::pin(kv::transact(app, request)).await,
         Call::Compaction => Box::pin(kv::compact(app, request)).await,
         Call::Watch => Box::pin(watch::watch(app, request)).await,
+        Call::LeaseGrant => Box::pin(lease::grant(app, request)).await,
+        Call::LeaseRevoke => Box::pin(lease::revoke(app, request)).await,
+        Call::LeaseKeepAlive => Box::pin(lease::keep_alive(app, request)).await,
+        Call::LeaseTimeToLive => Box::pin(lease::time_to_live(app, request)).await,
+        Call::LeaseLeases => Box::pin(lease::leases(app, request)).await,
+        Call::Lock => Box::pin(concurrency::lock(app, request)).await,
+        Call::Unlock => Box::pin(concurrency::unlock(app, request)).await,
+        Call::Campaign => Box::pin(concurrency::campaign(app, request)).await,
+        Call::Proclaim => Box::pin(concurrency::proclaim(app, request)).await,
+        Call::Leader => Box::pin(concurrency::leader(app, request)).await,
+        Call::Observe => Box::pin(concurrency::observe(app, request)).await,
+        Call::Resign => Box::pin(concurrency::resign(app, request)).await,
         Call::MemberList => Box::pin(cluster::list(app, request)).await,
         Call::MemberAdd | Call::MemberRemove | Call::MemberUpdate | Call::MemberPromote => {
             body::discard_all(request).await;
@@ -158,11 +186,16 @@ fn refuse(refused: &Refused) -> Response {
 
 /// The answer to a call that is fulfilled.
 fn fulfilled(app: &App, message: &impl Json) -> Result<Response, Refused> {
+    let body = app.budget.read_answer(line(message).into())?;
+    Ok(answer::bytes(StatusCode::OK, answer::JSON, body))
+}
+
+/// A message as a line of its own.
+fn line(message: &impl Json) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     message.write(&mut out);
     out.push(b'\n');
-    let body = app.budget.read_answer(out.into())?;
-    Ok(answer::bytes(StatusCode::OK, answer::JSON, body))
+    out
 }
 
 #[cfg(test)]

@@ -3,15 +3,21 @@
 
 mod cluster;
 mod compaction;
+mod comparisons;
 mod deletions;
+mod elections;
 mod errors;
 mod handbook;
+mod keepalives;
+mod leases;
+mod locks;
 mod long_ranges;
 mod puts;
 mod ranges;
 mod snapshots;
 mod streams;
 mod support;
+mod transactions;
 mod watch_streams;
 mod watches;
 

@@ -75,6 +75,32 @@ async fn what_is_ignored_can_not_be_given_and_a_lease_must_exist(fixture: Fixtur
     fixture.stop().await;
 }
 
+async fn what_is_ignored_stays_as_it_is_and_must_be_there(fixture: Fixture) {
+    for (place, http) in fixture.all().into_iter().enumerate() {
+        let key = format!("k{place}");
+        for ignored in ["ignore_value", "ignore_lease"] {
+            let request = json!({"key": base64(&key), ignored: true});
+            http.refused("kv/put", &request, 3, "etcdserver: key not found").await;
+        }
+        let lease = 100 + place;
+        http.ok("lease/grant", &json!({"ID": lease, "TTL": 600})).await;
+        let put = json!({"key": base64(&key), "value": base64("1"), "lease": lease});
+        http.ok("kv/put", &put).await;
+        let found = async || http.range_text(&key, "", json!({})).await["kvs"][0].take();
+        let put = json!({"key": base64(&key), "value": base64("2"), "ignore_lease": true});
+        http.ok("kv/put", &put).await;
+        let kv = found().await;
+        assert_eq!((text(&kv["value"]), number(&kv["lease"])), ("2".to_owned(), lease as i64));
+        let put = json!({"key": base64(&key), "ignore_value": true, "prev_kv": true});
+        let answer = http.ok("kv/put", &put).await;
+        assert_eq!(number(&answer["prev_kv"]["lease"]), lease as i64);
+        let kv = found().await;
+        assert_eq!((text(&kv["value"]), kv.get("lease")), ("2".to_owned(), None));
+        assert_eq!(number(&kv["version"]), 3);
+    }
+    fixture.stop().await;
+}
+
 async fn a_request_has_at_most_a_mebibyte_and_a_half(fixture: Fixture) {
     for http in fixture.all() {
         let put =
@@ -97,5 +123,6 @@ super::on_every_protocol!(
     prev_kv_tells_what_was_there_before_or_nothing,
     an_empty_value_is_a_value_and_an_empty_key_is_no_key,
     what_is_ignored_can_not_be_given_and_a_lease_must_exist,
+    what_is_ignored_stays_as_it_is_and_must_be_there,
     a_request_has_at_most_a_mebibyte_and_a_half,
 );

@@ -13,7 +13,7 @@ use super::support::{base64, number, revision};
 
 /// The contents of the frames of a snapshot.
 fn contents(mut snapshot: Bytes) -> Vec<Bytes> {
-    assert_eq!(&snapshot.split_to(18)[..], b"duorum snapshot 1\n");
+    assert_eq!(&snapshot.split_to(18)[..], b"duorum snapshot 2\n");
     let mut contents = Vec::new();
     while !snapshot.is_empty() {
         let (length, checksum) = (snapshot.get_u32_le(), snapshot.get_u32_le());

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use consensus::Protocol;
 use serde_json::json;
 
-use super::super::client::{Http, PATIENCE};
 use super::Fixture;
-use super::support::{base64, events, number, revision};
+use super::support::{base64, events, hand_over, number, revision};
 
 fn create(key: &str, more: serde_json::Value) -> String {
     let mut create = json!({"key": base64(key)});
@@ -165,19 +164,6 @@ async fn many_watches_on_one_stream_are_told_everything_once_and_in_order(fixtur
         stream.assert_silent().await;
     }
     fixture.stop().await;
-}
-
-/// Asks until the node follows: a new leader needs a quorum only, and the other may still be on its way.
-async fn hand_over(http: &Http, to: u64) {
-    let began = Instant::now();
-    loop {
-        let answer = http.v3("maintenance/transfer-leadership", &json!({ "targetID": to })).await;
-        if answer.status == 200 {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "node {to} does not follow: {}", answer.json());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// A watch at a node goes on over a change of leadership, without loss or repetition.

@@ -3,6 +3,8 @@
 //! So the node never holds more than a page of a range, however long it is. A range that is not sorted by
 //! key has to be held as a whole, and is bounded.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kvcore::{
     FetchError, KeyValue, Keys, Order, Range, RangePlanner, RangeResult, ReadError, Revision,
@@ -34,12 +36,40 @@ const INLINE_KEYS_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Pages {
     range: Range,
+    selection: Selection,
+}
+
+/// Which keys of what was read are told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Selection {
     bounds: Bounds,
     /// How many keys may still be told.
     limit: usize,
 }
 
-/// Which keys of the range are told.
+impl Selection {
+    /// The most keys that it takes to read: the limit counts what is within the bounds, and comes after
+    /// the order.
+    fn read_max(self) -> usize {
+        if self.is_bounded() { usize::MAX } else { self.limit }
+    }
+
+    /// Whether keys are left out for their revisions.
+    pub(super) fn is_bounded(self) -> bool {
+        !self.bounds.contain_everything()
+    }
+
+    /// Leaves the others out. Returns whether the limit left some out.
+    pub(super) fn select(&mut self, key_values: &mut Vec<KeyValue>) -> bool {
+        key_values.retain(|found| self.bounds.contain(found));
+        let left_out = key_values.len() > self.limit;
+        key_values.truncate(self.limit);
+        self.limit -= key_values.len();
+        left_out
+    }
+}
+
+/// Which keys of the range are told for their revisions.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     mod_revision: (i64, i64),
@@ -119,7 +149,13 @@ impl Pages {
             ..Range::of(keys(request.key, &request.range_end)?)
         };
         let limit = if limit == 0 { usize::MAX } else { limit };
-        Ok(Self { range, bounds, limit })
+        Ok(Self { range, selection: Selection { bounds, limit } })
+    }
+
+    /// The range that a transaction reads, and what is told of it.
+    pub(super) fn into_parts(self) -> (Range, Selection) {
+        let limit = Some(self.selection.read_max()).filter(|limit| *limit < usize::MAX);
+        (Range { limit, ..self.range }, self.selection)
     }
 
     /// The key, if it is only one.
@@ -138,7 +174,8 @@ impl Pages {
     /// The answer about one key.
     pub(super) fn page_of_one(&self, found: Option<KeyValue>, revision: Revision) -> Page {
         let count = u64::from(found.is_some());
-        let wanted = found.filter(|found| !self.range.count_only && self.bounds.contain(found));
+        let wanted =
+            found.filter(|found| !self.range.count_only && self.selection.bounds.contain(found));
         let key_values = wanted.map(|mut found| {
             if self.range.keys_only {
                 found.value = Bytes::new();
@@ -159,17 +196,15 @@ impl Pages {
             true => (PAGE_KEYS_MAX, PAGE_BYTES_MAX),
             false => (SORTED_KEYS_MAX, SORTED_BYTES_MAX),
         };
-        // The limit counts what is within the bounds, and comes after the order.
-        let limit = if self.bounds.contain_everything() { self.limit } else { usize::MAX };
-        (Range { limit: Some(limit.min(keys_max)), ..self.range.clone() }, bytes_max)
+        let limit = self.selection.read_max().min(keys_max);
+        (Range { limit: Some(limit), ..self.range.clone() }, bytes_max)
     }
 
     /// Makes a page of what was read.
     fn page(mut self, read: RangeResult, revision: Revision) -> Result<Page, Refused> {
         let RangeResult { mut key_values, count, more, next, at } = read;
-        let (found, bounds, all) =
-            (key_values.len(), self.bounds, self.bounds.contain_everything());
-        if !self.is_sorted_by_key() && more && !(all && found >= self.limit) {
+        let (found, all) = (key_values.len(), !self.selection.is_bounded());
+        if !self.is_sorted_by_key() && more && !(all && found >= self.selection.limit) {
             let what = format!(
                 "sorted by something else than the key it has at most {SORTED_KEYS_MAX} keys and {} \
                  MiB; give a limit, or sort by key",
@@ -177,13 +212,10 @@ impl Pages {
             );
             return Err(Refused::with(Refusal::AnswerTooLarge, what));
         }
-        key_values.retain(|found| bounds.contain(found));
-        let left_out = key_values.len() > self.limit;
-        key_values.truncate(self.limit);
-        self.limit -= key_values.len();
+        let left_out = self.selection.select(&mut key_values);
         let rest = match next {
             // With bounds it takes another page to know whether the limit leaves anything out.
-            Some(cursor) if !left_out && (self.limit > 0 || !all) => {
+            Some(cursor) if !left_out && (self.selection.limit > 0 || !all) => {
                 self.range.at = Some(at);
                 self.range.cursor = Some(cursor);
                 self.range.count = Some(count.saturating_sub(found as u64));
@@ -193,6 +225,27 @@ impl Pages {
         };
         Ok(Page { key_values, count, revision, rest })
     }
+}
+
+/// Shows each key of a range to the caller, a page at a time.
+pub(in crate::http::v3) async fn look_through(
+    app: &Arc<App>,
+    request: RangeRequest,
+    mut look: impl FnMut(KeyValue),
+) -> Result<(), Refused> {
+    let mut rest = Some(Pages::of(request)?);
+    while let Some(pages) = rest {
+        let page = match app.read_page_at_once(&pages)? {
+            Some(page) => page,
+            None => app.off_thread(move |app| app.read_page(&pages)).await??,
+        };
+        page.key_values.into_iter().for_each(&mut look);
+        rest = match page.rest {
+            Rest::Pages(pages) => Some(*pages),
+            Rest::Over { .. } => None,
+        };
+    }
+    Ok(())
 }
 
 impl App {

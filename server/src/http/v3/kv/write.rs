@@ -14,17 +14,19 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
-use kvcore::{Command, Delete, DeleteOutcome, Outcome, Put, PutOutcome, Revision};
+use kvcore::{
+    Command, Delete, DeleteOutcome, LeaseId, Outcome, Put, PutLease, PutOutcome, PutValue, Revision,
+};
 
 use crate::http::App;
-use crate::http::previous::Previous;
+use crate::http::previous::{Missing, Previous};
 use crate::http::v3::context::{Asked, keys, read, request_bytes_max};
 use crate::http::v3::error::{Refusal, Refused};
-use crate::http::v3::fulfilled;
 use crate::http::v3::message::{
-    CompactionRequest, DeleteRangeRequest, HeaderResponse, KeyValue, PutRequest, signed,
+    CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, HeaderResponse, KeyValue,
+    PutRequest, PutResponse, Unavailable, signed,
 };
-use crate::http::v3::protojson::Object;
+use crate::http::v3::{fulfilled, line};
 use crate::node::handle::Written;
 
 /// The endpoint `put`.
@@ -34,23 +36,30 @@ pub(in crate::http::v3) async fn put(
 ) -> Result<Response, Refused> {
     let Asked { message, timeout } = read::<PutRequest>(app, request).await?;
     let return_previous = message.prev_kv;
-    let command = put_command(app, message)?;
+    let put = put_of(message)?;
+    check_size(app, size_of(&put))?;
+    let command = Command::Put { put, conditions: Vec::new() };
+    command.check()?;
     let Written { outcome, revision, .. } = app.handle.write(command, None, timeout).await?;
     let Outcome::Put(PutOutcome { previous, .. }) = outcome else {
         return Err(Refused::of_outcome(outcome));
     };
+    let header = Some(app.header(revision));
     if !return_previous {
-        return fulfilled(app, &HeaderResponse { header: Some(app.header(revision)) });
+        return fulfilled(app, &HeaderResponse { header });
     }
     let previous = app.fetch_previous(previous.into_iter().collect()).await;
     Ok(app.answer_with_previous(StatusCode::OK, Some(previous), |previous| {
-        with_previous(app, revision, previous, |object, key_values| {
-            object.field("prev_kv", &key_values.pop());
+        line(&PutResponse {
+            header: header.clone(),
+            prev_kv: key_values(previous).pop(),
+            prev_unavailable: previous.and_then(Unavailable::of),
         })
     }))
 }
 
-fn put_command(app: &App, message: PutRequest) -> Result<Command, Refused> {
+/// What a request stores.
+pub(super) fn put_of(message: PutRequest) -> Result<Put, Refused> {
     let PutRequest { key, value, lease, prev_kv, ignore_value, ignore_lease } = message;
     if key.is_empty() {
         return Err(Refusal::KeyMissing.into());
@@ -61,21 +70,32 @@ fn put_command(app: &App, message: PutRequest) -> Result<Command, Refused> {
     if ignore_lease && lease != 0 {
         return Err(Refusal::LeaseProvided.into());
     }
-    if ignore_value || ignore_lease {
-        return Err(Refused::with(Refusal::Unsupported, "ignore_value and ignore_lease"));
-    }
-    if lease != 0 {
-        return Err(Refusal::LeaseNotFound.into());
-    }
+    let lease = match LeaseId::new(lease) {
+        Some(lease) => PutLease::Attach(lease),
+        None if ignore_lease => PutLease::Keep,
+        None => PutLease::None,
+    };
+    let value = if ignore_value { PutValue::Keep } else { PutValue::New(value) };
+    Ok(Put { key, value, lease, sequential: false, return_previous: prev_kv })
+}
+
+/// The bytes of key and value.
+pub(super) fn size_of(put: &Put) -> usize {
+    let value = match &put.value {
+        PutValue::New(value) => value.len(),
+        PutValue::Keep => 0,
+    };
+    put.key.len() + value
+}
+
+/// Checks the bytes of all keys and values of a request.
+pub(super) fn check_size(app: &App, bytes: usize) -> Result<(), Refused> {
     let bytes_max = request_bytes_max(&app.limits);
-    if key.len() + value.len() > bytes_max {
-        let what = format!("at most {bytes_max} bytes of key and value are allowed here");
+    if bytes > bytes_max {
+        let what = format!("at most {bytes_max} bytes of keys and values are allowed here");
         return Err(Refused::with(Refusal::RequestTooLarge, what));
     }
-    let put = Put { return_previous: prev_kv, ..Put::new(key, value) };
-    let command = Command::Put { put, conditions: Vec::new() };
-    command.check()?;
-    Ok(command)
+    Ok(())
 }
 
 /// The endpoint `deleterange`.
@@ -84,9 +104,8 @@ pub(in crate::http::v3) async fn delete_range(
     request: Request,
 ) -> Result<Response, Refused> {
     let Asked { message, timeout } = read::<DeleteRangeRequest>(app, request).await?;
-    let return_previous = message.prev_kv;
-    let target = keys(message.key, &message.range_end)?;
-    let delete = Delete { target, return_previous };
+    let delete = delete_of(message)?;
+    let return_previous = delete.return_previous;
     let command = Command::Delete { delete, conditions: Vec::new() };
     command.check()?;
     let Written { outcome, revision, .. } = app.handle.write(command, None, timeout).await?;
@@ -97,35 +116,41 @@ pub(in crate::http::v3) async fn delete_range(
         true => Some(app.fetch_previous(previous).await),
         false => None,
     };
+    let header = Some(app.header(revision));
     Ok(app.answer_with_previous(StatusCode::OK, previous, |previous| {
-        with_previous(app, revision, previous, |object, key_values| {
-            object.field("deleted", &signed(count));
-            object.field("prev_kvs", key_values);
+        line(&DeleteRangeResponse {
+            header: header.clone(),
+            deleted: signed(count),
+            prev_kvs: key_values(previous),
+            prev_unavailable: previous.and_then(Unavailable::of),
         })
     }))
 }
 
-/// The answer to a write with what was there before it.
-fn with_previous(
-    app: &App,
-    revision: Revision,
-    previous: Option<&Previous>,
-    fields: impl Fn(&mut Object<'_>, &mut Vec<KeyValue>),
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    let mut object = Object::begin(&mut out);
-    object.field("header", &app.header(revision));
+/// What a request deletes.
+pub(super) fn delete_of(message: DeleteRangeRequest) -> Result<Delete, Refused> {
+    let target = keys(message.key, &message.range_end)?;
+    Ok(Delete { target, return_previous: message.prev_kv })
+}
+
+/// What was there before, as far as it can be told.
+pub(super) fn key_values(previous: Option<&Previous>) -> Vec<KeyValue> {
     let found = previous.map(Previous::key_values).unwrap_or_default();
-    let mut key_values = found.iter().cloned().map(KeyValue::from).collect();
-    fields(&mut object, &mut key_values);
-    object.append(|out| {
-        if let Some(previous) = previous {
-            previous.missing_member(out);
-        }
-    });
-    object.end();
-    out.push(b'\n');
-    out
+    found.iter().cloned().map(KeyValue::from).collect()
+}
+
+impl Unavailable {
+    /// What of that can not be told.
+    pub(super) fn of(previous: &Previous) -> Option<Self> {
+        let (count, why) = previous.missing()?;
+        Some(Self::because(*count, why, why.message()))
+    }
+
+    /// So many keys are left out.
+    pub(super) fn because(count: usize, why: &Missing, message: String) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Self { reason: why.reason().to_owned(), count, message }
+    }
 }
 
 /// The endpoint `compaction`. What is forgotten can not be read any more when it answers; the disk is

@@ -66,6 +66,18 @@ message! {
 }
 
 message! {
+    /// What is left out of an answer although it was asked for. etcd does not have it.
+    Unavailable {
+        /// Why, in a word.
+        reason: String = "reason",
+        /// How many keys.
+        count: u32 = "count",
+        /// Why, in a sentence.
+        message: String = "message",
+    }
+}
+
+message! {
     /// The keys of a range.
     RangeResponse {
         /// See [`ResponseHeader`].
@@ -76,6 +88,8 @@ message! {
         more: bool = "more",
         /// How many keys the range has, whatever the limit and the bounds of revisions.
         count: i64 = "count",
+        /// What of a transaction's read is left out.
+        kvs_unavailable: Option<Unavailable> = "kvs_unavailable",
     }
 }
 
@@ -104,6 +118,8 @@ message! {
         header: Option<ResponseHeader> = "header",
         /// What was there before.
         prev_kv: Option<KeyValue> = "prev_kv" | "prevKv",
+        /// What of that is left out.
+        prev_unavailable: Option<Unavailable> = "prev_unavailable",
     }
 }
 
@@ -128,6 +144,8 @@ message! {
         deleted: i64 = "deleted",
         /// What was there before.
         prev_kvs: Vec<KeyValue> = "prev_kvs" | "prevKvs",
+        /// What of that is left out.
+        prev_unavailable: Option<Unavailable> = "prev_unavailable",
     }
 }
 

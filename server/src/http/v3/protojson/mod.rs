@@ -96,12 +96,6 @@ impl<'a> Object<'a> {
         self.out
     }
 
-    /// Lets the caller append members behind at least one, each with the comma before it.
-    pub(crate) fn append(&mut self, members: impl FnOnce(&mut Vec<u8>)) {
-        assert!(!self.empty, "a comma follows a member");
-        members(self.out);
-    }
-
     /// Ends the object.
     pub(crate) fn end(self) {
         self.out.push(b'}');

@@ -1,0 +1,277 @@
+//! `POST /v3/kv/txn`.
+//!
+//! ```text
+//! $ curl localhost:2379/v3/kv/txn -d '{"compare":[{"target":"CREATE","key":"Zm9v"}],
+//!     "success":[{"request_put":{"key":"Zm9v","value":"YmFy"}}]}'
+//! {"header":{…,"revision":"2"},"succeeded":true,"responses":[{"response_put":{"header":{"revision":"2"}}}]}
+//! ```
+//!
+//! A transaction is checked as far as that can be done without the store, and goes through the log, where
+//! it is decided what becomes of it. One that only reads is answered by this node, at one revision, when
+//! it is as fresh as is asked for. What is told of a range is picked out of what was read here: the bounds
+//! of revisions, and the limit with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::StatusCode;
+use kvcore::{
+    Command, Compare, CompareOperator, CompareTarget, Keys, Operation, Outcome, Revision,
+    Transaction, TransactionOutcome,
+};
+
+use super::pages::{Pages, Selection};
+use super::told;
+use super::write::{check_size, delete_of, put_of, size_of};
+use crate::http::previous::Missing;
+use crate::http::read::{self, MemoryOnly};
+use crate::http::v3::context::{self, Asked, keys};
+use crate::http::v3::error::{Refusal, Refused};
+use crate::http::v3::message::{self, CompareResult, RequestOp, TxnRequest, TxnResponse};
+use crate::http::v3::{fulfilled, line};
+use crate::http::{App, answer};
+use crate::node::handle::{Consistency, Written};
+
+/// A transaction that compares more, or has more operations in a branch, is read on a thread of its own.
+const INLINE_OPERATIONS_MAX: usize = 16;
+/// What a transaction did is told at once if that is no more keys, all in memory.
+const INLINE_KEYS_MAX: usize = 256;
+
+/// What is told of each operation of the two branches.
+#[derive(Clone, Debug)]
+pub(super) struct Selections {
+    pub(super) success: Vec<Told>,
+    pub(super) failure: Vec<Told>,
+}
+
+/// What is told of an operation.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    /// Of what a write replaced, all.
+    Write,
+    /// Of what was read, this.
+    Range(Selection),
+    /// Of a transaction within, this.
+    Within(Selections),
+}
+
+/// A request that was read.
+struct Requested {
+    transaction: Transaction,
+    selections: Selections,
+    /// Whether this node's own state is fresh enough for all that is read.
+    serializable: bool,
+    /// The bytes of keys and values.
+    bytes: usize,
+}
+
+impl Requested {
+    fn of(request: TxnRequest) -> Result<Self, Refused> {
+        let mut requested = Self {
+            transaction: Transaction::default(),
+            selections: Selections { success: Vec::new(), failure: Vec::new() },
+            serializable: true,
+            bytes: 0,
+        };
+        for compare in request.compare {
+            let compare = compare_of(compare)?;
+            if let CompareTarget::Value(value) = &compare.target {
+                requested.bytes += value.len();
+            }
+            requested.transaction.compares.push(compare);
+        }
+        let success = requested.branch(request.success)?;
+        (requested.transaction.success, requested.selections.success) = success;
+        let failure = requested.branch(request.failure)?;
+        (requested.transaction.failure, requested.selections.failure) = failure;
+        Ok(requested)
+    }
+
+    fn branch(
+        &mut self,
+        operations: Vec<RequestOp>,
+    ) -> Result<(Vec<Operation>, Vec<Told>), Refused> {
+        let read = operations.into_iter().map(|operation| self.operation(operation));
+        read.collect::<Result<Vec<_>, _>>().map(|read| read.into_iter().unzip())
+    }
+
+    fn operation(&mut self, operation: RequestOp) -> Result<(Operation, Told), Refused> {
+        let RequestOp { request_range, request_put, request_delete_range, request_txn } = operation;
+        if let Some(request) = request_range {
+            self.serializable &= request.serializable;
+            let (range, selection) = Pages::of(request)?.into_parts();
+            Ok((Operation::Read(Box::new(range)), Told::Range(selection)))
+        } else if let Some(request) = request_put {
+            let put = put_of(request)?;
+            self.bytes += size_of(&put);
+            Ok((Operation::Put(put), Told::Write))
+        } else if let Some(request) = request_delete_range {
+            Ok((Operation::Delete(delete_of(request)?), Told::Write))
+        } else if let Some(request) = request_txn {
+            let within = Self::of(request)?;
+            self.bytes += within.bytes;
+            let operation = Operation::Transaction(Box::new(within.transaction));
+            Ok((operation, Told::Within(within.selections)))
+        } else {
+            Err(Refusal::KeyNotFound.into())
+        }
+    }
+}
+
+/// What is given for another target than the one that is compared is not looked at: what is missing is 0,
+/// or empty.
+fn compare_of(compare: message::Compare) -> Result<Compare, Refused> {
+    let operator = match compare.result {
+        CompareResult::Equal => CompareOperator::Equal,
+        CompareResult::Greater => CompareOperator::Greater,
+        CompareResult::Less => CompareOperator::Less,
+        CompareResult::NotEqual => CompareOperator::NotEqual,
+    };
+    let number = Option::unwrap_or_default;
+    let target = match compare.target {
+        message::CompareTarget::Version => CompareTarget::Version(number(compare.version)),
+        message::CompareTarget::Create => {
+            CompareTarget::CreateRevision(number(compare.create_revision))
+        }
+        message::CompareTarget::Mod => CompareTarget::ModRevision(number(compare.mod_revision)),
+        message::CompareTarget::Value => CompareTarget::Value(compare.value.unwrap_or_default()),
+        message::CompareTarget::Lease => CompareTarget::Lease(number(compare.lease)),
+    };
+    Ok(Compare { keys: keys(compare.key, &compare.range_end)?, operator, target })
+}
+
+/// The endpoint.
+pub(in crate::http::v3) async fn transact(
+    app: &Arc<App>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let Asked { message, timeout } = context::read::<TxnRequest>(app, request).await?;
+    let requested = Requested::of(message)?;
+    check_size(app, requested.bytes)?;
+    let Requested { transaction, selections, serializable, .. } = requested;
+    if transaction.only_reads() {
+        let consistency = if serializable { Consistency::Local } else { Consistency::Linearizable };
+        Command::Transaction(transaction.clone()).check()?;
+        app.handle.barrier(consistency, timeout).await?;
+        return app.read_transaction(transaction, selections).await;
+    }
+    let (outcome, revision) = app.transact(transaction, timeout).await?;
+    let written = app.tell_transaction(outcome, selections, revision).await?;
+    if let Some(body) = app.budget.answer(line(&written).into()) {
+        return Ok(answer::bytes(StatusCode::OK, answer::JSON, body));
+    }
+    let body = line(&told::without_values(written));
+    Ok(answer::bytes(StatusCode::OK, answer::JSON, body.into()))
+}
+
+impl App {
+    /// Has a transaction carried out. Returns what it did, and the revision after it.
+    pub(in crate::http::v3) async fn transact(
+        &self,
+        transaction: Transaction,
+        timeout: Duration,
+    ) -> Result<(TransactionOutcome, Revision), Refused> {
+        let command = Command::Transaction(transaction);
+        command.check()?;
+        let Written { outcome, revision, .. } = self.handle.write(command, None, timeout).await?;
+        match outcome {
+            Outcome::Transaction(outcome) => Ok((*outcome, revision)),
+            other => Err(Refused::of_outcome(other)),
+        }
+    }
+
+    /// Tells what a transaction did, as far as that can be fetched.
+    async fn tell_transaction(
+        self: &Arc<Self>,
+        outcome: TransactionOutcome,
+        selections: Selections,
+        revision: Revision,
+    ) -> Result<TxnResponse, Refused> {
+        let at_once = told::is_resident(&outcome, INLINE_KEYS_MAX);
+        let tell = move |app: &Self| {
+            told::tell(outcome, &selections, revision, &*app.handle.store()).response
+        };
+        let response = if at_once { tell(self) } else { self.off_thread(tell).await? };
+        let header = Some(self.header(revision));
+        Ok(TxnResponse { header, ..response })
+    }
+
+    /// Answers a transaction that only reads.
+    async fn read_transaction(
+        self: &Arc<Self>,
+        transaction: Transaction,
+        selections: Selections,
+    ) -> Result<Response, Refused> {
+        let mut at_once = None;
+        if is_small(&transaction) {
+            let (outcome, revision) = self.read_outcome(transaction.clone())?;
+            if told::is_resident(&outcome, INLINE_KEYS_MAX) {
+                at_once = told::tell(outcome, &selections, revision, &MemoryOnly).complete().ok();
+            }
+        }
+        let response = match at_once {
+            Some(response) => response,
+            None => {
+                let read = move |app: &Self| app.read_stored(&transaction, &selections);
+                self.off_thread(read).await??
+            }
+        };
+        let revision = response.header.as_ref().map_or(0, |header| header.revision);
+        let header = self.header(Revision(revision.unsigned_abs()));
+        fulfilled(self, &TxnResponse { header: Some(header), ..response })
+    }
+
+    /// What a transaction reads here and now, and at which revision.
+    fn read_outcome(
+        &self,
+        transaction: Transaction,
+    ) -> Result<(TransactionOutcome, Revision), Refused> {
+        let machine = self.handle.machine().read().expect("no holder of the machine panics");
+        match machine.read_transaction(transaction)? {
+            Outcome::Transaction(outcome) => Ok((*outcome, machine.revision())),
+            other => Err(Refused::of_outcome(other)),
+        }
+    }
+
+    /// Reads it again as long as compaction removes what was to be fetched.
+    fn read_stored(
+        &self,
+        transaction: &Transaction,
+        selections: &Selections,
+    ) -> Result<TxnResponse, Refused> {
+        for _ in 0..read::ATTEMPTS_MAX {
+            let (outcome, revision) = self.read_outcome(transaction.clone())?;
+            let told = told::tell(outcome, selections, revision, &*self.handle.store());
+            match told.complete() {
+                Ok(response) => return Ok(response),
+                Err(Missing::Compacted) => {}
+                Err(Missing::TooLarge) => {
+                    let what = Missing::TooLarge.cause();
+                    return Err(Refused::with(Refusal::AnswerTooLarge, what));
+                }
+                Err(missing) => {
+                    return Err(Refused::with(Refusal::Internal, missing.cause()));
+                }
+            }
+        }
+        Err(read::vanishing().into())
+    }
+}
+
+/// Whether it takes little time and no disk to find out what is read, if that is in memory.
+fn is_small(transaction: &Transaction) -> bool {
+    let Transaction { compares, success, failure } = transaction;
+    let few = [compares.len(), success.len(), failure.len()]
+        .into_iter()
+        .all(|count| count <= INLINE_OPERATIONS_MAX);
+    let compares = compares.iter().all(|compare| {
+        matches!(compare.keys, Keys::One(_)) && !matches!(compare.target, CompareTarget::Value(_))
+    });
+    let reads = success.iter().chain(failure).all(|operation| match operation {
+        Operation::Read(range) => matches!(range.keys, Keys::One(_)),
+        _ => false,
+    });
+    few && compares && reads
+}
