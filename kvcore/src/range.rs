@@ -287,6 +287,19 @@ pub struct RangePlan {
 }
 
 impl RangePlan {
+    /// How many rows the answer may have.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.known.len() + self.unknown.len() + self.best.key_values.len()
+    }
+
+    /// Whether all of them are in memory.
+    #[must_use]
+    pub fn is_resident(&self) -> bool {
+        let mut rows = self.known.iter().chain(&self.unknown);
+        rows.all(|located| !matches!(located, Located::Stored(_)))
+    }
+
     /// Fetches what is in the store. The machine is not needed for it.
     ///
     /// # Errors
