@@ -15,7 +15,7 @@ use super::json::{self, Shown};
 use super::{App, answer};
 
 /// The bytes of previous keys and values after which the rest is left out.
-const BYTES_MAX: usize = 8 << 20;
+pub(super) const BYTES_MAX: usize = 8 << 20;
 /// Up to so many rows are fetched at once when they are in memory.
 const INLINE_ROWS_MAX: usize = 64;
 
@@ -29,7 +29,7 @@ pub(super) struct Previous {
 
 /// Why a previous key is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Missing {
+pub(super) enum Missing {
     Compacted,
     StoreFailed(String),
     TooLarge,
@@ -37,7 +37,8 @@ enum Missing {
 }
 
 impl Missing {
-    fn reason(&self) -> &'static str {
+    /// The same for programs.
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Compacted => "compacted",
             Self::StoreFailed(_) => "store_failed",
@@ -46,13 +47,18 @@ impl Missing {
         }
     }
 
-    fn message(&self) -> String {
-        let cause = match self {
+    /// The cause, for people.
+    pub(super) fn cause(&self) -> String {
+        match self {
             Self::Compacted => "a compaction that followed at once removed it".to_owned(),
             Self::StoreFailed(error) => format!("this node can not read its store: {error}"),
             Self::TooLarge => format!("an answer holds at most {BYTES_MAX} bytes of it"),
             Self::Overloaded => "this node has no memory to spare for it just now".to_owned(),
-        };
+        }
+    }
+
+    fn message(&self) -> String {
+        let cause = self.cause();
         format!("the write was done, but not all that was there before can be told: {cause}")
     }
 }
@@ -63,11 +69,22 @@ impl Previous {
         *missing += count;
     }
 
+    /// So many that can not be told.
+    pub(super) fn missing(count: usize, why: Missing) -> Self {
+        let mut nothing = Self::default();
+        if count > 0 {
+            nothing.miss(count, why);
+        }
+        nothing
+    }
+
     /// Leaves everything out.
-    fn without_values(mut self) -> Self {
+    pub(super) fn without_values(mut self) -> Self {
         let count = self.key_values.len();
         self.key_values = Vec::new();
-        self.miss(count, Missing::Overloaded);
+        if count > 0 {
+            self.miss(count, Missing::Overloaded);
+        }
         self
     }
 
@@ -113,16 +130,14 @@ impl App {
             return self.fetch_all(located);
         }
         let count = located.len();
-        self.off_thread(move |app| app.fetch_all(located)).await.unwrap_or_else(|error| {
-            let mut nothing = Previous::default();
-            nothing.miss(count, Missing::StoreFailed(error.message));
-            nothing
-        })
+        self.off_thread(move |app| app.fetch_all(located))
+            .await
+            .unwrap_or_else(|error| Previous::missing(count, Missing::StoreFailed(error.message)))
     }
 
     fn fetch_all(&self, located: Vec<Located>) -> Previous {
         let store = &*self.handle.store();
-        collect(located.into_iter().map(|located| located.fetch(store)))
+        collect(located.into_iter().map(|located| located.fetch(store)), BYTES_MAX)
     }
 
     /// The answer to a write with its previous keys; without them when there is no room for it.
@@ -141,12 +156,17 @@ impl App {
     }
 }
 
-fn collect(
+/// What was fetched, up to so many bytes of keys and values.
+pub(super) fn collect(
     fetched: impl ExactSizeIterator<Item = Result<Option<KeyValue>, FetchError>>,
+    bytes_max: usize,
 ) -> Previous {
     let mut previous = Previous::default();
     let mut bytes = 0;
     let mut left = fetched.len();
+    if bytes_max == 0 {
+        return Previous::missing(left, Missing::TooLarge);
+    }
     for fetched in fetched {
         match fetched {
             Ok(Some(key_value)) => {
@@ -162,7 +182,7 @@ fn collect(
             }
         }
         left -= 1;
-        if bytes >= BYTES_MAX && left > 0 {
+        if bytes >= bytes_max && left > 0 {
             previous.miss(left, Missing::TooLarge);
             return previous;
         }
@@ -188,7 +208,7 @@ mod tests {
     }
 
     fn told(fetched: Vec<Result<Option<KeyValue>, FetchError>>) -> (usize, serde_json::Value) {
-        let previous = collect(fetched.into_iter());
+        let previous = collect(fetched.into_iter(), BYTES_MAX);
         let mut out = b"{\"x\":0".to_vec();
         previous.missing_member(&mut out);
         out.push(b'}');
@@ -217,8 +237,12 @@ mod tests {
 
     #[test]
     fn without_its_values_it_says_how_many_there_were() {
-        let previous = collect(vec![found(1), vanished(), found(1)].into_iter()).without_values();
+        let fetched = vec![found(1), vanished(), found(1)].into_iter();
+        let previous = collect(fetched, BYTES_MAX).without_values();
         assert_eq!(previous.key_values, vec![]);
         assert_eq!(previous.missing, Some((3, Missing::Compacted)));
+        assert_eq!(collect(vec![].into_iter(), BYTES_MAX).without_values(), Previous::default());
+        let none = collect(vec![found(1), found(1)].into_iter(), 0);
+        assert_eq!(none.missing, Some((2, Missing::TooLarge)));
     }
 }
