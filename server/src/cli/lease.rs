@@ -196,8 +196,11 @@ impl KeepAlive {
     async fn run(self) -> Result<(), Complaint> {
         let client = self.connection.client()?.repeatable();
         let mut ttl = self.renew(&client).await?;
+        if !self.go_on {
+            return Ok(());
+        }
         let (mut renewed, mut pause) = (Instant::now(), ttl / 3);
-        while self.go_on {
+        loop {
             tokio::time::sleep(pause.min(PAUSE_MAX)).await;
             let began = Instant::now();
             match self.renew(&client).await {
@@ -210,7 +213,6 @@ impl KeepAlive {
                 Err(complaint) => return Err(complaint),
             }
         }
-        Ok(())
     }
 
     /// Renews the lease; how long it lives from now on.

@@ -1,6 +1,7 @@
 //! `/v1/txn`: what is compared, what is done, and what is told of it; at any node.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Fixture;
 use super::client::{Answer, Http};
@@ -145,12 +146,20 @@ async fn reads_within_are_told_as_those_beside_with_and_without_the_log(fixture:
         {"txn": {"if": [{"key": "none", "exists": true}], "else": [{"get": {"key": "k/0"}}]}},
     ]});
     let revision = http.revision().await;
+    let applied = async || {
+        let replicas = http.get("/v1/agree?key=k/0").await.json()["replicas"].clone();
+        let replicas = replicas.as_array().expect("a list").clone();
+        replicas.iter().filter_map(|replica| replica["applied_index"].as_u64()).max()
+    };
+    let before = applied().await;
+    assert!(before.is_some());
     let mut told = Vec::new();
     for node in &nodes {
         let answer = done(node, &reads).await;
         assert_eq!(answer["revision"], revision);
         told.push(answer["results"].clone());
     }
+    assert_eq!(applied().await, before, "what only reads leaves nothing in the log");
     // A read that changes something all the same goes through the log.
     let mut writes = reads.clone();
     let put = json!({"put": {"key": "z", "value": ""}});
@@ -162,6 +171,7 @@ async fn reads_within_are_told_as_those_beside_with_and_without_the_log(fixture:
     let key = [("Idempotency-Key", "reads")];
     let keyed = http.send("POST", "/v1/txn", &key, reads.to_string().as_bytes()).await;
     told.push(keyed.json()["results"].clone());
+    assert!(applied().await > before);
     let first = told[0].clone();
     assert!(told.iter().all(|other| *other == first), "{told:?}");
     assert_eq!((&first[0]["get"]["count"], &first[0]["get"]["more"]), (&json!(5), &json!(true)));
@@ -363,6 +373,35 @@ async fn what_is_read_is_told_up_to_a_bound_with_and_without_the_log() {
     transact(http, &put).await.assert_error(413, "value_too_large", "`then[0].put.value`");
     let longer = " ".repeat(3 << 20);
     http.post("/v1/txn", &longer).await.assert_error(413, "body_too_large", "3145728 bytes");
+    fixture.stop().await;
+}
+
+/// There is room for no answer of this size: what only reads is refused, what was done is said to be.
+#[tokio::test]
+async fn what_was_read_is_left_out_where_there_is_no_room_for_it() {
+    let fixture = Fixture::start_with(|config| {
+        config.limits.value_bytes_max = 16 << 20;
+        config.limits.answer_bytes_max = 1 << 20;
+    })
+    .await;
+    let http = &fixture.http;
+    // Somebody asks for more than the sockets hold, and does not take it.
+    assert_eq!(http.put("/v1/kv/large", vec![b'x'; 16 << 20]).await.status, 201);
+    assert_eq!(http.put("/v1/kv/k", vec![b'x'; 100_000]).await.status, 201);
+    let mut idler = http.connect().await;
+    idler.write_all(b"GET /v1/kv/large?raw HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+    idler.read_exact(&mut [0; 15]).await.expect("an answer begins");
+    let get = json!({"get": {"key": "k"}});
+    let refused = transact(http, &json!({"then": [get]})).await;
+    refused.assert_error(429, "overloaded", "nothing happened");
+    let put = json!({"put": {"key": "k", "value": "", "prev": true}});
+    let told = done(http, &json!({"then": [{"txn": {"then": [get]}}, put]})).await;
+    assert_eq!((&told["succeeded"], &told["revision"]), (&json!(true), &json!(4)));
+    let within = &told["results"][0]["txn"]["results"][0];
+    assert_eq!(within["get"]["unavailable"]["reason"], "overloaded");
+    let put = &told["results"][1]["put"];
+    assert_eq!((&put["prev_unavailable"]["count"], put.get("prev")), (&json!(1), None));
+    drop(idler);
     fixture.stop().await;
 }
 

@@ -170,8 +170,9 @@ impl Parser {
             Some(false) => push(CompareOperator::Equal, CompareTarget::Version(0)),
             None => {}
         }
-        let targets: [(_, _, fn(i64) -> CompareTarget); 4] = [
-            ("version", body.version, CompareTarget::Version),
+        let version: fn(i64) -> CompareTarget = CompareTarget::Version;
+        let targets = [
+            ("version", body.version, version),
             ("create_revision", body.create_revision, CompareTarget::CreateRevision),
             ("mod_revision", body.mod_revision, CompareTarget::ModRevision),
             ("lease", body.lease, CompareTarget::Lease),
