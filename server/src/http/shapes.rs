@@ -346,6 +346,9 @@ struct EventKey {
     mod_revision: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: u64,
+    /// The lease that it hangs on, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: i64,
 }
 
 /// What all replicas have.

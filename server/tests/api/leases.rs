@@ -119,6 +119,40 @@ async fn a_lease_that_is_not_kept_alive_ends_after_its_time_and_not_before(fixtu
     fixture.stop().await;
 }
 
+/// What a watch is told of a key that comes with a lease, of a transaction, and of the lease's end.
+async fn a_watch_is_told_in_whole_revisions_and_which_lease(fixture: Fixture) {
+    let nodes = fixture.all();
+    let (http, last) = (&nodes[0], nodes.last().expect("a node"));
+    let mut watch = last.stream("/v1/watch?prefix=k/&prev", &[]).await;
+    assert_eq!(watch.json().await["started"], true);
+    let lease = granted(http, "1h").await;
+    http.put(&format!("/v1/kv/k/b?lease={lease}"), "v").await;
+    let put = |key: &str| json!({"put": {"key": key, "value": "w", "lease": lease}});
+    let both = json!({"then": [put("k/b"), put("k/a")]}).to_string();
+    assert_eq!(http.post("/v1/txn", &both).await.status, 200);
+    http.delete(&format!("/v1/leases/{lease}")).await;
+    let kv = |key: &str, value: &str, create: u64, modified: u64, version: u64| {
+        json!({
+            "key": key, "value": value, "lease": lease,
+            "create_revision": create, "mod_revision": modified, "version": version,
+        })
+    };
+    let (first, second) = (kv("k/b", "v", 2, 2, 1), kv("k/b", "w", 2, 3, 2));
+    let other = kv("k/a", "w", 3, 3, 1);
+    assert_eq!(
+        watch.json().await,
+        json!({"revision": 2, "events": [{"type": "put", "kv": first}]})
+    );
+    let stored =
+        [json!({"type": "put", "kv": second, "prev": first}), json!({"type": "put", "kv": other})];
+    assert_eq!(watch.json().await, json!({"revision": 3, "events": stored}));
+    let gone = |key: &str, prev: &Value| json!({"type": "delete", "kv": {"key": key, "mod_revision": 4}, "prev": prev});
+    let ended = [gone("k/a", &other), gone("k/b", &second)];
+    assert_eq!(watch.json().await, json!({"revision": 4, "events": ended}));
+    drop(watch);
+    fixture.stop().await;
+}
+
 async fn leases_are_listed_in_pages(fixture: Fixture) {
     for id in [5, -7, 3, 9_007_199_254_740_993_i64, 1] {
         let body = format!("{{\"ttl\": \"1h\", \"id\": {id}}}");
@@ -149,6 +183,7 @@ super::on_every_protocol!(
     a_number_may_be_chosen_once_and_a_short_time_is_raised,
     a_put_may_bring_a_lease_with_it,
     a_lease_that_is_not_kept_alive_ends_after_its_time_and_not_before,
+    a_watch_is_told_in_whole_revisions_and_which_lease,
     leases_are_listed_in_pages,
 );
 
