@@ -287,13 +287,20 @@ pub struct RangePlan {
 }
 
 impl RangePlan {
-    /// How many rows the answer may have.
+    /// How many keys match, whatever the limit.
     #[must_use]
-    pub fn rows(&self) -> usize {
-        self.known.len() + self.unknown.len() + self.best.key_values.len()
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
-    /// Whether all of them are in memory.
+    /// How many of them the answer has.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        let rows = self.known.len() + self.unknown.len() + self.best.key_values.len();
+        self.range.limit.map_or(rows, |limit| rows.min(limit))
+    }
+
+    /// Whether all of it is in memory, so that nothing is asked of the store.
     #[must_use]
     pub fn is_resident(&self) -> bool {
         let mut rows = self.known.iter().chain(&self.unknown);

@@ -128,20 +128,11 @@ pub enum Operation {
 }
 
 impl Transaction {
-    /// Whether there is nothing in it, taken or not, that could change the store; those within included.
+    /// Whether there is nothing in it, taken or not, that could change the store.
     #[must_use]
     pub fn only_reads(&self) -> bool {
-        let mut rest = vec![self];
-        while let Some(transaction) = rest.pop() {
-            for operation in transaction.success.iter().chain(&transaction.failure) {
-                match operation {
-                    Operation::Read(_) => {}
-                    Operation::Transaction(within) => rest.push(within),
-                    Operation::Put(_) | Operation::Delete(_) => return false,
-                }
-            }
-        }
-        true
+        let mut operations = self.success.iter().chain(&self.failure);
+        operations.all(|operation| matches!(operation, Operation::Read(_)))
     }
 
     /// Whether it takes little and constant time, and no look at the store.

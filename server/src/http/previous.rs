@@ -27,17 +27,21 @@ pub(super) struct Previous {
     missing: Option<(usize, Missing)>,
 }
 
-/// Why a previous key is left out.
+/// Why a key is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
+    /// A compaction removed it before it was fetched.
     Compacted,
+    /// The store could not be read.
     StoreFailed(String),
+    /// There is more than an answer may hold.
     TooLarge,
+    /// There is no room for it just now.
     Overloaded,
 }
 
 impl Missing {
-    /// The same for programs.
+    /// In a word.
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Compacted => "compacted",
@@ -47,7 +51,7 @@ impl Missing {
         }
     }
 
-    /// The cause, for people.
+    /// In a clause.
     pub(super) fn cause(&self) -> String {
         match self {
             Self::Compacted => "a compaction that followed at once removed it".to_owned(),
@@ -57,20 +61,51 @@ impl Missing {
         }
     }
 
-    fn message(&self) -> String {
+    /// In a sentence, of what was there before a write.
+    pub(super) fn message(&self) -> String {
         let cause = self.cause();
         format!("the write was done, but not all that was there before can be told: {cause}")
     }
 }
 
 impl Previous {
+    /// Collects what is fetched, up to so many bytes, of which what it takes is taken off.
+    pub(super) fn collect(
+        fetched: impl ExactSizeIterator<Item = Result<Option<KeyValue>, FetchError>>,
+        room: &mut usize,
+    ) -> Self {
+        let mut previous = Self::default();
+        let mut left = fetched.len();
+        for fetched in fetched {
+            if *room == 0 {
+                previous.miss(left, Missing::TooLarge);
+                return previous;
+            }
+            match fetched {
+                Ok(Some(key_value)) => {
+                    *room = room.saturating_sub(key_value.key.len() + key_value.value.len());
+                    previous.key_values.push(key_value);
+                }
+                Ok(None) => {}
+                Err(FetchError::Vanished(_)) => previous.miss(1, Missing::Compacted),
+                Err(FetchError::Store(StoreError(error))) => {
+                    tracing::error!("the store can not be read: {error}");
+                    previous.miss(left, Missing::StoreFailed(error));
+                    return previous;
+                }
+            }
+            left -= 1;
+        }
+        previous
+    }
+
     fn miss(&mut self, count: usize, why: Missing) {
         let (missing, _) = self.missing.get_or_insert((0, why));
         *missing += count;
     }
 
-    /// So many that can not be told.
-    pub(super) fn missing(count: usize, why: Missing) -> Self {
+    /// So many keys that can not be told.
+    pub(super) fn unavailable(count: usize, why: Missing) -> Self {
         let mut nothing = Self::default();
         if count > 0 {
             nothing.miss(count, why);
@@ -130,14 +165,15 @@ impl App {
             return self.fetch_all(located);
         }
         let count = located.len();
-        self.off_thread(move |app| app.fetch_all(located))
-            .await
-            .unwrap_or_else(|error| Previous::missing(count, Missing::StoreFailed(error.message)))
+        self.off_thread(move |app| app.fetch_all(located)).await.unwrap_or_else(|error| {
+            Previous::unavailable(count, Missing::StoreFailed(error.message))
+        })
     }
 
     fn fetch_all(&self, located: Vec<Located>) -> Previous {
         let store = &*self.handle.store();
-        collect(located.into_iter().map(|located| located.fetch(store)), BYTES_MAX)
+        let fetched = located.into_iter().map(|located| located.fetch(store));
+        Previous::collect(fetched, &mut { BYTES_MAX })
     }
 
     /// The answer to a write with its previous keys; without them when there is no room for it.
@@ -154,40 +190,6 @@ impl App {
         });
         answer::bytes(status, answer::JSON, body)
     }
-}
-
-/// What was fetched, up to so many bytes of keys and values.
-pub(super) fn collect(
-    fetched: impl ExactSizeIterator<Item = Result<Option<KeyValue>, FetchError>>,
-    bytes_max: usize,
-) -> Previous {
-    let mut previous = Previous::default();
-    let mut bytes = 0;
-    let mut left = fetched.len();
-    if bytes_max == 0 {
-        return Previous::missing(left, Missing::TooLarge);
-    }
-    for fetched in fetched {
-        match fetched {
-            Ok(Some(key_value)) => {
-                bytes += key_value.key.len() + key_value.value.len();
-                previous.key_values.push(key_value);
-            }
-            Ok(None) => {}
-            Err(FetchError::Vanished(_)) => previous.miss(1, Missing::Compacted),
-            Err(FetchError::Store(StoreError(error))) => {
-                tracing::error!("the store can not be read: {error}");
-                previous.miss(left, Missing::StoreFailed(error));
-                return previous;
-            }
-        }
-        left -= 1;
-        if bytes >= bytes_max && left > 0 {
-            previous.miss(left, Missing::TooLarge);
-            return previous;
-        }
-    }
-    previous
 }
 
 #[cfg(test)]
@@ -208,7 +210,7 @@ mod tests {
     }
 
     fn told(fetched: Vec<Result<Option<KeyValue>, FetchError>>) -> (usize, serde_json::Value) {
-        let previous = collect(fetched.into_iter(), BYTES_MAX);
+        let previous = Previous::collect(fetched.into_iter(), &mut { BYTES_MAX });
         let mut out = b"{\"x\":0".to_vec();
         previous.missing_member(&mut out);
         out.push(b'}');
@@ -238,11 +240,12 @@ mod tests {
     #[test]
     fn without_its_values_it_says_how_many_there_were() {
         let fetched = vec![found(1), vanished(), found(1)].into_iter();
-        let previous = collect(fetched, BYTES_MAX).without_values();
+        let previous = Previous::collect(fetched, &mut { BYTES_MAX }).without_values();
         assert_eq!(previous.key_values, vec![]);
         assert_eq!(previous.missing, Some((3, Missing::Compacted)));
-        assert_eq!(collect(vec![].into_iter(), BYTES_MAX).without_values(), Previous::default());
-        let none = collect(vec![found(1), found(1)].into_iter(), 0);
+        let nothing = Previous::collect(vec![].into_iter(), &mut { BYTES_MAX });
+        assert_eq!(nothing.without_values(), Previous::default());
+        let none = Previous::collect(vec![found(1), found(1)].into_iter(), &mut 0);
         assert_eq!(none.missing, Some((2, Missing::TooLarge)));
     }
 }

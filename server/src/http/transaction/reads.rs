@@ -22,7 +22,7 @@ const INLINE_KEYS_MAX: usize = 32;
 
 impl App {
     /// Carries a transaction out that only reads, as of this node's revision, which is returned.
-    pub(super) async fn read_transaction(
+    pub(super) async fn carry_out_reads(
         self: &Arc<Self>,
         transaction: Transaction,
     ) -> Result<(ToldTransaction, Revision), ApiError> {
@@ -53,6 +53,21 @@ impl App {
             Err(Stop::Fetch(error)) => Ok(Err(error)),
         }
     }
+}
+
+/// Whether there is nothing in a transaction, nor in those within, that could change the store.
+pub(super) fn only_reads(transaction: &Transaction) -> bool {
+    let mut rest = vec![transaction];
+    while let Some(transaction) = rest.pop() {
+        for operation in transaction.success.iter().chain(&transaction.failure) {
+            match operation {
+                Operation::Read(_) => {}
+                Operation::Transaction(within) => rest.push(within),
+                _ => return false,
+            }
+        }
+    }
+    true
 }
 
 /// Whether it is about a few single keys.

@@ -9,7 +9,7 @@ use kvcore::{
 };
 
 use super::super::json::{self, Shown};
-use super::super::previous::{self, BYTES_MAX, Missing, Previous};
+use super::super::previous::{BYTES_MAX, Missing, Previous};
 use super::super::put;
 
 /// Up to so many rows are fetched at once when they are in memory.
@@ -49,11 +49,9 @@ impl<'a, S: Store> Source<'a, S> {
         match self {
             Self::Store(store, left) => {
                 let fetched = located.into_iter().map(|located| located.fetch(*store));
-                let previous = previous::collect(fetched, *left);
-                *left = left.saturating_sub(bytes(previous.key_values()));
-                previous
+                Previous::collect(fetched, left)
             }
-            Self::Nowhere(missing) => Previous::missing(located.len(), missing.clone()),
+            Self::Nowhere(missing) => Previous::unavailable(located.len(), missing.clone()),
         }
     }
 
