@@ -8,6 +8,7 @@ import schemathesis
 
 KEYS = ["a", "0", "1", "greeting"]
 TIMES = ["1ms", "100ms", "1s", "2s", "1m"]
+LEASES = ["1", "2", "5", "-3"]
 NUMBERS = {"revision", "if_version", "if_mod_revision", "from_revision"}
 
 
@@ -22,6 +23,9 @@ def map_path_parameters(context, path_parameters):
     key = (path_parameters or {}).get("key")
     if isinstance(key, str) and 0 < len(key.encode(errors="replace")) <= 4096:
         path_parameters["key"] = pick(KEYS, key)
+    lease = (path_parameters or {}).get("lease")
+    if re.fullmatch(r"-?[0-9]{1,18}", str(lease), re.ASCII) and int(lease) != 0:
+        path_parameters["lease"] = pick(LEASES, lease)
     return path_parameters
 
 
@@ -32,4 +36,6 @@ def map_query(context, query):
             query[name] = pick(TIMES, value)
         elif name in NUMBERS and type(value) is int and 0 < value < 2**64:
             query[name] = pick([1, 2, 3, 5], value)
+        elif name == "lease" and type(value) is int and 0 < abs(value) < 2**63:
+            query[name] = pick([1, 2, 5, -3], value)
     return query

@@ -27,7 +27,7 @@ const TOML: u64 = 1 << 10;
 /// JSON of any shape, kept until it is known what it is: a digit and a comma are a value of 32 bytes,
 /// in a vector that doubles as it grows.
 const JSON: u64 = 64;
-/// An operation of a transaction of `/v3` may have three bytes, and has some hundred in memory, in a vector
+/// An operation of a transaction of `/v3` or `/v1` may have three bytes, and has some hundred in memory, in a vector
 /// that doubles as it grows; it is read a second time to be compared.
 const V3: u64 = 1 << 10;
 /// A disk in memory with segments of some kilobytes.
@@ -69,6 +69,8 @@ pub const TARGETS: &[Target] = &[
     target("http_headers", server::headers),
     target("http_body", server::body),
     Target { bytes_per_byte: V3, cost: 2, ..target("http_v3_body", server::v3_body) },
+    Target { bytes_per_byte: V3, cost: 2, ..target("http_transaction", server::transaction) },
+    target("http_lease", server::lease),
     target("http_fault", server::fault),
     target("http_fault_name", server::fault_name),
     target("http_route", server::route),

@@ -6,7 +6,8 @@ pub use crate::cli::fuzzing::{answer, endpoint, numbers};
 pub use crate::config::fuzzing::{cluster, config_file};
 pub use crate::dev::fuzzing::command;
 pub use crate::http::fuzzing::{
-    beginning, body, cursor, fault, fault_name, headers, path, query, route, traces, v3_body,
+    beginning, body, cursor, fault, fault_name, headers, lease, path, query, route, traces,
+    transaction, v3_body,
 };
 pub use crate::node::faults::fuzzing::{reply as lab_reply, word as lab_word};
 pub use crate::node::snapshots::fuzzing::part;

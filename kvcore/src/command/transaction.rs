@@ -13,7 +13,9 @@ use super::put::check_keys;
 use super::{Delete, InvalidCommand, Put, check_value};
 use crate::keys::{Keys, Span};
 
+use crate::lease::LeaseId;
 use crate::range::{Order, Range, SortBy};
+use crate::read::KeyValue;
 use crate::store::Revision;
 
 /// The most comparisons of a transaction, and the most operations of each branch; those of a transaction
@@ -43,6 +45,31 @@ pub struct Compare {
     pub operator: CompareOperator,
     /// What is compared, and with what.
     pub target: CompareTarget,
+}
+
+impl Compare {
+    /// Whether it holds for a key as it was found, or, when there is none of its keys, for that. Of several
+    /// keys it must hold for each.
+    #[must_use]
+    pub fn holds(&self, found: Option<&KeyValue>) -> bool {
+        let number =
+            |of: fn(&KeyValue) -> u64| i64::try_from(found.map_or(0, of)).unwrap_or(i64::MAX);
+        let order = match &self.target {
+            CompareTarget::Version(given) => number(|found| found.version).cmp(given),
+            CompareTarget::CreateRevision(given) => {
+                number(|found| found.create_revision.0).cmp(given)
+            }
+            CompareTarget::ModRevision(given) => number(|found| found.mod_revision.0).cmp(given),
+            CompareTarget::Lease(given) => {
+                LeaseId::number(found.and_then(|found| found.lease)).cmp(given)
+            }
+            CompareTarget::Value(given) => match found {
+                Some(found) => found.value.cmp(given),
+                None => return false,
+            },
+        };
+        self.operator.allows(order)
+    }
 }
 
 /// How something stands to something else.

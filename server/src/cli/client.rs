@@ -36,6 +36,8 @@ pub(super) struct Client {
     /// What every request of this client is sent with, so that a write can be sent to several nodes and
     /// still takes effect at most once.
     idempotency_key: Option<IdempotencyKey>,
+    /// Whether what it asks may be done twice without harm.
+    repeatable: bool,
 }
 
 /// A whole answer.
@@ -70,12 +72,17 @@ enum Unanswered {
 impl Client {
     pub(super) fn new(endpoints: &[String], timeout: Duration) -> Result<Self, Complaint> {
         let parsed: Result<Vec<_>, _> = endpoints.iter().map(|text| parse_endpoint(text)).collect();
-        Ok(Self { endpoints: parsed?, timeout, idempotency_key: None })
+        Ok(Self { endpoints: parsed?, timeout, idempotency_key: None, repeatable: false })
     }
 
     /// The same client, whose requests carry a key.
     pub(super) fn with_idempotency_key(self, key: Option<IdempotencyKey>) -> Self {
         Self { idempotency_key: key, ..self }
+    }
+
+    /// The same client, for requests that do no harm when they are done twice.
+    pub(super) fn repeatable(self) -> Self {
+        Self { repeatable: true, ..self }
     }
 
     /// The endpoints as `host:port`.
@@ -95,7 +102,7 @@ impl Client {
             "timeout",
             &humantime::format_duration(self.timeout).to_string().replace(' ', ""),
         );
-        let is_write = method != Method::GET;
+        let is_write = method != Method::GET && !self.repeatable;
         let has_key = self.idempotency_key.is_some();
         let mut refusals = Vec::new();
         let mut in_doubt = false;

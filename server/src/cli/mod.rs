@@ -10,6 +10,7 @@ mod faults;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod get;
+mod lease;
 mod members;
 mod print;
 mod put;
@@ -18,6 +19,7 @@ mod serve;
 mod signals;
 mod sim;
 mod status;
+mod txn;
 mod url;
 mod watch;
 
@@ -47,6 +49,13 @@ pub(crate) enum Exit {
     Unavailable,
     /// A write may or may not have happened.
     Unknown,
+}
+
+impl Exit {
+    /// Whether the same may go better a moment later.
+    fn may_pass(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Unknown)
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -111,6 +120,10 @@ enum Verb {
     Del(del::Del),
     /// List keys and values
     Range(range::Range),
+    /// Compare keys, and do one thing or another, all at once
+    Txn(txn::Txn),
+    /// Grant leases, keep them alive, end them
+    Lease(lease::Lease),
     /// Show changes as they happen
     Watch(watch::Watch),
     /// Show the state of nodes
@@ -200,6 +213,8 @@ pub fn main() -> ExitCode {
         Verb::Put(verb) => run(verb.run()),
         Verb::Del(verb) => run(verb.run()),
         Verb::Range(verb) => run(verb.run()),
+        Verb::Txn(verb) => run(verb.run()),
+        Verb::Lease(verb) => run(verb.run()),
         Verb::Watch(verb) => run(verb.run()),
         Verb::Status(verb) => run(verb.run()),
         Verb::Members(verb) => run(verb.run()),

@@ -16,7 +16,10 @@ Examples:
   duorum put picture - < picture.png
   duorum put leader node-1 --if-absent         only if nobody has it
   duorum put counter 8 --if-mod-revision 41    only if it did not change since
-  duorum put order paid --idempotency-key 81a7 once, however often it is sent";
+  duorum put order paid --idempotency-key 81a7 once, however often it is sent
+  duorum put alive/node-1 yes --ttl 10s        with a lease of its own, which it goes with
+  duorum put alive/node-1 yes --lease 7        goes with that lease
+  duorum put jobs/ work --sequential           as jobs/0000000000, jobs/0000000001, …";
 
 /// The flags.
 #[derive(Args, Debug)]
@@ -34,6 +37,18 @@ pub(super) struct Put {
 
     #[command(flatten)]
     conditions: Conditions,
+
+    /// The lease that the key hangs on: it goes when the lease ends
+    #[arg(long, value_name = "LEASE", allow_hyphen_values = true, conflicts_with = "ttl")]
+    lease: Option<i64>,
+
+    /// Grant a lease of this time for the key, as 10s; 2s at least
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+
+    /// Append the next number of a counter to the key, in ten digits
+    #[arg(long)]
+    sequential: bool,
 
     /// Show also what the value replaces
     #[arg(long)]
@@ -89,13 +104,26 @@ impl Conditions {
 impl Put {
     /// Runs the verb.
     pub(super) async fn run(self) -> Result<(), Complaint> {
-        let value = if self.value == "-" { read_stdin()? } else { self.value.into_bytes() };
-        let url = self.conditions.add_to(Url::key(&self.key)).with_flag("prev", self.prev);
+        let value =
+            if self.value == "-" { read_stdin("the value")? } else { self.value.into_bytes() };
+        let url = self
+            .conditions
+            .add_to(Url::key(&self.key))
+            .with_some("lease", self.lease.as_ref())
+            .with_some("ttl", self.ttl.as_ref())
+            .with_flag("sequential", self.sequential)
+            .with_flag("prev", self.prev);
         let client = self.connection.client()?.with_idempotency_key(self.once.idempotency_key);
         let answer = client.ask(Method::PUT, &url, value.into()).await?;
         let Some(json) = self.connection.show(answer)? else { return Ok(()) };
         let what = if json["created"] == true { "created" } else { "stored" };
         print::line(&format!("{what} at revision {}", json["revision"]))?;
+        if let Some(stored) = json.as_object().filter(|stored| stored.contains_key("key")) {
+            print::line(&format!("its key: {}", print_key(stored)))?;
+        }
+        if let Some(lease) = json["lease"].as_i64() {
+            print::line(&format!("its lease: {lease}, which lives for {}", time(&json["ttl_ms"])))?;
+        }
         if let Some(previous) = json["prev"].as_object() {
             print::line(&format!("it was: {}", print_value(previous)))?;
         }
@@ -111,12 +139,19 @@ pub(super) fn tell_unavailable(answer: &serde_json::Value) {
     }
 }
 
-fn read_stdin() -> Result<Vec<u8>, Complaint> {
+/// All of stdin.
+pub(super) fn read_stdin(what: &str) -> Result<Vec<u8>, Complaint> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).map_err(|cause| {
-        Complaint::new(Exit::Usage, format!("the value can not be read from stdin: {cause}"))
+        Complaint::new(Exit::Usage, format!("{what} can not be read from stdin: {cause}"))
     })?;
     Ok(bytes)
+}
+
+/// A time for people, of its milliseconds.
+pub(super) fn time(millis: &serde_json::Value) -> String {
+    let time = std::time::Duration::from_millis(millis.as_u64().unwrap_or_default());
+    humantime::format_duration(time).to_string().replace(' ', "")
 }
 
 /// A value for people: text as it is, bytes as base64 that say so.

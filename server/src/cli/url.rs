@@ -31,6 +31,11 @@ impl Url {
         Self::path(&format!("/v1/faults/{}", percent_encode(id.as_bytes(), QUERY)))
     }
 
+    /// The path of a lease.
+    pub(super) fn lease(lease: i64) -> Self {
+        Self::path(&format!("/v1/leases/{lease}"))
+    }
+
     /// Adds a parameter.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.text.push(if self.has_query { '&' } else { '?' });

@@ -40,6 +40,7 @@ pub(super) struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tag {
     Keys,
+    Leases,
     Cluster,
     Protocol,
     Faults,
@@ -48,13 +49,16 @@ pub(super) enum Tag {
 
 impl Tag {
     /// All of them, in the order of the description.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Keys, Self::Cluster, Self::Protocol, Self::Faults, Self::Operations];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Keys, Self::Leases, Self::Cluster, Self::Protocol, Self::Faults, Self::Operations];
 
     /// Its name and what belongs to it.
     pub(super) fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Keys => ("keys", "Store, read, delete, watch."),
+            Self::Leases => {
+                ("leases", "A time that a client keeps from running out; keys go when it does.")
+            }
             Self::Cluster => ("cluster", "Who belongs to the cluster, who leads, do they agree?"),
             Self::Protocol => ("protocol", "What the consensus protocol did lately, and why."),
             Self::Faults => ("faults", "Let things go wrong on purpose, where that is enabled."),
@@ -279,6 +283,9 @@ pub(super) const WRITE_ERRORS: &[ErrorName] = &[
     E::ShuttingDown,
     E::UnknownOutcome,
 ];
+
+/// The errors of a write that hangs keys on leases, or grants some.
+pub(super) const LEASE_ERRORS: &[ErrorName] = &[E::LeaseNotFound, E::LeaseFull, E::TooManyLeases];
 
 /// The errors of a body that is read, whatever it is.
 pub(super) const BODY_ERRORS: &[ErrorName] = &[E::BodyTruncated, E::BodyTimeout, E::Overloaded];

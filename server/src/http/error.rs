@@ -87,6 +87,8 @@ error_table! {
          was stored.";
     KeyEmpty, "key_empty", 400, true, false,
         "The key is empty. A key has at least one byte.";
+    DuplicateKey, "duplicate_key", 400, true, false,
+        "The transaction would change a key twice. Nothing was changed.";
     FutureRevision, "future_revision", 400, true, false,
         "The revision does not exist yet. The message names the current one.";
     FaultsDisabled, "faults_disabled", 403, true, false,
@@ -94,6 +96,9 @@ error_table! {
          Nothing happened.";
     KeyNotFound, "key_not_found", 404, true, false,
         "The key does not exist (at that revision).";
+    LeaseNotFound, "lease_not_found", 404, true, false,
+        "There is no such lease, or not any more: it was ended, or its time ran out. Nothing was \
+         changed.";
     FaultNotFound, "fault_not_found", 404, true, false,
         "There is no fault of that name, or not any more.";
     UnknownPath, "unknown_path", 404, true, false,
@@ -105,6 +110,13 @@ error_table! {
     IdempotencyConflict, "idempotency_conflict", 409, true, false,
         "The Idempotency-Key belongs to another request, with another call, key, value or condition. \
          Nothing was changed. Every write needs a key of its own.";
+    LeaseExists, "lease_exists", 409, true, false,
+        "There is a lease of that number already. Nothing was changed; without `id` the server chooses a \
+         number that is free.";
+    LeaseFull, "lease_full", 409, true, false,
+        "The lease has 10,000 keys or 8 MiB of keys, as many as a lease can have. Nothing was changed.";
+    TooManyLeases, "too_many_leases", 409, true, false,
+        "There are 1,048,576 leases, as many as there can be. Nothing was changed.";
     NoSuccessor, "no_successor", 409, true, true,
         "Leadership can not be transferred: the node asked for, or every other one, is not connected to \
          the leader or does not follow it yet. Nothing happened.";
@@ -130,6 +142,12 @@ error_table! {
     DeletionTooLarge, "deletion_too_large", 413, true, false,
         "The range has more than 10,000 keys or 8 MiB of keys, the most that one deletion takes. \
          Nothing was deleted: delete in smaller ranges.";
+    TooManyOperations, "too_many_operations", 413, true, false,
+        "The transaction has more than 128 comparisons or operations, or 1024 with all transactions within. \
+         Nothing was changed.";
+    TransactionTooLarge, "transaction_too_large", 413, true, false,
+        "The transaction compares or reads more than 10,000 keys. Nothing was changed: do it in smaller \
+         ranges.";
     PathTooLong, "path_too_long", 414, true, false,
         "The path and the query together are longer than the server reads. The connection is closed. \
          Nothing happened.";
@@ -393,6 +411,10 @@ impl From<InvalidCommand> for ApiError {
             InvalidCommand::KeyEmpty => ErrorName::KeyEmpty,
             InvalidCommand::KeyTooLarge { .. } => ErrorName::KeyTooLarge,
             InvalidCommand::ValueTooLarge { .. } => ErrorName::ValueTooLarge,
+            InvalidCommand::DuplicateKey => ErrorName::DuplicateKey,
+            InvalidCommand::TooManyOperations | InvalidCommand::TooManyOperationsInAll => {
+                ErrorName::TooManyOperations
+            }
             _ => ErrorName::InvalidParameter,
         };
         Self::new(name, invalid.to_string())

@@ -1,14 +1,16 @@
 //! What clients send, read from any bytes.
 
+use consensus::Wire as _;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Uri};
-use kvcore::Revision;
+use kvcore::{Command, Revision};
 
 use super::parameters::{Parameters, decode, idempotency_key};
 use super::range::Cursor;
 pub use super::trace::fuzzing::traces;
 use super::{
-    compact, connection, delete, faults, get, key, put, range, routes, trace, transfer, v3, watch,
+    compact, connection, delete, faults, get, key, lease, put, range, routes, trace, transaction,
+    transfer, v3, watch,
 };
 use crate::node::faults::fuzzing as node_faults;
 
@@ -75,7 +77,25 @@ pub fn headers(bytes: &[u8]) {
 
 /// The bodies that are JSON.
 pub fn body(bytes: &[u8]) {
-    let _ = (compact::parse(bytes), transfer::parse(bytes));
+    let _ = (compact::parse(bytes), transfer::parse(bytes), lease::parse(bytes));
+}
+
+/// The body of a transaction. What may be done comes out of the log as it went in.
+pub fn transaction(bytes: &[u8]) {
+    let Ok(transaction) = transaction::parse(bytes, 1 << 10) else { return };
+    let command = Command::Transaction(transaction);
+    if command.check().is_ok() {
+        let again = Command::from_bytes(command.to_bytes());
+        assert_eq!(again.as_ref(), Ok(&command), "a transaction survives the log");
+    }
+}
+
+/// The path of a lease.
+pub fn lease(bytes: &[u8]) {
+    let Ok(uri) = Uri::try_from([b"/v1/leases/", bytes].concat()) else { return };
+    let Ok(lease) = lease::from_path(&uri) else { return };
+    let uri = Uri::try_from(format!("/v1/leases/{lease}/keepalive")).expect("a number");
+    assert_eq!(lease::from_path(&uri), Ok(lease), "a number is a path");
 }
 
 /// The bodies of `/v3`.

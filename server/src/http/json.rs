@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use kvcore::{Found, KeyValue, Revision};
+use kvcore::{Found, KeyValue, LeaseId, Revision};
 
 /// Appends a string with its quotes.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
@@ -35,6 +35,12 @@ pub(super) fn number(out: &mut Vec<u8>, mut value: u64) {
 pub(super) fn number_field(out: &mut Vec<u8>, name: &str, value: u64) {
     field(out, name);
     number(out, value);
+}
+
+/// Appends `,"name":value` of the number of a lease.
+pub(super) fn lease_field(out: &mut Vec<u8>, name: &str, lease: LeaseId) {
+    field(out, name);
+    out.extend_from_slice(lease.to_string().as_bytes());
 }
 
 /// Appends `,"name":`.
@@ -87,8 +93,7 @@ pub(super) fn key_value_members(out: &mut Vec<u8>, key_value: &KeyValue, shown: 
     number_field(out, "mod_revision", key_value.mod_revision.0);
     number_field(out, "version", key_value.version);
     if let Some(lease) = key_value.lease {
-        field(out, "lease");
-        out.extend_from_slice(lease.to_string().as_bytes());
+        lease_field(out, "lease", lease);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use kvcore::{Condition, IdempotencyKey, Keys, Revision};
+use kvcore::{Condition, IdempotencyKey, Keys, LeaseId, Revision};
 use percent_encoding::percent_decode_str;
 
 use super::call::{Call, Parameter, kind};
@@ -22,12 +22,7 @@ pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 /// Parameters of the API that belong to features which this version does not have.
-const LATER: [(&str, &str); 4] = [
-    ("lease", "leases"),
-    ("ttl", "leases"),
-    ("sequential", "sequential keys"),
-    ("wait", "recipes"),
-];
+const LATER: [(&str, &str); 1] = [("wait", "recipes")];
 
 /// How fresh a read can be, by the words for it.
 pub(super) const CONSISTENCIES: [(&str, Consistency); 3] = [
@@ -109,6 +104,11 @@ impl Parameters {
     /// A revision.
     pub(crate) fn revision(&self, name: &str) -> Option<Revision> {
         self.number(name).map(Revision)
+    }
+
+    /// The number of a lease.
+    pub(crate) fn lease(&self, name: &str) -> Option<LeaseId> {
+        self.value(name, kind::lease)
     }
 
     /// A duration like `2s` or `300ms`.
@@ -274,7 +274,7 @@ mod tests {
     fn unknown_later_and_repeated_parameters_are_refused_by_name() {
         for (query, name, word) in [
             ("limits=3", ErrorName::InvalidParameter, "limit, prev"),
-            ("ttl=10s", ErrorName::UnsupportedParameter, "leases"),
+            ("wait=10s", ErrorName::UnsupportedParameter, "recipes"),
             ("prev&prev", ErrorName::InvalidParameter, "twice"),
             ("prefix=%zz", ErrorName::InvalidEncoding, "%zz"),
             ("prefix=%e", ErrorName::InvalidEncoding, "%e"),

@@ -104,11 +104,22 @@ impl Previous {
         *missing += count;
     }
 
+    /// So many keys that can not be told.
+    pub(super) fn unavailable(count: usize, why: Missing) -> Self {
+        let mut nothing = Self::default();
+        if count > 0 {
+            nothing.miss(count, why);
+        }
+        nothing
+    }
+
     /// Leaves everything out.
-    fn without_values(mut self) -> Self {
+    pub(super) fn without_values(mut self) -> Self {
         let count = self.key_values.len();
         self.key_values = Vec::new();
-        self.miss(count, Missing::Overloaded);
+        if count > 0 {
+            self.miss(count, Missing::Overloaded);
+        }
         self
     }
 
@@ -160,9 +171,7 @@ impl App {
         }
         let count = located.len();
         self.off_thread(move |app| app.fetch_all(located)).await.unwrap_or_else(|error| {
-            let mut nothing = Previous::default();
-            nothing.miss(count, Missing::StoreFailed(error.message));
-            nothing
+            Previous::unavailable(count, Missing::StoreFailed(error.message))
         })
     }
 
@@ -239,5 +248,9 @@ mod tests {
         let previous = Previous::collect(fetched, &mut { BYTES_MAX }).without_values();
         assert_eq!(previous.key_values, vec![]);
         assert_eq!(previous.missing, Some((3, Missing::Compacted)));
+        let nothing = Previous::collect(vec![].into_iter(), &mut { BYTES_MAX });
+        assert_eq!(nothing.without_values(), Previous::default());
+        let none = Previous::collect(vec![found(1), found(1)].into_iter(), &mut 0);
+        assert_eq!(none.missing, Some((2, Missing::TooLarge)));
     }
 }

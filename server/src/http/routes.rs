@@ -12,8 +12,8 @@ use super::call::Call;
 use super::error::{ApiError, Detail, ErrorName};
 use super::parameters::excerpt;
 use super::{
-    App, State, agree, cluster, compact, delete, docs, elections, faults, get, health, lab,
-    metrics, openapi, put, range, status, trace, transfer, v3, version, watch,
+    App, State, agree, cluster, compact, delete, docs, elections, faults, get, health, lab, lease,
+    metrics, openapi, put, range, status, trace, transaction, transfer, v3, version, watch,
 };
 
 /// Where the keys are.
@@ -66,7 +66,16 @@ pub(super) const ROUTES: &[Route] = routes! {
     "/v1/kv" as "/v1/kv":
         GET range::range = range::CALL,
         DELETE delete::delete_range = delete::MANY;
+    "/v1/txn" as "/v1/txn": POST transaction::transact = transaction::CALL;
     "/v1/watch" as "/v1/watch": GET watch::watch = watch::CALL;
+    "/v1/leases" as "/v1/leases":
+        POST lease::grant = lease::GRANT,
+        GET lease::list = lease::LIST;
+    "/v1/leases/{lease}" as "/v1/leases/{lease}":
+        GET lease::show = lease::SHOW,
+        DELETE lease::revoke = lease::REVOKE;
+    "/v1/leases/{lease}/keepalive" as "/v1/leases/{lease}/keepalive":
+        POST lease::keep_alive = lease::KEEP_ALIVE;
     "/v1/compact" as "/v1/compact": POST compact::compact = compact::CALL;
     "/v1/status" as "/v1/status": GET status::status = status::CALL;
     "/v1/cluster" as "/v1/cluster": GET cluster::cluster = cluster::CALL;
@@ -102,12 +111,12 @@ impl Route {
         if let Some(parent) = self.pattern.strip_suffix("{*key}") {
             return path.starts_with(parent);
         }
-        match self.pattern.strip_suffix("{id}") {
-            Some(parent) => {
-                path.strip_prefix(parent).is_some_and(|id| !id.is_empty() && !id.contains('/'))
-            }
-            None => path == self.path,
-        }
+        let alike = |(given, known): (&str, &str)| match known.starts_with('{') {
+            true => !given.is_empty(),
+            false => given == known,
+        };
+        path.split('/').count() == self.pattern.split('/').count()
+            && path.split('/').zip(self.pattern.split('/')).all(alike)
     }
 
     fn methods(&self) -> &'static str {
@@ -182,6 +191,7 @@ mod tests {
     fn every_call_has_a_name_for_counting_and_everything_else_one_together() {
         for route in ROUTES {
             let path = route.path.replace("{key}", "a/b").replace("{id}", "1-2");
+            let path = path.replace("{lease}", "7");
             assert_eq!(allowed_methods(&path), route.methods());
             for method in route.methods().split(", ") {
                 let name = call_name(&method.parse().expect("a method"), &path);
@@ -192,6 +202,11 @@ mod tests {
         assert_eq!(call_name(&Method::HEAD, "/v1/kv/a"), "GET /v1/kv/{key}");
         assert_eq!(call_name(&Method::DELETE, "/v1/faults/7"), "DELETE /v1/faults/{id}");
         assert_eq!(call_name(&Method::DELETE, "/v1/faults/7/8"), "other");
+        assert_eq!(call_name(&Method::DELETE, "/v1/leases/"), "other");
+        assert_eq!(
+            call_name(&Method::POST, "/v1/leases/7/keepalive"),
+            "POST /v1/leases/{lease}/keepalive"
+        );
         assert_eq!(call_name(&Method::TRACE, "/v1/kv/a"), "other");
         assert_eq!(call_name(&Method::GET, "/v1/kvs"), "other");
     }

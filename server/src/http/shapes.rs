@@ -70,6 +70,17 @@ pub(super) struct RangePage {
 pub(super) struct Stored {
     /// Whether the key did not exist before.
     created: bool,
+    /// The key, where it is a sequential one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_encoding: Encoding,
+    /// The lease that was made for the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: i64,
+    /// How long that lease lives, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: u64,
     /// What was replaced, if that was asked for: `null` when there was nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     prev: Option<KeyValue>,
@@ -107,6 +118,93 @@ pub(super) struct DeletedMany {
     revision: u64,
 }
 
+/// What a transaction did.
+#[derive(JsonSchema)]
+pub(super) struct TransactionAnswer {
+    #[serde(flatten)]
+    done: TransactionDone,
+    /// The revision of this write, or the store's when nothing was changed.
+    revision: u64,
+}
+
+/// Which branch was taken, and what became of its operations.
+#[derive(JsonSchema)]
+struct TransactionDone {
+    /// Whether all conditions held, so that `then` was done.
+    succeeded: bool,
+    /// Of each operation of the branch that was taken, in order.
+    results: Vec<OperationDone>,
+}
+
+/// What an operation did.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum OperationDone {
+    Put(PutDone),
+    Get(GetDone),
+    Delete(DeleteDone),
+    Txn(TransactionDone),
+}
+
+/// A value was stored.
+#[derive(JsonSchema)]
+struct PutDone {
+    /// Whether the key did not exist before.
+    created: bool,
+    /// The lease that was made for the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: i64,
+    /// How long that lease lives, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: u64,
+    /// What was replaced, if that was asked for: `null` when there was nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev: Option<KeyValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_unavailable: PreviousUnavailable,
+}
+
+/// What was read.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum GetDone {
+    /// A key; `null` when it does not exist.
+    One { kv: Option<KeyValue> },
+    /// Many keys.
+    Many {
+        kvs: Vec<KeyValue>,
+        /// How many keys match, whatever the limit.
+        count: u64,
+        /// Whether there are more than are told.
+        more: bool,
+    },
+    /// The transaction was done, but what it read can not be told.
+    Unavailable { unavailable: ReadUnavailable },
+}
+
+/// Why something that was read is left out.
+#[derive(JsonSchema)]
+struct ReadUnavailable {
+    reason: WhyUnavailable,
+    /// The same for people.
+    message: String,
+}
+
+/// Keys were deleted, or none.
+#[derive(JsonSchema)]
+struct DeleteDone {
+    /// How many keys were deleted.
+    deleted: u64,
+    /// Of one key: what was deleted, if that was asked for; `null` when there was nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev: Option<KeyValue>,
+    /// Of many keys: what was deleted, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_kvs: Vec<KeyValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prev_unavailable: PreviousUnavailable,
+}
+
 /// The write was done, but not all that was there before can be told.
 #[derive(JsonSchema)]
 struct PreviousUnavailable {
@@ -125,6 +223,71 @@ enum WhyUnavailable {
     StoreFailed,
     TooLarge,
     Overloaded,
+}
+
+/// A lease that was granted or renewed.
+#[derive(JsonSchema)]
+pub(super) struct LeaseGranted {
+    /// Its number: any but 0.
+    lease: i64,
+    /// How long it lives from now on, in milliseconds.
+    ttl_ms: u64,
+    /// The store's revision.
+    revision: u64,
+}
+
+/// Leases, in the order of their numbers.
+#[derive(JsonSchema)]
+pub(super) struct LeasePage {
+    leases: Vec<LeaseListed>,
+    /// How many leases there are, whatever the limit and the cursor.
+    count: u64,
+    /// Whether there are more behind this page.
+    more: bool,
+    /// The cursor of the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: String,
+    /// The store's revision.
+    revision: u64,
+}
+
+/// A lease among others.
+#[derive(JsonSchema)]
+struct LeaseListed {
+    lease: i64,
+    /// How long it lives after it was granted or renewed, in milliseconds.
+    ttl_ms: u64,
+}
+
+/// A lease, its time and its keys.
+#[derive(JsonSchema)]
+pub(super) struct LeaseShown {
+    lease: i64,
+    /// How long it lives after it was granted or renewed, in milliseconds.
+    ttl_ms: u64,
+    /// How long it lives if it is not renewed, by the leader's clock, in milliseconds.
+    remaining_ms: u64,
+    /// The keys that go with it, in order.
+    keys: Vec<LeaseKey>,
+    /// The store's revision.
+    revision: u64,
+}
+
+/// A key that hangs on a lease.
+#[derive(JsonSchema)]
+struct LeaseKey {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_encoding: Encoding,
+}
+
+/// A lease was ended.
+#[derive(JsonSchema)]
+pub(super) struct LeaseEnded {
+    /// How many keys were deleted with it.
+    deleted: u64,
+    /// The revision of this write, or the store's when the lease had no keys.
+    revision: u64,
 }
 
 /// History was forgotten.
@@ -183,6 +346,9 @@ struct EventKey {
     mod_revision: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: u64,
+    /// The lease that it hangs on, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: i64,
 }
 
 /// What all replicas have.

@@ -2,10 +2,11 @@
 
 use axum::response::Response;
 use hyper::header::{HeaderName, HeaderValue};
-use kvcore::{Outcome, Revision};
+use kvcore::lease::{LEASE_KEY_BYTES_MAX, LEASES_MAX};
+use kvcore::{LEASE_KEYS_MAX, LeaseId, Outcome, Revision, TRANSACTION_KEYS_MAX};
 
-use super::App;
 use super::error::{ApiError, Detail, ErrorName};
+use super::{App, key};
 
 /// Says that the answer is that of an earlier request with the same idempotency key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -25,6 +26,17 @@ impl App {
         }
         response
     }
+}
+
+/// The error for a lease that does not exist.
+pub(super) fn lease_not_found(lease: LeaseId) -> ApiError {
+    ApiError::new(
+        ErrorName::LeaseNotFound,
+        format!(
+            "there is no lease {lease}: it was never granted, was ended, or its time ran out; nothing \
+             was changed. POST /v1/leases grants one"
+        ),
+    )
 }
 
 /// The error for an outcome by which nothing was changed.
@@ -53,6 +65,34 @@ pub(super) fn refused(outcome: Outcome) -> ApiError {
         Outcome::DeletionTooLarge(limit) => {
             ApiError::new(ErrorName::DeletionTooLarge, limit.to_string())
         }
+        Outcome::TransactionTooLarge => ApiError::new(
+            ErrorName::TransactionTooLarge,
+            format!(
+                "the transaction compares or reads more than {TRANSACTION_KEYS_MAX} keys; nothing was \
+                 changed. Compare and read smaller ranges"
+            ),
+        ),
+        Outcome::KeyNotFound { key } => key::not_found(&key, None),
+        Outcome::LeaseNotFound { lease } => lease_not_found(lease),
+        Outcome::LeaseExists { lease } => ApiError::new(
+            ErrorName::LeaseExists,
+            format!(
+                "there is a lease {lease} already; leave `id` out, and the server chooses a number that \
+                 is free"
+            ),
+        ),
+        Outcome::LeaseFull { lease } => ApiError::new(
+            ErrorName::LeaseFull,
+            format!(
+                "the lease {lease} has as many keys as a lease can have, {LEASE_KEYS_MAX} or {} MiB of \
+                 them; nothing was changed. Use another lease",
+                LEASE_KEY_BYTES_MAX >> 20
+            ),
+        ),
+        Outcome::TooManyLeases => ApiError::new(
+            ErrorName::TooManyLeases,
+            format!("there are {LEASES_MAX} leases, as many as there can be; end some first"),
+        ),
         Outcome::IdempotencyConflict => ApiError::new(
             ErrorName::IdempotencyConflict,
             "the Idempotency-Key belongs to another request, with another call, key, value or \

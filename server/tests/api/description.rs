@@ -42,13 +42,17 @@ fn close(schema: &mut Value) {
 pub(crate) fn template(path: &str) -> Option<&'static str> {
     let path = path.split('?').next().unwrap_or_default();
     let paths = DOCUMENT["paths"].as_object().expect("an object");
-    paths.keys().map(String::as_str).find(|template| match template.split_once('{') {
+    let alike = |(given, known): (&str, &str)| match known.starts_with('{') {
+        true => !given.is_empty(),
+        false => given == known,
+    };
+    paths.keys().map(String::as_str).find(|template| match template.strip_suffix("{key}") {
         // An empty key is no key, but belongs to the calls of keys.
-        Some((parent, "key}")) => path.starts_with(parent),
-        Some((parent, "id}")) => {
-            path.strip_prefix(parent).is_some_and(|id| !id.is_empty() && !id.contains('/'))
+        Some(parent) => path.starts_with(parent),
+        None => {
+            path.split('/').count() == template.split('/').count()
+                && path.split('/').zip(template.split('/')).all(alike)
         }
-        _ => *template == path,
     })
 }
 

@@ -27,6 +27,11 @@ async fn a_write_that_is_sent_again_is_answered_again_and_not_done_again(fixture
         ("DELETE", "/v1/kv/none", "nothing", ""),
         ("POST", "/v1/compact", "compact", "{\"revision\": 2}"),
         ("POST", "/v1/compact", "too-early", "{\"revision\": 999}"),
+        ("PUT", "/v1/kv/s/?sequential&ttl=1h", "sequential", "4"),
+        ("POST", "/v1/leases", "grant", "{\"ttl\": \"1h\", \"id\": 99}"),
+        ("PUT", "/v1/kv/d?lease=99", "attach", "5"),
+        ("DELETE", "/v1/leases/99", "revoke", ""),
+        ("DELETE", "/v1/leases/98", "no-lease", ""),
     ];
     let mut firsts = Vec::new();
     for (method, path, key, body) in requests {
@@ -35,9 +40,11 @@ async fn a_write_that_is_sent_again_is_answered_again_and_not_done_again(fixture
         firsts.push((first.status, first.json()));
     }
     let statuses: Vec<u16> = firsts.iter().map(|(status, _)| *status).collect();
-    assert_eq!(statuses, [201, 200, 412, 200, 200, 200, 400]);
+    assert_eq!(statuses, [201, 200, 412, 200, 200, 200, 400, 201, 201, 201, 200, 404]);
     assert_eq!(firsts[1].1["prev"]["value"], "old");
     assert_eq!(firsts[3].1["deleted"], 1);
+    assert_eq!(firsts[7].1["key"], "s/0000000000");
+    assert_eq!(firsts[10].1["deleted"], 1);
     // Whatever would be different now.
     for path in ["/v1/kv/a", "/v1/kv/c/1"] {
         http.put(path, "new").await;

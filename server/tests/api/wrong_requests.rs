@@ -106,6 +106,23 @@ const BODIES: &[&str] = &[
     "{\"to\":null}",
     "{\"to\":{}}",
     "{\"x\":1}",
+    "{\"ttl\":\"10s\"}",
+    "{\"ttl\":\"1ms\",\"id\":1}",
+    "{\"ttl\":\"10s\",\"id\":0}",
+    "{\"ttl\":10}",
+    "{\"ttl\":\"999999999999999h\"}",
+    "{\"if\":[]}",
+    "{\"if\":[{}]}",
+    "{\"if\":[{\"key\":\"a\",\"exists\":true}],\"then\":[{\"get\":{\"key\":\"a\"}}]}",
+    "{\"if\":[{\"key\":\"a\",\"version\":{\"eq\":1}}],\"else\":[{\"get\":{\"prefix\":\"\"}}]}",
+    "{\"then\":[{\"put\":{\"key\":\"a\",\"value\":\"1\"}}]}",
+    "{\"then\":[{\"put\":{\"key\":\"a\",\"value\":\"1\"}},{\"delete\":{\"prefix\":\"\"}}]}",
+    "{\"then\":[{\"put\":{\"key\":\"a\",\"valeu\":\"1\"}}]}",
+    "{\"then\":[{\"put\":{\"key\":\"b\",\"value\":\"1\",\"lease\":77}}]}",
+    "{\"then\":[{\"put\":{\"key\":\"none\",\"keep_value\":true,\"ttl\":\"9s\"}}]}",
+    "{\"then\":[{\"put\":{\"key\":\"\",\"value\":\"1\"}}]}",
+    "{\"then\":[{\"get\":{\"key\":\"a\",\"revision\":99}}]}",
+    "{\"then\":[{\"txn\":{\"then\":[{\"txn\":{}}]}},{\"delete\":{\"key\":\"a\",\"prev\":true}}]}",
     "{\"kind\":\"flood\"}",
     "{\"kind\":\"drop\",\"from\":9}",
     "{\"kind\":[\"drop\"]}",
@@ -123,6 +140,9 @@ const BODIES: &[&str] = &[
 const METHODS: &[&str] =
     &["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW", "get", "G!T"];
 
+/// Where a body counts most.
+const OF_BODIES: &[&str] = &["/v1/txn", "/v1/leases"];
+
 const NOWHERE: &[&str] = &[
     "/",
     "/v1",
@@ -138,8 +158,9 @@ const NOWHERE: &[&str] = &[
     "/v3/kv/range",
     "/%2e%2e/%2e",
     "/%FF",
-    "/v1/txn",
-    "/v1/leases",
+    "/v1/txns",
+    "/v1/leases/",
+    "/v1/leases/1/keepalive/",
     "/v1/locks/a",
     "/index.html",
     "/v1/lab",
@@ -152,10 +173,16 @@ fn target(draw: &mut Draw) -> (&'static str, String) {
         return (draw.of(METHODS), draw.of(NOWHERE).to_owned());
     }
     let paths: Vec<_> = DOCUMENT["paths"].as_object().expect("an object").iter().collect();
-    // Half of all is about keys.
+    // Half of all is about keys, or has a body to go wrong.
     let of_keys = |(path, _): &&(&String, &Value)| path.starts_with("/v1/kv");
     let keys: Vec<_> = paths.iter().filter(of_keys).copied().collect();
-    let paths = if draw.one_in(2) { keys } else { paths };
+    let of_bodies = |(path, _): &&(&String, &Value)| OF_BODIES.contains(&&path[..]);
+    let bodies: Vec<_> = paths.iter().filter(of_bodies).copied().collect();
+    let paths = match draw.below(8) {
+        0..3 => keys,
+        3 => bodies,
+        _ => paths,
+    };
     let (template, operations) = paths[draw.below(paths.len())];
     let known = |method: &&&str| operations.get(method.to_ascii_lowercase()).is_some();
     let known: Vec<&str> = METHODS[..5].iter().filter(known).copied().collect();
@@ -166,7 +193,8 @@ fn target(draw: &mut Draw) -> (&'static str, String) {
         1..10 => draw.of(VALUES),
         _ => draw.of(&["a", "b", "c"]),
     };
-    let mut path = template.replace("{key}", place).replace("{id}", place);
+    let mut path =
+        template.replace("{key}", place).replace("{id}", place).replace("{lease}", place);
     let operation = operations.get(method.to_ascii_lowercase());
     let parameters = operation.and_then(|operation| operation["parameters"].as_array());
     let described = parameters.into_iter().flatten().filter(|parameter| parameter["in"] == "query");
@@ -268,6 +296,8 @@ const LEAST: &[&str] = &[
     "precondition_failed",
     "key_too_large",
     "body_too_large",
+    "lease_not_found",
+    "duplicate_key",
 ];
 
 #[tokio::test]

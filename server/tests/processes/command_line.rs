@@ -116,6 +116,81 @@ fn the_client_verbs_do_what_they_say() {
 }
 
 #[test]
+fn leases_and_transactions_are_at_hand() {
+    let data = tempfile::tempdir().expect("a directory");
+    let served = Served::start(data.path(), &["--protocol", "null"]);
+    served.run(&["lease", "grant", "1h", "--id", "-7"]).assert(0, "lease -7 lives for 1h\n");
+    served.run(&["put", "a", "1", "--lease", "-7"]).assert(0, "created at revision 2\n");
+    let brought = served.run(&["put", "b", "1", "--ttl", "1s", "--json"]);
+    let brought: serde_json::Value = serde_json::from_str(&brought.out).expect("JSON");
+    assert_eq!((&brought["ttl_ms"], &brought["revision"]), (&2000.into(), &3.into()));
+    let sequential = served.run(&["put", "jobs/", "w", "--sequential", "--ttl", "1h"]);
+    let lines: Vec<_> = sequential.out.lines().collect();
+    assert_eq!(lines[..2], ["created at revision 4", "its key: jobs/0000000000"]);
+    assert!(lines[2].starts_with("its lease: ") && lines[2].ends_with("lives for 1h"), "{lines:?}");
+    let shown = served.run(&["lease", "get", "-7"]);
+    let words: Vec<_> = shown.out.lines().collect();
+    assert!(words[0].starts_with("lease -7 lives for another "), "{shown:?}");
+    assert!(words[0].ends_with(" of 1h, and has 1 key") && words[1..] == ["a"], "{shown:?}");
+    served.run(&["lease", "keepalive", "-7"]).assert(0, "lease -7 lives for 1h again\n");
+    let listed = served.run(&["lease", "list", "--limit", "1"]);
+    assert_eq!(listed.out, "lease  lives for\n-7     1h\n");
+    assert!(listed.err.contains("--cursor -7"), "{listed:?}");
+    let rest = served.run(&["lease", "list", "--cursor", "-7"]);
+    assert!(!rest.out.contains("-7") && rest.out.lines().count() >= 2, "{rest:?}");
+    for _ in 0..2 {
+        served
+            .run(&["lease", "revoke", "-7", "--idempotency-key", "end"])
+            .assert(0, "ended, and 1 key with it, revision 5\n");
+    }
+    served.run(&["lease", "revoke", "-7"]).assert_complains(1, "lease_not_found");
+    served.run(&["lease", "get", "-7"]).assert_complains(1, "lease_not_found");
+    served.run(&["lease", "keepalive", "-7", "--go-on"]).assert_complains(1, "lease_not_found");
+
+    let take = r#"{"if": [{"key": "owner", "exists": false}],
+        "then": [{"put": {"key": "owner", "value": "me"}}, {"delete": {"prefix": "jobs/", "prev": true}}],
+        "else": [{"get": {"key": "owner"}}, {"txn": {"then": [{"get": {"prefix": "", "limit": 1}}]}}]}"#;
+    let taken = served.run(&["txn", take]);
+    taken.assert(
+        0,
+        "succeeded, revision 6\n  put: created\n  delete: 1 key\n    jobs/0000000000\tw\n",
+    );
+    let file = data.path().join("take.json");
+    std::fs::write(&file, take).expect("written");
+    let again = served.run(&["txn", "--file", file.to_str().expect("text")]);
+    assert!(again.out.starts_with("did not hold, revision "), "{again:?}");
+    assert!(again.out.contains("  get: 1 key\n    owner\tme\n  txn: succeeded\n"), "{again:?}");
+    again.assert_complains(1, "`else` was done");
+    let json = served.run_with(&["txn", "-", "--json"], take.as_bytes());
+    assert_eq!(json.code, Some(1));
+    let json: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(json["results"][0]["get"]["kv"]["value"], "me");
+    served.run(&["txn", "{\"then\":[{\"puts\":{}}]}"]).assert_complains(2, "`then[0].puts`");
+    let twice =
+        r#"{"then": [{"delete": {"key": "owner"}}, {"put": {"key": "owner", "value": ""}}]}"#;
+    served.run(&["txn", twice]).assert_complains(2, "duplicate_key");
+}
+
+/// A lease that a client keeps alive outlives its time, and ends when the client does.
+#[test]
+fn a_lease_is_kept_alive_until_the_client_is_interrupted() {
+    let data = tempfile::tempdir().expect("a directory");
+    let served = Served::start(data.path(), &["--protocol", "null"]);
+    served.run(&["lease", "grant", "4s", "--id", "5"]).assert(0, "lease 5 lives for 4s\n");
+    served.run(&["put", "k", "v", "--lease", "5"]).assert(0, "created at revision 2\n");
+    let mut client = Command::new(PROGRAM)
+        .args(["lease", "keepalive", "5", "--go-on", "--endpoint", &served.address.to_string()])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    served.run(&["get", "k"]).assert(0, "v\n");
+    client.kill().expect("it runs");
+    client.wait().expect("it is gone");
+    crate::support::eventually("the lease ends", || served.run(&["get", "k"]).code == Some(1));
+}
+
+#[test]
 fn wrong_usage_says_what_is_allowed() {
     for (arguments, words) in [
         (&["frobnicate"][..], "unrecognized subcommand"),
@@ -128,6 +203,11 @@ fn wrong_usage_says_what_is_allowed() {
         (&["dev", "--nodes", "10"], "allowed: 1 to 9"),
         (&["dev", "--base-port", "65500"], "allowed: 1024 to 65416"),
         (&["dev", "--log", "=,"], "allowed: error, warn"),
+        (&["txn"], "<TRANSACTION"),
+        (&["txn", "{}", "--file", "x"], "cannot be used with"),
+        (&["txn", "--file", "/nowhere.json"], "/nowhere.json"),
+        (&["lease", "get", "x"], "invalid digit"),
+        (&["put", "k", "v", "--lease", "1", "--ttl", "9s"], "cannot be used with"),
         (&["get"], "<KEY>"),
         (&["del"], "<KEY"),
         (&["get", "k", "--endpoint", "https://a:1"], "TLS"),
@@ -143,12 +223,13 @@ fn wrong_usage_says_what_is_allowed() {
         .run(&["get", "k", "--consistency", "eventual"])
         .assert_complains(2, "linearizable, sync, local");
     served.run(&["get", ""]).assert_complains(2, "key_empty");
+    served.run(&["lease", "grant", "soon"]).assert_complains(2, "2s or 300ms");
     served.run(&["range", "--revision", "99"]).assert_complains(2, "future_revision");
 }
 
 #[test]
 fn help_has_examples_and_goes_to_stdout() {
-    for verb in ["serve", "dev", "get", "put", "del", "range", "watch", "status"] {
+    for verb in ["serve", "dev", "get", "put", "del", "range", "txn", "lease", "watch", "status"] {
         let help = run(&[verb, "--help"]);
         assert_eq!((help.code, &help.err[..]), (Some(0), ""), "{verb}");
         assert!(help.out.contains(&format!("Examples:\n  duorum {verb}")), "{}", help.out);

@@ -35,6 +35,7 @@ mod fixtures;
 mod follower_acknowledges;
 mod identity;
 mod killed_processes;
+mod leases;
 mod lost_leaders;
 mod observers;
 mod simulations;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvcore::KEY_BYTES_MAX;
+use kvcore::{KEY_BYTES_MAX, LeaseId};
 use serde_json::{Value, json};
 
 use super::super::error::{ApiError, ErrorName};
@@ -11,6 +11,10 @@ use super::super::parameters::impossible;
 /// The words of a flag; the first is what `?prev` means.
 const FLAG: [(&str, bool); 5] =
     [("", true), ("true", true), ("1", true), ("false", false), ("0", false)];
+
+/// What the number of a lease may be.
+pub(in crate::http) const LEASE_ALLOWED: &str =
+    "a decimal number other than 0, from -9223372036854775808 to 9223372036854775807";
 
 /// What a parameter may be.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,8 @@ pub(in crate::http) enum Kind {
     Number { least: u64, most: u64 },
     /// A duration like `2s` or `1m30s` within bounds.
     Duration { least: Duration, most: Duration },
+    /// The number of a lease.
+    Lease,
     /// One of several words.
     Words(&'static [&'static str]),
     /// The bytes of a key. That it is not empty is checked where it is known what to say of that.
@@ -74,6 +80,24 @@ pub(in crate::http) fn duration(value: &[u8]) -> Option<Duration> {
     Some(Duration::from_millis(milliseconds))
 }
 
+/// The number of a lease, which is any but 0.
+pub(in crate::http) fn lease(value: &[u8]) -> Option<LeaseId> {
+    let text = std::str::from_utf8(value).ok()?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten().and_then(LeaseId::new)
+}
+
+/// A bound of durations, for people: what is longer than days is told in seconds.
+fn bound(time: Duration) -> String {
+    const DAY: Duration = Duration::from_secs(86_400);
+    if time > DAY {
+        format!("{}s", time.as_secs())
+    } else {
+        humantime::format_duration(time).to_string()
+    }
+}
+
 impl Kind {
     /// Checks a value that was given.
     pub(in crate::http) fn check(&self, name: &str, value: &[u8]) -> Result<(), ApiError> {
@@ -86,6 +110,7 @@ impl Kind {
             Self::Duration { least, most } => {
                 duration(value).is_some_and(|duration| (least..=most).contains(&duration))
             }
+            Self::Lease => lease(value).is_some(),
             Self::Words(words) => words.iter().any(|word| word.as_bytes() == value),
             Self::Key | Self::KeyPart if value.len() > KEY_BYTES_MAX => {
                 return Err(ApiError::new(
@@ -110,9 +135,10 @@ impl Kind {
             Self::Number { least, most } => format!("a decimal number from {least} to {most}"),
             Self::Duration { least, most } => format!(
                 "a number with its unit, as 2s or 300ms, from {} to {}",
-                humantime::format_duration(least),
-                humantime::format_duration(most)
+                bound(least),
+                bound(most)
             ),
+            Self::Lease => LEASE_ALLOWED.to_owned(),
             Self::Words(words) => words.join(", "),
             Self::Key | Self::KeyPart | Self::Bytes => "any bytes, percent-encoded".to_owned(),
             Self::Token { allowed, .. } => allowed.to_owned(),
@@ -131,6 +157,7 @@ impl Kind {
                 "pattern": "^([0-9]+(ms|s|m|h))+$",
                 "examples": ["2s", "300ms"],
             }),
+            Self::Lease => json!({"type": "integer", "format": "int64", "not": {"const": 0}}),
             Self::Words(words) => json!({"type": "string", "enum": words}),
             Self::Key => json!({"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX}),
             Self::KeyPart => json!({"type": "string", "maxLength": KEY_BYTES_MAX}),
@@ -156,5 +183,16 @@ mod tests {
             assert_eq!(duration(text.as_bytes()), None, "{text}");
         }
         assert_eq!(duration(b"18446744073709551615h"), None, "it is longer than can be counted");
+    }
+
+    #[test]
+    fn a_lease_is_a_number_other_than_none() {
+        for number in [1, -1, i64::MAX, i64::MIN] {
+            assert_eq!(lease(number.to_string().as_bytes()), LeaseId::new(number));
+        }
+        assert_eq!(lease(b"007"), LeaseId::new(7));
+        for text in ["", "0", "-0", "-", "+1", "1.0", "1e3", "a", " 1", "9223372036854775808"] {
+            assert_eq!(lease(text.as_bytes()), None, "{text}");
+        }
     }
 }

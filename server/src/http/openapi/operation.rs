@@ -110,7 +110,11 @@ fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
             json!({"type": "string", "pattern": "^[0-9]+-[0-9]+$", "examples": ["1-2"]}),
         )
     });
-    key.into_iter().chain(id)
+    let lease = path.contains("{lease}").then(|| {
+        let meaning = "The number of a lease.";
+        parameter("lease", meaning.to_owned(), call::Kind::Lease.schema())
+    });
+    key.into_iter().chain(id).chain(lease)
 }
 
 fn query_parameter(parameter: &Parameter) -> Value {
