@@ -166,7 +166,7 @@ impl Clocks {
             .filter(|rest| !rest.is_zero() && !is_checkpointing)
             .map(|rest| before(expires_at, rest));
         known.clock =
-            Some(Clock { expires_at, checkpoint_at, is_expiring: false, is_checkpointing: false });
+            Some(Clock { expires_at, checkpoint_at, is_expiring: false, is_checkpointing });
         self.forget_clock(lease, former);
         self.due.insert((expires_at, lease));
         if let Some(at) = checkpoint_at {
