@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Fixture;
-use super::support::{number, revision};
+use super::support::{hand_over, number, revision};
 
 async fn the_members_are_listed_by_each_of_them(fixture: Fixture) {
     let all = fixture.all();
@@ -97,11 +97,11 @@ async fn there_is_nothing_to_defragment_and_no_alarm(fixture: Fixture) {
 async fn leadership_is_transferred_by_any_node(fixture: Fixture) {
     let all = fixture.all();
     for (id, http) in (1..).zip(&all) {
-        let to = json!({"targetID": (id % all.len() as u64 + 1).to_string()});
-        let answer = http.v3("maintenance/transfer-leadership", &to).await;
-        assert_eq!((answer.status, answer.json()), (200, json!({})), "{to}");
+        let to = id % all.len() as u64 + 1;
+        hand_over(http, to).await;
         let began = Instant::now();
-        while http.ok("maintenance/status", &json!({})).await["leader"] != to["targetID"] {
+        let leader = async || number(&http.ok("maintenance/status", &json!({})).await["leader"]);
+        while leader().await.unsigned_abs() != to {
             assert!(began.elapsed() < Duration::from_secs(20), "{to}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -139,7 +139,7 @@ pub(super) async fn hand_over(http: &Http, to: u64) {
     loop {
         let answer = http.v3("maintenance/transfer-leadership", &json!({ "targetID": to })).await;
         if answer.status == 200 {
-            return;
+            return assert_eq!(answer.json(), json!({}));
         }
         assert!(began.elapsed() < PATIENCE, "node {to} does not follow: {}", answer.json());
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
