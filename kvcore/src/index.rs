@@ -20,23 +20,38 @@ const CHUNK_KEYS: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyId(pub(crate) u32);
 
-/// One version of a key: the address of its row and whether that is a tombstone, packed.
+/// One version of a key: the address of its row, whether that is a tombstone, and its size, packed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VersionId {
     revision: [u32; 2],
-    place: u32,
+    place: u16,
+    /// Of key and value, and what a row takes besides; rounded down by less than one in a thousand: eleven
+    /// bits, and in the upper five how often they are doubled.
+    size: u16,
 }
 
-const TOMBSTONE: u32 = 1 << 31;
+const TOMBSTONE: u16 = 1 << 15;
+
+/// The lower bits of a size.
+const SIZE_BITS: u32 = 11;
 
 impl VersionId {
-    pub(crate) fn new(id: RowId, tombstone: bool) -> Self {
-        assert!(id.place < TOMBSTONE, "a revision has fewer than 2^31 rows");
+    pub(crate) fn new(id: RowId, tombstone: bool, bytes: usize) -> Self {
+        let place = u16::try_from(id.place).ok().filter(|place| place & TOMBSTONE == 0);
+        let place = place.expect("a revision has fewer than 2^15 rows");
+        let doublings = (usize::BITS - bytes.leading_zeros()).saturating_sub(SIZE_BITS);
+        assert!(doublings < 1 << 5, "key and value have far less than 4 TiB");
         let revision = id.revision.0;
         Self {
             revision: [(revision >> 32) as u32, revision as u32],
-            place: id.place | if tombstone { TOMBSTONE } else { 0 },
+            place: place | if tombstone { TOMBSTONE } else { 0 },
+            size: (doublings << SIZE_BITS) as u16 | (bytes >> doublings) as u16,
         }
+    }
+
+    fn bytes(self) -> usize {
+        let doublings = self.size >> SIZE_BITS;
+        usize::from(self.size & ((1 << SIZE_BITS) - 1)) << doublings
     }
 
     pub(crate) fn revision(self) -> Revision {
@@ -44,7 +59,7 @@ impl VersionId {
     }
 
     pub(crate) fn id(self) -> RowId {
-        RowId { revision: self.revision(), place: self.place & !TOMBSTONE }
+        RowId { revision: self.revision(), place: u32::from(self.place & !TOMBSTONE) }
     }
 
     pub(crate) fn is_tombstone(self) -> bool {
@@ -182,6 +197,8 @@ pub(crate) struct Index {
     live: usize,
     /// Rows that the index refers to.
     versions: usize,
+    /// Their bytes.
+    row_bytes: usize,
     /// The memory of keys that are too long to be in place.
     key_bytes: usize,
     history_bytes: usize,
@@ -212,6 +229,11 @@ impl Index {
         self.versions
     }
 
+    /// The bytes of those rows.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
     /// The keys within the span, in order.
     pub(crate) fn span<'a>(
         &'a self,
@@ -221,9 +243,15 @@ impl Index {
         range.into_iter().flatten().map(|(key, id)| (key, *id))
     }
 
-    /// Notes a new current version of a key, which `found` says to be in the index or not.
-    pub(crate) fn put(&mut self, key: &[u8], found: Option<KeyId>, current: Current) -> KeyId {
-        let latest = VersionId::new(current.id, false);
+    /// Notes a new current version of a key, which `found` says to be in the index or not. Its row has so
+    /// many bytes.
+    pub(crate) fn put(
+        &mut self,
+        key: &[u8],
+        found: Option<KeyId>,
+        (current, bytes): (Current, usize),
+    ) -> KeyId {
+        let latest = VersionId::new(current.id, false, bytes);
         let hash = [(current.hash >> 64) as u64, current.hash as u64];
         let Some(id) = found else {
             return self.insert(key, latest, current, hash);
@@ -237,9 +265,9 @@ impl Index {
         id
     }
 
-    /// Notes that a key is deleted by the row with this id.
-    pub(crate) fn delete(&mut self, key: KeyId, id: RowId) {
-        let deleted = self.supersede(key, VersionId::new(id, true));
+    /// Notes that a key is deleted by the row with this id and so many bytes.
+    pub(crate) fn delete(&mut self, key: KeyId, id: RowId, bytes: usize) {
+        let deleted = self.supersede(key, VersionId::new(id, true, bytes));
         assert!(!deleted, "only an existing key is deleted");
         self.live -= 1;
         let entry = self.entry_mut(key);
@@ -249,9 +277,9 @@ impl Index {
     }
 
     /// Notes a tombstone of a key that is unknown because everything before it was removed.
-    pub(crate) fn insert_tombstone(&mut self, key: &[u8], id: RowId) -> KeyId {
+    pub(crate) fn insert_tombstone(&mut self, key: &[u8], id: RowId, bytes: usize) -> KeyId {
         let none = Current { id, create_revision: Revision(0), version: 0, hash: 0 };
-        let id = self.insert(key, VersionId::new(id, true), none, [0, 0]);
+        let id = self.insert(key, VersionId::new(id, true, bytes), none, [0, 0]);
         self.live -= 1;
         id
     }
@@ -273,6 +301,7 @@ impl Index {
         assert!(earlier.is_none(), "a key is in the index once");
         self.live += 1;
         self.versions += 1;
+        self.row_bytes += latest.bytes();
         id
     }
 
@@ -299,6 +328,7 @@ impl Index {
         let grown = entry.history.heap_bytes() - bytes;
         self.history_bytes += grown;
         self.versions += 1;
+        self.row_bytes += latest.bytes();
         before.is_tombstone()
     }
 
@@ -307,16 +337,18 @@ impl Index {
     pub(crate) fn forget_before(&mut self, id: KeyId, revision: Revision, removed: &mut Removals) {
         let entry = self.entry_mut(id);
         let bytes = entry.history.heap_bytes();
-        let mut count = 0;
+        let (mut count, mut row_bytes) = (0, 0);
         while let Some(version) = entry.history.front().filter(|it| it.revision() < revision) {
             entry.history.pop_front();
             removed.push(version.id());
             count += 1;
+            row_bytes += version.bytes();
         }
         let bytes_after = entry.history.heap_bytes();
         assert!(entry.latest.revision() >= revision, "the latest version of a key is kept");
         self.history_bytes = self.history_bytes - bytes + bytes_after;
         self.versions -= count;
+        self.row_bytes -= row_bytes;
     }
 
     /// Forgets a tombstone before which there is nothing left of its key; the key goes with it when
@@ -331,12 +363,11 @@ impl Index {
         let bytes = entry.history.heap_bytes();
         let version = entry.history.pop_front();
         let bytes_after = entry.history.heap_bytes();
-        assert!(
-            version == Some(VersionId::new(tombstone, true)),
-            "nothing of the key is left before its tombstone"
-        );
+        let version = version.filter(|version| version.is_tombstone() && version.id() == tombstone);
+        let version = version.expect("nothing of the key is left before its tombstone");
         self.history_bytes = self.history_bytes - bytes + bytes_after;
         self.versions -= 1;
+        self.row_bytes -= version.bytes();
     }
 
     fn forget_key(&mut self, id: KeyId) {
@@ -347,6 +378,7 @@ impl Index {
         self.order.remove(&entry.key);
         self.key_bytes -= entry.key.heap_bytes();
         self.versions -= 1;
+        self.row_bytes -= entry.latest.bytes();
         self.free.push(id);
     }
 
@@ -383,10 +415,13 @@ mod tests {
 
     #[test]
     fn a_packed_version_is_what_was_packed() {
-        let id = RowId { revision: Revision(u64::MAX - 7), place: TOMBSTONE - 1 };
-        for tombstone in [false, true] {
-            let version = VersionId::new(id, tombstone);
-            assert_eq!(version.id(), id);
+        let id = RowId { revision: Revision(u64::MAX - 7), place: u32::from(TOMBSTONE - 1) };
+        for (tombstone, bytes) in
+            [(false, 0), (true, 1), (false, 2047), (true, 17 << 20), (false, 70_001)]
+        {
+            let version = VersionId::new(id, tombstone, bytes);
+            let lost = bytes - version.bytes();
+            assert!(version.id() == id && lost * 1000 <= bytes, "{bytes} are {}", version.bytes());
             assert_eq!(version.is_tombstone(), tombstone);
         }
     }
@@ -394,11 +429,12 @@ mod tests {
     #[test]
     fn a_key_is_found_as_it_was_at_any_revision() {
         let mut index = Index::default();
-        let key = index.put(b"k", None, current(2, 1));
+        let key = index.put(b"k", None, (current(2, 1), 10));
         for revision in [4, 6, 8, 10] {
-            index.put(b"k", Some(key), current(revision, 1));
+            index.put(b"k", Some(key), (current(revision, 1), 10));
         }
-        index.delete(key, row(12));
+        index.delete(key, row(12), 3);
+        assert_eq!(index.row_bytes(), 53);
         let entry = index.entry(key);
         assert_eq!(entry.at(Revision(1)), None);
         for revision in 2..12 {
@@ -413,11 +449,11 @@ mod tests {
     #[test]
     fn what_is_forgotten_gives_its_memory_back() {
         let mut index = Index::default();
-        let key = index.put(b"k", None, current(2, 1));
+        let key = index.put(b"k", None, (current(2, 1), 10));
         for revision in 3..1003 {
-            index.put(b"k", Some(key), current(revision, 1));
+            index.put(b"k", Some(key), (current(revision, 1), 10));
         }
-        index.delete(key, row(1003));
+        index.delete(key, row(1003), 3);
         let full = index.bytes_estimate();
         let mut removed = Removals::default();
         index.forget_before(key, Revision(1003), &mut removed);
@@ -425,7 +461,8 @@ mod tests {
         assert_eq!(removed.len(), 1002);
         assert_eq!(index.find(b"k"), None);
         assert_eq!((index.versions(), index.live(), index.history_bytes), (0, 0, 0));
+        assert_eq!(index.row_bytes(), 0);
         assert!(index.bytes_estimate() + 1000 * 12 < full);
-        assert_eq!(index.put(b"l", None, current(1004, 1)), key, "its number is used again");
+        assert_eq!(index.put(b"l", None, (current(1004, 1), 1)), key, "its number is used again");
     }
 }

@@ -68,6 +68,8 @@ pub struct Statistics {
     pub keys: usize,
     /// Rows that can be read at some revision, or wait to be forgotten after a compaction.
     pub versions: usize,
+    /// The bytes of those rows, with what each takes besides key and value.
+    pub row_bytes: usize,
     /// The store's revision.
     pub revision: Revision,
     /// The oldest revision that can be read.
@@ -99,6 +101,8 @@ pub struct Restored {
     pub revision: Revision,
     /// The oldest revision that can be read.
     pub compacted: Revision,
+    /// The bytes of all rows that are kept.
+    pub row_bytes: u64,
     /// All leases.
     pub leases: Vec<(LeaseId, LeaseTime)>,
 }
@@ -177,6 +181,7 @@ impl<S: Store> Machine<S> {
         Statistics {
             keys: self.index.live(),
             versions: self.index.versions(),
+            row_bytes: self.index.row_bytes(),
             revision: self.revision,
             compacted: self.compacted,
             overlay_rows: self.overlay.rows(),
@@ -428,6 +433,7 @@ impl<S: Store> Machine<S> {
         Restored {
             revision: self.revision,
             compacted: self.compacted,
+            row_bytes: self.index.row_bytes() as u64,
             leases: self.leases.iter().map(|(lease, there)| (lease, there.time)).collect(),
         }
     }

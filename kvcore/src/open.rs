@@ -283,14 +283,17 @@ impl Loading {
                 let numbers = RowNumbers { create_revision, mod_revision, version, lease };
                 let hash = row_hash(&row.key, value, numbers);
                 self.digest = self.digest.wrapping_add(hash);
-                self.index.put(&row.key, found, Current { id, create_revision, version, hash })
+                let current = Current { id, create_revision, version, hash };
+                self.index.put(&row.key, found, (current, row_bytes(row)))
             }
             (None, Some(key)) if before.is_some() => {
-                self.index.delete(key, id);
+                self.index.delete(key, id, row_bytes(row));
                 key
             }
             // What it deleted was compacted away.
-            (None, None) if id.revision <= compacted => self.index.insert_tombstone(&row.key, id),
+            (None, None) if id.revision <= compacted => {
+                self.index.insert_tombstone(&row.key, id, row_bytes(row))
+            }
             (None, _) => return Err(damaged(id, "it deletes a key that does not exist")),
         };
         self.digest = self.digest.wrapping_sub(before.map_or(0, |before| before.hash));

@@ -88,6 +88,7 @@ impl Alone {
             requests_max: 10,
             request_bytes_max: 1 << 20,
             retain_revisions: None,
+            quota_bytes: None,
             lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
         };
         let mut alone = Self {
@@ -134,7 +135,13 @@ impl Alone {
                 self.delivered.extend(header.map(|header| header.request));
                 let (revision, compacted) = (Revision(1), Revision(0));
                 let (index, leases) = (entry.index(), Vec::new());
-                inputs.push(ReplicaInput::Applied { index, revision, compacted, leases });
+                inputs.push(ReplicaInput::Applied {
+                    index,
+                    revision,
+                    compacted,
+                    row_bytes: 0,
+                    leases,
+                });
             }
             self.conclusions.append(&mut self.effects.conclusions);
             self.effects.clear();

@@ -139,6 +139,9 @@ impl ServeConfig {
         if let Some(revisions) = flags.retain_revisions {
             node.retain_revisions = (revisions > 0).then_some(revisions);
         }
+        if let Some(bytes) = flags.quota_bytes {
+            node.quota_bytes = (bytes > 0).then_some(bytes);
+        }
         if let Some(entries) = flags.retain_log_entries {
             node.retained_log.entries = entries;
         }
@@ -391,11 +394,12 @@ mod tests {
     fn a_node_listens_where_the_cluster_expects_it() {
         let config = config(
             "--id 2 --cluster 1=127.0.0.1:9001,2=127.0.0.1:9002 --protocol zab \
-             --retain-revisions 0",
+             --retain-revisions 0 --quota-bytes 1000000",
         )
         .expect("possible");
         assert_eq!(config.node.peer_address.to_string(), "127.0.0.1:9002");
         assert_eq!(config.node.retain_revisions, None);
+        assert_eq!(config.node.quota_bytes, Some(1_000_000));
     }
 
     #[test]

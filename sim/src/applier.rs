@@ -64,6 +64,7 @@ impl<C: Consensus> Cluster<C> {
             index: process.machine.applied().index,
             revision: process.machine.revision(),
             compacted: process.machine.compacted(),
+            row_bytes: process.machine.statistics().row_bytes as u64,
             leases: process.machine.take_lease_news(),
         };
         self.tell(life, input);

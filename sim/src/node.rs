@@ -274,6 +274,7 @@ impl<C: Consensus> Node<C> {
             requests_max: start.surroundings.requests_max,
             request_bytes_max: 1 << 20,
             retain_revisions: start.surroundings.retain_revisions,
+            quota_bytes: None,
             lease_checkpoint_interval: start.surroundings.lease_checkpoint_interval,
         };
         drop(machine.take_lease_news());

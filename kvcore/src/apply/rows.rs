@@ -10,6 +10,7 @@ use crate::journal::JournalRow;
 use crate::lease::LeaseId;
 use crate::machine::Machine;
 use crate::outcome::{DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeletionLimit};
+use crate::overlay::row_bytes;
 use crate::store::{Revision, Row, RowId, Store};
 
 /// A key that exists.
@@ -44,12 +45,13 @@ impl<S: Store> Machine<S> {
         self.digest = digest.wrapping_sub(before.map_or(0, |before| before.hash));
 
         let current = Current { id, create_revision, version, hash };
-        let key_id = self.index.put(&key, found, current);
+        let row = Row { key: key.clone(), value: Some(value), create_revision, version, lease };
+        let key_id = self.index.put(&key, found, (current, row_bytes(&row)));
         self.journal.push(JournalRow { id, key: key_id, tombstone: false });
         if lease.is_some() || !mutant::on(Mutant::LeaseHoldsOverwritten) {
             self.leases.attach(key_id, key.len(), lease);
         }
-        self.overlay.push(id, Row { key, value: Some(value), create_revision, version, lease });
+        self.overlay.push(id, row);
         before.is_none()
     }
 
@@ -58,11 +60,11 @@ impl<S: Store> Machine<S> {
         let id = self.next_row();
         let name = Bytes::copy_from_slice(self.index.entry(key).key());
         self.digest = self.digest.wrapping_sub(current.hash);
-        self.index.delete(key, id);
-        self.journal.push(JournalRow { id, key, tombstone: true });
-        self.leases.attach(key, name.len(), None);
-        let create_revision = current.create_revision;
+        let (create_revision, bytes) = (current.create_revision, name.len());
         let row = Row { key: name, value: None, create_revision, version: 0, lease: None };
+        self.index.delete(key, id, row_bytes(&row));
+        self.journal.push(JournalRow { id, key, tombstone: true });
+        self.leases.attach(key, bytes, None);
         self.overlay.push(id, row);
     }
 

@@ -112,6 +112,16 @@ impl Command {
         }
     }
 
+    /// Whether it may store something, so that a full store refuses it.
+    #[must_use]
+    pub fn stores(&self) -> bool {
+        match self {
+            Self::Put { .. } | Self::Lease(LeaseCommand::Grant { .. }) => true,
+            Self::Transaction(transaction) => transaction.stores(),
+            Self::Delete { .. } | Self::Compact { .. } | Self::Lease(_) => false,
+        }
+    }
+
     /// What must hold for it to be carried out.
     pub(crate) fn conditions(&self) -> &[Condition] {
         match self {

@@ -135,6 +135,15 @@ impl Transaction {
         operations.all(|operation| matches!(operation, Operation::Read(_)))
     }
 
+    /// Whether there is anything in it, taken or not, that would store something.
+    pub(super) fn stores(&self) -> bool {
+        self.success.iter().chain(&self.failure).any(|operation| match operation {
+            Operation::Put(_) => true,
+            Operation::Transaction(within) => within.stores(),
+            Operation::Delete(_) | Operation::Read(_) => false,
+        })
+    }
+
     /// Whether it takes little and constant time, and no look at the store.
     pub(crate) fn takes_constant_time(&self) -> bool {
         let compares = self.compares.iter().all(|compare| {

@@ -91,6 +91,8 @@ pub enum ReplicaInput<M> {
         revision: Revision,
         /// The compacted revision there.
         compacted: Revision,
+        /// The bytes of all rows that are kept, with what each takes besides key and value.
+        row_bytes: u64,
         /// What happened to leases since this was told last.
         leases: Vec<LeaseNews>,
     },
@@ -196,6 +198,8 @@ pub enum Failure {
     /// The write was handed to a leader that lost its office before committing it, it is certain that
     /// nobody ever will, and no other leader took it in time. Nothing happened.
     LeaderChanged,
+    /// The store is full, and the write would store more. Nothing happened.
+    NoSpace,
     /// The time ran out after the write was handed over: it may or may not happen, or have happened.
     UnknownOutcome,
     /// A read found nobody who could confirm the leader in time.

@@ -73,6 +73,9 @@ pub struct ReplicaSettings {
     pub request_bytes_max: usize,
     /// Compact automatically so that about this many revisions stay readable; `None` never does.
     pub retain_revisions: Option<u64>,
+    /// The most bytes of rows that the store shall have. Where revisions are compacted automatically, fewer
+    /// are kept when it is nearly full. Nothing is refused here: whoever takes requests does that.
+    pub quota_bytes: Option<u64>,
     /// How much more time than it has a lease may have in the log: so much longer than it should it lives
     /// after a change of leader at most.
     pub lease_checkpoint_interval: Duration,
@@ -101,11 +104,10 @@ impl<C: Consensus> Replica<C> {
     #[must_use]
     pub fn new(core: C, settings: ReplicaSettings, restored: Restored) -> Self {
         let delivered = core.view().log.delivered();
-        let Restored { revision, compacted, leases } = restored;
         Self {
             core,
-            compaction: Compaction::new(settings.retain_revisions, revision, compacted),
-            leases: Leases::new(settings.lease_checkpoint_interval, leases),
+            compaction: Compaction::new(&settings, &restored),
+            leases: Leases::new(settings.lease_checkpoint_interval, restored.leases),
             settings,
             connections: BTreeMap::new(),
             leadership: Leadership::None,
@@ -216,11 +218,11 @@ impl<C: Consensus> Replica<C> {
             ReplicaInput::Persisted(sequence) => {
                 self.step_core(now, Input::Persisted(sequence), effects);
             }
-            ReplicaInput::Applied { index, revision, compacted, leases } => {
+            ReplicaInput::Applied { index, revision, compacted, row_bytes, leases } => {
                 assert!(index >= self.applied, "what is applied stays applied");
                 self.applied = index;
                 self.reads.applied(index, &mut effects.conclusions);
-                self.compaction.applied(revision, compacted);
+                self.compaction.applied(revision, compacted, row_bytes);
                 self.leases.applied(now.time, index, leases);
                 self.answer_behind_barriers(now, effects);
                 self.step_core(now, Input::Applied(index), effects);

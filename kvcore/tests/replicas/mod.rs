@@ -109,6 +109,7 @@ impl<C: Consensus> Cluster<C> {
                 requests_max: 100,
                 request_bytes_max: 1 << 20,
                 retain_revisions: None,
+                quota_bytes: None,
                 lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
             };
             let restored = Restored { revision: Revision(1), ..Restored::default() };
@@ -520,7 +521,13 @@ impl<C: Consensus> Cluster<C> {
             if let Some(index) = node.apply().or(applied) {
                 let (revision, compacted) = (Revision(1), Revision(0));
                 let leases = node.machine.take_lease_news();
-                inputs.push_back(ReplicaInput::Applied { index, revision, compacted, leases });
+                inputs.push_back(ReplicaInput::Applied {
+                    index,
+                    revision,
+                    compacted,
+                    row_bytes: 0,
+                    leases,
+                });
                 inputs.push_back(ReplicaInput::Flush);
             }
             let effects = &mut node.effects;

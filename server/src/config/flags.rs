@@ -90,6 +90,12 @@ pub struct ServeFlags {
     #[arg(long, env = "DUORUM_RETAIN_REVISIONS", value_name = "NUMBER")]
     pub retain_revisions: Option<u64>,
 
+    /// Refuse writes that store something while all rows, those of retained revisions included, have so many
+    /// bytes; deletions are done all the same. History is kept short before; 0 for no end [default:
+    /// 8589934592]
+    #[arg(long, env = "DUORUM_QUOTA_BYTES", value_name = "BYTES")]
+    pub quota_bytes: Option<u64>,
+
     /// Of the log, keep so many of the last entries for nodes that lag; whoever lags more gets a
     /// snapshot [default: 200000]
     #[arg(long, env = "DUORUM_RETAIN_LOG_ENTRIES", value_name = "NUMBER")]
@@ -153,6 +159,7 @@ impl ServeFlags {
             max_value_bytes: self.max_value_bytes.or(file.max_value_bytes),
             max_connections: self.max_connections.or(file.max_connections),
             retain_revisions: self.retain_revisions.or(file.retain_revisions),
+            quota_bytes: self.quota_bytes.or(file.quota_bytes),
             retain_log_entries: self.retain_log_entries.or(file.retain_log_entries),
             retain_log_bytes: self.retain_log_bytes.or(file.retain_log_bytes),
             store_cache_bytes: self.store_cache_bytes.or(file.store_cache_bytes),

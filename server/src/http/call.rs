@@ -287,6 +287,9 @@ pub(super) const WRITE_ERRORS: &[ErrorName] = &[
 /// The errors of a write that hangs keys on leases, or grants some.
 pub(super) const LEASE_ERRORS: &[ErrorName] = &[E::LeaseNotFound, E::LeaseFull, E::TooManyLeases];
 
+/// The errors of a write that stores something.
+pub(super) const STORE_ERRORS: &[ErrorName] = &[E::NoSpace];
+
 /// The errors of a body that is read, whatever it is.
 pub(super) const BODY_ERRORS: &[ErrorName] = &[E::BodyTruncated, E::BodyTimeout, E::Overloaded];
 

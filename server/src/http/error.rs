@@ -162,6 +162,10 @@ error_table! {
     Internal, "internal", 500, true, false,
         "The node met something that can not be: a defect of Duorum. The message says what; \
          nothing was changed.";
+    NoSpace, "no_space", 507, true, false,
+        "The store has as many bytes as it may have (`--quota-bytes`), and the write would store more. Nothing \
+         happened. Deletions are done all the same: after enough of them, and a moment in which history is \
+         forgotten, writes are taken again.";
     NoLeader, "no_leader", 503, true, true,
         "No leader was known before the time ran out. Nothing happened.";
     NoQuorum, "no_quorum", 503, true, true,
@@ -343,6 +347,11 @@ impl From<Failure> for ApiError {
                 ErrorName::Overloaded,
                 "too much is waiting already; nothing happened. Try again after a moment",
             ),
+            Failure::NoSpace => (
+                ErrorName::NoSpace,
+                "the store is full (`--quota-bytes`), and this would store more; nothing happened. \
+                 Delete what is not needed; nothing else is to be done",
+            ),
             Failure::LeaderChanged => (
                 ErrorName::LeaderChanged,
                 "the leader changed before it could commit the write, which it never will be, and no \
@@ -463,6 +472,7 @@ mod tests {
         for failure in [
             Failure::NoLeader,
             Failure::Overloaded,
+            Failure::NoSpace,
             Failure::LeaderChanged,
             Failure::UnknownOutcome,
             Failure::NoQuorum,

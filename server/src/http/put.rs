@@ -73,6 +73,7 @@ pub(super) const CALL: Call = Call {
         call::BODY_ERRORS,
         call::WRITE_ERRORS,
         call::LEASE_ERRORS,
+        call::STORE_ERRORS,
         &[ErrorName::PreconditionFailed, ErrorName::ValueTooLarge],
     ],
 };

@@ -75,6 +75,10 @@ struct Status<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Store {
     versions: usize,
+    /// The bytes of all versions, with what each takes besides key and value.
+    row_bytes: usize,
+    /// The most of them before writes that store something are refused.
+    quota_bytes: Option<u64>,
     overlay_rows: usize,
     overlay_bytes: usize,
     index_bytes: usize,
@@ -155,6 +159,8 @@ fn tell(app: &App) -> Response {
         compact_revision: statistics.compacted.0,
         store: Store {
             versions: statistics.versions,
+            row_bytes: statistics.row_bytes,
+            quota_bytes: app.handle.quota_bytes(),
             overlay_rows: statistics.overlay_rows,
             overlay_bytes: statistics.overlay_bytes,
             index_bytes: statistics.index_bytes,

@@ -65,6 +65,7 @@ pub(super) const CALL: Call = Call {
         call::BARRIER_ERRORS,
         call::READ_ERRORS,
         call::LEASE_ERRORS,
+        call::STORE_ERRORS,
         &[
             ErrorName::ValueTooLarge,
             ErrorName::KeyNotFound,

@@ -21,6 +21,7 @@
 //! at worst it falls behind compaction and ends with `compacted`. A client that takes nothing at all
 //! for a minute while there is something to take loses its connection, and goes on with a new one.
 
+mod once;
 mod stream;
 
 use std::time::Duration;
@@ -31,9 +32,10 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderValue};
-use kvcore::{Keys, Revision, WatchFilter};
+use kvcore::{Keys, Located, Revision, WatchFilter};
 use tokio::sync::mpsc;
 
+use self::once::{Once, Shot};
 use self::stream::{Lines, StreamBody, Watcher};
 use super::call::{
     self, Answer, AnswerHeader, Call, Content, Kind, Parameter, RequestHeader, Tag, kind,
@@ -86,7 +88,7 @@ pub(super) const CALL: Call = Call {
         always: true,
         meaning: "A stream is not to be kept.",
     }])],
-    errors: &[call::KEY_ERRORS, call::BARRIER_ERRORS],
+    errors: &[call::KEY_ERRORS, call::BARRIER_ERRORS, &[ErrorName::KeyNotFound]],
 };
 
 const KEY: Parameter = Parameter {
@@ -118,8 +120,10 @@ const PROGRESS: Parameter = Parameter {
 };
 const ONCE: Parameter = Parameter {
     name: "once",
-    kind: Kind::Flag,
-    meaning: "ZooKeeper's one-shot watch: one event, without the value, and the stream ends.",
+    kind: Kind::Words(&words(&once::SHOTS)),
+    meaning: "ZooKeeper's one-shot watch: one event, without the value, and the stream ends. With \
+              `exists`, `data` or `children` it is what ZooKeeper's calls of these names set, on the \
+              key of `key`.",
 };
 
 /// Whether puts and deletions are told, by the words for it.
@@ -141,7 +145,14 @@ async fn begin(app: &State, request: &Parts) -> Result<Response, ApiError> {
     let headers = &request.headers;
     let lines = if accepts_events(headers) { Lines::ServerSentEvents } else { Lines::Json };
     let filter = parse_filter(&parameters)?;
-    let (progress, once) = (parameters.duration("progress"), parameters.flag("once"));
+    let shot = parameters.choice("once", &once::SHOTS).unwrap_or(Shot::Never);
+    let data_of = match &filter.keys {
+        Keys::One(key) if shot == Shot::Data => Some(key.clone()),
+        _ => None,
+    };
+    let (once, keys) = Once::of(shot, filter.keys)?;
+    let filter = WatchFilter { keys, ..filter };
+    let progress = parameters.duration("progress");
     let (consistency, timeout) = (parameters.consistency(), parameters.timeout());
     let asked = match last_event_id(headers)? {
         // A browser repeats the query of the first time, so what it saw last counts more.
@@ -155,6 +166,12 @@ async fn begin(app: &State, request: &Parts) -> Result<Response, ApiError> {
             app.revision()
         }
     };
+    if let Some(key) = data_of {
+        let machine = app.handle.machine().read().expect("no holder of the machine panics");
+        if matches!(machine.locate(&key, None), Ok(Located::Absent)) {
+            return Err(once::no_data());
+        }
+    }
     let next = asked.unwrap_or(Revision(started.0 + 1));
     let (sender, receiver) = mpsc::channel(1);
     let watcher = Watcher { app: app.0.clone(), filter, next, once, progress, lines, sender };

@@ -33,6 +33,8 @@ pub(crate) struct AppliedUpTo {
     pub(crate) index: Index,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
+    /// The bytes of all rows that are kept.
+    pub(crate) row_bytes: u64,
     /// What happened to leases.
     pub(crate) leases: Vec<LeaseNews>,
 }
@@ -42,7 +44,8 @@ impl AppliedUpTo {
     fn of(machine: &mut Machine<Arc<RedbStore>>) -> Self {
         let (revision, compacted) = (machine.revision(), machine.compacted());
         let (index, leases) = (machine.applied().index, machine.take_lease_news());
-        Self { index, revision, compacted, leases }
+        let row_bytes = machine.statistics().row_bytes as u64;
+        Self { index, revision, compacted, row_bytes, leases }
     }
 }
 
@@ -104,6 +107,7 @@ impl Applier {
         let ReceivedSnapshot { snapshot, machine: mut new, decided } = received;
         let shared = &*self.shared;
         new.announce_leases();
+        shared.note_row_bytes(&new);
         let applied = AppliedUpTo::of(&mut new);
         let mut machine = shared.machine.write().expect("no holder of this lock panics");
         assert!(applied.index > machine.applied().index, "a snapshot only replaces what is older");
@@ -176,6 +180,7 @@ impl Applier {
             }
         }
         shared.metrics.applied_entries.inc_by(entries.len() as u64);
+        shared.note_row_bytes(machine);
         Ok(AppliedUpTo::of(machine))
     }
 

@@ -14,6 +14,8 @@ use super::faults::FaultSettings;
 /// The recent entries kept in memory: a second or so of full load, so that a peer that lags a little
 /// costs no reads of the disk. They pin the buffers that they arrived in.
 const MEMORY_LOG_BYTES_MAX: usize = 8 << 20;
+/// The most bytes of rows by default: what etcd suggests as the most for itself.
+pub const QUOTA_BYTES_DEFAULT: u64 = 8 << 30;
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -42,6 +44,9 @@ pub struct NodeConfig {
     pub finalize_wait: Duration,
     /// Compact automatically so that about this many revisions stay readable.
     pub retain_revisions: Option<u64>,
+    /// The most bytes of rows, all retained revisions together, before writes that store something are
+    /// refused; `None` refuses none.
+    pub quota_bytes: Option<u64>,
     /// How much more time than it has a lease may have in the log: so much longer it may live after a change
     /// of leader.
     pub lease_checkpoint_interval: Duration,
@@ -79,6 +84,7 @@ impl NodeConfig {
             election_jitter: settings.election_jitter,
             finalize_wait: settings.finalize_wait,
             retain_revisions: Some(100_000),
+            quota_bytes: Some(QUOTA_BYTES_DEFAULT),
             lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
             retained_log: Retained { entries: 200_000, bytes_max: 256 << 20 },
             store_cache_bytes: 32 << 20,

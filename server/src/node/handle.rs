@@ -316,6 +316,12 @@ impl NodeHandle {
         &self.shared.metrics
     }
 
+    /// The most bytes of rows before writes that store something are refused, if there is a most.
+    #[must_use]
+    pub fn quota_bytes(&self) -> Option<u64> {
+        self.shared.quota_bytes
+    }
+
     /// Whether this node takes faults.
     #[must_use]
     pub fn takes_faults(&self) -> bool {

@@ -155,6 +155,7 @@ pub(super) fn open<C: Consensus>(
         requests_max: config.requests_pending_max,
         request_bytes_max: 64 << 20,
         retain_revisions: config.retain_revisions,
+        quota_bytes: config.quota_bytes,
         lease_checkpoint_interval: config.lease_checkpoint_interval,
     };
     drop(machine.take_lease_news());
@@ -193,6 +194,8 @@ pub(super) fn open<C: Consensus>(
         })),
         durable: AtomicU64::new(machine.applied().index.0),
         flushed: AtomicU64::new(machine.flushed_state().applied.index.0),
+        row_bytes: AtomicU64::new(machine.statistics().row_bytes as u64),
+        quota_bytes: config.quota_bytes,
         retained: config.retained_log,
         machine: Arc::new(RwLock::new(machine)),
         store: RwLock::new(store),

@@ -11,8 +11,8 @@ use consensus::codec::Wire;
 use consensus::{Index, NodeId, Now, Time, WallTime};
 use kvcore::replica::{Conclusion, Failure, LeaseAnswer, LeaseQuestion};
 use kvcore::{
-    Command, Envelope, Idempotency, IdempotencyKey, LeaseCommand, LeaseId, Outcome, RequestId,
-    Revision,
+    Command, Envelope, Idempotency, IdempotencyKey, LeaseCommand, LeaseId, Machine, Outcome,
+    RequestId, Revision,
 };
 use storage::{RedbStore, Retained};
 use tokio::sync::{oneshot, watch};
@@ -105,6 +105,10 @@ pub(crate) struct Shared {
     pub(crate) durable: AtomicU64,
     /// The last index whose effects the store holds durably; the log forgets nothing beyond.
     pub(crate) flushed: AtomicU64,
+    /// The bytes of all rows that the state machine keeps.
+    pub(crate) row_bytes: AtomicU64,
+    /// The most that there shall be.
+    pub(crate) quota_bytes: Option<u64>,
     /// What of the log is kept for peers that lag.
     pub(crate) retained: Retained,
     pub(crate) status: RwLock<Arc<NodeStatus>>,
@@ -134,6 +138,9 @@ impl Shared {
         key: Option<IdempotencyKey>,
         timeout: Duration,
     ) -> Result<Written, Failure> {
+        if command.stores() && self.is_full() {
+            return Err(Failure::NoSpace);
+        }
         let request = self.next_request();
         // Somewhat old is as good: what counts is that nothing of this request stands before it.
         let idempotency = key.map(|key| Idempotency { key, since: self.status().applied });
@@ -149,6 +156,17 @@ impl Shared {
             }
             other => unreachable!("a write does not end as {other:?}"),
         }
+    }
+
+    /// Notes how much the state machine keeps.
+    pub(crate) fn note_row_bytes(&self, machine: &Machine<Arc<RedbStore>>) {
+        self.row_bytes.store(machine.statistics().row_bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether the store has as much as it may have, as far as this node has applied the log. What other
+    /// nodes take at the same moment goes beyond the quota by as much.
+    pub(crate) fn is_full(&self) -> bool {
+        self.quota_bytes.is_some_and(|quota| self.row_bytes.load(Ordering::Relaxed) >= quota)
     }
 
     pub(crate) async fn barrier(

@@ -259,10 +259,12 @@ fn flush_once(shared: &Shared) -> Result<Option<Unflushed>, String> {
         let portion = rows.min(PRUNE_ROWS_MAX);
         rows -= portion;
         let mut machine = shared.machine.write().expect("no holder of this lock panics");
-        if !Arc::ptr_eq(machine.store(), &store) || !machine.prune(portion) {
+        let goes_on = Arc::ptr_eq(machine.store(), &store) && machine.prune(portion);
+        shared.note_row_bytes(&machine);
+        drop(machine);
+        if !goes_on {
             break;
         }
-        drop(machine);
         // Whoever waits for the machine would be woken only after it was taken again.
         std::thread::sleep(PRUNE_PAUSE);
     }

@@ -19,6 +19,7 @@ mod leases;
 mod observers;
 mod operations;
 mod quorum;
+mod quota;
 mod ranges;
 mod sequential;
 mod stopping;

@@ -103,6 +103,69 @@ async fn a_watch_shows_what_it_is_asked_for(fixture: Fixture) {
     fixture.stop().await;
 }
 
+async fn one_shot_watches_of_data_existence_and_children_are_those_of_zookeeper(fixture: Fixture) {
+    let http = &fixture.http;
+    http.get("/v1/watch?key=a&once=data").await.assert_error(404, "key_not_found", "once=exists");
+    http.get("/v1/watch?prefix=a&once=children").await.assert_error(
+        400,
+        "invalid_parameter",
+        "about one key",
+    );
+    let mut exists = http.stream("/v1/watch?key=a&once=exists", &[]).await;
+    assert_eq!(exists.json().await["started"], true);
+    http.put("/v1/kv/a", "1").await;
+    assert_eq!(events(&exists.json().await), [("put", "a")]);
+    assert_eq!(exists.next().await, None);
+    let mut data = http.stream("/v1/watch?key=a&once=data", &[]).await;
+    let mut children = http.stream("/v1/watch?key=a&once=children", &[]).await;
+    assert_eq!(data.json().await["started"], true);
+    assert_eq!(children.json().await["started"], true);
+    http.put("/v1/kv/a/b/c", "grandchild").await;
+    http.put("/v1/kv/a", "2").await;
+    let line = data.json().await;
+    assert_eq!(events(&line), [("put", "a")]);
+    assert_eq!(line["events"][0]["kv"].get("value"), None, "it does not tell what it is now");
+    assert_eq!(data.next().await, None);
+    http.put("/v1/kv/a/b", "child").await;
+    assert_eq!(events(&children.json().await), [("put", "a/b")]);
+    assert_eq!(children.next().await, None);
+    let mut children = http.stream("/v1/watch?key=a&once=children", &[]).await;
+    assert_eq!(children.json().await["started"], true);
+    http.put("/v1/kv/a/b", "stored again, which is no news of children").await;
+    http.delete("/v1/kv/a/b").await;
+    assert_eq!(events(&children.json().await), [("delete", "a/b")]);
+    fixture.stop().await;
+}
+
+/// Ten times a client sets a one-shot watch and hears of it, and five writes come meanwhile.
+async fn what_a_one_shot_watch_misses_and_a_watch_of_revisions_tells_is_counted(fixture: Fixture) {
+    const ROUNDS: usize = 10;
+    const WRITES: usize = 5;
+    let http = &fixture.http;
+    let mut all = http.stream("/v1/watch?key=k", &[]).await;
+    assert_eq!(all.json().await["started"], true);
+    let mut told_once = 0;
+    for round in 0..ROUNDS {
+        let mut once = http.stream("/v1/watch?key=k&once", &[]).await;
+        assert_eq!(once.json().await["started"], true);
+        for write in 0..WRITES {
+            http.put("/v1/kv/k", &format!("{round}-{write}")).await;
+        }
+        told_once += events(&once.json().await).len();
+        assert_eq!(once.next().await, None);
+    }
+    let mut told = Vec::new();
+    while told.len() < ROUNDS * WRITES {
+        let line = all.json().await;
+        told.push(line["events"][0]["kv"]["value"].as_str().expect("text").to_owned());
+    }
+    all.assert_silent(A_WHILE).await;
+    assert_eq!((told_once, told.len()), (10, 50), "four of five changes are never heard of");
+    let written = (0..ROUNDS).flat_map(|round| (0..WRITES).map(move |it| format!("{round}-{it}")));
+    assert!(told.into_iter().eq(written), "each of them once, and in order");
+    fixture.stop().await;
+}
+
 async fn once_tells_that_something_happened_and_ends(fixture: Fixture) {
     let http = &fixture.http;
     let mut watch = http.stream("/v1/watch?prefix=k&once", &[]).await;
@@ -298,6 +361,8 @@ super::on_every_protocol!(
     a_watch_from_the_future_waits_and_gets_nothing_earlier,
     a_watch_shows_what_it_is_asked_for,
     once_tells_that_something_happened_and_ends,
+    one_shot_watches_of_data_existence_and_children_are_those_of_zookeeper,
+    what_a_one_shot_watch_misses_and_a_watch_of_revisions_tells_is_counted,
     bookmarks_say_that_nothing_was_missed,
     server_sent_events_go_on_where_the_browser_was,
     silent_server_sent_events_say_where_they_are_and_that_they_are_alive,

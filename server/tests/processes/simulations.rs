@@ -79,7 +79,7 @@ fn a_wrong_version_shows_the_law_that_it_breaks_or_how_to_build_it() {
     let Ran { code, out, err } = typed("sim --protocol raft --mutant two-of-five --attempts 20");
     if mutant::AVAILABLE {
         assert_eq!(code, Some(1), "{out}{err}");
-        let law = "broken law: nothing is committed without a quorum of voters";
+        let law = "broken law: nobody leads without a quorum of voters";
         assert!(out.contains(law) && out.contains("\nagain: duorum sim --protocol raft"), "{out}");
     } else {
         assert_eq!(code, Some(2), "{out}{err}");

@@ -36,6 +36,7 @@ pub(in crate::http) const GRANT: Call = Call {
         call::BODY_ERRORS,
         call::JSON_ERRORS,
         call::WRITE_ERRORS,
+        call::STORE_ERRORS,
         &[ErrorName::LeaseExists, ErrorName::TooManyLeases],
     ],
 };

@@ -138,6 +138,10 @@ refusals! {
         "10,000 keys or 8 MiB of keys: they are deleted at once when it ends.";
     TooManyLeases, ResourceExhausted, "there are as many leases as there can be",
         "1,048,576.";
+    NoSpace, ResourceExhausted, "etcdserver: mvcc: database space exceeded",
+        "The store has as many bytes as it may have (`--quota-bytes`), and the call would store more. Deletions, \
+         compactions and revocations are done all the same; after enough of them writes are taken again, \
+         without disarming anything.";
     TooManyRequests, ResourceExhausted, "etcdserver: too many requests",
         "Too much is waiting already. Nothing happened. (etcd sends this as code 2.)";
     LeaseExists, FailedPrecondition, "etcdserver: lease already exists",
@@ -292,6 +296,7 @@ impl From<Failure> for Refused {
         let refusal = match failure {
             Failure::NoLeader => Refusal::NoLeader,
             Failure::Overloaded => Refusal::TooManyRequests,
+            Failure::NoSpace => Refusal::NoSpace,
             Failure::LeaderChanged => Refusal::LeaderChanged,
             Failure::UnknownOutcome | Failure::NoQuorum => Refusal::TimedOut,
             Failure::ShuttingDown => Refusal::Stopped,

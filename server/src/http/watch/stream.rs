@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use kvcore::{EventKind, EventLimits, Events, EventsPlan, Revision, RevisionEvents, WatchFilter};
+use kvcore::{Event, EventKind, EventLimits, Events, EventsPlan, Revision, WatchFilter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -15,6 +15,7 @@ use super::super::App;
 use super::super::error::{ApiError, Detail, ErrorName};
 use super::super::json::{self, Shown};
 use super::super::read::{self, MemoryOnly};
+use super::once::Once;
 
 /// How much one pull may give: small, because ten thousand slow watchers have ten thousand pulls in
 /// memory.
@@ -64,8 +65,8 @@ pub(super) struct Watcher {
     pub(super) filter: WatchFilter,
     /// Everything before this revision was sent or is not wanted.
     pub(super) next: Revision,
-    /// End after one event.
-    pub(super) once: bool,
+    /// End after one event, of this kind.
+    pub(super) once: Option<Once>,
     /// How long the stream may be silent.
     pub(super) progress: Option<Duration>,
     pub(super) lines: Lines,
@@ -145,9 +146,16 @@ impl Watcher {
             let moved = events.next > self.next;
             self.next = events.next;
             for revision in &events.revisions {
-                self.revision_line(chunk, revision);
-                if self.once {
-                    return Ok(Over::Yes);
+                match &self.once {
+                    None => self.revision_line(chunk, revision.revision, &revision.events),
+                    Some(once) => {
+                        let met = revision.events.iter().find(|event| once.is_met_by(event));
+                        if let Some(event) = met {
+                            let event = std::slice::from_ref(event);
+                            self.revision_line(chunk, revision.revision, event);
+                            return Ok(Over::Yes);
+                        }
+                    }
                 }
             }
             if !chunk.is_empty() {
@@ -222,33 +230,33 @@ impl Watcher {
         self.line(chunk, None, json);
     }
 
-    fn revision_line(&self, chunk: &mut Vec<u8>, revision: &RevisionEvents) {
+    fn revision_line(&self, chunk: &mut Vec<u8>, revision: Revision, events: &[Event]) {
         let mut json = Vec::with_capacity(192);
         json.extend_from_slice(b"{\"revision\":");
-        json::number(&mut json, revision.revision.0);
+        json::number(&mut json, revision.0);
         json.extend_from_slice(b",\"events\":[");
-        // ZooKeeper's one-shot watch tells that something happened, once, and not what it is now.
-        let shown = if self.once { &revision.events[..1] } else { &revision.events[..] };
-        for (place, event) in shown.iter().enumerate() {
+        // ZooKeeper's one-shot watch tells that something happened, and not what it is now.
+        let is_once = self.once.is_some();
+        for (place, event) in events.iter().enumerate() {
             let (kind, mut parts) = match event.kind {
                 EventKind::Put => ("put", Shown::Whole),
                 EventKind::Delete => ("delete", Shown::Deletion),
             };
-            if self.once && parts == Shown::Whole {
+            if is_once && parts == Shown::Whole {
                 parts = Shown::WithoutValue;
             }
             json.extend_from_slice(if place == 0 { b"{\"type\":\"" } else { b",{\"type\":\"" });
             json.extend_from_slice(kind.as_bytes());
             json.extend_from_slice(b"\",\"kv\":");
             json::key_value(&mut json, &event.key_value, parts);
-            if let Some(previous) = event.previous.as_ref().filter(|_| !self.once) {
+            if let Some(previous) = event.previous.as_ref().filter(|_| !is_once) {
                 json::field(&mut json, "prev");
                 json::key_value(&mut json, previous, Shown::Whole);
             }
             json.push(b'}');
         }
         json.extend_from_slice(b"]}");
-        self.line(chunk, Some(revision.revision), &json);
+        self.line(chunk, Some(revision), &json);
     }
 
     fn line(&self, chunk: &mut Vec<u8>, id: Option<Revision>, json: &[u8]) {

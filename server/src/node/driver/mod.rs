@@ -264,9 +264,10 @@ impl<C: Consensus> Driver<C> {
                     self.durable = self.durable.max(sequence);
                     ReplicaInput::Persisted(sequence)
                 }
-                DriverInput::Applied(AppliedUpTo { index, revision, compacted, leases }) => {
+                DriverInput::Applied(applied) => {
+                    let AppliedUpTo { index, revision, compacted, row_bytes, leases } = applied;
                     self.applied = index;
-                    ReplicaInput::Applied { index, revision, compacted, leases }
+                    ReplicaInput::Applied { index, revision, compacted, row_bytes, leases }
                 }
                 DriverInput::Fetched { purpose, entries } => {
                     ReplicaInput::Fetched { purpose, entries }
