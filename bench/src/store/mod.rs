@@ -2,7 +2,7 @@
 //! read all of it.
 //!
 //! A fresh cluster is filled with keys that are written once each. Then every node reads out all of
-//! them, by pages of `/v1` and by one answer of `/v3` ([`ranges`]), and is restarted: told to end, and
+//! them, by pages of `/v1` and by one answer of `/v3` (`ranges`), and is restarted: told to end, and
 //! killed in the middle of writes, so that what the store does not have yet is the most that it can be.
 //! At last all nodes go at once, as in a power failure.
 

@@ -8,10 +8,10 @@
 //! of its key it is, so that a watcher that expects the next one notices any that is missing, repeated
 //! or out of order.
 //!
-//! - [`stream`]: one connection's bytes as messages.
-//! - [`tally`]: what the watchers of a connection were told, and what they should have been.
-//! - [`writers`]: the puts.
-//! - [`idle`]: what watchers cost that are told nothing.
+//! - `stream`: one connection's bytes as messages.
+//! - `tally`: what the watchers of a connection were told, and what they should have been.
+//! - `writers`: the puts.
+//! - `idle`: what watchers cost that are told nothing.
 //!
 //! # Caveats
 //! The client reads every event on one thread of the same machine. What it takes of the processor is in
