@@ -232,10 +232,10 @@ impl Clocks {
     }
 
     /// The expiry was refused: it is tried again in a while. A checkpoint that was proposed before may still
-    /// be under way.
+    /// be under way. The proposal itself may have ended the reign, as the one behind an epoch's last zxid
+    /// does: then nobody counts here any more.
     pub(super) fn expiry_refused(&mut self, now: Time, lease: LeaseId) {
-        let clock = self.leases.get(&lease).and_then(|known| known.clock);
-        let clock = clock.expect("what was proposed just now has a clock");
+        let Some(clock) = self.leases.get(&lease).and_then(|known| known.clock) else { return };
         self.place(lease, now + RETRY_WAIT, clock.is_checkpointing);
     }
 
@@ -394,6 +394,18 @@ mod tests {
         let remaining = LeaseAnswer::Remaining { ttl_millis: 20_000, remaining_millis: 3_000 };
         assert_eq!(ask(&clocks, 1_000, false), Some(remaining));
         assert_eq!(clocks.next(), Some(at(4_000)), "less is left than checkpoints are apart");
+    }
+
+    /// What ZAB proposes behind the last zxid of its epoch ends its reign, and with it this node's.
+    #[test]
+    fn an_expiry_whose_proposal_ended_the_reign_is_left_to_the_next_leader() {
+        let mut clocks = counting();
+        assert_eq!(clocks.next_expired(at(20_000)), Some((lease(1), Index(7))));
+        clocks.stop();
+        clocks.expiry_refused(at(20_000), lease(1));
+        assert_eq!((clocks.next(), ask(&clocks, 20_000, false)), (None, None));
+        clocks.start(at(30_000));
+        assert_eq!(clocks.next_expired(at(50_000)), Some((lease(1), Index(7))));
     }
 
     #[test]
