@@ -203,6 +203,10 @@ mutants! {
         "A keepalive is not logged, also where the log says that less than all of the time is left.";
     KeepaliveBesideExpiry, "keepalive-beside-expiry", BOTH,
         "A keepalive is answered while the expiry of its lease is under way.";
+    ComparesAnotherEntry, "compares-another-entry", BOTH,
+        "A leader tells the digest after one entry as that after another.";
+    ComparesPresentState, "compares-present-state", BOTH,
+        "A replica compares the leader's digest with that of its present state.";
     EverybodyCounts, "everybody-counts", BOTH,
         "Followers count the time of leases, too, and forward expiries to the leader.";
     LeaseLeavesKeys, "lease-leaves-keys", BOTH,

@@ -129,9 +129,9 @@ mod tests {
     use super::*;
     use crate::lease::Checkpoint;
     use crate::{
-        Compare, CompareOperator, CompareTarget, Condition, Delete, IdempotencyKey, Keys,
-        LeaseCommand, LeaseId, Operation, Order, Put, PutLease, PutValue, Range, Revision, SortBy,
-        Transaction,
+        AlarmCommand, Compare, CompareOperator, CompareTarget, Condition, Corruption, Delete,
+        IdempotencyKey, Keys, LeaseCommand, LeaseId, Operation, Order, Put, PutLease, PutValue,
+        Range, Revision, SortBy, Transaction,
     };
 
     fn envelope(command: Command) -> Envelope {
@@ -185,6 +185,13 @@ mod tests {
             LeaseCommand::Expire { lease, renewed: Index(4), term: Term(3) },
         ];
         commands.extend(of_leases.map(Command::Lease));
+        let corruption = Corruption { index: Index(4), compared_with: NodeId(1) };
+        let of_alarms = [
+            AlarmCommand::Compare { index: Index(4), digest: 5 << 100, leader: NodeId(1) },
+            AlarmCommand::Raise { node: NodeId(2), corruption },
+            AlarmCommand::Clear { node: NodeId(2) },
+        ];
+        commands.extend(of_alarms.map(Command::Alarm));
         commands
     }
 

@@ -49,6 +49,10 @@
 //! and snapshots. It reaches back [`IDEMPOTENCY_WINDOW_MILLIS`] of the time in the entries, but not
 //! beyond the last [`IDEMPOTENCY_KEYS_MAX`] keys.
 //!
+//! ## Alarms
+//!
+//! Replicas compare their digests by themselves, and a difference stops all of them: see [`alarm`].
+//!
 //! ## Invariants
 //!
 //! - Equal log prefixes give equal [`Machine::state`]s, digest included, whatever was flushed when.
@@ -67,6 +71,7 @@
 //!   sizes of those buffers rather than of the rows.
 //! - The digest detects accidents, not adversaries.
 
+pub mod alarm;
 mod apply;
 mod command;
 mod digest;
@@ -83,6 +88,7 @@ mod memory;
 mod open;
 mod outcome;
 mod overlay;
+mod progress;
 mod range;
 mod read;
 mod records;
@@ -94,6 +100,7 @@ pub mod snapshot;
 mod states;
 pub mod store;
 
+pub use alarm::{AlarmCommand, Alarms, Corruption};
 pub use command::{
     CONDITIONS_MAX, Command, Compare, CompareOperator, CompareTarget, Condition, Delete,
     InvalidCommand, KEY_BYTES_MAX, OPERATIONS_MAX, OPERATIONS_TOTAL_MAX, Operation, Put, PutLease,
@@ -120,6 +127,7 @@ pub use outcome::{
     Applied, ConditionFailure, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeleteOutcome, DeletionLimit,
     Found, OperationOutcome, Outcome, PutOutcome, TRANSACTION_KEYS_MAX, TransactionOutcome,
 };
+pub use progress::Progress;
 pub use range::{Order, Range, RangePlan, RangePlanner, RangeResult, SortBy};
 pub use read::{FetchError, KeyValue, Located, ReadError};
 pub use states::RECENT_STATES_MAX;

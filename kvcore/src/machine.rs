@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use consensus::{Position, WallTime};
 
+use crate::alarm::{Alarms, Corruption};
 use crate::apply::UnderWay;
 use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
 use crate::idempotency::Table;
 use crate::index::{Index, KeyId};
 use crate::journal::{Journal, JournalRow};
-use crate::lease::{Lease, LeaseId, LeaseNews, LeaseTime, Leases};
+use crate::lease::{Lease, LeaseId, LeaseTime, Leases};
 use crate::overlay::Overlay;
+use crate::progress::Progress;
 use crate::range::{Range, RangePlan, RangePlanner, RangeResult, SortBy};
 use crate::read::{KeyValue, Located, ReadError};
 use crate::records::Records;
@@ -48,7 +50,10 @@ pub struct Machine<S> {
     pub(crate) leases: Leases,
     /// The number that comes next behind each prefix of sequential keys.
     pub(crate) sequences: BTreeMap<Bytes, u64>,
-    /// Leases and sequences, as the store has them.
+    pub(crate) alarms: Alarms,
+    /// What the last comparison found that found something, until the replica is told.
+    pub(crate) difference: Option<Corruption>,
+    /// Leases, sequences and alarms, as the store has them.
     pub(crate) records: Records,
     pub(crate) under_way: UnderWay,
     pub(crate) applied: Position,
@@ -103,8 +108,12 @@ pub struct Restored {
     pub compacted: Revision,
     /// The bytes of all rows that are kept.
     pub row_bytes: u64,
+    /// The digest of the whole state.
+    pub digest: u128,
     /// All leases.
     pub leases: Vec<(LeaseId, LeaseTime)>,
+    /// What was found if the state was not that of another replica.
+    pub difference: Option<Corruption>,
 }
 
 impl<S: Store> Machine<S> {
@@ -416,9 +425,24 @@ impl<S: Store> Machine<S> {
         keys
     }
 
-    /// What happened to leases since this was asked last, for the replica.
-    pub fn take_lease_news(&mut self) -> Vec<LeaseNews> {
-        self.leases.take_news()
+    /// The alarms that stand.
+    #[must_use]
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// How far it has come, with what the replica was not told yet of leases and of its own state.
+    pub fn take_progress(&mut self) -> Progress {
+        Progress {
+            index: self.applied.index,
+            revision: self.revision,
+            compacted: self.compacted,
+            row_bytes: self.index.row_bytes() as u64,
+            digest: self.state().whole_digest(),
+            leases: self.leases.take_news(),
+            difference: self.difference.take(),
+            alarms: self.alarms.keys().copied().collect(),
+        }
     }
 
     /// Has the next news name all leases: the machine takes the place of one that the replica knows.
@@ -434,7 +458,9 @@ impl<S: Store> Machine<S> {
             revision: self.revision,
             compacted: self.compacted,
             row_bytes: self.index.row_bytes() as u64,
+            digest: self.state().whole_digest(),
             leases: self.leases.iter().map(|(lease, there)| (lease, there.time)).collect(),
+            difference: self.difference,
         }
     }
 

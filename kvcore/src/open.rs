@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::alarm::Alarms;
 use crate::apply::UnderWay;
 use crate::digest::{RowNumbers, row_hash};
 use crate::idempotency::{IdempotencyLimits, Table};
@@ -140,7 +141,7 @@ impl<S: Store> Machine<S> {
         }
         loading.check()?;
         let table = load_table(&store, state, options.idempotency)?;
-        let LoadedRecords { records, mut leases, sequences } = load_records(&store, state)?;
+        let LoadedRecords { records, mut leases, sequences, alarms } = load_records(&store, state)?;
         for (key, lease) in loading.leases {
             let name = loading.index.entry(key).key();
             if leases.get(lease).is_none() {
@@ -160,6 +161,8 @@ impl<S: Store> Machine<S> {
             table,
             leases,
             sequences,
+            alarms,
+            difference: None,
             records,
             under_way: UnderWay::default(),
             applied: state.applied,
@@ -203,9 +206,10 @@ struct LoadedRecords {
     records: Records,
     leases: Leases,
     sequences: BTreeMap<Bytes, u64>,
+    alarms: Alarms,
 }
 
-/// Reads leases and counters.
+/// Reads leases, counters and alarms.
 fn load_records<S: Store>(store: &S, state: StoreState) -> Result<LoadedRecords, OpenError> {
     let mut loaded = LoadedRecords::default();
     let mut after = None;
@@ -221,6 +225,9 @@ fn load_records<S: Store>(store: &S, state: StoreState) -> Result<LoadedRecords,
                 }
                 (RecordKey::Sequence(prefix), RecordValue::Sequence(next)) => {
                     loaded.sequences.insert(prefix, next);
+                }
+                (RecordKey::Alarm(node), RecordValue::Alarm(corruption)) => {
+                    loaded.alarms.insert(node, corruption);
                 }
                 _ => return Err(OpenError::Rows("a record says what it can not".to_owned())),
             }

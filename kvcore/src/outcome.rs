@@ -37,7 +37,7 @@ pub struct Applied {
 }
 
 /// What a command did. Nothing was changed but by `Put`, `Deleted`, `Compacted`, `Transaction` and what is
-/// done to leases.
+/// done to leases and alarms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -100,6 +100,15 @@ pub enum Outcome {
     },
     /// There are as many leases as there can be.
     TooManyLeases,
+    /// The replica compared its digest with the leader's. What it found is no part of the state.
+    DigestsCompared,
+    /// The alarm about the node stands.
+    AlarmRaised,
+    /// There is no alarm about the node any more.
+    AlarmCleared {
+        /// Whether there was one.
+        stood: bool,
+    },
     /// A condition did not hold.
     ConditionFailed(Box<ConditionFailure>),
     /// The revision to compact to, or to read, does not exist yet.

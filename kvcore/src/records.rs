@@ -1,4 +1,4 @@
-//! What a store has besides rows: leases, and the counters of sequential keys.
+//! What a store has besides rows: leases, the counters of sequential keys, and alarms.
 //!
 //! Records are few and change in place. So each has a key and a value, and what entries change of them
 //! goes to the store with the batch that reaches those entries, as the rows do. Their digest is the sum of
@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use consensus::Index;
 use consensus::codec::{self, CodecError, Wire};
+use consensus::{Index, NodeId};
 use twox_hash::xxhash3_128::Hasher;
 
+use crate::alarm::Corruption;
 use crate::lease::{LeaseId, LeaseTime};
 
 /// What a record is about.
@@ -20,6 +21,8 @@ pub enum RecordKey {
     Lease(LeaseId),
     /// The counter of the sequential keys with a prefix.
     Sequence(Bytes),
+    /// An alarm about a node.
+    Alarm(NodeId),
 }
 
 /// What a record says.
@@ -29,6 +32,8 @@ pub enum RecordValue {
     Lease(LeaseTime),
     /// Of a counter, the number that comes next.
     Sequence(u64),
+    /// Of an alarm, what was found.
+    Alarm(Corruption),
 }
 
 /// A record.
@@ -53,6 +58,7 @@ impl Record {
             (&self.key, &self.value),
             (RecordKey::Lease(_), RecordValue::Lease(_))
                 | (RecordKey::Sequence(_), RecordValue::Sequence(_))
+                | (RecordKey::Alarm(_), RecordValue::Alarm(_))
         )
     }
 }
@@ -118,7 +124,7 @@ impl Records {
 /// The size of a change in every byte limit.
 pub(crate) fn change_bytes(key: &RecordKey) -> usize {
     let key = match key {
-        RecordKey::Lease(_) => 0,
+        RecordKey::Lease(_) | RecordKey::Alarm(_) => 0,
         RecordKey::Sequence(prefix) => prefix.len(),
     };
     key + size_of::<RecordChange>()
@@ -135,6 +141,10 @@ impl Wire for RecordKey {
                 out.put_u8(1);
                 out.put_slice(prefix);
             }
+            Self::Alarm(node) => {
+                out.put_u8(2);
+                node.encode(out);
+            }
         }
     }
 
@@ -143,6 +153,7 @@ impl Wire for RecordKey {
             0 => Ok(Self::Lease(LeaseId::decode(input)?)),
             // It is alone in its bytes: the key of a table, or counted by whoever sends it.
             1 => Ok(Self::Sequence(input.split_off(0))),
+            2 => Ok(Self::Alarm(NodeId::decode(input)?)),
             _ => Err(CodecError::Invalid("record")),
         }
     }
@@ -159,6 +170,10 @@ impl Wire for RecordValue {
                 out.put_u8(1);
                 out.put_u64_le(*next);
             }
+            Self::Alarm(corruption) => {
+                out.put_u8(2);
+                corruption.encode(out);
+            }
         }
     }
 
@@ -166,6 +181,7 @@ impl Wire for RecordValue {
         Ok(match codec::get_u8(input)? {
             0 => Self::Lease(LeaseTime::decode(input)?),
             1 => Self::Sequence(codec::get_u64(input)?),
+            2 => Self::Alarm(Corruption::decode(input)?),
             _ => return Err(CodecError::Invalid("what a record says")),
         })
     }
@@ -212,10 +228,16 @@ mod tests {
         Record { key: RecordKey::Sequence(prefix.into()), value: RecordValue::Sequence(next) }
     }
 
+    fn alarm(node: u64, index: u64) -> Record {
+        let corruption = Corruption { index: Index(index), compared_with: NodeId(1) };
+        Record { key: RecordKey::Alarm(NodeId(node)), value: RecordValue::Alarm(corruption) }
+    }
+
     #[test]
     fn every_record_survives_its_encoding_and_every_part_counts_in_its_hash() {
-        let records =
+        let mut records =
             vec![lease(1, 2), lease(-1, 2), lease(1, 3), sequence("", 1), sequence("a", 1)];
+        records.extend([alarm(1, 2), alarm(2, 2), alarm(1, 3)]);
         let hashes: std::collections::BTreeSet<u128> = records.iter().map(Record::hash).collect();
         assert_eq!(hashes.len(), records.len());
         for record in &records {

@@ -13,7 +13,7 @@ use kvcore::replica::{
     Conclusion, LEASE_CHECKPOINT_INTERVAL_DEFAULT, Replica, ReplicaEffects, ReplicaInput,
     ReplicaSettings, ReplicaTimer,
 };
-use kvcore::{Command, Envelope, RequestId, Restored, Revision};
+use kvcore::{Command, Envelope, Progress, RequestId, Restored, Revision};
 
 /// The null protocol, but a barrier waits, and the first proposal after one is refused together with
 /// it, the proposal first: as ZAB does when the counter of its epoch is used up.
@@ -88,8 +88,10 @@ impl Alone {
             requests_max: 10,
             request_bytes_max: 1 << 20,
             retain_revisions: None,
+            retain_for: None,
             quota_bytes: None,
             lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
+            digest_interval: None,
         };
         let mut alone = Self {
             replica: Replica::new(
@@ -133,15 +135,8 @@ impl Alone {
             for entry in &self.effects.consensus.deliveries {
                 let header = entry.command().and_then(|bytes| Envelope::header(bytes).ok());
                 self.delivered.extend(header.map(|header| header.request));
-                let (revision, compacted) = (Revision(1), Revision(0));
-                let (index, leases) = (entry.index(), Vec::new());
-                inputs.push(ReplicaInput::Applied {
-                    index,
-                    revision,
-                    compacted,
-                    row_bytes: 0,
-                    leases,
-                });
+                let progress = Progress { index: entry.index(), ..Progress::default() };
+                inputs.push(ReplicaInput::Applied(progress));
             }
             self.conclusions.append(&mut self.effects.conclusions);
             self.effects.clear();

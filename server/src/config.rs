@@ -5,6 +5,7 @@ mod flags;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod log;
+mod retention;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -102,7 +103,7 @@ impl ServeConfig {
         }
         let own =
             listed.as_ref().and_then(|members| members.get(&id)).map(|own| own.address.clone());
-        let peer = flags.peer.or(own).unwrap_or_else(|| "127.0.0.1:2380".to_owned());
+        let peer = flags.peer.clone().or(own).unwrap_or_else(|| "127.0.0.1:2380".to_owned());
         let alone = || BTreeMap::from([(id, Member { address: peer.clone(), observes: false })]);
         let listed = listed.unwrap_or_else(alone);
         let observers = listed.iter().filter(|(_, member)| member.observes).map(|(&id, _)| id);
@@ -117,7 +118,7 @@ impl ServeConfig {
             ));
         }
         let peer_address = resolve("--peer", &peer)?;
-        let http = flags.http.unwrap_or_else(|| "127.0.0.1:2379".to_owned());
+        let http = flags.http.clone().unwrap_or_else(|| "127.0.0.1:2379".to_owned());
         let http_address = resolve("--http", &http)?;
         if http_address == peer_address && http_address.port() != 0 {
             return error(format!(
@@ -129,25 +130,17 @@ impl ServeConfig {
             protocol,
             members,
             peer_address,
-            flags.data_dir.unwrap_or_else(|| PathBuf::from(format!("duorum-data/{}", id.0))),
+            flags
+                .data_dir
+                .clone()
+                .unwrap_or_else(|| PathBuf::from(format!("duorum-data/{}", id.0))),
         );
         node.observers = observers;
-        if let Some(name) = flags.cluster_name {
+        if let Some(name) = flags.cluster_name.clone() {
             node.cluster_name = check_cluster_name(name)?;
         }
         set_timers(&mut node, flags.heartbeat, flags.election_timeout, flags.finalize_wait)?;
-        if let Some(revisions) = flags.retain_revisions {
-            node.retain_revisions = (revisions > 0).then_some(revisions);
-        }
-        if let Some(bytes) = flags.quota_bytes {
-            node.quota_bytes = (bytes > 0).then_some(bytes);
-        }
-        if let Some(entries) = flags.retain_log_entries {
-            node.retained_log.entries = entries;
-        }
-        if let Some(bytes) = flags.retain_log_bytes {
-            node.retained_log.bytes_max = bytes;
-        }
+        retention::set_retention(&mut node, &flags)?;
         if let Some(bytes) = flags.store_cache_bytes {
             within("--store-cache-bytes", bytes, 1 << 20, 1 << 40)?;
             node.store_cache_bytes = bytes;
@@ -398,8 +391,25 @@ mod tests {
         )
         .expect("possible");
         assert_eq!(config.node.peer_address.to_string(), "127.0.0.1:9002");
-        assert_eq!(config.node.retain_revisions, None);
+        assert_eq!((config.node.retain_revisions, config.node.retain_for), (None, None));
         assert_eq!(config.node.quota_bytes, Some(1_000_000));
+    }
+
+    #[test]
+    fn history_is_retained_by_number_or_for_a_time_or_both() {
+        let retained = |line| {
+            let node = config(line).expect("possible").node;
+            (node.retain_revisions, node.retain_for, node.digest_interval)
+        };
+        let compared = Some(Duration::from_secs(30));
+        let hour = Some(Duration::from_secs(3_600));
+        assert_eq!(retained(""), (Some(100_000), None, compared));
+        assert_eq!(retained("--retain-for 1h --digest-interval 0s"), (None, hour, None));
+        assert_eq!(
+            retained("--retain-for 1h --retain-revisions 7 --digest-interval 2s"),
+            (Some(7), hour, Some(Duration::from_secs(2)))
+        );
+        assert_eq!(retained("--retain-for 0s"), (Some(100_000), None, compared));
     }
 
     #[test]
@@ -435,6 +445,8 @@ mod tests {
             ("--cluster 1:a:1", "ID=HOST:PORT"),
             ("--cluster x=a:1", "allowed: 1 or more"),
             ("--protocol null --cluster 1=127.0.0.1:1,2=127.0.0.1:2", "does not replicate"),
+            ("--retain-for 10ms", "allowed: 1s to"),
+            ("--digest-interval 10ms", "allowed: 100ms to"),
             ("--http nowhere", "HOST:PORT"),
             ("--http 127.0.0.1:70000", "0 to 65535"),
             ("--http 127.0.0.1:5 --peer 127.0.0.1:5", "two different"),

@@ -145,6 +145,7 @@ struct Gauges {
     keys: Gauge,
     revision: Gauge,
     compact_revision: Gauge,
+    alarms: Gauge,
     store_file_bytes: Gauge,
     overlay_bytes: Gauge,
     index_bytes: Gauge,
@@ -296,6 +297,7 @@ impl Metrics {
         };
         gauge("etcd_debugging_mvcc_watcher_total", "Watches open now", &self.watchers);
         gauge("etcd_debugging_mvcc_keys_total", "Keys that exist now", &gauges.keys);
+        gauge("duorum_alarms", "Nodes about which an alarm stands", &gauges.alarms);
         gauge("etcd_debugging_mvcc_current_revision", "The store's revision", &gauges.revision);
         gauge(
             "etcd_debugging_mvcc_compact_revision",
@@ -426,8 +428,9 @@ impl Metrics {
         }
         {
             let machine = handle.machine().read().expect("no holder of the machine panics");
-            let statistics = machine.statistics();
+            let (statistics, alarms) = (machine.statistics(), machine.alarms().len());
             drop(machine);
+            gauges.alarms.set(signed(alarms as u64));
             gauges.keys.set(signed(statistics.keys as u64));
             gauges.revision.set(signed(statistics.revision.0));
             gauges.compact_revision.set(signed(statistics.compacted.0));

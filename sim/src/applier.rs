@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use consensus::{Consensus, Mutant, Violation, mutant};
+use kvcore::Outcome;
 use kvcore::replica::ReplicaInput;
 use kvcore::store::Store;
 
@@ -53,21 +54,17 @@ impl<C: Consensus> Cluster<C> {
                 Violation::new("the store works", format!("{}: {error}", life.node))
             })?;
             let state = process.machine.state();
+            let compared = applied.outcome == Outcome::DigestsCompared;
             let found = Expected::of(&applied.outcome, process.machine.store());
             self.trace.fold((entry.position, state));
             let expected = self.oracle.applied(life.node, &entry, &applied, found, state)?;
+            self.counters.digests_compared += u64::from(compared);
             self.answer_write(life, &applied, expected);
             self.note_leases()?;
         }
         let process = self.process(life).expect("it still runs");
-        let input = ReplicaInput::Applied {
-            index: process.machine.applied().index,
-            revision: process.machine.revision(),
-            compacted: process.machine.compacted(),
-            row_bytes: process.machine.statistics().row_bytes as u64,
-            leases: process.machine.take_lease_news(),
-        };
-        self.tell(life, input);
+        let progress = process.machine.take_progress();
+        self.tell(life, ReplicaInput::Applied(progress));
         self.go_on_applying(life);
         Ok(())
     }

@@ -274,11 +274,14 @@ impl<C: Consensus> Node<C> {
             requests_max: start.surroundings.requests_max,
             request_bytes_max: 1 << 20,
             retain_revisions: start.surroundings.retain_revisions,
+            retain_for: start.surroundings.retain_for,
             quota_bytes: None,
             lease_checkpoint_interval: start.surroundings.lease_checkpoint_interval,
+            digest_interval: start.surroundings.digest_interval,
         };
-        drop(machine.take_lease_news());
-        let replica = Replica::new(core, settings, machine.restored());
+        let restored = machine.restored();
+        drop(machine.take_progress());
+        let replica = Replica::new(core, settings, restored);
         self.process = Some(Process::new(
             Life { node: id, number: self.starts },
             replica,

@@ -253,6 +253,7 @@ pub(crate) struct Surroundings {
     pub(crate) uncommitted_bytes_max: usize,
     pub(crate) requests_max: usize,
     pub(crate) retain_revisions: Option<u64>,
+    pub(crate) retain_for: Option<Duration>,
     pub(crate) suspect_on_connection_loss: bool,
     pub(crate) value_bytes_max: u64,
     pub(crate) fault_interval: Span,
@@ -266,6 +267,8 @@ pub(crate) struct Surroundings {
     pub(crate) idempotency: IdempotencyLimits,
     /// How much more time than it has a lease may have in the log.
     pub(crate) lease_checkpoint_interval: Duration,
+    /// How long after a change digests are compared.
+    pub(crate) digest_interval: Option<Duration>,
     /// The bytes of rows that a part of a snapshot carries, about.
     pub(crate) part_bytes_max: usize,
     /// How long it takes to read or to write a part of a snapshot.
@@ -337,6 +340,8 @@ impl Surroundings {
             uncommitted_bytes_max: pick(&[1 << 10, 32 << 20, 32 << 20]),
             requests_max: pick(&[2, 1_000, 1_000]),
             retain_revisions: [None, Some(20), Some(200)][pick(&[0, 1, 2])],
+            retain_for: [None, Some(300), Some(2_000)][pick(&[0, 0, 1, 2])]
+                .map(Duration::from_millis),
             suspect_on_connection_loss: pick(&[0, 1]) == 1,
             value_bytes_max: pick(&[20, 300, 3_000]) as u64,
             fault_interval: Span::millis(20, pick(&[300, 800, 1_500]) as u64),
@@ -348,6 +353,7 @@ impl Surroundings {
                 window_millis: [100, 600, 3_000, IDEMPOTENCY_WINDOW_MILLIS][pick(&[0, 1, 2, 3, 3])],
             },
             lease_checkpoint_interval: Duration::from_millis(pick(&[50, 200, 600]) as u64),
+            digest_interval: Some(Duration::from_millis(pick(&[20, 200, 1_000]) as u64)),
             part_bytes_max: pick(&[600, 4 << 10]),
             part_delay: Span::micros(20, pick(&[300, 3_000, 15_000]) as u64),
         }
@@ -411,6 +417,7 @@ impl Surroundings {
             uncommitted_bytes_max: 32 << 20,
             requests_max: 10_000,
             retain_revisions: None,
+            retain_for: None,
             suspect_on_connection_loss: true,
             value_bytes_max: 256,
             fault_interval: Span::millis(1_000, 1_000),
@@ -419,6 +426,7 @@ impl Surroundings {
             segment_bytes: 64 << 10,
             idempotency: IdempotencyLimits::default(),
             lease_checkpoint_interval: Duration::from_secs(5),
+            digest_interval: None,
             part_bytes_max: 256 << 10,
             part_delay: Span::micros(500, 1_000),
         }

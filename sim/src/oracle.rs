@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use consensus::{Entry, Index, NodeId, Position, Violation, WallTime, Wire};
 use kvcore::store::StoreState;
 use kvcore::{
-    Applied, Command, Envelope, Header, Idempotency, IdempotencyKey, IdempotencyLimits,
-    LeaseCommand, Revision,
+    AlarmCommand, Applied, Command, Envelope, Header, Idempotency, IdempotencyKey,
+    IdempotencyLimits, LeaseCommand, Revision,
 };
 
 use crate::history::OperationId;
@@ -195,7 +195,7 @@ impl Oracle {
                             ));
                         }
                     }
-                    None if is_of_a_leader(&command) => {}
+                    None if is_of_a_leader(&command) => self.check_alarms(id, &command)?,
                     None => {
                         return Err(Violation::new(
                             "what is applied was asked for",
@@ -230,13 +230,36 @@ impl Oracle {
         self.known.push(Known { entry: entry.clone(), told, state, asked });
         Ok(())
     }
+
+    /// Digests are told as they were. No replica here differs from another without its being noticed at once,
+    /// so there is nothing to raise an alarm about.
+    fn check_alarms(&self, id: NodeId, command: &Command) -> Result<(), Violation> {
+        match command {
+            Command::Alarm(AlarmCommand::Compare { index, digest, leader }) => {
+                let known = self.known(*index).map(|known| known.state.whole_digest());
+                if known.is_none_or(|known| known == *digest) {
+                    return Ok(());
+                }
+                Err(Violation::new(
+                    "a leader tells the digest that its state had",
+                    format!("{leader} tells {digest:032x} after {index}, it was {known:032x?}"),
+                ))
+            }
+            Command::Alarm(raised) => Err(Violation::new(
+                "an alarm is raised only where replicas differ",
+                format!("{id} applies {raised:?}"),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
-/// Leaders compact by themselves, and speak of the time of leases.
+/// Leaders compact by themselves, speak of the time of leases, and compare digests.
 fn is_of_a_leader(command: &Command) -> bool {
     matches!(
         command,
         Command::Compact { .. }
+            | Command::Alarm(_)
             | Command::Lease(LeaseCommand::Expire { .. } | LeaseCommand::Checkpoint { .. })
     )
 }

@@ -70,6 +70,8 @@ pub struct Counters {
     pub keepalives: u64,
     /// Those of them that went through the log.
     pub keepalives_logged: u64,
+    /// Comparisons of digests that nodes applied.
+    pub digests_compared: u64,
     /// Faults that were injected.
     pub faults: u64,
     /// Processes that were ended.
@@ -140,6 +142,7 @@ impl Counters {
             leases_expired: self.leases_expired - earlier.leases_expired,
             keepalives: self.keepalives - earlier.keepalives,
             keepalives_logged: self.keepalives_logged - earlier.keepalives_logged,
+            digests_compared: self.digests_compared - earlier.digests_compared,
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
             wipes: self.wipes - earlier.wipes,

@@ -1,5 +1,6 @@
 //! Applying log entries: the only way in which the machine changes.
 
+mod alarm;
 mod conditions;
 mod delete;
 mod lease;
@@ -82,6 +83,7 @@ impl<S: Store> Machine<S> {
             Command::Compact { revision } => Ok(self.compact(revision)),
             Command::Transaction(transaction) => self.transact(transaction),
             Command::Lease(command) => Ok(self.change_lease(command)),
+            Command::Alarm(command) => Ok(self.change_alarms(command)),
         }
     }
 

@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 
 use crate::Keys;
+use crate::alarm::AlarmCommand;
 use crate::lease::{CHECKPOINT_LEASES_MAX, LeaseCommand};
 use crate::store::Revision;
 
@@ -59,6 +60,8 @@ pub enum Command {
     Transaction(Transaction),
     /// Concerns leases.
     Lease(LeaseCommand),
+    /// Concerns alarms.
+    Alarm(AlarmCommand),
 }
 
 impl Command {
@@ -89,7 +92,7 @@ impl Command {
                 delete.check()?;
                 check_conditions(conditions)
             }
-            Self::Compact { .. } => Ok(()),
+            Self::Compact { .. } | Self::Alarm(_) => Ok(()),
             Self::Transaction(transaction) => transaction.check(),
             Self::Lease(command) => check_lease_command(command),
         }
@@ -105,6 +108,7 @@ impl Command {
                 !conditions.iter().any(|condition| matches!(condition, Condition::Value(_)))
             }
             Self::Put { .. } | Self::Delete { .. } | Self::Compact { .. } => false,
+            Self::Alarm(_) => true,
             Self::Transaction(transaction) => transaction.takes_constant_time(),
             Self::Lease(command) => {
                 matches!(command, LeaseCommand::Grant { .. } | LeaseCommand::Renew { .. })
@@ -118,7 +122,7 @@ impl Command {
         match self {
             Self::Put { .. } | Self::Lease(LeaseCommand::Grant { .. }) => true,
             Self::Transaction(transaction) => transaction.stores(),
-            Self::Delete { .. } | Self::Compact { .. } | Self::Lease(_) => false,
+            Self::Delete { .. } | Self::Compact { .. } | Self::Lease(_) | Self::Alarm(_) => false,
         }
     }
 
@@ -126,7 +130,7 @@ impl Command {
     pub(crate) fn conditions(&self) -> &[Condition] {
         match self {
             Self::Put { conditions, .. } | Self::Delete { conditions, .. } => conditions,
-            Self::Compact { .. } | Self::Transaction(_) | Self::Lease(_) => &[],
+            Self::Compact { .. } | Self::Transaction(_) | Self::Lease(_) | Self::Alarm(_) => &[],
         }
     }
 
@@ -154,6 +158,7 @@ impl Command {
             Self::Transaction(transaction) => transaction.bytes() + 1,
             Self::Lease(LeaseCommand::Checkpoint { leases }) => 6 + 24 * leases.len(),
             Self::Lease(_) => 32,
+            Self::Alarm(_) => 34,
         }
     }
 }
@@ -234,6 +239,10 @@ impl Wire for Command {
                 out.put_u8(6);
                 command.encode(out);
             }
+            Self::Alarm(command) => {
+                out.put_u8(7);
+                command.encode(out);
+            }
         }
     }
 
@@ -258,6 +267,7 @@ impl Wire for Command {
             }
             5 => Transaction::decode(input).map(Self::Transaction),
             6 => LeaseCommand::decode(input).map(Self::Lease),
+            7 => AlarmCommand::decode(input).map(Self::Alarm),
             _ => Err(CodecError::Invalid("command")),
         }
     }

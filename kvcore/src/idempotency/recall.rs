@@ -105,6 +105,9 @@ impl<S: Store> Machine<S> {
             Outcome::TooManyLeases => Fate::TooManyLeases,
             Outcome::Nothing
             | Outcome::LeasesNoted
+            | Outcome::DigestsCompared
+            | Outcome::AlarmRaised
+            | Outcome::AlarmCleared { .. }
             | Outcome::Invalid(_)
             | Outcome::Undecodable(_)
             | Outcome::IdempotencyConflict

@@ -11,7 +11,7 @@ use consensus::{
 use super::{LeaseAnswer, LeaseQuestion, PeerMessage, ReplicaMessage};
 #[cfg(doc)]
 use crate::Envelope;
-use crate::{LeaseNews, RequestId, Revision};
+use crate::{Progress, RequestId};
 
 /// One thing that happened, told to the replica.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,18 +84,7 @@ pub enum ReplicaInput<M> {
     /// As [`Input::Persisted`].
     Persisted(PersistSequence),
     /// The state machine has applied everything up to here.
-    Applied {
-        /// The last applied index.
-        index: Index,
-        /// The store's revision there.
-        revision: Revision,
-        /// The compacted revision there.
-        compacted: Revision,
-        /// The bytes of all rows that are kept, with what each takes besides key and value.
-        row_bytes: u64,
-        /// What happened to leases since this was told last.
-        leases: Vec<LeaseNews>,
-    },
+    Applied(Progress),
     /// As [`Input::Compact`].
     Compact(Index),
     /// As [`Input::SnapshotReceived`].
@@ -136,6 +125,8 @@ pub enum ReplicaTimer {
     Requests,
     /// A lease's time is over, or a checkpoint of some is due.
     Leases,
+    /// A compaction is due, or a comparison of digests.
+    Upkeep,
 }
 
 /// Everything that one or more steps ask of the driver.
@@ -200,6 +191,8 @@ pub enum Failure {
     LeaderChanged,
     /// The store is full, and the write would store more. Nothing happened.
     NoSpace,
+    /// An alarm stands: replicas differ. Nothing happened.
+    Corrupt,
     /// The time ran out after the write was handed over: it may or may not happen, or have happened.
     UnknownOutcome,
     /// A read found nobody who could confirm the leader in time.

@@ -27,10 +27,12 @@
 
 mod boundary;
 mod compaction;
+mod digests;
 mod leases;
 mod message;
 mod reads;
 mod transfers;
+mod unasked;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -43,11 +45,13 @@ use consensus::{
 };
 
 pub use boundary::{Conclusion, Failure, ReplicaEffects, ReplicaInput, ReplicaTimer};
+pub use digests::DIGEST_INTERVAL_DEFAULT;
 pub use leases::{LeaseAnswer, LeaseQuestion};
 pub use message::{PeerMessage, ReplicaMessage, TransferReply};
 
-use crate::{Envelope, RequestId, Restored};
+use crate::{Envelope, Progress, RequestId, Restored};
 use compaction::Compaction;
+use digests::Digests;
 use leases::Leases;
 use reads::Reads;
 use transfers::Transfers;
@@ -73,12 +77,17 @@ pub struct ReplicaSettings {
     pub request_bytes_max: usize,
     /// Compact automatically so that about this many revisions stay readable; `None` never does.
     pub retain_revisions: Option<u64>,
+    /// Compact automatically so that what was readable within this time stays so. If both are given, what
+    /// either asks for is retained.
+    pub retain_for: Option<Duration>,
     /// The most bytes of rows that the store shall have. Where revisions are compacted automatically, fewer
     /// are kept when it is nearly full. Nothing is refused here: whoever takes requests does that.
     pub quota_bytes: Option<u64>,
     /// How much more time than it has a lease may have in the log: so much longer than it should it lives
     /// after a change of leader at most.
     pub lease_checkpoint_interval: Duration,
+    /// How long after a change digests are compared; `None` never compares them.
+    pub digest_interval: Option<Duration>,
 }
 
 /// A node's layer between its clients and its protocol.
@@ -96,6 +105,7 @@ pub struct Replica<C: Consensus> {
     reads: Reads,
     transfers: Transfers,
     compaction: Compaction,
+    digests: Digests,
     leases: Leases,
 }
 
@@ -107,6 +117,7 @@ impl<C: Consensus> Replica<C> {
         Self {
             core,
             compaction: Compaction::new(&settings, &restored),
+            digests: Digests::new(settings.digest_interval, delivered, &restored),
             leases: Leases::new(settings.lease_checkpoint_interval, restored.leases),
             settings,
             connections: BTreeMap::new(),
@@ -160,6 +171,10 @@ impl<C: Consensus> Replica<C> {
             }
             ReplicaInput::Timer(ReplicaTimer::Requests) => self.expire(now, effects),
             ReplicaInput::Timer(ReplicaTimer::Leases) => self.count_lease_time(now, effects),
+            ReplicaInput::Timer(ReplicaTimer::Upkeep) => {
+                self.compact_if_due(now, effects);
+                self.compare_if_due(now, effects);
+            }
             ReplicaInput::PeerConnected { peer, generation, standing } => {
                 if let Leadership::Following { leader, .. } = self.leadership
                     && leader == peer
@@ -218,15 +233,7 @@ impl<C: Consensus> Replica<C> {
             ReplicaInput::Persisted(sequence) => {
                 self.step_core(now, Input::Persisted(sequence), effects);
             }
-            ReplicaInput::Applied { index, revision, compacted, row_bytes, leases } => {
-                assert!(index >= self.applied, "what is applied stays applied");
-                self.applied = index;
-                self.reads.applied(index, &mut effects.conclusions);
-                self.compaction.applied(revision, compacted, row_bytes);
-                self.leases.applied(now.time, index, leases);
-                self.answer_behind_barriers(now, effects);
-                self.step_core(now, Input::Applied(index), effects);
-            }
+            ReplicaInput::Applied(progress) => self.applied(now, progress, effects),
             ReplicaInput::Fetched { purpose, entries } => {
                 self.step_core(now, Input::Fetched { purpose, entries }, effects);
             }
@@ -241,6 +248,18 @@ impl<C: Consensus> Replica<C> {
             ReplicaInput::Flush => self.flush(now, effects),
         }
         effects.deadline = self.next_deadline(effects.consensus.deadline);
+    }
+
+    fn applied(&mut self, now: Now, progress: Progress, effects: &mut ReplicaEffects<C::Message>) {
+        let index = progress.index;
+        assert!(index >= self.applied, "what is applied stays applied");
+        self.applied = index;
+        self.reads.applied(index, &mut effects.conclusions);
+        self.compaction.applied(now.time, &progress);
+        self.digests.applied(self.settings.id, &progress);
+        self.leases.applied(now.time, index, progress.leases);
+        self.answer_behind_barriers(now, effects);
+        self.step_core(now, Input::Applied(index), effects);
     }
 
     /// Whether a connection is the present one to its peer.
@@ -303,6 +322,7 @@ impl<C: Consensus> Replica<C> {
         self.reads.leadership_changed();
         self.transfers.leadership_changed();
         self.compaction.leadership_changed();
+        self.digests.leadership_changed();
         self.leases.leadership_changed(leadership, self.core.view().log.last().index);
     }
 
@@ -380,6 +400,7 @@ impl<C: Consensus> Replica<C> {
     fn flush(&mut self, now: Now, effects: &mut ReplicaEffects<C::Message>) {
         self.hand_over_writes(now, effects);
         self.compact_if_due(now, effects);
+        self.compare_if_due(now, effects);
         self.count_lease_time(now, effects);
         self.start_barriers(now, effects);
         self.start_transfers(now, effects);
@@ -422,7 +443,10 @@ impl<C: Consensus> Replica<C> {
         let requests = requests.into_iter().flatten().min();
         let requests = requests.map(|due| (due, ReplicaTimer::Requests));
         let leases = self.leases.next_clock().map(|due| (due, ReplicaTimer::Leases));
-        [core, requests, leases].into_iter().flatten().min()
+        let upkeep = [self.compaction.next_deadline(), self.digests.next_deadline(self.leadership)];
+        let upkeep = upkeep.into_iter().flatten().min();
+        let upkeep = upkeep.map(|due| (due, ReplicaTimer::Upkeep));
+        [core, requests, leases, upkeep].into_iter().flatten().min()
     }
 }
 

@@ -1,11 +1,12 @@
 //! Commands of any kind, on a few keys and leases.
 
 use bytes::Bytes;
-use consensus::{Index, Term};
+use consensus::{Index, NodeId, Term};
 use kvcore::lease::Checkpoint;
 use kvcore::{
-    Command, Compare, CompareOperator, CompareTarget, Condition, Delete, Keys, LeaseCommand,
-    LeaseId, Operation, Order, Put, PutLease, PutValue, Range, Revision, SortBy, Transaction,
+    AlarmCommand, Command, Compare, CompareOperator, CompareTarget, Condition, Corruption, Delete,
+    Keys, LeaseCommand, LeaseId, Operation, Order, Put, PutLease, PutValue, Range, Revision,
+    SortBy, Transaction,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -172,6 +173,20 @@ fn lease_command() -> impl Strategy<Value = LeaseCommand> {
     ]
 }
 
+fn alarm_command() -> impl Strategy<Value = AlarmCommand> {
+    let node = || (1..4u64).prop_map(NodeId);
+    let index = || (0..60u64).prop_map(Index);
+    prop_oneof![
+        1 => (index(), any::<u128>(), node()).prop_map(|(index, digest, leader)| {
+            AlarmCommand::Compare { index, digest, leader }
+        }),
+        2 => (node(), index(), node()).prop_map(|(node, index, compared_with)| {
+            AlarmCommand::Raise { node, corruption: Corruption { index, compared_with } }
+        }),
+        2 => node().prop_map(|node| AlarmCommand::Clear { node }),
+    ]
+}
+
 pub(crate) fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         12 => put_command(),
@@ -179,5 +194,6 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
         4 => delete_command(),
         8 => transaction(operation()).prop_map(Command::Transaction),
         5 => lease_command().prop_map(Command::Lease),
+        1 => alarm_command().prop_map(Command::Alarm),
     ]
 }

@@ -308,6 +308,7 @@ impl World {
         for machine in [&self.machine, &self.unflushed] {
             let leases: BTreeMap<_, _> = machine.leases(None, usize::MAX).into_iter().collect();
             assert_eq!(leases, model.leases);
+            assert_eq!(*machine.alarms(), model.alarms);
             for &lease in leases.keys() {
                 let keys = model.keys_of(lease).into_iter().map(|key_value| key_value.key);
                 assert_eq!(machine.lease_keys(lease), keys.collect::<Vec<_>>());

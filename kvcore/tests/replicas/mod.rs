@@ -8,16 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use consensus::{
-    Consensus, Entry, Generation, Index, Leadership, NodeId, Now, Position, Recovered, Refusal,
-    Settings, Snapshot, SnapshotOffer, Standing, Term, Time, WallTime, Wire,
+    Consensus, Entry, Generation, Index, Leadership, NodeId, Now, Payload, Position, Recovered,
+    Refusal, Settings, Snapshot, SnapshotOffer, Standing, Term, Time, WallTime, Wire,
 };
 use kvcore::replica::{
-    Conclusion, LEASE_CHECKPOINT_INTERVAL_DEFAULT, LeaseQuestion, PeerMessage, Replica,
-    ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
+    Conclusion, DIGEST_INTERVAL_DEFAULT, LEASE_CHECKPOINT_INTERVAL_DEFAULT, LeaseQuestion,
+    PeerMessage, Replica, ReplicaEffects, ReplicaInput, ReplicaMessage, ReplicaSettings,
 };
 use kvcore::{
     Applied, Command, Envelope, Idempotency, IdempotencyKey, LeaseId, Machine, MemoryStore,
-    RequestId, Restored, Revision,
+    Progress, RequestId,
 };
 
 /// How long a client of these tests waits.
@@ -34,6 +34,8 @@ struct Node<C: Consensus> {
     machine: Machine<MemoryStore>,
     unapplied: VecDeque<Entry>,
     is_held_up: bool,
+    /// The machine makes something else of the next command than it should.
+    rots: bool,
     conclusions: BTreeMap<RequestId, Conclusion>,
     /// The snapshots that took the place of the machine, and how many entries were delivered before.
     installed: Vec<(Position, usize)>,
@@ -48,8 +50,12 @@ impl<C: Consensus> Node<C> {
             return None;
         }
         let mut last = None;
-        for entry in self.unapplied.drain(..) {
+        for mut entry in self.unapplied.drain(..) {
             last = Some(entry.index());
+            if self.rots && entry.command().is_some() {
+                entry.payload = Payload::Command(rotten());
+                self.rots = false;
+            }
             // A snapshot has no machine in these tests; what follows one is not applied to any.
             if self.installed.is_empty() {
                 self.machine.apply(&entry).expect("the store does not fail");
@@ -109,11 +115,13 @@ impl<C: Consensus> Cluster<C> {
                 requests_max: 100,
                 request_bytes_max: 1 << 20,
                 retain_revisions: None,
+                retain_for: None,
                 quota_bytes: None,
                 lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
+                digest_interval: Some(DIGEST_INTERVAL_DEFAULT),
             };
-            let restored = Restored { revision: Revision(1), ..Restored::default() };
-            let replica = Replica::new(core, settings, restored);
+            let machine = Machine::open(MemoryStore::new()).expect("a new store opens");
+            let replica = Replica::new(core, settings, machine.restored());
             let (delivered, conclusions) = (Vec::new(), BTreeMap::new());
             let effects = ReplicaEffects::default();
             let (installed, offers) = (Vec::new(), BTreeMap::new());
@@ -121,7 +129,8 @@ impl<C: Consensus> Cluster<C> {
                 replica,
                 effects,
                 delivered,
-                machine: Machine::open(MemoryStore::new()).expect("a new store opens"),
+                machine,
+                rots: false,
                 unapplied: VecDeque::new(),
                 is_held_up: false,
                 conclusions,
@@ -136,6 +145,11 @@ impl<C: Consensus> Cluster<C> {
         cluster.connect_all();
         let leader = cluster.run_until_led();
         (cluster, leader)
+    }
+
+    /// The ids of all nodes.
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
     }
 
     /// The ids of all nodes but this one.
@@ -215,6 +229,11 @@ impl<C: Consensus> Cluster<C> {
     /// What a node has applied.
     pub(crate) fn machine(&self, id: NodeId) -> &Machine<MemoryStore> {
         &self.nodes[&id].machine
+    }
+
+    /// The machine of a node makes something else of its next command than those of the others.
+    pub(crate) fn rot(&mut self, id: NodeId) {
+        self.nodes.get_mut(&id).expect("a node of the cluster").rots = true;
     }
 
     /// From now on a node applies nothing, or everything again.
@@ -519,15 +538,8 @@ impl<C: Consensus> Cluster<C> {
             node.unapplied.extend(effects.consensus.deliveries.iter().cloned());
             node.delivered.append(&mut effects.consensus.deliveries);
             if let Some(index) = node.apply().or(applied) {
-                let (revision, compacted) = (Revision(1), Revision(0));
-                let leases = node.machine.take_lease_news();
-                inputs.push_back(ReplicaInput::Applied {
-                    index,
-                    revision,
-                    compacted,
-                    row_bytes: 0,
-                    leases,
-                });
+                let progress = Progress { index, ..node.machine.take_progress() };
+                inputs.push_back(ReplicaInput::Applied(progress));
                 inputs.push_back(ReplicaInput::Flush);
             }
             let effects = &mut node.effects;
@@ -543,6 +555,13 @@ impl<C: Consensus> Cluster<C> {
         self.requests += 1;
         RequestId(self.requests)
     }
+}
+
+/// Something that nobody asked for.
+fn rotten() -> Bytes {
+    let (origin, incarnation, request) = (NodeId(1), 0, RequestId(0));
+    let command = Command::put("key", "rotten");
+    Envelope { origin, incarnation, request, idempotency: None, command }.to_bytes()
 }
 
 /// What a node that does not lead says to writes.

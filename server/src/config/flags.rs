@@ -90,6 +90,28 @@ pub struct ServeFlags {
     #[arg(long, env = "DUORUM_RETAIN_REVISIONS", value_name = "NUMBER")]
     pub retain_revisions: Option<u64>,
 
+    /// Compact automatically so that what was readable so long ago, or later, stays so. Together with
+    /// --retain-revisions both are retained; 0s for never [default: 0s]
+    #[arg(
+        long,
+        env = "DUORUM_RETAIN_FOR",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub retain_for: Option<Duration>,
+
+    /// How long after a change the replicas compare digests of all that they have; a difference raises an
+    /// alarm, which stops all of them; 0s for never [default: 30s]
+    #[arg(
+        long,
+        env = "DUORUM_DIGEST_INTERVAL",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub digest_interval: Option<Duration>,
+
     /// Refuse writes that store something while all rows, those of retained revisions included, have so many
     /// bytes; deletions are done all the same. History is kept short before; 0 for no end [default:
     /// 8589934592]
@@ -159,6 +181,8 @@ impl ServeFlags {
             max_value_bytes: self.max_value_bytes.or(file.max_value_bytes),
             max_connections: self.max_connections.or(file.max_connections),
             retain_revisions: self.retain_revisions.or(file.retain_revisions),
+            retain_for: self.retain_for.or(file.retain_for),
+            digest_interval: self.digest_interval.or(file.digest_interval),
             quota_bytes: self.quota_bytes.or(file.quota_bytes),
             retain_log_entries: self.retain_log_entries.or(file.retain_log_entries),
             retain_log_bytes: self.retain_log_bytes.or(file.retain_log_bytes),

@@ -268,7 +268,7 @@ pub(super) const KEY_ERRORS: &[ErrorName] = &[E::KeyEmpty, E::KeyTooLarge];
 
 /// The errors of a read barrier.
 pub(super) const BARRIER_ERRORS: &[ErrorName] =
-    &[E::NoLeader, E::NoQuorum, E::Overloaded, E::ShuttingDown];
+    &[E::Corrupt, E::NoLeader, E::NoQuorum, E::Overloaded, E::ShuttingDown];
 
 /// The errors of a look into the store, as of a revision or now.
 pub(super) const READ_ERRORS: &[ErrorName] =
@@ -277,6 +277,7 @@ pub(super) const READ_ERRORS: &[ErrorName] =
 /// The errors of a write, conditions aside.
 pub(super) const WRITE_ERRORS: &[ErrorName] = &[
     E::IdempotencyConflict,
+    E::Corrupt,
     E::Overloaded,
     E::NoLeader,
     E::LeaderChanged,

@@ -99,6 +99,8 @@ error_table! {
     LeaseNotFound, "lease_not_found", 404, true, false,
         "There is no such lease, or not any more: it was ended, or its time ran out. Nothing was \
          changed.";
+    AlarmNotFound, "alarm_not_found", 404, true, false,
+        "No alarm stands about that node, or not any more.";
     FaultNotFound, "fault_not_found", 404, true, false,
         "There is no fault of that name, or not any more.";
     UnknownPath, "unknown_path", 404, true, false,
@@ -162,6 +164,9 @@ error_table! {
     Internal, "internal", 500, true, false,
         "The node met something that can not be: a defect of Duorum. The message says what; \
          nothing was changed.";
+    Corrupt, "corrupt", 500, true, false,
+        "Replicas made different states of the same log, and an alarm stands (`GET /v1/alarms`): no node reads \
+         or changes keys and leases until somebody has looked. Nothing happened.";
     NoSpace, "no_space", 507, true, false,
         "The store has as many bytes as it may have (`--quota-bytes`), and the write would store more. Nothing \
          happened. Deletions are done all the same: after enough of them, and a moment in which history is \
@@ -352,6 +357,12 @@ impl From<Failure> for ApiError {
                 "the store is full (`--quota-bytes`), and this would store more; nothing happened. \
                  Delete what is not needed; nothing else is to be done",
             ),
+            Failure::Corrupt => (
+                ErrorName::Corrupt,
+                "replicas differ, and an alarm stands; nothing happened. `GET /v1/alarms` says about which \
+                 node: stop it, delete its data directory, start it again, and end the alarm with \
+                 `DELETE /v1/alarms/{node}`",
+            ),
             Failure::LeaderChanged => (
                 ErrorName::LeaderChanged,
                 "the leader changed before it could commit the write, which it never will be, and no \
@@ -473,6 +484,7 @@ mod tests {
             Failure::NoLeader,
             Failure::Overloaded,
             Failure::NoSpace,
+            Failure::Corrupt,
             Failure::LeaderChanged,
             Failure::UnknownOutcome,
             Failure::NoQuorum,

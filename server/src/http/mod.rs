@@ -14,6 +14,7 @@
 //! definite.
 
 mod agree;
+mod alarms;
 mod answer;
 mod body;
 mod budget;

@@ -12,8 +12,8 @@ use super::call::Call;
 use super::error::{ApiError, Detail, ErrorName};
 use super::parameters::excerpt;
 use super::{
-    App, State, agree, cluster, compact, delete, docs, elections, faults, get, health, lab, lease,
-    metrics, openapi, put, range, status, trace, transaction, transfer, v3, version, watch,
+    App, State, agree, alarms, cluster, compact, delete, docs, elections, faults, get, health, lab,
+    lease, metrics, openapi, put, range, status, trace, transaction, transfer, v3, version, watch,
 };
 
 /// Where the keys are.
@@ -81,6 +81,8 @@ pub(super) const ROUTES: &[Route] = routes! {
     "/v1/cluster" as "/v1/cluster": GET cluster::cluster = cluster::CALL;
     "/v1/cluster/transfer" as "/v1/cluster/transfer": POST transfer::transfer = transfer::CALL;
     "/v1/agree" as "/v1/agree": GET agree::agree = agree::CALL;
+    "/v1/alarms" as "/v1/alarms": GET alarms::list = alarms::LIST;
+    "/v1/alarms/{node}" as "/v1/alarms/{node}": DELETE alarms::clear = alarms::CLEAR;
     "/v1/elections" as "/v1/elections": GET elections::elections = elections::CALL;
     "/v1/trace" as "/v1/trace": GET trace::trace = trace::CALL;
     "/v1/faults" as "/v1/faults":
@@ -191,7 +193,7 @@ mod tests {
     fn every_call_has_a_name_for_counting_and_everything_else_one_together() {
         for route in ROUTES {
             let path = route.path.replace("{key}", "a/b").replace("{id}", "1-2");
-            let path = path.replace("{lease}", "7");
+            let path = path.replace("{lease}", "7").replace("{node}", "7");
             assert_eq!(allowed_methods(&path), route.methods());
             for method in route.methods().split(", ") {
                 let name = call_name(&method.parse().expect("a method"), &path);

@@ -15,6 +15,7 @@ use kvcore::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::alarms::{self, Alarm};
 use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::parameters::Parameters;
 use super::{App, State, answer};
@@ -59,6 +60,7 @@ struct Status<'a> {
     requests_pending: usize,
     persists_pending: usize,
     trouble: Option<String>,
+    alarms: Vec<Alarm>,
     /// What goes wrong at this node on purpose.
     faults: usize,
     keys: usize,
@@ -118,9 +120,9 @@ pub(super) async fn status(app: State, request: Request) -> Response {
 
 fn tell(app: &App) -> Response {
     let (facts, status) = (app.handle.facts(), app.handle.status());
-    let statistics = {
+    let (statistics, alarms) = {
         let machine = app.handle.machine().read().expect("no holder of the machine panics");
-        machine.statistics()
+        (machine.statistics(), alarms::told(machine.alarms()))
     };
     let consensus = &status.consensus;
     let peers = consensus.peers.iter().map(|peer| Peer {
@@ -154,6 +156,7 @@ fn tell(app: &App) -> Response {
         requests_pending: status.requests_pending,
         persists_pending: status.persists_pending,
         trouble: app.handle.trouble(),
+        alarms,
         faults: app.handle.faults(),
         keys: statistics.keys,
         compact_revision: statistics.compacted.0,

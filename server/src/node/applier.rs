@@ -10,8 +10,8 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, TryLockError};
 use std::time::Duration;
 
-use consensus::{Entry, Index};
-use kvcore::{Applied, Envelope, LeaseNews, Machine, Outcome, RequestId, Revision};
+use consensus::Entry;
+use kvcore::{Applied, Envelope, Machine, Outcome, Progress, RequestId, Revision};
 use storage::RedbStore;
 use tokio::sync::mpsc;
 
@@ -26,28 +26,6 @@ const APPLY_ENTRIES_MAX: usize = 256;
 const STORE_WAIT: Duration = Duration::from_millis(5);
 /// Entries that the loop applies itself.
 const AT_ONCE_ENTRIES_MAX: usize = 8;
-
-/// How far the state machine has come.
-#[derive(Clone, Debug)]
-pub(crate) struct AppliedUpTo {
-    pub(crate) index: Index,
-    pub(crate) revision: Revision,
-    pub(crate) compacted: Revision,
-    /// The bytes of all rows that are kept.
-    pub(crate) row_bytes: u64,
-    /// What happened to leases.
-    pub(crate) leases: Vec<LeaseNews>,
-}
-
-impl AppliedUpTo {
-    /// How far it is now, with the news since this was asked last.
-    fn of(machine: &mut Machine<Arc<RedbStore>>) -> Self {
-        let (revision, compacted) = (machine.revision(), machine.compacted());
-        let (index, leases) = (machine.applied().index, machine.take_lease_news());
-        let row_bytes = machine.statistics().row_bytes as u64;
-        Self { index, revision, compacted, row_bytes, leases }
-    }
-}
 
 /// What is put in the applier's queue.
 pub(crate) enum ApplierWork {
@@ -103,12 +81,12 @@ impl Applier {
     }
 
     /// Puts a received state machine in the place of the present one.
-    fn install(&self, received: ReceivedSnapshot) -> Result<AppliedUpTo, String> {
+    fn install(&self, received: ReceivedSnapshot) -> Result<Progress, String> {
         let ReceivedSnapshot { snapshot, machine: mut new, decided } = received;
         let shared = &*self.shared;
         new.announce_leases();
-        shared.note_row_bytes(&new);
-        let applied = AppliedUpTo::of(&mut new);
+        let applied = new.take_progress();
+        shared.note(&applied);
         let mut machine = shared.machine.write().expect("no holder of this lock panics");
         assert!(applied.index > machine.applied().index, "a snapshot only replaces what is older");
         *shared.store.write().expect("no holder of this lock panics") = Arc::clone(new.store());
@@ -139,7 +117,7 @@ impl Applier {
     /// Applies the entries if that can be done at once: if they are few, each takes constant time
     /// and no look at the store, nothing waits for the store to catch up, and nobody uses the state
     /// machine just now.
-    pub(super) fn try_apply(&mut self, entries: &[Entry]) -> Result<Option<AppliedUpTo>, String> {
+    pub(super) fn try_apply(&mut self, entries: &[Entry]) -> Result<Option<Progress>, String> {
         if entries.len() > AT_ONCE_ENTRIES_MAX || !entries.iter().all(takes_constant_time) {
             return Ok(None);
         }
@@ -162,7 +140,7 @@ impl Applier {
         &mut self,
         machine: &mut Machine<Arc<RedbStore>>,
         entries: &[Entry],
-    ) -> Result<AppliedUpTo, String> {
+    ) -> Result<Progress, String> {
         let shared = &*self.shared;
         for entry in entries {
             let applied = machine.apply(entry).map_err(|error| error.to_string())?;
@@ -180,8 +158,9 @@ impl Applier {
             }
         }
         shared.metrics.applied_entries.inc_by(entries.len() as u64);
-        shared.note_row_bytes(machine);
-        Ok(AppliedUpTo::of(machine))
+        let progress = machine.take_progress();
+        shared.note(&progress);
+        Ok(progress)
     }
 
     /// Wakes those who watch, and answers those who asked: whoever has an answer finds the revision

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use consensus::{NodeId, Protocol, Standing};
-use kvcore::replica::LEASE_CHECKPOINT_INTERVAL_DEFAULT;
+use kvcore::replica::{DIGEST_INTERVAL_DEFAULT, LEASE_CHECKPOINT_INTERVAL_DEFAULT};
 use storage::Retained;
 
 use super::faults::FaultSettings;
@@ -44,12 +44,16 @@ pub struct NodeConfig {
     pub finalize_wait: Duration,
     /// Compact automatically so that about this many revisions stay readable.
     pub retain_revisions: Option<u64>,
+    /// Compact automatically so that what was readable within this time stays so.
+    pub retain_for: Option<Duration>,
     /// The most bytes of rows, all retained revisions together, before writes that store something are
     /// refused; `None` refuses none.
     pub quota_bytes: Option<u64>,
     /// How much more time than it has a lease may have in the log: so much longer it may live after a change
     /// of leader.
     pub lease_checkpoint_interval: Duration,
+    /// How long after a change the replicas' digests are compared; `None` never compares them.
+    pub digest_interval: Option<Duration>,
     /// What of the log is kept for peers that lag, although the store holds its effects.
     pub retained_log: Retained,
     /// The memory that the store may use for its pages.
@@ -84,8 +88,10 @@ impl NodeConfig {
             election_jitter: settings.election_jitter,
             finalize_wait: settings.finalize_wait,
             retain_revisions: Some(100_000),
+            retain_for: None,
             quota_bytes: Some(QUOTA_BYTES_DEFAULT),
             lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
+            digest_interval: Some(DIGEST_INTERVAL_DEFAULT),
             retained_log: Retained { entries: 200_000, bytes_max: 256 << 20 },
             store_cache_bytes: 32 << 20,
             requests_pending_max: 10_000,

@@ -285,7 +285,18 @@ impl NodeHandle {
     /// `/v1/status`.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.shared.formation.trouble().or_else(|| self.status().trouble.clone())
+        let alarm = || {
+            let machine = self.machine().read().expect("no holder of this lock panics");
+            let nodes: Vec<String> = machine.alarms().keys().map(ToString::to_string).collect();
+            (!nodes.is_empty()).then(|| {
+                format!(
+                    "replicas differ: an alarm stands about node {}; see /v1/alarms",
+                    nodes.join(", ")
+                )
+            })
+        };
+        let formation = self.shared.formation.trouble();
+        formation.or_else(|| self.status().trouble.clone()).or_else(alarm)
     }
 
     /// What this node knows of the forming of its cluster.
@@ -320,6 +331,12 @@ impl NodeHandle {
     #[must_use]
     pub fn quota_bytes(&self) -> Option<u64> {
         self.shared.quota_bytes
+    }
+
+    /// Whether the store has as much as it may have.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.is_full()
     }
 
     /// Whether this node takes faults.

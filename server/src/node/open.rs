@@ -155,11 +155,14 @@ pub(super) fn open<C: Consensus>(
         requests_max: config.requests_pending_max,
         request_bytes_max: 64 << 20,
         retain_revisions: config.retain_revisions,
+        retain_for: config.retain_for,
         quota_bytes: config.quota_bytes,
         lease_checkpoint_interval: config.lease_checkpoint_interval,
+        digest_interval: config.digest_interval,
     };
-    drop(machine.take_lease_news());
-    let replica = Replica::new(core, settings, machine.restored());
+    let restored = machine.restored();
+    drop(machine.take_progress());
+    let replica = Replica::new(core, settings, restored);
     let status = replica.status();
     let clients = move |input| {
         inbox.try_send(DriverInput::Client(input)).map_err(|error| match error {
@@ -196,6 +199,7 @@ pub(super) fn open<C: Consensus>(
         flushed: AtomicU64::new(machine.flushed_state().applied.index.0),
         row_bytes: AtomicU64::new(machine.statistics().row_bytes as u64),
         quota_bytes: config.quota_bytes,
+        is_corrupt: AtomicBool::new(!machine.alarms().is_empty()),
         retained: config.retained_log,
         machine: Arc::new(RwLock::new(machine)),
         store: RwLock::new(store),

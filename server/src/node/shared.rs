@@ -11,11 +11,12 @@ use consensus::codec::Wire;
 use consensus::{Index, NodeId, Now, Time, WallTime};
 use kvcore::replica::{Conclusion, Failure, LeaseAnswer, LeaseQuestion};
 use kvcore::{
-    Command, Envelope, Idempotency, IdempotencyKey, LeaseCommand, LeaseId, Machine, Outcome,
+    Command, Envelope, Idempotency, IdempotencyKey, LeaseCommand, LeaseId, Outcome, Progress,
     RequestId, Revision,
 };
 use storage::{RedbStore, Retained};
 use tokio::sync::{oneshot, watch};
+use tracing::{error, info};
 
 use super::faults::{CrashOrder, FaultSettings, Faults, LabInput};
 use super::formation::NodeFormation;
@@ -109,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) row_bytes: AtomicU64,
     /// The most that there shall be.
     pub(crate) quota_bytes: Option<u64>,
+    /// Whether an alarm stands.
+    pub(crate) is_corrupt: AtomicBool,
     /// What of the log is kept for peers that lag.
     pub(crate) retained: Retained,
     pub(crate) status: RwLock<Arc<NodeStatus>>,
@@ -138,6 +141,9 @@ impl Shared {
         key: Option<IdempotencyKey>,
         timeout: Duration,
     ) -> Result<Written, Failure> {
+        if !matches!(command, Command::Alarm(_)) {
+            self.check_corruption()?;
+        }
         if command.stores() && self.is_full() {
             return Err(Failure::NoSpace);
         }
@@ -158,9 +164,30 @@ impl Shared {
         }
     }
 
+    /// Notes how much the state machine keeps, and whether an alarm stands.
+    pub(crate) fn note(&self, progress: &Progress) {
+        self.note_row_bytes(progress.row_bytes);
+        let is_corrupt = !progress.alarms.is_empty();
+        if self.is_corrupt.swap(is_corrupt, Ordering::Relaxed) != is_corrupt {
+            match is_corrupt {
+                true => error!(
+                    "replicas differ: alarms about nodes {:?}; keys and leases are neither read nor \
+                     changed while they stand. See /v1/alarms",
+                    progress.alarms.iter().map(|node| node.0).collect::<Vec<u64>>()
+                ),
+                false => info!("no alarm stands any more"),
+            }
+        }
+    }
+
     /// Notes how much the state machine keeps.
-    pub(crate) fn note_row_bytes(&self, machine: &Machine<Arc<RedbStore>>) {
-        self.row_bytes.store(machine.statistics().row_bytes as u64, Ordering::Relaxed);
+    pub(crate) fn note_row_bytes(&self, row_bytes: u64) {
+        self.row_bytes.store(row_bytes, Ordering::Relaxed);
+    }
+
+    /// Refuses while an alarm stands, as far as this node has applied the log.
+    fn check_corruption(&self) -> Result<(), Failure> {
+        if self.is_corrupt.load(Ordering::Relaxed) { Err(Failure::Corrupt) } else { Ok(()) }
     }
 
     /// Whether the store has as much as it may have, as far as this node has applied the log. What other
@@ -174,6 +201,7 @@ impl Shared {
         consistency: Consistency,
         timeout: Duration,
     ) -> Result<(), Failure> {
+        self.check_corruption()?;
         let confirmed = match consistency {
             Consistency::Linearizable => true,
             Consistency::Sync => false,
@@ -210,6 +238,7 @@ impl Shared {
         question: LeaseQuestion,
         timeout: Duration,
     ) -> Result<LeaseAnswer, Failure> {
+        self.check_corruption()?;
         let request = self.next_request();
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Lease { request, question, deadline };

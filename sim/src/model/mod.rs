@@ -37,6 +37,7 @@ pub(crate) enum Expected {
     Renewed { lease: LeaseId, ttl_millis: u64 },
     LeaseEnded { lease: LeaseId, keys: u64 },
     LeasesNoted,
+    DigestsCompared,
     LeaseNotFound,
     LeaseExists,
     KeyNotFound,
@@ -141,6 +142,7 @@ impl Expected {
             }
             Outcome::LeaseEnded { lease, keys } => Self::LeaseEnded { lease: *lease, keys: *keys },
             Outcome::LeasesNoted => Self::LeasesNoted,
+            Outcome::DigestsCompared => Self::DigestsCompared,
             Outcome::LeaseNotFound { .. } => Self::LeaseNotFound,
             Outcome::LeaseExists { .. } => Self::LeaseExists,
             Outcome::KeyNotFound { .. } => Self::KeyNotFound,

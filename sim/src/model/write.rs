@@ -4,8 +4,8 @@ use bytes::Bytes;
 use consensus::Position;
 use kvcore::lease::Checkpoint;
 use kvcore::{
-    Command, Condition, Delete, Keys, LeaseCommand, LeaseId, LeaseTime, Put, PutLease, PutValue,
-    Revision,
+    AlarmCommand, Command, Condition, Delete, Keys, LeaseCommand, LeaseId, LeaseTime, Put,
+    PutLease, PutValue, Revision,
 };
 
 use super::{Expected, Model, Version};
@@ -55,6 +55,7 @@ impl Model {
             Command::Transaction(_) if self.is_invalid(command) => Expected::DuplicateKey,
             Command::Transaction(transaction) => self.transact(position, transaction),
             Command::Lease(command) => self.change_lease(position, now, command),
+            Command::Alarm(AlarmCommand::Compare { .. }) => Expected::DigestsCompared,
             _ => Expected::Undecodable,
         }
     }

@@ -12,19 +12,16 @@ mod questions;
 
 use std::collections::BTreeMap;
 
-use consensus::{Consensus, Index, Leadership, Mutant, Now, Term, Time, Token, Wire, mutant};
+use consensus::{Consensus, Index, Leadership, Mutant, Now, Term, Time, Token, mutant};
 
 use super::{Replica, ReplicaEffects, ReplicaMessage};
 use crate::lease::{Checkpoint, LeaseCommand, LeaseId, LeaseNews, LeaseTime};
-use crate::{Command, Envelope, RequestId};
+use crate::{Command, RequestId};
 
 use clock::Clocks;
 pub(super) use questions::{Asker, QUESTIONS_MAX};
 use questions::{Batch, Questions};
 pub use questions::{LeaseAnswer, LeaseQuestion};
-
-/// The request number of commands for which no client waits.
-const NOBODY: RequestId = RequestId(0);
 
 /// Everything about leases.
 #[derive(Clone, Debug, Hash)]
@@ -275,20 +272,14 @@ impl<C: Consensus> Replica<C> {
         command: LeaseCommand,
         effects: &mut ReplicaEffects<C::Message>,
     ) -> bool {
-        let envelope = Envelope {
-            origin: self.settings.id,
-            incarnation: self.settings.incarnation,
-            request: NOBODY,
-            idempotency: None,
-            command: Command::Lease(command),
-        };
+        let command = Command::Lease(command);
         if mutant::on(Mutant::EverybodyCounts)
             && let Leadership::Following { leader, term } = self.leadership
         {
-            let envelopes = vec![envelope.to_bytes()];
+            let envelopes = vec![self.unasked(command)];
             effects.messages.push((leader, ReplicaMessage::Forward { term, envelopes }));
             return true;
         }
-        self.propose(now, envelope.to_bytes(), effects).is_none()
+        self.propose_unasked(now, command, effects)
     }
 }

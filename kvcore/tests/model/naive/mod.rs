@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use consensus::{Position, WallTime};
 use kvcore::{
-    Command, Condition, Event, EventKind, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys, LeaseId,
-    LeaseTime, Order, Range, RangeResult, Revision, RevisionEvents, SortBy, WatchFilter,
+    Alarms, Command, Condition, Event, EventKind, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys,
+    LeaseId, LeaseTime, Order, Range, RangeResult, Revision, RevisionEvents, SortBy, WatchFilter,
 };
 
 /// What a command did, without the details that the machine adds.
@@ -24,6 +24,9 @@ pub(crate) enum Effect {
     Renewed(LeaseId, u64),
     LeaseEnded { keys: u64 },
     LeasesNoted,
+    DigestsCompared,
+    AlarmRaised,
+    AlarmCleared { stood: bool },
     LeaseNotFound(LeaseId),
     LeaseExists(LeaseId),
     KeyNotFound(Bytes),
@@ -84,6 +87,7 @@ pub(crate) struct Model {
     done: Vec<Done>,
     pub(crate) leases: BTreeMap<LeaseId, LeaseTime>,
     sequences: BTreeMap<Bytes, u64>,
+    pub(crate) alarms: Alarms,
 }
 
 impl Model {
@@ -95,6 +99,7 @@ impl Model {
             done: Vec::new(),
             leases: BTreeMap::new(),
             sequences: BTreeMap::new(),
+            alarms: Alarms::new(),
         }
     }
 
@@ -132,8 +137,15 @@ impl Model {
         wall: WallTime,
     ) -> Effect {
         let effect = self.apply(position, command);
-        // What is invalid is so each time, and nobody but leaders speaks of leases like that.
-        if matches!(effect, Effect::DuplicateKey | Effect::LeasesNoted) {
+        // What is invalid is so each time, and no client with a key speaks of leases like that, or of alarms.
+        if matches!(
+            effect,
+            Effect::DuplicateKey
+                | Effect::LeasesNoted
+                | Effect::DigestsCompared
+                | Effect::AlarmRaised
+                | Effect::AlarmCleared { .. }
+        ) {
             return effect;
         }
         let (key, command, revision) = (key.to_owned(), command.clone(), self.revision);

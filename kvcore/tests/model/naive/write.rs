@@ -4,8 +4,8 @@ use bytes::Bytes;
 use consensus::Position;
 use kvcore::lease::Checkpoint;
 use kvcore::{
-    Command, Compare, CompareTarget, Condition, Delete, EventKind, KeyValue, LeaseCommand, LeaseId,
-    LeaseTime, Operation, Put, PutLease, PutValue, Revision, Transaction,
+    AlarmCommand, Command, Compare, CompareTarget, Condition, Delete, EventKind, KeyValue,
+    LeaseCommand, LeaseId, LeaseTime, Operation, Put, PutLease, PutValue, Revision, Transaction,
 };
 
 use super::{Change, Effect, Model, OperationEffect, PutEffect, TransactionEffect};
@@ -60,7 +60,22 @@ impl Model {
             }
             Command::Transaction(transaction) => self.transact(position, transaction),
             Command::Lease(command) => self.change_lease(position, now, command),
+            Command::Alarm(command) => self.change_alarms(command),
             other => panic!("the model does not know {other:?}"),
+        }
+    }
+
+    fn change_alarms(&mut self, command: &AlarmCommand) -> Effect {
+        match *command {
+            AlarmCommand::Compare { .. } => Effect::DigestsCompared,
+            AlarmCommand::Raise { node, corruption } => {
+                self.alarms.entry(node).or_insert(corruption);
+                Effect::AlarmRaised
+            }
+            AlarmCommand::Clear { node } => {
+                Effect::AlarmCleared { stood: self.alarms.remove(&node).is_some() }
+            }
+            ref other => panic!("the model does not know {other:?}"),
         }
     }
 

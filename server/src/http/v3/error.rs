@@ -39,6 +39,8 @@ pub(crate) enum Code {
     Unimplemented = 12,
     /// It can not be fulfilled just now.
     Unavailable = 14,
+    /// Something is damaged.
+    DataLoss = 15,
 }
 
 impl Code {
@@ -51,7 +53,7 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unknown | Self::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -129,6 +131,8 @@ refusals! {
          started.";
     LeaseNotFound, NotFound, "etcdserver: requested lease not found",
         "There is no such lease.";
+    MemberNotFound, NotFound, "etcdserver: member not found",
+        "An alarm is to be raised about a member that does not exist.";
     UnknownPath, NotFound, "Not Found",
         "There is no such call.";
     AnswerTooLarge, ResourceExhausted, "the answer is too large",
@@ -176,6 +180,9 @@ refusals! {
         "Who proclaims does not stand for the office any more.";
     LeaderMissing, Unknown, "\"leader\" field must be provided",
         "`proclaim` or `resign` without it.";
+    Corrupt, DataLoss, "etcdserver: corrupt cluster",
+        "Replicas differ, and an alarm stands (`maintenance/alarm`). Keys and leases are neither read nor \
+         changed. Nothing happened.";
     Internal, Unknown, "this node failed",
         "The node could not read its store, or met something that can not be. The message goes on with \
          what.";
@@ -297,6 +304,7 @@ impl From<Failure> for Refused {
             Failure::NoLeader => Refusal::NoLeader,
             Failure::Overloaded => Refusal::TooManyRequests,
             Failure::NoSpace => Refusal::NoSpace,
+            Failure::Corrupt => Refusal::Corrupt,
             Failure::LeaderChanged => Refusal::LeaderChanged,
             Failure::UnknownOutcome | Failure::NoQuorum => Refusal::TimedOut,
             Failure::ShuttingDown => Refusal::Stopped,

@@ -1,4 +1,4 @@
-//! `POST /v3/maintenance/…`, but for snapshots, and `POST /v3/auth/status`.
+//! `POST /v3/maintenance/…`, but for alarms and snapshots, and `POST /v3/auth/status`.
 //!
 //! ```text
 //! $ curl localhost:2379/v3/maintenance/status -d '{}'
@@ -21,8 +21,8 @@ use super::context::{Asked, read, revision_asked};
 use super::error::{Refusal, Refused};
 use super::fulfilled;
 use super::message::{
-    AlarmAction, AlarmRequest, AlarmResponse, Empty, HashKvRequest, HashKvResponse, HashResponse,
-    HeaderResponse, MoveLeaderRequest, StatusResponse, signed,
+    Empty, HashKvRequest, HashKvResponse, HashResponse, HeaderResponse, MoveLeaderRequest,
+    StatusResponse, signed,
 };
 use crate::http::App;
 use crate::http::status::leader;
@@ -52,20 +52,6 @@ pub(super) async fn status(app: &Arc<App>, request: Request) -> Result<Response,
         is_learner: facts.observers.contains(&facts.id),
     };
     fulfilled(app, &answer)
-}
-
-/// The endpoint `alarm`. There is nothing yet that raises one.
-pub(super) async fn alarm(app: &Arc<App>, request: Request) -> Result<Response, Refused> {
-    let Asked { message, .. } = read::<AlarmRequest>(app, request).await?;
-    match message.action {
-        AlarmAction::Get => {
-            let header = Some(app.header(app.revision()));
-            fulfilled(app, &AlarmResponse { header, alarms: Vec::new() })
-        }
-        AlarmAction::Activate | AlarmAction::Deactivate => {
-            Err(Refused::with(Refusal::Unsupported, "alarms can not be raised or ended"))
-        }
-    }
 }
 
 /// The endpoint `defragment`. There is nothing to do: the store uses again what is free.

@@ -13,6 +13,7 @@
 //! requests of such a call are JSON objects one after another in one body, which may come late
 //! (`requests`).
 
+mod alarm;
 mod cluster;
 mod concurrency;
 mod context;
@@ -164,7 +165,7 @@ async fn carry_out(call: Call, app: &Arc<App>, request: Request) -> Result<Respo
             body::discard_all(request).await;
             Err(Refused::with(Refusal::Unsupported, "the members of a cluster can not be changed"))
         }
-        Call::Alarm => Box::pin(maintenance::alarm(app, request)).await,
+        Call::Alarm => Box::pin(alarm::alarm(app, request)).await,
         Call::Status => Box::pin(maintenance::status(app, request)).await,
         Call::Defragment => Box::pin(maintenance::defragment(app, request)).await,
         Call::Hash => Box::pin(maintenance::hash(app, request)).await,

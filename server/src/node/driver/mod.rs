@@ -18,6 +18,7 @@ use consensus::{
     Consensus, Entry, Event, Fetch, FetchPurpose, Generation, Index, NodeId, Now, Passage, Persist,
     PersistSequence, Standing, Term, Time,
 };
+use kvcore::Progress;
 use kvcore::replica::{PeerMessage, Replica, ReplicaEffects, ReplicaInput};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -25,7 +26,7 @@ use tracing::warn;
 use self::lab::Aligned;
 use self::snapshots::Snapshots;
 use self::telling::{Told, is_routine, name_and_weight};
-use super::applier::{AppliedUpTo, Applier, ApplierWork};
+use super::applier::{Applier, ApplierWork};
 use super::shared::{ClientInput, Ended, Shared};
 use super::snapshots::ReceivedSnapshot;
 use super::trace::{Recorder, Way};
@@ -56,7 +57,7 @@ pub(crate) enum DriverInput<M> {
         message: PeerMessage<M>,
     },
     Persisted(PersistSequence),
-    Applied(AppliedUpTo),
+    Applied(Progress),
     Fetched {
         purpose: FetchPurpose,
         entries: Vec<Entry>,
@@ -134,7 +135,7 @@ pub(crate) struct Driver<C: Consensus> {
     persists_asked: PersistSequence,
     applier: Applier,
     /// What this loop has applied itself, and not yet heard of.
-    applied_here: Option<AppliedUpTo>,
+    applied_here: Option<Progress>,
     /// Everything up to here was given to be applied, here or on the applier's thread.
     delivered: Index,
     applied: Index,
@@ -265,9 +266,8 @@ impl<C: Consensus> Driver<C> {
                     ReplicaInput::Persisted(sequence)
                 }
                 DriverInput::Applied(applied) => {
-                    let AppliedUpTo { index, revision, compacted, row_bytes, leases } = applied;
-                    self.applied = index;
-                    ReplicaInput::Applied { index, revision, compacted, row_bytes, leases }
+                    self.applied = applied.index;
+                    ReplicaInput::Applied(applied)
                 }
                 DriverInput::Fetched { purpose, entries } => {
                     ReplicaInput::Fetched { purpose, entries }
