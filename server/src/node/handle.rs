@@ -287,7 +287,8 @@ impl NodeHandle {
     pub fn trouble(&self) -> Option<String> {
         let alarm = || {
             let machine = self.machine().read().expect("no holder of this lock panics");
-            let nodes: Vec<String> = machine.alarms().keys().map(ToString::to_string).collect();
+            let nodes: Vec<String> =
+                machine.alarms().keys().map(|node| node.0.to_string()).collect();
             (!nodes.is_empty()).then(|| {
                 format!(
                     "replicas differ: an alarm stands about node {}; see /v1/alarms",

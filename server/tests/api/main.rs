@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 mod agreement;
+mod alarms;
 mod bodies;
 mod client;
 mod conditions;
@@ -21,6 +22,7 @@ mod operations;
 mod quorum;
 mod quota;
 mod ranges;
+mod retention;
 mod sequential;
 mod stopping;
 mod strangers;

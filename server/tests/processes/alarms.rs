@@ -24,7 +24,7 @@ fn put(cluster: &Processes, node: usize, key: &str, value: &str) {
 
 /// Changes the value of a key in the store of a node that does not run.
 fn falsify(cluster: &Processes, node: usize, directory: DirectoryId, key: &[u8]) {
-    let disk = RealDisk::open(&cluster.data_directory(node)).expect("a data directory");
+    let disk = RealDisk::open(cluster.data_directory(node)).expect("a data directory");
     let open = || RedbStore::open(&disk, RedbStoreOptions::new(directory)).expect("a store");
     let store = open();
     let state = store.state().expect("a state");
@@ -81,6 +81,9 @@ fn a_falsified_store_stops_the_cluster_until_it_is_replaced(protocol: &'static s
     assert!(cluster.terminate(follower).success());
     std::fs::remove_dir_all(cluster.data_directory(follower)).expect("removed");
     cluster.start_node(follower);
+    eventually("the node answers", || {
+        request(cluster.addresses()[follower], "GET", "/livez", b"").is_ok()
+    });
     let path = format!("/v1/alarms/{}?timeout=20s", follower + 1);
     let (status, cleared) = ask(&cluster, leader, "DELETE", &path);
     assert_eq!((status, &cleared["cleared"]), (200, &about), "{cleared}");

@@ -20,6 +20,7 @@ macro_rules! on_both {
 }
 
 mod agreement;
+mod alarms;
 mod command_line;
 mod compare;
 mod connections;

@@ -53,6 +53,7 @@ pub(in crate::http) const KEEP_ALIVE: Call = Call {
     answers: &[Answer::ok("The lease lives for `ttl_ms` again.", LEASE)],
     errors: &[&[
         ErrorName::LeaseNotFound,
+        ErrorName::Corrupt,
         ErrorName::NoLeader,
         ErrorName::NoQuorum,
         ErrorName::Overloaded,

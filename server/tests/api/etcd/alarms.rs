@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::Fixture;
 use super::super::client::Http;
+use super::Fixture;
 use super::support::{assert_refused, base64, number};
 
 const CORRUPT: &str = "etcdserver: corrupt cluster";
@@ -107,4 +107,4 @@ async fn only_corruption_is_raised_by_hand_and_only_of_a_member() {
     fixture.stop().await;
 }
 
-super::super::on_every_protocol!(while_the_cluster_is_corrupt_everything_fails_at_every_node);
+super::on_every_protocol!(while_the_cluster_is_corrupt_everything_fails_at_every_node);

@@ -1,6 +1,7 @@
 //! `/v3`, as etcd's clients use it: one file a subject, and a test for each thing that etcd promises about
 //! it. Each is asked of every node in turn, so also of one that does not lead.
 
+mod alarms;
 mod cluster;
 mod compaction;
 mod comparisons;
