@@ -203,6 +203,8 @@ mutants! {
         "A keepalive is not logged, also where the log says that less than all of the time is left.";
     KeepaliveBesideExpiry, "keepalive-beside-expiry", BOTH,
         "A keepalive is answered while the expiry of its lease is under way.";
+    FullStoreKeepsHistory, "full-store-keeps-history", BOTH,
+        "A full store keeps as much history as any, so that deletions make no room.";
     ComparesAnotherEntry, "compares-another-entry", BOTH,
         "A leader tells the digest after one entry as that after another.";
     ComparesPresentState, "compares-present-state", BOTH,

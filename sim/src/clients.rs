@@ -15,6 +15,7 @@ use kvcore::{
 
 use crate::agenda::{Happening, Life};
 use crate::cluster::Cluster;
+use crate::full_store;
 use crate::history::{
     self, Action, Consistency, Found, OperationId, OperationResult, Query, Reading,
 };
@@ -194,6 +195,10 @@ impl Client {
     /// without one now and then when it is in doubt, as careless clients do, and it may be done twice.
     fn wants_again(&mut self, action: &Action, result: &OperationResult) {
         let Action::Write(command, key) = action else { return };
+        if let Some(room) = full_store::makes_room(result) {
+            self.again = Some((room, None));
+            return;
+        }
         let is_unknown = matches!(
             result,
             OperationResult::Unknown | OperationResult::Failed(Failure::UnknownOutcome)
@@ -282,6 +287,8 @@ impl<C: Consensus> Cluster<C> {
         } else {
             client.action(bytes_max)
         };
+        let action =
+            full_store::leave_compaction_to_the_leader(action, self.surroundings.quota_bytes);
         let operation = self.history.begin(id, action, now);
         let is_in_a_hurry = !self.healed && (client.is_loyal || client.random.one_in(4));
         client.busy = Some(operation);
@@ -340,6 +347,12 @@ impl<C: Consensus> Cluster<C> {
         (asked.taken_by, asked.committed) = (Some(life), committed);
         asked.committed_anywhere = self.invariants.committed();
         match asked.action.clone() {
+            Action::Write(command, _)
+                if full_store::refuses(process, self.surroundings.quota_bytes, &command) =>
+            {
+                self.counters.refused_full += 1;
+                self.reply(operation, OperationResult::Failed(Failure::NoSpace));
+            }
             Action::Write(command, key) => {
                 process.requests.insert(request, operation);
                 let (origin, incarnation) = (node, life.number);

@@ -76,6 +76,7 @@ impl<C: Consensus> Cluster<C> {
                 .with_profile(options.profile, &mut random)
                 .with_links(options.links, &mut random)
                 .with_think(options.think)
+                .with_quota(&mut random)
         });
         let nodes = (1..=options.members()).map(NodeId);
         let nodes =

@@ -75,6 +75,7 @@ mod cluster;
 mod disk;
 mod driver;
 mod faults;
+mod full_store;
 mod history;
 mod latency;
 mod measure;

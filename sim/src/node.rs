@@ -275,7 +275,7 @@ impl<C: Consensus> Node<C> {
             request_bytes_max: 1 << 20,
             retain_revisions: start.surroundings.retain_revisions,
             retain_for: start.surroundings.retain_for,
-            quota_bytes: None,
+            quota_bytes: start.surroundings.quota_bytes,
             lease_checkpoint_interval: start.surroundings.lease_checkpoint_interval,
             digest_interval: start.surroundings.digest_interval,
         };

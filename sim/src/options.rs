@@ -254,6 +254,9 @@ pub(crate) struct Surroundings {
     pub(crate) requests_max: usize,
     pub(crate) retain_revisions: Option<u64>,
     pub(crate) retain_for: Option<Duration>,
+    /// The most bytes of rows. Where there is a most, nobody but the leader compacts, and it would keep far
+    /// more revisions than fit.
+    pub(crate) quota_bytes: Option<u64>,
     pub(crate) suspect_on_connection_loss: bool,
     pub(crate) value_bytes_max: u64,
     pub(crate) fault_interval: Span,
@@ -342,6 +345,7 @@ impl Surroundings {
             retain_revisions: [None, Some(20), Some(200)][pick(&[0, 1, 2])],
             retain_for: [None, Some(300), Some(2_000)][pick(&[0, 0, 1, 2])]
                 .map(Duration::from_millis),
+            quota_bytes: None,
             suspect_on_connection_loss: pick(&[0, 1]) == 1,
             value_bytes_max: pick(&[20, 300, 3_000]) as u64,
             fault_interval: Span::millis(20, pick(&[300, 800, 1_500]) as u64),
@@ -357,6 +361,15 @@ impl Surroundings {
             part_bytes_max: pick(&[600, 4 << 10]),
             part_delay: Span::micros(20, pick(&[300, 3_000, 15_000]) as u64),
         }
+    }
+
+    /// The same, sometimes with a store that has room for a dozen rows.
+    pub(crate) fn with_quota(self, random: &mut Random) -> Self {
+        if !random.one_in(6) {
+            return self;
+        }
+        let quota_bytes = Some(12 * (self.value_bytes_max + 100));
+        Self { quota_bytes, retain_revisions: Some(200), retain_for: None, ..self }
     }
 
     /// The same with clients that think for so long.
@@ -418,6 +431,7 @@ impl Surroundings {
             requests_max: 10_000,
             retain_revisions: None,
             retain_for: None,
+            quota_bytes: None,
             suspect_on_connection_loss: true,
             value_bytes_max: 256,
             fault_interval: Span::millis(1_000, 1_000),

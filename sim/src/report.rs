@@ -58,6 +58,8 @@ pub struct Counters {
     pub failed: u64,
     /// Those of them that were refused for want of room.
     pub overloaded: u64,
+    /// Those of them that were refused because the store was full.
+    pub refused_full: u64,
     /// Revisions that watchers were given.
     pub watched: u64,
     /// Transactions that were carried out.
@@ -143,6 +145,7 @@ impl Counters {
             keepalives: self.keepalives - earlier.keepalives,
             keepalives_logged: self.keepalives_logged - earlier.keepalives_logged,
             digests_compared: self.digests_compared - earlier.digests_compared,
+            refused_full: self.refused_full - earlier.refused_full,
             faults: self.faults - earlier.faults,
             crashes: self.crashes - earlier.crashes,
             wipes: self.wipes - earlier.wipes,

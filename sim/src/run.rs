@@ -14,7 +14,7 @@ use crate::check_linearizable;
 use crate::check_once;
 use crate::clients::Client;
 use crate::cluster::Cluster;
-use crate::history::OperationResult;
+use crate::history::{Action, OperationResult};
 use crate::latency::Links;
 use crate::options::SimOptions;
 use crate::report::{Failure, Report};
@@ -138,7 +138,8 @@ impl<C: Consensus> Cluster<C> {
         })
     }
 
-    /// Every node acknowledged a write that was asked for since the operation of that number.
+    /// Every node acknowledged a write that was asked for since the operation of that number, and that may
+    /// have stored something: deletions are done where there is no room.
     fn all_nodes_acknowledged_since(&self, begun: usize) -> bool {
         // Looked at only after an acknowledgement, because it looks at every operation since.
         if self.last_acknowledged.is_none_or(|(_, at)| at != self.agenda.now()) {
@@ -146,7 +147,10 @@ impl<C: Consensus> Cluster<C> {
         }
         let acknowledged = |id: NodeId| {
             self.history.iter().skip(begun).any(|(_, operation)| {
-                operation.taken_by.is_some_and(|life| life.node == id)
+                let stores =
+                    matches!(&operation.action, Action::Write(command, _) if command.stores());
+                stores
+                    && operation.taken_by.is_some_and(|life| life.node == id)
                     && matches!(operation.success(), Some((_, OperationResult::Written { .. })))
             })
         };

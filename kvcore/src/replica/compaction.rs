@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use consensus::{Consensus, Leadership, Now, Time};
+use consensus::{Consensus, Leadership, Mutant, Now, Time, mutant};
 
 use super::{Replica, ReplicaEffects, ReplicaSettings};
 use crate::{Command, Progress, Restored, Revision};
@@ -103,7 +103,8 @@ impl Compaction {
             return None;
         }
         let most = self.retain_revisions.unwrap_or(u64::MAX);
-        let (retain, passed) = match self.quota_bytes {
+        let quota = self.quota_bytes.filter(|_| !mutant::on(Mutant::FullStoreKeepsHistory));
+        let (retain, passed) = match quota {
             Some(quota) if self.row_bytes >= quota => (Some(0), None),
             Some(quota) if self.row_bytes >= quota / 4 * 3 => {
                 (Some(most.min(RETAINED_NEARLY_FULL)), None)

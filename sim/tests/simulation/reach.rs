@@ -19,7 +19,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 37] = [
+    let reached: [(&str, u64, u64); 38] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
         ("keys whose time was up", most(|counters| counters.keys_expired), 500),
@@ -37,6 +37,7 @@ fn corners<C: Consensus>() {
         ("keepalives in the log", most(|counters| counters.keepalives_logged), 200),
         ("comparisons of digests", most(|counters| counters.digests_compared), 2_000),
         ("requests refused for want of room", most(|counters| counters.overloaded), 100),
+        ("writes refused for want of space", most(|counters| counters.refused_full), 100),
         ("failed requests", most(|counters| counters.failed), 100),
         ("revisions watched", most(|counters| counters.watched), 5_000),
         ("entries read back from the log", most(|counters| counters.fetches), 1_000),
