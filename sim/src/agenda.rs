@@ -8,7 +8,7 @@ use bytes::Bytes;
 use consensus::{Fetch, NodeId, Time};
 use kvcore::RequestId;
 
-use crate::clients::ClientId;
+use crate::client::ClientId;
 use crate::faults::{Scene, Step};
 use crate::history::{OperationId, OperationResult};
 use crate::network::ConnectionId;

@@ -71,7 +71,7 @@ pub(crate) fn check(history: &History, forgets: bool) -> Result<u64, Violation> 
 
 /// What was done to each key, as far as it tells something.
 fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> {
-    let keys: BTreeSet<Bytes> = (0..crate::clients::KEYS).map(crate::history::key).collect();
+    let keys: BTreeSet<Bytes> = (0..crate::client::KEYS).map(crate::history::key).collect();
     let mut steps: BTreeMap<Bytes, Vec<Step>> = BTreeMap::new();
     let mut copies: BTreeMap<&IdempotencyKey, Vec<Copies<'_>>> = BTreeMap::new();
     for (_, operation) in history.iter() {

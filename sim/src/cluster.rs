@@ -6,7 +6,7 @@ use std::time::Duration;
 use consensus::{Consensus, Event, Invariants, NodeId, Random, Time, Violation};
 
 use crate::agenda::{Agenda, Happening, Life};
-use crate::clients::{Client, ClientId};
+use crate::client::{Client, ClientId};
 use crate::faults::{self, Occasion, Scene, Script};
 use crate::history::History;
 use crate::network::Network;

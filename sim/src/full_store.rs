@@ -5,6 +5,7 @@ use kvcore::replica::Failure;
 use kvcore::{Command, Keys};
 
 use crate::history::{Action, OperationResult};
+use crate::lockers;
 use crate::process::Process;
 
 /// Whether a node refuses a write because, as far as it has applied the log, the store has as much as it may
@@ -22,7 +23,7 @@ pub(crate) fn refuses<C: consensus::Consensus>(
 pub(crate) fn leave_compaction_to_the_leader(action: Action, quota_bytes: Option<u64>) -> Action {
     match action {
         Action::Write(Command::Compact { .. }, key) if quota_bytes.is_some() => {
-            Action::Write(Command::delete(Keys::all()), key)
+            Action::Write(Command::delete(lockers::spare_lock(Keys::all())), key)
         }
         action => action,
     }
@@ -31,5 +32,5 @@ pub(crate) fn leave_compaction_to_the_leader(action: Action, quota_bytes: Option
 /// What a client does next that was told so: it deletes everything, which no full store refuses.
 pub(crate) fn makes_room(result: &OperationResult) -> Option<Command> {
     let is_full = matches!(result, OperationResult::Failed(Failure::NoSpace));
-    is_full.then(|| Command::delete(Keys::all()))
+    is_full.then(|| Command::delete(lockers::spare_lock(Keys::all())))
 }

@@ -6,7 +6,7 @@ use kvcore::replica::Failure;
 use kvcore::{Command, Compacted, IdempotencyKey, KeyValue, Keys, LeaseId, Revision};
 
 use crate::agenda::Life;
-use crate::clients::ClientId;
+use crate::client::ClientId;
 use crate::model::Expected;
 
 /// The number of an operation in the history.

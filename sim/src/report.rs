@@ -72,6 +72,8 @@ pub struct Counters {
     pub keepalives: u64,
     /// Those of them that went through the log.
     pub keepalives_logged: u64,
+    /// Times a client came to hold the lock.
+    pub locks_won: u64,
     /// Comparisons of digests that nodes applied.
     pub digests_compared: u64,
     /// Faults that were injected.
@@ -144,6 +146,7 @@ impl Counters {
             leases_expired: self.leases_expired - earlier.leases_expired,
             keepalives: self.keepalives - earlier.keepalives,
             keepalives_logged: self.keepalives_logged - earlier.keepalives_logged,
+            locks_won: self.locks_won - earlier.locks_won,
             digests_compared: self.digests_compared - earlier.digests_compared,
             refused_full: self.refused_full - earlier.refused_full,
             faults: self.faults - earlier.faults,

@@ -12,7 +12,7 @@ use kvcore::IdempotencyLimits;
 use crate::check_by_search;
 use crate::check_linearizable;
 use crate::check_once;
-use crate::clients::Client;
+use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::history::{Action, OperationResult};
 use crate::latency::Links;

@@ -50,7 +50,7 @@ impl Tenancies {
     }
 
     /// The least time, by a clock that goes right, that somebody takes for so long.
-    fn least(&self, millis: u64) -> Duration {
+    pub(crate) fn least(&self, millis: u64) -> Duration {
         Duration::from_micros(millis * 1_000 * 1_000_000 / (1_000_000 + self.fastest_millionths))
     }
 

@@ -13,7 +13,7 @@ use kvcore::{
 };
 
 use crate::agenda::Life;
-use crate::clients::Client;
+use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::history::{self, Action, OperationResult};
 use crate::model::compare_holds;

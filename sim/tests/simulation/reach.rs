@@ -19,7 +19,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 38] = [
+    let reached: [(&str, u64, u64); 39] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
         ("keys whose time was up", most(|counters| counters.keys_expired), 500),
@@ -35,6 +35,7 @@ fn corners<C: Consensus>() {
         ("leases whose time was over", most(|counters| counters.leases_expired), 500),
         ("keepalives", most(|counters| counters.keepalives), 1_000),
         ("keepalives in the log", most(|counters| counters.keepalives_logged), 200),
+        ("locks won", most(|counters| counters.locks_won), 200),
         ("comparisons of digests", most(|counters| counters.digests_compared), 2_000),
         ("requests refused for want of room", most(|counters| counters.overloaded), 100),
         ("writes refused for want of space", most(|counters| counters.refused_full), 100),
