@@ -75,28 +75,6 @@ impl<S: Store> Machine<S> {
         }
     }
 
-    /// Answers a transaction that only reads, and so need not be in the log, as if it were applied now.
-    ///
-    /// # Errors
-    /// When the store fails: it is asked for values that are compared.
-    ///
-    /// # Panics
-    /// If it does more than read: [`Transaction::only_reads`].
-    pub fn read_transaction(&self, transaction: Transaction) -> Result<Outcome, StoreError> {
-        assert!(transaction.only_reads(), "what changes the store goes through the log");
-        let Taken { succeeded, operations } = match self.decide(transaction) {
-            Ok(taken) => taken,
-            Err(Refusal::Outcome(outcome)) => return Ok(*outcome),
-            Err(Refusal::Store(error)) => return Err(error),
-        };
-        let results = operations.into_iter().map(|step| match step {
-            Step::Read(range) => self.read_within(RangePlanner::new(range)),
-            Step::Put(_) | Step::Delete(_) | Step::Transaction(_) => unreachable!("it only reads"),
-        });
-        let results = results.collect();
-        Ok(Outcome::Transaction(Box::new(TransactionOutcome { succeeded, results })))
-    }
-
     /// Decides what of a transaction is done, and whether all of it can be.
     fn decide(&self, transaction: Transaction) -> Result<Taken, Refusal> {
         let mut budget = Budget {

@@ -128,11 +128,14 @@ pub enum Operation {
 }
 
 impl Transaction {
-    /// Whether there is nothing in it, taken or not, that could change the store.
+    /// Whether there is nothing in it, nor in those within, taken or not, that could change the store.
     #[must_use]
     pub fn only_reads(&self) -> bool {
-        let mut operations = self.success.iter().chain(&self.failure);
-        operations.all(|operation| matches!(operation, Operation::Read(_)))
+        self.success.iter().chain(&self.failure).all(|operation| match operation {
+            Operation::Read(_) => true,
+            Operation::Transaction(within) => within.only_reads(),
+            Operation::Put(_) | Operation::Delete(_) => false,
+        })
     }
 
     /// Whether there is anything in it, taken or not, that would store something.

@@ -20,16 +20,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
 use hyper::StatusCode;
-use kvcore::{
-    FetchError, Keys, Order, Range, RangePlanner, RangeResult, ReadError, Revision, SortBy, Store,
-};
+use kvcore::{Keys, Order, Range, RangeResult, Revision, SortBy};
 
 use super::call::{self, Answer, Call, Content, Kind, Parameter, Tag, kind, schema_of, words};
 use super::error::{ApiError, ErrorName};
 use super::json::{self, Shown};
 use super::parameters::Parameters;
-use super::read::MemoryOnly;
-use super::{App, State, answer, read, shapes};
+use super::{App, State, answer, shapes};
 
 /// What it takes and answers.
 pub(super) const CALL: Call = Call {
@@ -108,11 +105,6 @@ const LIMIT_MAX: u64 = 10_000;
 /// The bytes of keys and values that end a page, whatever its limit: nobody shall need an answer
 /// that a node can not hold.
 const PAGE_BYTES_MAX: usize = 8 << 20;
-/// The most keys to look at under one hold of the machine's lock.
-const STEP_KEYS_MAX: usize = 2048;
-/// Pages of up to so many keys are fetched where they are asked for, if they are in memory; others
-/// on a thread of their own, so that other requests do not wait behind them.
-const INLINE_LIMIT_MAX: u64 = 64;
 
 /// The endpoint.
 pub(super) async fn range(app: State, request: Request) -> Response {
@@ -125,17 +117,15 @@ async fn many(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     let range = parse(&parameters)?;
     app.handle.barrier(parameters.consistency(), parameters.timeout()).await?;
     app.handle.metrics().ranges.inc();
-    let small = range.limit.is_some_and(|limit| limit as u64 <= INLINE_LIMIT_MAX)
-        && !range.count_only
-        && range.sort == SortBy::Key
-        && app.is_small(&range)?;
-    let in_memory = match small {
-        true => app.try_range(&range, &MemoryOnly)?.ok(),
-        false => None,
-    };
-    let body = match in_memory {
+    let body = match app.read_range_at_once(&range, PAGE_BYTES_MAX)? {
         Some((result, revision)) => to_json(&range, &result, revision),
-        None => app.off_thread(move |app| app.read_range(&range)).await??,
+        None => {
+            let read = move |app: &App| {
+                let (result, revision) = app.read_range(&range, PAGE_BYTES_MAX)?;
+                Ok::<_, ApiError>(to_json(&range, &result, revision))
+            };
+            app.off_thread(read).await??
+        }
     };
     let body = app.budget.read_answer(body.into())?;
     Ok(answer::bytes(StatusCode::OK, answer::JSON, body))
@@ -194,57 +184,6 @@ impl Cursor {
 
     pub(super) fn text(&self) -> String {
         format!("{}.{}.{}", self.at, self.left, BASE64.encode(&self.key))
-    }
-}
-
-impl App {
-    /// Whether a range has so few keys that counting them takes no time.
-    fn is_small(&self, range: &Range) -> Result<bool, ApiError> {
-        let range = Range { count_only: true, count: None, ..range.clone() };
-        let mut planner = RangePlanner::new(range);
-        let machine = self.handle.machine().read().expect("no holder of the machine panics");
-        machine.plan_range_step(&mut planner, STEP_KEYS_MAX)?;
-        Ok(planner.is_done())
-    }
-
-    /// Reads a range and writes the answer.
-    fn read_range(&self, range: &Range) -> Result<Vec<u8>, ApiError> {
-        // Another store each time: an installed snapshot brings one that has what is planned then.
-        let (result, revision) = read::persist(|| self.try_range(range, &*self.handle.store()))?;
-        Ok(to_json(range, &result, revision))
-    }
-
-    /// The outer error is final; with the inner one it is worth trying again.
-    fn try_range(
-        &self,
-        range: &Range,
-        store: &impl Store,
-    ) -> Result<Result<(RangeResult, Revision), FetchError>, ApiError> {
-        let mut planner = RangePlanner::new(range.clone());
-        let mut revision = Revision(0);
-        while !planner.is_done() {
-            let machine = self.handle.machine().read().expect("no holder of the machine panics");
-            match machine.plan_range_step(&mut planner, STEP_KEYS_MAX) {
-                Ok(()) => {
-                    revision = machine.revision();
-                    drop(machine);
-                    // So the plan stays small, however many keys there are.
-                    if let Err(error) = planner.fetch_unsorted(store, PAGE_BYTES_MAX) {
-                        return Ok(Err(error));
-                    }
-                }
-                // What was current at the first step was compacted before the last one.
-                Err(ReadError::Compacted { .. }) if range.at.is_none() => {
-                    planner = RangePlanner::new(range.clone());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let fetched = planner.finish().fetch_within(store, PAGE_BYTES_MAX);
-        Ok(fetched.map(|result| {
-            let revision = if range.at.is_some() { revision } else { result.at };
-            (result, revision)
-        }))
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! What is in memory is read at once. Whatever may wait for the disk is read on another thread, so
 //! that the requests beside it do not wait too.
+//!
+//! One key and one range are here, for both APIs; [`transaction`] has what reads several at one revision.
+
+pub(super) mod transaction;
 
 use std::sync::Arc;
 
@@ -11,13 +15,21 @@ use kvcore::snapshot::StoreView;
 use kvcore::store::{
     Record, RecordKey, Remembered, Row, RowId, StoreBatch, StoreError, StoreState,
 };
-use kvcore::{FetchError, KeyValue, Located, ReadError, Revision, Store};
+use kvcore::{
+    FetchError, KeyValue, Located, Range, RangePlanner, RangeResult, ReadError, Revision, SortBy,
+    Store,
+};
 
 use super::App;
 use super::error::{ApiError, ErrorName};
 
 /// How often a read begins anew because compaction removed what it had located.
-pub(super) const ATTEMPTS_MAX: usize = 16;
+const ATTEMPTS_MAX: usize = 16;
+/// The most keys to look at under one hold of the machine's lock.
+const STEP_KEYS_MAX: usize = 2048;
+/// Up to so many keys of a range are read where they are asked for, if they are in memory; more are read on
+/// a thread of their own, so that other requests do not wait behind them.
+const INLINE_KEYS_MAX: usize = 256;
 
 /// One key as it was found.
 #[derive(Debug)]
@@ -66,6 +78,78 @@ impl App {
             }
         }
         Err(vanishing())
+    }
+
+    /// Reads a range, up to so many bytes of keys and values, if that takes no time and no disk. Returns with
+    /// it the store's revision.
+    pub(super) fn read_range_at_once(
+        &self,
+        range: &Range,
+        bytes_max: usize,
+    ) -> Result<Option<(RangeResult, Revision)>, ReadError> {
+        if range.sort != SortBy::Key {
+            return Ok(None);
+        }
+        // Few keys to read may be followed by many to count.
+        let is_short = range.limit.is_some_and(|limit| limit <= INLINE_KEYS_MAX);
+        let keys_max = if is_short { STEP_KEYS_MAX } else { INLINE_KEYS_MAX };
+        let mut planner = RangePlanner::new(range.clone());
+        let revision = {
+            let machine = self.handle.machine().read().expect("no holder of the machine panics");
+            machine.plan_range_step(&mut planner, keys_max)?;
+            machine.revision()
+        };
+        if !planner.is_done() {
+            return Ok(None);
+        }
+        // What is not in memory is read elsewhere, where it may fail.
+        let result = planner.finish().fetch_within(&MemoryOnly, bytes_max).ok();
+        Ok(result.map(|result| (result, revision)))
+    }
+
+    /// Reads a range, up to so many bytes of keys and values, and waits for the disk. Returns with it the
+    /// store's revision.
+    pub(super) fn read_range(
+        &self,
+        range: &Range,
+        bytes_max: usize,
+    ) -> Result<(RangeResult, Revision), ApiError> {
+        // Another store each time: an installed snapshot brings one that has what is planned then.
+        persist(|| Ok(self.try_range(range, &*self.handle.store(), bytes_max)?))
+    }
+
+    /// The outer error is final; with the inner one it is worth trying again.
+    fn try_range(
+        &self,
+        range: &Range,
+        store: &impl Store,
+        bytes_max: usize,
+    ) -> Result<Result<(RangeResult, Revision), FetchError>, ReadError> {
+        let mut planner = RangePlanner::new(range.clone());
+        let mut revision = Revision(0);
+        while !planner.is_done() {
+            let machine = self.handle.machine().read().expect("no holder of the machine panics");
+            match machine.plan_range_step(&mut planner, STEP_KEYS_MAX) {
+                Ok(()) => {
+                    revision = machine.revision();
+                    drop(machine);
+                    // So the plan stays small, however many keys there are.
+                    if let Err(error) = planner.fetch_unsorted(store, bytes_max) {
+                        return Ok(Err(error));
+                    }
+                }
+                // What was current at the first step was compacted before the last one.
+                Err(ReadError::Compacted { .. }) if range.at.is_none() => {
+                    planner = RangePlanner::new(range.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let fetched = planner.finish().fetch_within(store, bytes_max);
+        Ok(fetched.map(|result| {
+            let revision = if range.at.is_some() { revision } else { result.at };
+            (result, revision)
+        }))
     }
 }
 
@@ -125,7 +209,7 @@ pub(super) fn persist<T>(
 }
 
 /// Why that comes to an end.
-pub(super) fn vanishing() -> ApiError {
+fn vanishing() -> ApiError {
     ApiError::new(
         ErrorName::Internal,
         format!(

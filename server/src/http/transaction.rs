@@ -14,7 +14,6 @@
 
 mod body;
 mod parse;
-mod reads;
 mod told;
 
 use std::sync::Arc;
@@ -100,10 +99,11 @@ async fn carry_out(app: &Arc<App>, request: Request) -> Result<Response, ApiErro
     let transaction = parse(&body.bytes, app.limits.value_bytes_max)?;
     let command = Command::Transaction(transaction.clone());
     command.check()?;
-    if key.is_none() && reads::only_reads(&transaction) {
+    if key.is_none() && transaction.only_reads() {
         app.handle.barrier(Consistency::Linearizable, timeout).await?;
-        app.handle.metrics().ranges.inc();
-        let (told, revision) = app.carry_out_reads(transaction).await?;
+        let transaction = Arc::new(transaction);
+        let (read, revision) = app.read_transaction(&transaction).await?;
+        let told = told::tell_read(&transaction, read);
         let body = app.budget.read_answer(to_json(&told, revision).into())?;
         return Ok(answer::bytes(StatusCode::OK, answer::JSON, body));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::description;
@@ -127,6 +127,18 @@ impl Http {
     /// A connection.
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.expect("a connection")
+    }
+
+    /// A connection whose side takes a few KiB as long as nobody reads from it.
+    pub(crate) async fn connect_with_little_room(&self) -> TcpStream {
+        let socket = match self.address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        let socket = socket.expect("a socket");
+        // Before the connection is there: it bounds what the other side is told that it may send.
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.connect(self.address).await.expect("a connection")
     }
 
     /// Sends bytes as they are, and reads until the server closes the connection.

@@ -87,13 +87,30 @@ impl Fixture {
         Self::cluster_with_observers(protocol, 0).await
     }
 
+    /// The same as [`Fixture::start_on`], each node with something changed.
+    async fn start_on_with(protocol: Protocol, change: impl Fn(&mut ServeConfig)) -> Self {
+        match protocol {
+            Protocol::Null => Self::start_with(change).await,
+            _ => Self::cluster_with(protocol, 0, change).await,
+        }
+    }
+
     /// Three nodes that vote, and observers with the numbers behind theirs.
     async fn cluster_with_observers(protocol: Protocol, observers: usize) -> Self {
+        Self::cluster_with(protocol, observers, |_| {}).await
+    }
+
+    async fn cluster_with(
+        protocol: Protocol,
+        observers: usize,
+        change: impl Fn(&mut ServeConfig),
+    ) -> Self {
         for _ in 0..STARTS_MAX {
             let data = tempfile::tempdir().expect("a directory");
             let configs = cluster_of(protocol, data.path(), observers);
             let mut servers = Vec::new();
-            for config in configs {
+            for mut config in configs {
+                change(&mut config);
                 servers.extend(Server::start(config).await);
             }
             if servers.len() < 3 + observers {

@@ -428,6 +428,18 @@ async fn a_transaction_looks_at_ten_thousand_keys_at_most() {
             answer.assert_error(413, "transaction_too_large", "more than 10000 keys");
         }
     }
+    // The same of etcd's API: "k/" to "k0".
+    let range = json!({"key": "ay8=", "range_end": "azA="});
+    let delete = json!({"request_delete_range": {"key": "eA=="}});
+    for write in [vec![], vec![delete]] {
+        let read = [vec![json!({ "request_range": range })], write].concat();
+        let body = json!({ "success": read }).to_string();
+        let answer = http.post("/v3/kv/txn", &body).await;
+        assert_eq!(answer.status, 400, "{}", answer.json());
+        assert_eq!(answer.json()["message"], "etcdserver: request is too large");
+        let hint = answer.json()["hint"].as_str().expect("a hint").to_owned();
+        assert!(hint.contains("10000 keys"), "{hint}");
+    }
     let deleted = json!({"then": [{"delete": all}]});
     transact(http, &deleted).await.assert_error(413, "deletion_too_large", "10000 keys");
     let page = json!({"get": {"from": "k/00", "to": "k/40", "limit": 10_000, "keys_only": true}});

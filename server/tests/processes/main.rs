@@ -37,6 +37,7 @@ mod follower_acknowledges;
 mod identity;
 mod killed_processes;
 mod leases;
+mod locks;
 mod lost_leaders;
 mod observers;
 mod simulations;

@@ -7,16 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use consensus::Protocol;
 
-use super::super::target::FreshCluster;
-use super::super::{print, warn_of_memory};
-use super::{
-    ClusterArgs, errors_or_none, latency_text, line, memories_text, print_json, progress_bar,
-    unless_broken,
-};
+use super::fresh::{ClientArgs, ClusterArgs, Measurement};
+use super::{errors_or_none, latency_text, line, memories_text, unless_broken};
 use crate::Error;
 use crate::compaction::{self, CompactionOptions, CompactionReport};
 use crate::load::Window;
-use crate::machine::Machine;
 use crate::report::format::{figure, seconds};
 
 const EXAMPLES: &str = "\
@@ -30,7 +25,10 @@ up; the store removes the last rows after that, while it is measured on.
 It ends with 1 if an acknowledged write is lost, a refused one happened, or the replicas differ.";
 
 #[derive(Clone, Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    after_help = EXAMPLES,
+    mut_arg("keys", |arg| arg.default_value("100000").help("How many keys they are of")),
+)]
 pub(super) struct CompactionArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -39,13 +37,8 @@ pub(super) struct CompactionArgs {
     #[arg(long, default_value_t = 1_000_000)]
     revisions: u64,
 
-    /// How many keys they are of
-    #[arg(long, env = "DUORUM_KEYS", default_value_t = 100_000)]
-    keys: u64,
-
-    /// Clients, each a connection with one write under way
-    #[arg(long, env = "DUORUM_CONNECTIONS", default_value_t = 64)]
-    connections: usize,
+    #[command(flatten)]
+    clients: ClientArgs,
 
     /// Writes a second before, during and after
     #[arg(long, value_name = "WRITES", default_value_t = 5_000.0)]
@@ -54,44 +47,25 @@ pub(super) struct CompactionArgs {
     /// How long to measure before, after, and at least during the compaction
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     window: Duration,
-
-    /// The size of a value in bytes
-    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
-    value_bytes: usize,
 }
 
 pub(super) async fn run_compaction(args: CompactionArgs, logs: PathBuf) -> Result<ExitCode, Error> {
-    let ClusterArgs { protocol, nodes, data_dir, seed, json } = args.cluster;
     let options = CompactionOptions {
         revisions: args.revisions,
-        keys: args.keys,
-        connections: args.connections,
+        keys: args.clients.values.keys,
+        connections: args.clients.connections,
         per_second: args.rate,
         window: args.window,
-        value_bytes: args.value_bytes,
-        seed,
+        value_bytes: args.clients.values.value_bytes,
+        seed: args.cluster.seed,
     };
     options.check()?;
-    let flags = vec!["--retain-revisions".to_owned(), "0".to_owned()];
-    let mut fresh =
-        FreshCluster::start_with(protocol, nodes, data_dir.as_ref(), logs, flags.clone()).await?;
-    let bar = progress_bar();
-    let report = compaction::measure(&mut fresh.cluster, &options, &bar).await?;
-    bar.finish_and_clear();
-    warn_of_memory(fresh.data());
-    if json {
-        print_json(&serde_json::json!({
-            "machine": Machine::inspect(),
-            "protocol": protocol.name(),
-            "nodes": nodes,
-            "serve_flags": flags,
-            "options": options,
-            "compaction": report,
-            "p99_ratio": report.p99_ratio(),
-        }));
-    } else {
-        print(&compaction_text(protocol, &options, &report));
-    }
+    let flags = ["--retain-revisions", "0"].map(str::to_owned);
+    let mut measurement = Measurement::start(args.cluster, logs, &flags).await?;
+    let Measurement { fresh, bar, .. } = &mut measurement;
+    let report = compaction::measure(&mut fresh.cluster, &options, bar).await?;
+    let results = serde_json::json!({ "compaction": report, "p99_ratio": report.p99_ratio() });
+    measurement.tell(&options, &results, |protocol| compaction_text(protocol, &options, &report));
     unless_broken(&report.broken())
 }
 

@@ -8,14 +8,12 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use consensus::{Protocol, Random};
 
-use super::super::target::FreshCluster;
-use super::super::{print, warn_of_memory};
-use super::{ClusterArgs, errors_or_none, print_json, progress_bar, unless_broken};
+use super::fresh::{ClusterArgs, Measurement};
+use super::{errors_or_none, unless_broken};
 use crate::Error;
 use crate::cluster::{Agreement, Fault};
 use crate::failover::{self, Failover, FailoverOptions};
 use crate::load::Verdict;
-use crate::machine::Machine;
 use crate::report::format::{count_words, figure, seconds};
 use crate::stats::{extent, median, quantile};
 
@@ -73,11 +71,10 @@ pub(super) async fn run_failover(args: FailoverArgs, logs: PathBuf) -> Result<Ex
     };
     let options = FailoverOptions { load: args.load, ..FailoverOptions::new(fault) };
     options.check()?;
-    let ClusterArgs { protocol, nodes, data_dir, seed, json } = args.cluster;
-    let mut fresh = FreshCluster::start(protocol, nodes, data_dir.as_ref(), logs).await?;
-    let mut random = Random::new(seed);
+    let mut random = Random::new(args.cluster.seed);
+    let mut measurement = Measurement::start(args.cluster, logs, &[]).await?;
+    let Measurement { fresh, bar, .. } = &mut measurement;
     let ledger = failover::ledger(&options);
-    let bar = progress_bar();
     bar.set_length(args.count as u64);
     let mut failovers = Vec::new();
     for _ in 0..args.count {
@@ -91,22 +88,13 @@ pub(super) async fn run_failover(args: FailoverArgs, logs: PathBuf) -> Result<Ex
     bar.set_message("do all replicas have the same?");
     let agreement = fresh.cluster.agreement().await?;
     bar.set_message("is everything there that was acknowledged?");
-    let verdict = ledger.verify(&fresh.cluster.endpoints(), &bar).await?;
-    bar.finish_and_clear();
-    warn_of_memory(fresh.data());
-    if json {
-        print_json(&serde_json::json!({
-            "machine": Machine::inspect(),
-            "protocol": protocol.name(),
-            "nodes": nodes,
-            "options": options,
-            "failovers": failovers,
-            "agreement": agreement,
-            "verdict": verdict,
-        }));
-    } else {
-        print(&failover_text(protocol, &options, &failovers));
-    }
+    let verdict = ledger.verify(&fresh.cluster.endpoints(), bar).await?;
+    let results = serde_json::json!({
+        "failovers": failovers,
+        "agreement": agreement,
+        "verdict": verdict,
+    });
+    measurement.tell(&options, &results, |protocol| failover_text(protocol, &options, &failovers));
     unless_broken(&broken(fault, &failovers, &agreement, &verdict))
 }
 

@@ -2,18 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use consensus::Protocol;
 
-use super::super::target::FreshCluster;
-use super::super::{print, warn_of_memory};
-use super::{
-    ClusterArgs, latency_text, line, memories_text, print_json, progress_bar, unless_broken,
-};
+use super::fresh::{ClientArgs, ClusterArgs, Measurement, TimeArgs, WatcherArgs};
+use super::{latency_text, line, memories_text, unless_broken};
 use crate::Error;
-use crate::machine::Machine;
 use crate::report::format::{count_words, figure, seconds};
 use crate::watch::{self, IdleOptions, IdleReport};
 
@@ -32,69 +27,38 @@ pub(super) struct IdleArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
 
-    /// How many watchers there are
-    #[arg(long, default_value_t = 1_000)]
-    watchers: usize,
-
-    /// The connections that they are on
-    #[arg(long, default_value_t = 100)]
-    streams: usize,
+    #[command(flatten)]
+    watchers: WatcherArgs,
 
     /// How often it is measured with them and without
     #[arg(long, default_value_t = 6)]
     pairs: usize,
 
-    /// Clients, each a connection with one write under way
-    #[arg(long, env = "DUORUM_CONNECTIONS", default_value_t = 64)]
-    connections: usize,
+    #[command(flatten)]
+    clients: ClientArgs,
 
-    /// How long each measurement is, not counting the warm-up
-    #[arg(long, env = "DUORUM_DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
-    duration: Duration,
-
-    /// How long the beginning of each is that does not count
-    #[arg(long, env = "DUORUM_WARMUP", default_value = "1s", value_parser = humantime::parse_duration)]
-    warmup: Duration,
-
-    /// The size of a value in bytes
-    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
-    value_bytes: usize,
-
-    /// How many keys there are
-    #[arg(long, env = "DUORUM_KEYS", default_value_t = 10_000)]
-    keys: u64,
+    #[command(flatten)]
+    times: TimeArgs,
 }
 
 pub(super) async fn run_idle(args: IdleArgs, logs: PathBuf) -> Result<ExitCode, Error> {
-    let ClusterArgs { protocol, nodes, data_dir, seed, json } = args.cluster;
     let options = IdleOptions {
-        watchers: args.watchers,
-        streams: args.streams,
+        watchers: args.watchers.watchers,
+        streams: args.watchers.streams,
         pairs: args.pairs,
-        connections: args.connections,
-        warmup: args.warmup,
-        duration: args.duration,
-        value_bytes: args.value_bytes,
-        keys: args.keys,
-        seed,
+        connections: args.clients.connections,
+        warmup: args.times.warmup,
+        duration: args.times.duration,
+        value_bytes: args.clients.values.value_bytes,
+        keys: args.clients.values.keys,
+        seed: args.cluster.seed,
     };
     options.check()?;
-    let fresh = FreshCluster::start(protocol, nodes, data_dir.as_ref(), logs).await?;
-    let bar = progress_bar();
-    let report = watch::measure_idle(&fresh.cluster, &options, &bar).await?;
-    bar.finish_and_clear();
-    warn_of_memory(fresh.data());
-    if json {
-        print_json(&serde_json::json!({
-            "machine": Machine::inspect(),
-            "protocol": protocol.name(),
-            "nodes": nodes,
-            "options": options,
-            "idle_watchers": report,
-        }));
-    } else {
-        print(&idle_text(protocol, &options, &report));
-    }
+    let measurement = Measurement::start(args.cluster, logs, &[]).await?;
+    let Measurement { fresh, bar, .. } = &measurement;
+    let report = watch::measure_idle(&fresh.cluster, &options, bar).await?;
+    let results = serde_json::json!({ "idle_watchers": report });
+    measurement.tell(&options, &results, |protocol| idle_text(protocol, &options, &report));
     unless_broken(&report.broken())
 }
 

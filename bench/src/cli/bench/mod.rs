@@ -2,6 +2,7 @@
 
 mod compaction;
 mod failover;
+mod fresh;
 mod idle;
 mod load;
 mod rejoin;
@@ -17,11 +18,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use consensus::Protocol;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{keep_logs, new_directory, on_own_thread, print, protocol_parser};
+use super::{keep_logs, new_directory, on_own_thread, print};
 use crate::Error;
 use crate::cluster::{NodeMemory, stop_with_parent};
 use crate::load::{LatencyReport, Workload, errors_text};
@@ -83,64 +83,6 @@ enum BenchVerb {
         #[arg(long, value_name = "PID")]
         stop_with_parent: Option<u32>,
     },
-}
-
-/// A fresh cluster that a verb starts and removes.
-#[derive(Clone, Debug, Args)]
-struct ClusterArgs {
-    /// What the cluster runs
-    #[arg(long, value_parser = protocol_parser(&["raft", "zab"]))]
-    protocol: Protocol,
-
-    /// Nodes of the cluster
-    #[arg(long, env = "DUORUM_NODES", default_value_t = 3)]
-    nodes: usize,
-
-    /// Where the cluster keeps its data; must be on a disk for durability to mean anything
-    #[arg(long, env = "DUORUM_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-
-    /// Where keys, values and the moments of faults come from
-    #[arg(long, env = "DUORUM_SEED", default_value_t = 1)]
-    seed: u64,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Clients that write while something happens to a cluster.
-#[derive(Clone, Debug, Args)]
-struct WriterArgs {
-    /// Clients that write all the time
-    #[arg(long, value_name = "CONNECTIONS", default_value_t = 16)]
-    load: usize,
-
-    /// How many writes a second they begin together, whatever happens meanwhile; without it, as many
-    /// as they can
-    #[arg(long, value_name = "WRITES")]
-    rate: Option<f64>,
-
-    /// The size of a value in bytes
-    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
-    value_bytes: usize,
-
-    /// How many keys there are
-    #[arg(long, env = "DUORUM_KEYS", default_value_t = 10_000)]
-    keys: u64,
-}
-
-impl ClusterArgs {
-    /// Refuses a cluster that stops when one node does.
-    fn check(&self) -> Result<(), Error> {
-        if self.nodes >= 3 {
-            return Ok(());
-        }
-        Err(Error::Usage(format!(
-            "--nodes {}: fewer than 3 nodes do not survive the loss of one",
-            self.nodes
-        )))
-    }
 }
 
 /// Runs `duorum bench`.

@@ -6,14 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::target::FreshCluster;
-use super::super::{parse_bytes, print, warn_of_memory};
-use super::{
-    ClusterArgs, WriterArgs, errors_or_none, latency_text, line, print_json, progress_bar,
-    unless_broken,
-};
+use super::super::parse_bytes;
+use super::fresh::{ClusterArgs, Measurement, WriterArgs};
+use super::{errors_or_none, latency_text, line, unless_broken};
 use crate::Error;
-use crate::machine::Machine;
 use crate::rejoin::{self, Behind, LAG_ENTRIES_MAX, MemoryUse, Rejoin, RejoinOptions};
 use crate::report::format::{bytes, count_words, figure};
 use crate::soak::{RETAIN_LOG_BYTES, RETAIN_LOG_ENTRIES};
@@ -99,8 +95,8 @@ impl RejoinArgs {
             snapshot: self.snapshot,
             connections: self.writers.load,
             per_second: self.writers.rate,
-            value_bytes: self.writers.value_bytes,
-            keys: self.writers.keys,
+            value_bytes: self.writers.values.value_bytes,
+            keys: self.writers.values.keys,
             before: self.before,
             limit: self.limit,
             seed: self.cluster.seed,
@@ -109,10 +105,10 @@ impl RejoinArgs {
 
     /// What the servers are told to keep of the log.
     fn serve_flags(&self, behind: Behind) -> Vec<String> {
-        let entry_bytes = self.writers.value_bytes as u64 + ENTRY_OVERHEAD_BYTES;
+        let entry_bytes = self.writers.values.value_bytes as u64 + ENTRY_OVERHEAD_BYTES;
         let entries = match behind {
             Behind::Entries(entries) => entries,
-            Behind::Bytes(bytes) => bytes / self.writers.value_bytes.max(1) as u64,
+            Behind::Bytes(bytes) => bytes / self.writers.values.value_bytes.max(1) as u64,
         };
         // Twice as much, because the others go on writing while the follower comes back.
         let (entries, bytes) = match self.snapshot {
@@ -138,26 +134,13 @@ pub(super) async fn run_rejoin(args: RejoinArgs, logs: PathBuf) -> Result<ExitCo
     let options = args.options()?;
     options.check()?;
     let flags = args.serve_flags(options.behind);
-    let ClusterArgs { protocol, nodes, data_dir, json, .. } = args.cluster;
-    let data_dir = data_dir.as_ref();
-    let mut fresh =
-        FreshCluster::start_with(protocol, nodes, data_dir, logs, flags.clone()).await?;
-    let bar = progress_bar();
-    let rejoin = rejoin::measure(&mut fresh.cluster, &options, &bar).await?;
-    bar.finish_and_clear();
-    warn_of_memory(fresh.data());
-    if json {
-        print_json(&serde_json::json!({
-            "machine": Machine::inspect(),
-            "protocol": protocol.name(),
-            "nodes": nodes,
-            "serve_flags": flags,
-            "options": options,
-            "rejoin": rejoin,
-        }));
-    } else {
-        print(&format!("{protocol}: {}", rejoin_text(&options, &rejoin)));
-    }
+    let mut measurement = Measurement::start(args.cluster, logs, &flags).await?;
+    let Measurement { fresh, bar, .. } = &mut measurement;
+    let rejoin = rejoin::measure(&mut fresh.cluster, &options, bar).await?;
+    let results = serde_json::json!({ "rejoin": rejoin });
+    measurement.tell(&options, &results, |protocol| {
+        format!("{protocol}: {}", rejoin_text(&options, &rejoin))
+    });
     unless_broken(&rejoin.broken(&options))
 }
 

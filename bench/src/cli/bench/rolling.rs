@@ -8,14 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use consensus::Protocol;
 
-use super::super::target::FreshCluster;
-use super::super::{print, warn_of_memory};
-use super::{
-    ClusterArgs, WriterArgs, errors_or_none, latency_text, line, print_json, progress_bar,
-    unless_broken,
-};
+use super::fresh::{ClusterArgs, Measurement, WriterArgs};
+use super::{errors_or_none, latency_text, line, unless_broken};
 use crate::Error;
-use crate::machine::Machine;
 use crate::report::format::{count_words, figure};
 use crate::rolling::{self, Restart, Rolling, RollingOptions};
 use crate::stats::quantile;
@@ -51,33 +46,21 @@ pub(super) struct RollingArgs {
 
 pub(super) async fn run_rolling(args: RollingArgs, logs: PathBuf) -> Result<ExitCode, Error> {
     args.cluster.check()?;
-    let ClusterArgs { protocol, nodes, data_dir, seed, json } = args.cluster;
     let options = RollingOptions {
         times: args.times,
         pause: args.pause,
         connections: args.writers.load,
         per_second: args.writers.rate,
-        value_bytes: args.writers.value_bytes,
-        keys: args.writers.keys,
-        seed,
+        value_bytes: args.writers.values.value_bytes,
+        keys: args.writers.values.keys,
+        seed: args.cluster.seed,
     };
     options.check()?;
-    let mut fresh = FreshCluster::start(protocol, nodes, data_dir.as_ref(), logs).await?;
-    let bar = progress_bar();
-    let rolling = rolling::measure(&mut fresh.cluster, &options, &bar).await?;
-    bar.finish_and_clear();
-    warn_of_memory(fresh.data());
-    if json {
-        print_json(&serde_json::json!({
-            "machine": Machine::inspect(),
-            "protocol": protocol.name(),
-            "nodes": nodes,
-            "options": options,
-            "rolling": rolling,
-        }));
-    } else {
-        print(&rolling_text(protocol, &options, &rolling));
-    }
+    let mut measurement = Measurement::start(args.cluster, logs, &[]).await?;
+    let Measurement { fresh, bar, .. } = &mut measurement;
+    let rolling = rolling::measure(&mut fresh.cluster, &options, bar).await?;
+    let results = serde_json::json!({ "rolling": rolling });
+    measurement.tell(&options, &results, |protocol| rolling_text(protocol, &options, &rolling));
     unless_broken(&rolling.broken())
 }
 

@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::super::target::FreshCluster;
 use super::super::{print, warn_of_memory};
-use super::{ClusterArgs, errors_or_none, line, progress_bar, unless_broken};
+use super::fresh::ClusterArgs;
+use super::{errors_or_none, line, progress_bar, unless_broken};
 use crate::Error;
 use crate::cluster::Disk;
 use crate::machine::Machine;

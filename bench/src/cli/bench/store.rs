@@ -6,12 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use consensus::Protocol;
 
-use super::super::target::FreshCluster;
-use super::super::{print, warn_of_memory};
-use super::{ClusterArgs, line, memories_text, print_json, progress_bar, unless_broken};
+use super::fresh::{ClientArgs, ClusterArgs, Measurement};
+use super::{line, memories_text, unless_broken};
 use crate::Error;
 use crate::cluster::NodeMemory;
-use crate::machine::Machine;
 use crate::report::format::{bytes, figure};
 use crate::store::{self, Ending, RangeApi, StoreOptions, StoreReport};
 
@@ -26,22 +24,13 @@ last, all go at once. A node serves again when it is ready and has answered a li
 It ends with 1 if a range does not have all keys, or the replicas differ.";
 
 #[derive(Clone, Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("keys", |arg| arg.default_value("1000000")))]
 pub(super) struct StoreArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
 
-    /// How many keys there are
-    #[arg(long, env = "DUORUM_KEYS", default_value_t = 1_000_000)]
-    keys: u64,
-
-    /// The size of a value in bytes
-    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
-    value_bytes: usize,
-
-    /// Clients, each a connection with one write under way
-    #[arg(long, env = "DUORUM_CONNECTIONS", default_value_t = 64)]
-    connections: usize,
+    #[command(flatten)]
+    clients: ClientArgs,
 
     /// Writes at full speed right before a node is killed
     #[arg(long, value_name = "WRITES", default_value_t = 50_000)]
@@ -50,31 +39,19 @@ pub(super) struct StoreArgs {
 
 pub(super) async fn run_store(args: StoreArgs, logs: PathBuf) -> Result<ExitCode, Error> {
     args.cluster.check()?;
-    let ClusterArgs { protocol, nodes, data_dir, seed, json } = args.cluster;
     let options = StoreOptions {
-        keys: args.keys,
-        value_bytes: args.value_bytes,
-        connections: args.connections,
+        keys: args.clients.values.keys,
+        value_bytes: args.clients.values.value_bytes,
+        connections: args.clients.connections,
         burst: args.burst,
-        seed,
+        seed: args.cluster.seed,
     };
     options.check()?;
-    let mut fresh = FreshCluster::start(protocol, nodes, data_dir.as_ref(), logs).await?;
-    let bar = progress_bar();
-    let report = store::measure(&mut fresh.cluster, &options, &bar).await?;
-    bar.finish_and_clear();
-    warn_of_memory(fresh.data());
-    if json {
-        print_json(&serde_json::json!({
-            "machine": Machine::inspect(),
-            "protocol": protocol.name(),
-            "nodes": nodes,
-            "options": options,
-            "store": report,
-        }));
-    } else {
-        print(&store_text(protocol, &options, &report));
-    }
+    let mut measurement = Measurement::start(args.cluster, logs, &[]).await?;
+    let Measurement { fresh, bar, .. } = &mut measurement;
+    let report = store::measure(&mut fresh.cluster, &options, bar).await?;
+    let results = serde_json::json!({ "store": report });
+    measurement.tell(&options, &results, |protocol| store_text(protocol, &options, &report));
     unless_broken(&report.broken(options.keys))
 }
 

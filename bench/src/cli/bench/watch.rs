@@ -2,19 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use consensus::Protocol;
 
-use super::super::target::FreshCluster;
-use super::super::{print, warn_of_memory};
-use super::{
-    ClusterArgs, errors_or_none, latency_text, line, memories_text, print_json, progress_bar,
-    unless_broken,
-};
+use super::fresh::{ClientArgs, ClusterArgs, Measurement, TimeArgs, WatcherArgs};
+use super::{errors_or_none, latency_text, line, memories_text, unless_broken};
 use crate::Error;
-use crate::machine::Machine;
 use crate::report::format::{count_words, figure, seconds};
 use crate::watch::{self, WatchOptions, WatchReport};
 
@@ -30,74 +24,57 @@ it. The client reads on one thread of the same machine; what it takes of the pro
 It ends with 1 if a watcher missed an event, was told one again, or was told those of another key.";
 
 #[derive(Clone, Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    after_help = EXAMPLES,
+    mut_arg("connections", |arg| arg
+        .default_value("16")
+        .help("Clients that put, which bounds how many puts are under way")),
+    mut_arg("keys", |arg| arg
+        .default_value("1")
+        .help("How many keys are put, one after the other; each watcher watches one of them")),
+    mut_arg("duration", |arg| arg
+        .default_value("30s")
+        .help("How long to measure, not counting the warm-up")),
+    mut_arg("warmup", |arg| arg
+        .default_value("2s")
+        .help("How long the beginning is whose latencies do not count; its events do")),
+)]
 pub(super) struct WatchArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
 
-    /// How many watchers there are
-    #[arg(long, default_value_t = 1_000)]
-    watchers: usize,
-
-    /// The connections that they are on
-    #[arg(long, default_value_t = 100)]
-    streams: usize,
+    #[command(flatten)]
+    watchers: WatcherArgs,
 
     /// Puts a second
     #[arg(long, value_name = "PUTS", default_value_t = 100.0)]
     rate: f64,
 
-    /// How many keys are put, one after the other; each watcher watches one of them
-    #[arg(long, env = "DUORUM_KEYS", default_value_t = 1)]
-    keys: u64,
+    #[command(flatten)]
+    clients: ClientArgs,
 
-    /// Clients that put, which bounds how many puts are under way
-    #[arg(long, env = "DUORUM_CONNECTIONS", default_value_t = 16)]
-    connections: usize,
-
-    /// How long to measure, not counting the warm-up
-    #[arg(long, env = "DUORUM_DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
-    duration: Duration,
-
-    /// How long the beginning is whose latencies do not count; its events do
-    #[arg(long, env = "DUORUM_WARMUP", default_value = "2s", value_parser = humantime::parse_duration)]
-    warmup: Duration,
-
-    /// The size of a value in bytes
-    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
-    value_bytes: usize,
+    #[command(flatten)]
+    times: TimeArgs,
 }
 
 pub(super) async fn run_watch(args: WatchArgs, logs: PathBuf) -> Result<ExitCode, Error> {
-    let ClusterArgs { protocol, nodes, data_dir, seed, json } = args.cluster;
     let options = WatchOptions {
-        watchers: args.watchers,
-        streams: args.streams,
+        watchers: args.watchers.watchers,
+        streams: args.watchers.streams,
         per_second: args.rate,
-        keys: args.keys,
-        warmup: args.warmup,
-        duration: args.duration,
-        value_bytes: args.value_bytes,
-        connections: args.connections,
-        seed,
+        keys: args.clients.values.keys,
+        warmup: args.times.warmup,
+        duration: args.times.duration,
+        value_bytes: args.clients.values.value_bytes,
+        connections: args.clients.connections,
+        seed: args.cluster.seed,
     };
     options.check()?;
-    let fresh = FreshCluster::start(protocol, nodes, data_dir.as_ref(), logs).await?;
-    let bar = progress_bar();
-    let report = watch::measure(&fresh.cluster, &options, &bar).await?;
-    bar.finish_and_clear();
-    warn_of_memory(fresh.data());
-    if json {
-        print_json(&serde_json::json!({
-            "machine": Machine::inspect(),
-            "protocol": protocol.name(),
-            "nodes": nodes,
-            "options": options,
-            "watch": report,
-        }));
-    } else {
-        print(&watch_text(protocol, &options, &report));
-    }
+    let measurement = Measurement::start(args.cluster, logs, &[]).await?;
+    let Measurement { fresh, bar, .. } = &measurement;
+    let report = watch::measure(&fresh.cluster, &options, bar).await?;
+    let results = serde_json::json!({ "watch": report });
+    measurement.tell(&options, &results, |protocol| watch_text(protocol, &options, &report));
     unless_broken(&report.broken())
 }
 

@@ -11,6 +11,7 @@ use kvcore::{
 use super::super::json::{self, Shown};
 use super::super::previous::{BYTES_MAX, Missing, Previous};
 use super::super::put;
+use super::super::read::transaction::{ReadOperation, ReadTransaction};
 
 /// Up to so many rows are fetched at once when they are in memory.
 const INLINE_ROWS_MAX: usize = 64;
@@ -112,6 +113,20 @@ pub(super) fn tell<S: Store>(
     ToldTransaction { succeeded, results: results.collect() }
 }
 
+/// What a transaction did that only reads.
+pub(super) fn tell_read(transaction: &Transaction, read: ReadTransaction) -> ToldTransaction {
+    let ReadTransaction { succeeded, results } = read;
+    let branch = if succeeded { &transaction.success } else { &transaction.failure };
+    let results = branch.iter().zip(results).map(|(operation, read)| match (operation, read) {
+        (Operation::Read(range), ReadOperation::Range { result, .. }) => Told::read(range, result),
+        (Operation::Transaction(within), ReadOperation::Transaction(read)) => {
+            Told::Transaction(tell_read(within, read))
+        }
+        (operation, read) => unreachable!("{operation:?} has the result {read:?}"),
+    });
+    ToldTransaction { succeeded, results: results.collect() }
+}
+
 fn tell_operation<S: Store>(
     operation: &Operation,
     outcome: &OperationOutcome,
@@ -142,7 +157,7 @@ fn tell_operation<S: Store>(
 
 impl Told {
     /// What was read.
-    pub(super) fn read(range: &Range, result: Result<RangeResult, Missing>) -> Self {
+    fn read(range: &Range, result: Result<RangeResult, Missing>) -> Self {
         let shown = if range.keys_only { Shown::WithoutValue } else { Shown::Whole };
         Self::Read { is_one: matches!(range.keys, Keys::One(_)), shown, result }
     }

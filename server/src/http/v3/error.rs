@@ -353,9 +353,10 @@ impl From<ApiError> for Refused {
     fn from(error: ApiError) -> Self {
         let refusal = match error.name {
             ErrorName::Overloaded => Refusal::TooManyRequests,
-            ErrorName::BodyTooLarge | ErrorName::ValueTooLarge | ErrorName::KeyTooLarge => {
-                Refusal::RequestTooLarge
-            }
+            ErrorName::BodyTooLarge
+            | ErrorName::ValueTooLarge
+            | ErrorName::KeyTooLarge
+            | ErrorName::TransactionTooLarge => Refusal::RequestTooLarge,
             ErrorName::BodyTruncated | ErrorName::BodyTimeout => Refusal::BadBody,
             ErrorName::Compacted => return Refusal::Compacted.into(),
             ErrorName::FutureRevision => return Refusal::FutureRevision.into(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Fixture;
-use super::support::{assert_refused, number, revision};
+use super::support::{assert_refused, base64, number, revision};
 
 async fn a_keepalive_tells_the_time_and_of_an_unknown_lease_none(fixture: Fixture) {
     fixture.http.grant(7, 600).await;
@@ -90,6 +90,68 @@ async fn a_lease_lives_as_long_as_it_is_kept_alive_and_ends_when_it_is_not(fixtu
     fixture.stop().await;
 }
 
+/// The leader renews a lease by itself, whichever node is asked.
+async fn a_keepalive_is_no_entry_of_the_log(fixture: Fixture) {
+    // What is left of the leases is put into the log when so much time has passed.
+    let checkpoint_interval = Duration::from_secs(5);
+    for http in fixture.all() {
+        let index = async || {
+            http.catch_up().await;
+            number(&http.ok("maintenance/status", &json!({})).await["raftIndex"])
+        };
+        loop {
+            let began = Instant::now();
+            http.grant(7, 600).await;
+            let before = index().await;
+            for _ in 0..20 {
+                let answers = http.results("lease/keepalive", "{\"ID\":7}").await;
+                assert_eq!(answers[0]["TTL"], "600", "{}", answers[0]);
+            }
+            let after = index().await;
+            http.ok("lease/revoke", &json!({"ID": 7})).await;
+            if began.elapsed() < checkpoint_interval {
+                assert_eq!(after, before);
+                break;
+            }
+        }
+    }
+    fixture.stop().await;
+}
+
+/// So a client that watches from the header's revision on hears of the end of what it has just renewed.
+async fn the_header_is_from_before_the_renewal(fixture: Fixture) {
+    let all = fixture.all();
+    for (place, http) in all.iter().enumerate() {
+        let other = all[(place + 1) % all.len()];
+        for lease in 1..=15 {
+            other.grant(lease, 600).await;
+            let put = json!({"key": base64("k"), "value": base64("v"), "lease": lease});
+            let put = revision(&other.ok("kv/put", &put).await);
+            let (asking, request) = (*http, json!({"ID": lease}).to_string());
+            let (first, mut is_renewed) = tokio::sync::mpsc::channel(1);
+            let keepalives = tokio::spawn(async move {
+                let mut headers = Vec::new();
+                loop {
+                    let answer = asking.results("lease/keepalive", &request).await[0].take();
+                    if answer.get("TTL").is_none() {
+                        return headers;
+                    }
+                    headers.push(revision(&answer));
+                    // It is enough to say so once.
+                    let _ = first.try_send(());
+                }
+            });
+            is_renewed.recv().await.expect("a renewal");
+            // It deletes the key. Whatever was renewed was renewed before.
+            let ended = revision(&other.ok("lease/revoke", &json!({"ID": lease})).await);
+            assert_eq!(ended, put + 1);
+            let headers = keepalives.await.expect("no panic");
+            assert!(headers.iter().all(|header| *header < ended), "{headers:?} {ended}");
+        }
+    }
+    fixture.stop().await;
+}
+
 async fn a_node_that_stops_ends_its_keepalives_and_says_so(fixture: Fixture) {
     let mut stream = fixture.http.open("lease/keepalive", "{\"ID\":7}").await;
     stream.next().await;
@@ -105,5 +167,7 @@ super::on_every_protocol!(
     there_is_an_answer_to_each_request_until_the_body_ends,
     a_wrong_request_is_refused_at_once_and_a_later_one_on_the_stream,
     a_lease_lives_as_long_as_it_is_kept_alive_and_ends_when_it_is_not,
+    a_keepalive_is_no_entry_of_the_log,
+    the_header_is_from_before_the_renewal,
     a_node_that_stops_ends_its_keepalives_and_says_so,
 );

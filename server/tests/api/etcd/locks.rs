@@ -102,6 +102,38 @@ async fn a_lock_goes_from_one_to_the_next_in_the_order_in_which_they_came(fixtur
     fixture.stop().await;
 }
 
+/// By that revision whatever a lock guards can refuse who had the lock before.
+async fn the_revision_that_created_the_key_grows_from_holder_to_holder(fixture: Fixture) {
+    let all = fixture.all();
+    let mut last = 0;
+    for round in 0..2 {
+        for lease in 1..=3 {
+            all[0].grant(lease, 600).await;
+        }
+        // The numbers of the leases grow, or fall: it is not by them that the lock is handed on.
+        let leases: [i64; 3] = if round == 0 { [1, 2, 3] } else { [3, 2, 1] };
+        take(&all[0], "n", leases[0]).await;
+        let second = wait_for(&all[1 % all.len()], "n", leases[1]).await;
+        let third = wait_for(&all[2 % all.len()], "n", leases[2]).await;
+        let mut waiting = [Some(second), Some(third), None].into_iter();
+        for lease in leases {
+            let key = format!("n/{lease:x}");
+            let found = all[0].range_text(&key, "", json!({})).await;
+            let created = number(&found["kvs"][0]["create_revision"]);
+            assert!(created > last, "{created} after {last}");
+            last = created;
+            all[0].ok("lock/unlock", &json!({"key": base64(&key)})).await;
+            if let Some(next) = waiting.next().expect("one each") {
+                assert_eq!(next.await.expect("no panic").status, 200);
+            }
+        }
+        for lease in leases {
+            all[0].ok("lease/revoke", &json!({"ID": lease})).await;
+        }
+    }
+    fixture.stop().await;
+}
+
 async fn who_leaves_the_middle_of_the_queue_lets_nobody_in(fixture: Fixture) {
     let all = fixture.all();
     for lease in 1..=3 {
@@ -207,6 +239,7 @@ super::on_every_protocol!(
     a_lock_without_a_lease_has_one_of_its_own_for_60_seconds,
     the_same_lease_takes_a_lock_twice_and_has_it_once,
     a_lock_goes_from_one_to_the_next_in_the_order_in_which_they_came,
+    the_revision_that_created_the_key_grows_from_holder_to_holder,
     who_leaves_the_middle_of_the_queue_lets_nobody_in,
     who_goes_away_while_they_wait_leaves_no_key_behind,
     a_wait_ends_with_its_lease,

@@ -15,6 +15,8 @@ mod locks;
 mod long_ranges;
 mod puts;
 mod ranges;
+mod serializable;
+mod slow_watches;
 mod snapshots;
 mod streams;
 mod support;

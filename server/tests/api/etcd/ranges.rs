@@ -179,6 +179,9 @@ async fn a_target_without_an_order_is_ascending_and_an_unknown_one_is_refused(fi
 async fn keys_only_leaves_out_the_value_and_nothing_else(fixture: Fixture) {
     fixture.http.put_text("a", "2").await;
     fixture.http.put_text("b", "1").await;
+    fixture.http.grant(7, 600).await;
+    let put = json!({"key": base64("l"), "value": base64("3"), "lease": 7});
+    fixture.http.ok("kv/put", &put).await;
     for http in fixture.all() {
         for (key, end) in [("a", ""), ("a", "b")] {
             let found = http.range_text(key, end, json!({"keys_only": true})).await;
@@ -188,20 +191,13 @@ async fn keys_only_leaves_out_the_value_and_nothing_else(fixture: Fixture) {
                     "version": "1"}])
             );
         }
+        let leased = http.range_text("l", "m", json!({"keys_only": true})).await;
+        assert_eq!((number(&leased["kvs"][0]["lease"]), leased["kvs"][0].get("value")), (7, None));
         let by_value = json!({"keys_only": true, "sort_target": "VALUE"});
         let found = http.range_text("a", "z", by_value).await;
-        assert_eq!(keys(&found).concat(), "ba");
+        assert_eq!(keys(&found).concat(), "bal");
         assert_eq!(found["kvs"][0].get("value"), None);
-    }
-    fixture.stop().await;
-}
-
-async fn a_serializable_range_is_answered_by_the_node_alone(fixture: Fixture) {
-    fixture.http.put_text("a", "1").await;
-    for http in fixture.all() {
-        http.catch_up().await;
-        let found = http.range_text("a", "", json!({"serializable": true})).await;
-        assert_eq!(text(&found["kvs"][0]["value"]), "1");
+        assert_eq!(number(&found["kvs"][2]["lease"]), 7);
     }
     fixture.stop().await;
 }
@@ -215,5 +211,4 @@ super::on_every_protocol!(
     the_limit_comes_after_the_order_and_after_the_bounds_of_revisions,
     a_target_without_an_order_is_ascending_and_an_unknown_one_is_refused,
     keys_only_leaves_out_the_value_and_nothing_else,
-    a_serializable_range_is_answered_by_the_node_alone,
 );

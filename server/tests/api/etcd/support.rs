@@ -112,7 +112,15 @@ impl Http {
 
     /// Begins a stream, whose requests may go on.
     pub(super) async fn open(&self, call: &str, request: &str) -> Stream {
-        let mut stream = self.connect().await;
+        self.open_on(self.connect().await, call, request).await
+    }
+
+    /// The same for a client whose side takes next to nothing as long as it does not read.
+    pub(super) async fn open_slowly(&self, call: &str, request: &str) -> Stream {
+        self.open_on(self.connect_with_little_room().await, call, request).await
+    }
+
+    async fn open_on(&self, mut stream: TcpStream, call: &str, request: &str) -> Stream {
         let head =
             format!("POST /v3/{call} HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n");
         stream.write_all(head.as_bytes()).await.expect("sent");

@@ -43,10 +43,22 @@ pub(crate) fn request_with(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> std::io::Result<Answer> {
+    request_within(Duration::from_secs(10), address, method, path, headers, body)
+}
+
+/// The same with the time to wait for the answer.
+pub(crate) fn request_within(
+    time: Duration,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let headers: String =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(time))?;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: \
          {}\r\n\r\n",
@@ -65,6 +77,15 @@ pub(crate) fn request_with(
 
 /// What a watch tells from a revision on, as long as its connection stands: each revision and its line.
 pub(crate) fn watch(address: SocketAddr, from: u64) -> impl Iterator<Item = (u64, String)> {
+    lines_of_watch(address, from).map(|line| {
+        let json: Value = serde_json::from_str(&line).expect("a line of JSON");
+        assert!(json["events"].is_array(), "{line}");
+        (json["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {line}")), line)
+    })
+}
+
+/// The same line by line, with what it says when it ends by itself.
+pub(crate) fn lines_of_watch(address: SocketAddr, from: u64) -> impl Iterator<Item = String> {
     let mut stream =
         TcpStream::connect_timeout(&address, Duration::from_secs(2)).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
@@ -75,11 +96,41 @@ pub(crate) fn watch(address: SocketAddr, from: u64) -> impl Iterator<Item = (u64
     // The head, and the line that says that the watch has started.
     let started = lines.by_ref().skip_while(|line| !line.is_empty()).nth(1).expect("a first line");
     assert!(started.contains("\"started\":true"), "{started}");
-    lines.map(|line| {
-        let json: Value = serde_json::from_str(&line).expect("a line of JSON");
-        assert!(json["events"].is_array(), "{line}");
-        (json["revision"].as_u64().unwrap_or_else(|| panic!("no revision in {line}")), line)
-    })
+    lines
+}
+
+/// The results of a watch of etcd's API, as long as its connection stands.
+pub(crate) fn etcd_watch(
+    address: SocketAddr,
+    create: &Value,
+) -> impl Iterator<Item = Value> + use<> {
+    let mut stream =
+        TcpStream::connect_timeout(&address, Duration::from_secs(2)).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let body = serde_json::json!({ "create_request": create }).to_string();
+    // HTTP/1.0, so that the lines come as they are.
+    let length = body.len();
+    let head = format!("POST /v3/watch HTTP/1.0\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(head.as_bytes()).expect("sent");
+    let lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+    let mut results = lines.skip_while(|line| !line.is_empty()).skip(1).map(|line| {
+        let mut json: Value = serde_json::from_str(&line).expect("a line of JSON");
+        assert!(json["result"].is_object(), "{line}");
+        json["result"].take()
+    });
+    assert_eq!(results.next().expect("a first line")["created"], true);
+    results
+}
+
+/// A number of etcd's API, which is a string.
+pub(crate) fn etcd_number(field: &Value) -> u64 {
+    field.as_str().unwrap_or_else(|| panic!("{field}")).parse().expect("a number")
+}
+
+/// The revisions of the events of such a result.
+pub(crate) fn etcd_revisions(result: &Value) -> Vec<u64> {
+    let events = result["events"].as_array().unwrap_or_else(|| panic!("no events in {result}"));
+    events.iter().map(|event| etcd_number(&event["kv"]["mod_revision"])).collect()
 }
 
 /// Everything that ever happened on a node, as a watch from the first revision up to this one tells

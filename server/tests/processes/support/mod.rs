@@ -12,7 +12,10 @@ mod strace;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Answer, history, request, request_with, watch};
+pub(crate) use client::{
+    Answer, etcd_number, etcd_revisions, etcd_watch, history, lines_of_watch, request,
+    request_with, request_within, watch,
+};
 pub(crate) use cluster::Processes;
 pub(crate) use dev_process::{DevProcess, refused};
 pub(crate) use load::{Load, Seen, assert_kept};

@@ -2,7 +2,6 @@
 
 use kvcore::Command;
 
-use super::super::reads;
 use super::*;
 
 fn parsed(body: &str) -> Transaction {
@@ -55,12 +54,12 @@ fn every_member_means_what_it_says() {
     let Operation::Read(range) = &transaction.success[3] else { panic!("it is a read") };
     assert!(range.keys.is_all() && range.limit == Some(2) && range.order == Order::Descending);
     let Operation::Transaction(within) = &transaction.failure[1] else { panic!("another one") };
-    assert!(reads::only_reads(within) && !reads::only_reads(&transaction));
+    assert!(within.only_reads() && !transaction.only_reads());
     let around = Transaction {
         failure: vec![Operation::Transaction(within.clone())],
         ..Transaction::default()
     };
-    assert!(reads::only_reads(&around), "those within count");
+    assert!(around.only_reads(), "those within count");
     assert_eq!(Command::Transaction(transaction).check(), Ok(()));
 }
 

@@ -6,14 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvcore::{
-    FetchError, KeyValue, Keys, Order, Range, RangePlanner, RangeResult, ReadError, Revision,
-    SortBy, Store,
-};
+use kvcore::{KeyValue, Keys, Order, Range, RangeResult, Revision, SortBy};
 
 use crate::http::App;
-use crate::http::error::ApiError;
-use crate::http::read::{self, MemoryOnly};
 use crate::http::v3::context::{keys, revision_asked};
 use crate::http::v3::error::{Refusal, Refused};
 use crate::http::v3::message::{RangeRequest, SortOrder, SortTarget, signed};
@@ -26,11 +21,6 @@ const PAGE_BYTES_MAX: usize = 512 << 10;
 const SORTED_KEYS_MAX: usize = 64 << 10;
 /// And its bytes.
 const SORTED_BYTES_MAX: usize = 32 << 20;
-/// The most keys to look at under one hold of the machine's lock.
-const STEP_KEYS_MAX: usize = 2048;
-/// How many keys are looked at where the range is asked for. If these are not all, or not all in memory,
-/// it is read on a thread of its own, so that other requests do not wait behind it.
-const INLINE_KEYS_MAX: usize = 256;
 
 /// What a range request asks for, as far as it was not answered yet.
 #[derive(Clone, Debug)]
@@ -251,65 +241,15 @@ pub(in crate::http::v3) async fn look_through(
 impl App {
     /// Reads the next page if that takes no time and no disk.
     pub(super) fn read_page_at_once(&self, pages: &Pages) -> Result<Option<Page>, Refused> {
-        if !pages.is_sorted_by_key() {
-            return Ok(None);
-        }
         let (range, bytes_max) = pages.next_range();
-        let mut planner = RangePlanner::new(range);
-        let revision = {
-            let machine = self.handle.machine().read().expect("no holder of the machine panics");
-            machine.plan_range_step(&mut planner, INLINE_KEYS_MAX)?;
-            machine.revision()
-        };
-        if !planner.is_done() {
-            return Ok(None);
-        }
-        match planner.finish().fetch_within(&MemoryOnly, bytes_max) {
-            Ok(result) => pages.clone().page(result, revision).map(Some),
-            Err(_) => Ok(None),
-        }
+        let read = self.read_range_at_once(&range, bytes_max)?;
+        read.map(|(result, revision)| pages.clone().page(result, revision)).transpose()
     }
 
     /// Reads the next page.
     pub(super) fn read_page(&self, pages: &Pages) -> Result<Page, Refused> {
         let (range, bytes_max) = pages.next_range();
-        // Another store each time: an installed snapshot brings one that has what is planned then.
-        let read = || self.try_page(&range, &*self.handle.store(), bytes_max);
-        let (result, revision) = read::persist(read)?;
+        let (result, revision) = self.read_range(&range, bytes_max)?;
         pages.clone().page(result, revision)
-    }
-
-    /// The outer error is final; with the inner one it is worth trying again.
-    fn try_page(
-        &self,
-        range: &Range,
-        store: &impl Store,
-        bytes_max: usize,
-    ) -> Result<Result<(RangeResult, Revision), FetchError>, ApiError> {
-        let mut planner = RangePlanner::new(range.clone());
-        let mut revision = Revision(0);
-        while !planner.is_done() {
-            let machine = self.handle.machine().read().expect("no holder of the machine panics");
-            match machine.plan_range_step(&mut planner, STEP_KEYS_MAX) {
-                Ok(()) => {
-                    revision = machine.revision();
-                    drop(machine);
-                    // So the plan stays small, however many keys there are.
-                    if let Err(error) = planner.fetch_unsorted(store, bytes_max) {
-                        return Ok(Err(error));
-                    }
-                }
-                // What was current at the first step was compacted before the last one.
-                Err(ReadError::Compacted { .. }) if range.at.is_none() => {
-                    planner = RangePlanner::new(range.clone());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let fetched = planner.finish().fetch_within(store, bytes_max);
-        Ok(fetched.map(|result| {
-            let revision = if range.at.is_some() { revision } else { result.at };
-            (result, revision)
-        }))
     }
 }

@@ -1,39 +1,22 @@
 //! What a transaction did, as its client is told: what it read and replaced is fetched, up to a bound for
 //! all of it together. What can not be told is said to be left out, because the transaction has happened
-//! by then; for one that only reads, the caller makes a refusal of it.
+//! by then; one that only reads is refused instead.
 
 use kvcore::store::StoreError;
 use kvcore::{
-    DeleteOutcome, FetchError, Located, OperationOutcome, PutOutcome, RangePlan, Revision, Store,
-    TransactionOutcome,
+    DeleteOutcome, FetchError, Located, OperationOutcome, PutOutcome, RangePlan, RangeResult,
+    Revision, Store, TransactionOutcome,
 };
 
 use super::pages::Selection;
 use super::transaction::{Selections, Told};
 use super::write::key_values;
 use crate::http::previous::{self, Missing, Previous};
+use crate::http::read::transaction::{ReadOperation, ReadTransaction};
 use crate::http::v3::message::{
     DeleteRangeResponse, KeyValue, PutResponse, RangeResponse, ResponseHeader, ResponseOp,
     TxnResponse, Unavailable, signed,
 };
-
-/// What is told of a transaction.
-pub(super) struct Telling {
-    /// The message. Its header has the revision alone.
-    pub(super) response: TxnResponse,
-    /// Why the first of what is left out is.
-    missing: Option<Missing>,
-}
-
-impl Telling {
-    /// The message, if nothing is left out, or why something is.
-    pub(super) fn complete(self) -> Result<TxnResponse, Missing> {
-        match self.missing {
-            None => Ok(self.response),
-            Some(missing) => Err(missing),
-        }
-    }
-}
 
 /// Whether it takes no store to tell what a transaction did, and no more than so many keys.
 pub(super) fn is_resident(outcome: &TransactionOutcome, keys_max: usize) -> bool {
@@ -67,13 +50,55 @@ pub(super) fn tell<S: Store>(
     selections: &Selections,
     revision: Revision,
     store: &S,
-) -> Telling {
+) -> TxnResponse {
     let changes = changes(&outcome);
     let before = if changes { Revision(revision.0 - 1) } else { revision };
-    let mut teller =
-        Teller { store, room: previous::BYTES_MAX, now: before, after: revision, missing: None };
-    let response = teller.transaction(outcome, selections);
-    Telling { response, missing: teller.missing }
+    let mut teller = Teller { store, room: previous::BYTES_MAX, now: before, after: revision };
+    teller.transaction(outcome, selections)
+}
+
+/// Tells what a transaction read at this revision that only reads; or why that can not be told.
+pub(super) fn tell_read(
+    read: ReadTransaction,
+    selections: &Selections,
+    revision: Revision,
+) -> Result<TxnResponse, Missing> {
+    let ReadTransaction { succeeded, results } = read;
+    let told = if succeeded { &selections.success } else { &selections.failure };
+    let operations = results.into_iter().zip(told).map(|(read, told)| {
+        let mut response = ResponseOp::default();
+        match (read, told) {
+            (ReadOperation::Range { is_cut: true, .. }, _) => return Err(Missing::TooLarge),
+            (ReadOperation::Range { result, .. }, Told::Range(selection)) => {
+                response.response_range = Some(range_of(result?, *selection, revision));
+            }
+            (ReadOperation::Transaction(within), Told::Within(selections)) => {
+                response.response_txn = Some(tell_read(within, selections, revision)?);
+            }
+            (read, told) => unreachable!("{told:?} is asked for, and not {read:?}"),
+        }
+        Ok(response)
+    });
+    let responses = operations.collect::<Result<_, _>>()?;
+    Ok(TxnResponse { header: header_of(revision), succeeded, responses })
+}
+
+/// What is told of a range that was read whole.
+fn range_of(read: RangeResult, mut selection: Selection, revision: Revision) -> RangeResponse {
+    let RangeResult { mut key_values, count, more, .. } = read;
+    let beyond_limit = selection.select(&mut key_values);
+    RangeResponse {
+        header: header_of(revision),
+        more: if selection.is_bounded() { beyond_limit } else { more },
+        count: signed(count),
+        kvs: key_values.into_iter().map(KeyValue::from).collect(),
+        kvs_unavailable: None,
+    }
+}
+
+/// Headers within a transaction have the revision alone.
+fn header_of(revision: Revision) -> Option<ResponseHeader> {
+    Some(ResponseHeader { revision: signed(revision.0), ..ResponseHeader::default() })
 }
 
 /// Whether it changed anything.
@@ -93,13 +118,11 @@ struct Teller<'a, S> {
     /// The revision as the next operation finds it, and after the whole transaction.
     now: Revision,
     after: Revision,
-    missing: Option<Missing>,
 }
 
 impl<S: Store> Teller<'_, S> {
     fn header(&self) -> Option<ResponseHeader> {
-        let revision = signed(self.now.0);
-        Some(ResponseHeader { revision, ..ResponseHeader::default() })
+        header_of(self.now)
     }
 
     fn transaction(&mut self, outcome: TransactionOutcome, selections: &Selections) -> TxnResponse {
@@ -149,16 +172,11 @@ impl<S: Store> Teller<'_, S> {
     fn previous(&mut self, located: Vec<Located>) -> Previous {
         let store = self.store;
         let fetched = located.into_iter().map(|located| located.fetch(store));
-        let previous = Previous::collect(fetched, &mut self.room);
-        if let Some((_, why)) = previous.missing() {
-            self.missing.get_or_insert_with(|| why.clone());
-        }
-        previous
+        Previous::collect(fetched, &mut self.room)
     }
 
-    fn range(&mut self, plan: RangePlan, mut selection: Selection) -> RangeResponse {
-        let header = self.header();
-        let (count, wanted) = (plan.count(), plan.rows());
+    fn range(&mut self, plan: RangePlan, selection: Selection) -> RangeResponse {
+        let (at, count, wanted) = (self.now, plan.count(), plan.rows());
         let result = match self.room {
             0 if wanted > 0 => Err(Missing::TooLarge),
             room => plan.fetch_within(self.store, room).map_err(|error| match error {
@@ -169,31 +187,31 @@ impl<S: Store> Teller<'_, S> {
                 }
             }),
         };
-        let (mut found, mut more, cut) = match result {
-            Ok(result) => {
-                let cut = wanted > result.key_values.len();
-                let why = cut.then_some(Missing::TooLarge);
-                (result.key_values, result.more, why)
+        let (read, why) = match result {
+            Ok(read) => {
+                let why = (wanted > read.key_values.len()).then_some(Missing::TooLarge);
+                (read, why)
             }
-            Err(why) => (Vec::new(), true, Some(why)),
+            Err(why) => {
+                let nothing =
+                    RangeResult { key_values: Vec::new(), count, more: true, next: None, at };
+                (nothing, Some(why))
+            }
         };
+        let found = &read.key_values;
         let bytes: usize = found.iter().map(|found| found.key.len() + found.value.len()).sum();
         self.room = self.room.saturating_sub(bytes);
         let left_out = wanted - found.len();
-        let beyond_limit = selection.select(&mut found);
-        if selection.is_bounded() {
-            more = beyond_limit || cut.is_some();
-        }
-        let kvs_unavailable = cut.map(|why| {
-            self.missing.get_or_insert_with(|| why.clone());
+        let mut response = range_of(read, selection, self.now);
+        if let Some(why) = why {
             let cause = why.cause();
             let message = format!(
                 "the transaction was carried out, but not all that it read can be told: {cause}"
             );
-            Unavailable::because(left_out, &why, message)
-        });
-        let kvs = found.into_iter().map(KeyValue::from).collect();
-        RangeResponse { header, kvs, more, count: signed(count), kvs_unavailable }
+            response.more = true;
+            response.kvs_unavailable = Some(Unavailable::because(left_out, &why, message));
+        }
+        response
     }
 }
 

@@ -18,15 +18,14 @@ use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
 use kvcore::{
-    Command, Compare, CompareOperator, CompareTarget, Keys, Operation, Outcome, Revision,
-    Transaction, TransactionOutcome,
+    Command, Compare, CompareOperator, CompareTarget, Operation, Outcome, Revision, Transaction,
+    TransactionOutcome,
 };
 
 use super::pages::{Pages, Selection};
 use super::told;
 use super::write::{check_size, delete_of, put_of, size_of};
 use crate::http::previous::Missing;
-use crate::http::read::{self, MemoryOnly};
 use crate::http::v3::context::{self, Asked, keys};
 use crate::http::v3::error::{Refusal, Refused};
 use crate::http::v3::message::{self, CompareResult, RequestOp, TxnRequest, TxnResponse};
@@ -34,8 +33,6 @@ use crate::http::v3::{fulfilled, line};
 use crate::http::{App, answer};
 use crate::node::handle::{Consistency, Written};
 
-/// A transaction that compares more, or has more operations in a branch, is read on a thread of its own.
-const INLINE_OPERATIONS_MAX: usize = 16;
 /// What a transaction did is told at once if that is no more keys, all in memory.
 const INLINE_KEYS_MAX: usize = 256;
 
@@ -151,11 +148,11 @@ pub(in crate::http::v3) async fn transact(
     let requested = Requested::of(message)?;
     check_size(app, requested.bytes)?;
     let Requested { transaction, selections, serializable, .. } = requested;
-    if transaction.only_reads() {
+    if has_only_ranges(&transaction) {
         let consistency = if serializable { Consistency::Local } else { Consistency::Linearizable };
         Command::Transaction(transaction.clone()).check()?;
         app.handle.barrier(consistency, timeout).await?;
-        return app.read_transaction(transaction, selections).await;
+        return app.answer_reads(transaction, &selections).await;
     }
     let (outcome, revision) = app.transact(transaction, timeout).await?;
     let written = app.tell_transaction(outcome, selections, revision).await?;
@@ -190,88 +187,33 @@ impl App {
         revision: Revision,
     ) -> Result<TxnResponse, Refused> {
         let at_once = told::is_resident(&outcome, INLINE_KEYS_MAX);
-        let tell = move |app: &Self| {
-            told::tell(outcome, &selections, revision, &*app.handle.store()).response
-        };
+        let tell =
+            move |app: &Self| told::tell(outcome, &selections, revision, &*app.handle.store());
         let response = if at_once { tell(self) } else { self.off_thread(tell).await? };
         let header = Some(self.header(revision));
         Ok(TxnResponse { header, ..response })
     }
 
     /// Answers a transaction that only reads.
-    async fn read_transaction(
+    async fn answer_reads(
         self: &Arc<Self>,
         transaction: Transaction,
-        selections: Selections,
-    ) -> Result<Response, Refused> {
-        let mut at_once = None;
-        if is_small(&transaction) {
-            let (outcome, revision) = self.read_outcome(transaction.clone())?;
-            if told::is_resident(&outcome, INLINE_KEYS_MAX) {
-                at_once = told::tell(outcome, &selections, revision, &MemoryOnly).complete().ok();
-            }
-        }
-        let response = match at_once {
-            Some(response) => response,
-            None => {
-                let read = move |app: &Self| app.read_stored(&transaction, &selections);
-                self.off_thread(read).await??
-            }
-        };
-        let revision = response.header.as_ref().map_or(0, |header| header.revision);
-        let header = self.header(Revision(revision.unsigned_abs()));
-        fulfilled(self, &TxnResponse { header: Some(header), ..response })
-    }
-
-    /// What a transaction reads here and now, and at which revision.
-    fn read_outcome(
-        &self,
-        transaction: Transaction,
-    ) -> Result<(TransactionOutcome, Revision), Refused> {
-        let machine = self.handle.machine().read().expect("no holder of the machine panics");
-        match machine.read_transaction(transaction)? {
-            Outcome::Transaction(outcome) => Ok((*outcome, machine.revision())),
-            other => Err(Refused::of_outcome(other)),
-        }
-    }
-
-    /// Reads it again as long as compaction removes what was to be fetched.
-    fn read_stored(
-        &self,
-        transaction: &Transaction,
         selections: &Selections,
-    ) -> Result<TxnResponse, Refused> {
-        for _ in 0..read::ATTEMPTS_MAX {
-            let (outcome, revision) = self.read_outcome(transaction.clone())?;
-            let told = told::tell(outcome, selections, revision, &*self.handle.store());
-            match told.complete() {
-                Ok(response) => return Ok(response),
-                Err(Missing::Compacted) => {}
-                Err(Missing::TooLarge) => {
-                    let what = Missing::TooLarge.cause();
-                    return Err(Refused::with(Refusal::AnswerTooLarge, what));
-                }
-                Err(missing) => {
-                    return Err(Refused::with(Refusal::Internal, missing.cause()));
-                }
+    ) -> Result<Response, Refused> {
+        let (read, revision) = self.read_transaction(&Arc::new(transaction)).await?;
+        let header = Some(self.header(revision));
+        match told::tell_read(read, selections, revision) {
+            Ok(response) => fulfilled(self, &TxnResponse { header, ..response }),
+            Err(Missing::TooLarge) => {
+                Err(Refused::with(Refusal::AnswerTooLarge, Missing::TooLarge.cause()))
             }
+            Err(missing) => Err(Refused::with(Refusal::Internal, missing.cause())),
         }
-        Err(read::vanishing().into())
     }
 }
 
-/// Whether it takes little time and no disk to find out what is read, if that is in memory.
-fn is_small(transaction: &Transaction) -> bool {
-    let Transaction { compares, success, failure } = transaction;
-    let few = [compares.len(), success.len(), failure.len()]
-        .into_iter()
-        .all(|count| count <= INLINE_OPERATIONS_MAX);
-    let compares = compares.iter().all(|compare| {
-        matches!(compare.keys, Keys::One(_)) && !matches!(compare.target, CompareTarget::Value(_))
-    });
-    let reads = success.iter().chain(failure).all(|operation| match operation {
-        Operation::Read(range) => matches!(range.keys, Keys::One(_)),
-        _ => false,
-    });
-    few && compares && reads
+/// Whether there are only ranges in it. In etcd a transaction within counts as a write, whatever it does.
+fn has_only_ranges(transaction: &Transaction) -> bool {
+    let mut operations = transaction.success.iter().chain(&transaction.failure);
+    operations.all(|operation| matches!(operation, Operation::Read(_)))
 }
