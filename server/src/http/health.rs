@@ -8,7 +8,8 @@
 //!
 //! They tell the truth: a voter that lost its data directory serves requests, but is not ready, so
 //! that nobody goes on to stop the next one. A node that can not confirm a read with a quorum is alive but neither ready
-//! nor healthy, whatever it believes of itself. `/health` has etcd's form.
+//! nor healthy, whatever it believes of itself. A full store is ready, because it answers reads and takes
+//! deletions, and not healthy. `/health` has etcd's form.
 
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ pub(super) const HEALTH: Call = Call {
     id: "health",
     tag: Tag::Operations,
     summary: "Is all well? In etcd's form.",
-    about: "It is well when it is ready; see `/readyz`.",
+    about: "It is well when it is ready (see `/readyz`) and the store is not full.",
     query: &[call::SHORT_TIMEOUT],
     headers: &[],
     body: None,
@@ -70,6 +71,10 @@ pub(super) const HEALTH: Call = Call {
     ],
     errors: &[],
 };
+
+/// What is wrong with a store that refuses what would store something.
+const FULL: &str = "the store is full (`--quota-bytes`): writes that store something are refused; delete what is \
+                    not needed";
 
 /// How long a probe takes at most when the request does not say: somebody waits for it.
 const PROBE_TIME_DEFAULT: Duration = Duration::from_secs(1);
@@ -128,7 +133,9 @@ pub(super) async fn readyz(app: State, request: Request) -> Response {
 /// The endpoint `/health`.
 pub(super) async fn health(app: State, request: Request) -> Response {
     let result = check(&app, &request.into_parts().0, &HEALTH).await.map(|checks| {
-        let reasons: Vec<_> = checks.into_iter().filter_map(|check| check.reason).collect();
+        let full = app.handle.is_full().then(|| FULL.to_owned());
+        let reasons = checks.into_iter().filter_map(|check| check.reason);
+        let reasons: Vec<_> = reasons.chain(full).collect();
         let healthy = reasons.is_empty();
         let answer = Health {
             health: if healthy { "true" } else { "false" },

@@ -48,6 +48,10 @@ async fn what_stores_something_is_refused_and_everything_else_is_done() {
         (&json!(8), &json!("etcdserver: mvcc: database space exceeded"),)
     );
     assert_eq!(http.get("/v1/kv/k0000").await.status, 200);
+    assert_eq!(http.get("/readyz").await.status, 200, "it answers reads and takes deletions");
+    let health = http.get("/health").await;
+    assert_eq!((health.status, &health.json()["health"]), (503, &json!("false")));
+    assert!(health.json()["reason"].as_str().expect("a text").contains("the store is full"));
     let reads = json!({"then": [{"get": {"key": "k0001"}}]});
     assert_eq!(http.post("/v1/txn", &reads.to_string()).await.status, 200);
     let deletes = json!({"then": [{"delete": {"key": "k0002"}}]});
