@@ -36,6 +36,7 @@ mod key;
 mod lab;
 mod lease;
 mod listener;
+mod lull;
 mod metrics;
 pub mod openapi;
 mod parameters;

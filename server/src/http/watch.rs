@@ -42,6 +42,7 @@ use super::call::{
     schema_of, words,
 };
 use super::error::{ApiError, ErrorName};
+use super::lull::Lull;
 use super::parameters::{Parameters, excerpt};
 use super::{State, shapes};
 
@@ -174,7 +175,8 @@ async fn begin(app: &State, request: &Parts) -> Result<Response, ApiError> {
     }
     let next = asked.unwrap_or(Revision(started.0 + 1));
     let (sender, receiver) = mpsc::channel(1);
-    let watcher = Watcher { app: app.0.clone(), filter, next, once, progress, lines, sender };
+    let (app, lull) = (app.0.clone(), Lull::default());
+    let watcher = Watcher { app, filter, next, once, progress, lines, lull, sender };
     tokio::spawn(watcher.run(started));
     let mut response = Response::new(Body::new(StreamBody::new(receiver)));
     let content_type = match lines {

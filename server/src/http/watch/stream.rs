@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::super::App;
 use super::super::error::{ApiError, Detail, ErrorName};
 use super::super::json::{self, Shown};
+use super::super::lull::Lull;
 use super::super::read::{self, MemoryOnly};
 use super::once::Once;
 
@@ -70,6 +71,8 @@ pub(super) struct Watcher {
     /// How long the stream may be silent.
     pub(super) progress: Option<Duration>,
     pub(super) lines: Lines,
+    /// How often it looks that finds nothing.
+    pub(super) lull: Lull,
     /// Room for one piece: the next is pulled when the client has taken the one before.
     pub(super) sender: mpsc::Sender<Bytes>,
 }
@@ -159,9 +162,11 @@ impl Watcher {
                 }
             }
             if !chunk.is_empty() {
+                self.lull.looked(true);
                 return Ok(Over::No);
             }
             if moved {
+                self.lull.looked(false);
                 // There may be more, but others want to run too.
                 tokio::task::yield_now().await;
                 continue;
@@ -173,8 +178,14 @@ impl Watcher {
                     None => std::future::pending().await,
                 }
             };
+            let lull = self.lull;
+            let revision = async {
+                let found = revisions.wait_for(|revision| *revision >= next).await.map(|_| ());
+                lull.gather().await;
+                found
+            };
             tokio::select! {
-                found = revisions.wait_for(|revision| *revision >= next) => {
+                found = revision => {
                     // The node that told revisions is gone.
                     if found.is_err() {
                         return Err(stopping());

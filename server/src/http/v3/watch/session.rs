@@ -13,6 +13,7 @@ use super::pull::{Pulled, pull};
 use super::tell::{Told, Written};
 use super::watchers::{WATCHERS_MAX, WatchId, Watcher, Watchers};
 use crate::http::App;
+use crate::http::lull::Lull;
 use crate::http::v3::context::{request_bytes_max, selected};
 use crate::http::v3::error::{Refusal, Refused};
 use crate::http::v3::message::{
@@ -59,6 +60,7 @@ pub(super) struct Session {
     /// Whether the feed furthest back is pulled next, or the one furthest ahead: neither waits for the
     /// other.
     furthest_back: bool,
+    lull: Lull,
 }
 
 /// What happened while a stream waited.
@@ -85,6 +87,7 @@ impl Session {
             progress_asked: false,
             progress_due,
             furthest_back: false,
+            lull: Lull::default(),
         }
     }
 
@@ -158,6 +161,8 @@ impl Session {
     async fn wait(&mut self) -> Result<(), End> {
         let next = self.watchers.next();
         let (requests, revisions) = (&mut self.requests, &mut self.revisions);
+        // Who asked how far it is told waits for the answer.
+        let lull = if self.progress_asked { Lull::default() } else { self.lull };
         let request = async {
             match requests {
                 Some(requests) => requests.next().await,
@@ -166,7 +171,11 @@ impl Session {
         };
         let revision = async {
             match next {
-                Some(next) => revisions.wait_for(|revision| *revision >= next).await.map(|_| ()),
+                Some(next) => {
+                    let found = revisions.wait_for(|revision| *revision >= next).await.map(|_| ());
+                    lull.gather().await;
+                    found
+                }
                 None => std::future::pending().await,
             }
         };
@@ -286,6 +295,7 @@ impl Session {
                     self.watchers.wanting(next, key, is_put, |id| wanted.push((id, place)));
                     wanted.len() > before
                 });
+                self.lull.looked(!wanted.is_empty());
                 wanted.sort_unstable();
                 // From here on the watches of the feed are told, whatever the client asks meanwhile.
                 self.watchers.advance(next, to);
