@@ -7,6 +7,7 @@ use consensus::{Position, WallTime};
 
 use crate::apply::UnderWay;
 use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
+use crate::family::Family;
 use crate::idempotency::Table;
 use crate::index::{Index, KeyId};
 use crate::journal::{Journal, JournalRow};
@@ -48,7 +49,9 @@ pub struct Machine<S> {
     pub(crate) leases: Leases,
     /// The number that comes next behind each prefix of sequential keys.
     pub(crate) sequences: BTreeMap<Bytes, u64>,
-    /// Leases and sequences, as the store has them.
+    /// What became of the children of keys that exist, where anything did.
+    pub(crate) families: BTreeMap<Bytes, Family>,
+    /// Leases, sequences and families, as the store has them.
     pub(crate) records: Records,
     pub(crate) under_way: UnderWay,
     pub(crate) applied: Position,

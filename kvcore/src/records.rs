@@ -1,4 +1,4 @@
-//! What a store has besides rows: leases, and the counters of sequential keys.
+//! What a store has besides rows: leases, the counters of sequential keys, and families.
 //!
 //! Records are few and change in place. So each has a key and a value, and what entries change of them
 //! goes to the store with the batch that reaches those entries, as the rows do. Their digest is the sum of
@@ -11,6 +11,7 @@ use consensus::Index;
 use consensus::codec::{self, CodecError, Wire};
 use twox_hash::xxhash3_128::Hasher;
 
+use crate::family::Family;
 use crate::lease::{LeaseId, LeaseTime};
 
 /// What a record is about.
@@ -20,6 +21,8 @@ pub enum RecordKey {
     Lease(LeaseId),
     /// The counter of the sequential keys with a prefix.
     Sequence(Bytes),
+    /// The children of a key that exists.
+    Family(Bytes),
 }
 
 /// What a record says.
@@ -29,6 +32,8 @@ pub enum RecordValue {
     Lease(LeaseTime),
     /// Of a counter, the number that comes next.
     Sequence(u64),
+    /// Of children, what became of them.
+    Family(Family),
 }
 
 /// A record.
@@ -53,6 +58,7 @@ impl Record {
             (&self.key, &self.value),
             (RecordKey::Lease(_), RecordValue::Lease(_))
                 | (RecordKey::Sequence(_), RecordValue::Sequence(_))
+                | (RecordKey::Family(_), RecordValue::Family(_))
         )
     }
 }
@@ -79,6 +85,13 @@ impl Records {
         now: Option<RecordValue>,
     ) {
         self.weigh(&key, before, now);
+        // A deletion of many children changes one record many times.
+        if let Some((last, (changed, value))) = self.unflushed.back_mut()
+            && (*last, &*changed) == (index, &key)
+        {
+            *value = now;
+            return;
+        }
         self.unflushed_bytes += change_bytes(&key);
         self.unflushed.push_back((index, (key, now)));
     }
@@ -119,7 +132,7 @@ impl Records {
 pub(crate) fn change_bytes(key: &RecordKey) -> usize {
     let key = match key {
         RecordKey::Lease(_) => 0,
-        RecordKey::Sequence(prefix) => prefix.len(),
+        RecordKey::Sequence(key) | RecordKey::Family(key) => key.len(),
     };
     key + size_of::<RecordChange>()
 }
@@ -135,6 +148,10 @@ impl Wire for RecordKey {
                 out.put_u8(1);
                 out.put_slice(prefix);
             }
+            Self::Family(parent) => {
+                out.put_u8(2);
+                out.put_slice(parent);
+            }
         }
     }
 
@@ -143,6 +160,7 @@ impl Wire for RecordKey {
             0 => Ok(Self::Lease(LeaseId::decode(input)?)),
             // It is alone in its bytes: the key of a table, or counted by whoever sends it.
             1 => Ok(Self::Sequence(input.split_off(0))),
+            2 => Ok(Self::Family(input.split_off(0))),
             _ => Err(CodecError::Invalid("record")),
         }
     }
@@ -159,6 +177,10 @@ impl Wire for RecordValue {
                 out.put_u8(1);
                 out.put_u64_le(*next);
             }
+            Self::Family(family) => {
+                out.put_u8(2);
+                family.encode(out);
+            }
         }
     }
 
@@ -166,6 +188,7 @@ impl Wire for RecordValue {
         Ok(match codec::get_u8(input)? {
             0 => Self::Lease(LeaseTime::decode(input)?),
             1 => Self::Sequence(codec::get_u64(input)?),
+            2 => Self::Family(Family::decode(input)?),
             _ => return Err(CodecError::Invalid("what a record says")),
         })
     }
@@ -212,10 +235,21 @@ mod tests {
         Record { key: RecordKey::Sequence(prefix.into()), value: RecordValue::Sequence(next) }
     }
 
+    fn family(key: &'static str, cversion: u64, pzxid: u64) -> Record {
+        let family = Family { cversion, pzxid: crate::Revision(pzxid) };
+        Record { key: RecordKey::Family(key.into()), value: RecordValue::Family(family) }
+    }
+
     #[test]
     fn every_record_survives_its_encoding_and_every_part_counts_in_its_hash() {
-        let records =
-            vec![lease(1, 2), lease(-1, 2), lease(1, 3), sequence("", 1), sequence("a", 1)];
+        let mut records = vec![lease(1, 2), lease(-1, 2), lease(1, 3)];
+        records.extend([sequence("", 1), sequence("a", 1), sequence("a", 2)]);
+        records.extend([
+            family("a", 1, 2),
+            family("b", 1, 2),
+            family("a", 2, 2),
+            family("a", 1, 3),
+        ]);
         let hashes: std::collections::BTreeSet<u128> = records.iter().map(Record::hash).collect();
         assert_eq!(hashes.len(), records.len());
         for record in &records {
@@ -241,9 +275,15 @@ mod tests {
         other.change(Index(3), now.key.clone(), Some(before.value), Some(now.value));
         other.change(Index(3), gone.key, Some(gone.value), None);
         assert_eq!(one.digest(), other.digest());
+        other.change(Index(3), now.key.clone(), Some(now.value), Some(before.value));
+        other.change(Index(3), now.key.clone(), Some(before.value), Some(now.value));
         assert_eq!(other.unflushed(Index(2)).count(), 2);
         other.flushed(Index(2));
-        assert_eq!(other.unflushed(Index(9)).count(), 2);
+        assert_eq!(
+            other.unflushed(Index(9)).count(),
+            3,
+            "what changes one record again is one change"
+        );
         other.flushed(Index(3));
         assert_eq!(other.unflushed_bytes(), 0);
     }

@@ -6,7 +6,7 @@ use consensus::{NodeId, Protocol};
 use storage::formation::Announcement;
 
 /// The version of everything that travels between nodes.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"DUORUMPR");
 
