@@ -22,6 +22,7 @@ mod quorum;
 mod quota;
 mod ranges;
 mod sequential;
+mod stats;
 mod stopping;
 mod strangers;
 mod traces;
