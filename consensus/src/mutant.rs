@@ -238,6 +238,16 @@ mutants! {
         "Reads in a transaction do not see what operations before them wrote.";
     RepeatedReadsNow, "repeated-reads-now", BOTH,
         "A transaction that is told again reads the store as it is now.";
+    RowTimesOwn, "row-times-own", BOTH,
+        "A row's times are not that of its entry, but the last that the node itself has on its disk.";
+    CreatedByEachWrite, "created-by-each-write", BOTH,
+        "A key that is stored again counts as created then.";
+    FamilyMissesExpiry, "family-misses-expiry", BOTH,
+        "A parent does not count the children that go with their lease.";
+    FamilyOutlivesParent, "family-outlives-parent", BOTH,
+        "What is counted of the children of a key outlives that key.";
+    ChildrenOfChildren, "children-of-children", BOTH,
+        "Everything below a key counts as its child.";
 }
 
 #[cfg(feature = "mutants")]

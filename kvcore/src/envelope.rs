@@ -44,10 +44,13 @@ pub struct Envelope {
 
 impl Envelope {
     /// The first byte of the encoding.
-    pub const FORMAT: u8 = 1;
+    pub const FORMAT: u8 = 3;
     /// The first byte of the encoding of an envelope with an idempotency key, which stands between the
     /// header and the command.
-    pub const FORMAT_WITH_KEY: u8 = 2;
+    pub const FORMAT_WITH_KEY: u8 = 4;
+    /// The same two, in logs of before rows had times; the rest is as now. Rows of such an entry have none,
+    /// whichever version applies it, so that all nodes have the same.
+    const FORMATS_BEFORE: [u8; 2] = [1, 2];
 
     /// Who asked.
     #[must_use]
@@ -62,7 +65,8 @@ impl Envelope {
     /// When the payload is too short or of an unknown format.
     pub fn header(payload: &Bytes) -> Result<Header, CodecError> {
         let header = payload.first_chunk::<{ Header::BYTES }>().ok_or(CodecError::Truncated)?;
-        if ![Self::FORMAT, Self::FORMAT_WITH_KEY].contains(&header[0]) {
+        let formats = [Self::FORMAT, Self::FORMAT_WITH_KEY];
+        if !formats.contains(&header[0]) && !Self::FORMATS_BEFORE.contains(&header[0]) {
             return Err(CodecError::Invalid("command format"));
         }
         let number = |at: usize| {
@@ -78,7 +82,13 @@ impl Envelope {
     /// Whether an encoded envelope has an idempotency key. Looks at its first byte alone.
     #[must_use]
     pub fn has_key(payload: &Bytes) -> bool {
-        payload.first() == Some(&Self::FORMAT_WITH_KEY)
+        let with_key = [Self::FORMAT_WITH_KEY, Self::FORMATS_BEFORE[1]];
+        payload.first().is_some_and(|format| with_key.contains(format))
+    }
+
+    /// Whether the rows that an encoded envelope makes have times. Looks at its first byte alone.
+    pub(crate) fn is_timed(payload: &Bytes) -> bool {
+        payload.first().is_some_and(|format| !Self::FORMATS_BEFORE.contains(format))
     }
 
     /// The digest of the command in an encoded envelope with this key: equal commands have equal ones.
@@ -258,10 +268,24 @@ mod tests {
     #[test]
     fn another_format_is_refused() {
         let mut bytes = envelope(Command::Compact { revision: Revision(1) }).to_bytes().to_vec();
-        bytes[0] = 3;
+        bytes[0] = 5;
         let bytes = Bytes::from(bytes);
         assert_eq!(Envelope::header(&bytes), Err(CodecError::Invalid("command format")));
         assert_eq!(Envelope::from_bytes(bytes), Err(CodecError::Invalid("command format")));
+    }
+
+    #[test]
+    fn envelopes_of_before_there_were_times_are_read_and_have_none() {
+        let command = Command::Compact { revision: Revision(1) };
+        for (envelope, before) in [(envelope(command.clone()), 1), (with_key(command, "key"), 2)] {
+            let bytes = envelope.to_bytes();
+            assert!(Envelope::is_timed(&bytes));
+            let bytes = Bytes::from([&[before], &bytes[1..]].concat());
+            assert!(!Envelope::is_timed(&bytes));
+            assert_eq!(Envelope::has_key(&bytes), envelope.idempotency.is_some());
+            assert_eq!(Envelope::header(&bytes), Ok(envelope.address()));
+            assert_eq!(Envelope::from_bytes(bytes), Ok(envelope));
+        }
     }
 
     #[test]

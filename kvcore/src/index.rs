@@ -7,6 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
+use consensus::WallTime;
+
+use crate::generation::Generation;
 use crate::keys::Span;
 use crate::removals::Removals;
 use crate::small_key::SmallKey;
@@ -138,8 +141,8 @@ pub(crate) struct KeyEntry {
     latest: VersionId,
     /// Of the latest version; zero in a tombstone.
     create_revision: Revision,
-    /// Of the latest version; zero in a tombstone.
-    version: u64,
+    /// Of the latest version.
+    generation: Generation,
     /// The latest version's part of the digest, in two halves for the sake of alignment.
     hash: [u64; 2],
     history: History,
@@ -151,7 +154,14 @@ pub(crate) struct Current {
     pub(crate) id: RowId,
     pub(crate) create_revision: Revision,
     pub(crate) version: u64,
+    pub(crate) create_time: WallTime,
     pub(crate) hash: u128,
+}
+
+impl Current {
+    fn generation(&self) -> Generation {
+        Generation::new(self.version, self.create_time)
+    }
 }
 
 impl KeyEntry {
@@ -169,7 +179,8 @@ impl KeyEntry {
         (!self.latest.is_tombstone()).then(|| Current {
             id: self.latest.id(),
             create_revision: self.create_revision,
-            version: self.version,
+            version: self.generation.version(),
+            create_time: self.generation.create_time(),
             hash: u128::from(self.hash[0]) << 64 | u128::from(self.hash[1]),
         })
     }
@@ -260,7 +271,7 @@ impl Index {
         self.live += usize::from(created);
         let entry = self.entry_mut(id);
         entry.create_revision = current.create_revision;
-        entry.version = current.version;
+        entry.generation = current.generation();
         entry.hash = hash;
         id
     }
@@ -272,13 +283,14 @@ impl Index {
         self.live -= 1;
         let entry = self.entry_mut(key);
         entry.create_revision = Revision(0);
-        entry.version = 0;
+        entry.generation = Generation::NONE;
         entry.hash = [0, 0];
     }
 
     /// Notes a tombstone of a key that is unknown because everything before it was removed.
     pub(crate) fn insert_tombstone(&mut self, key: &[u8], id: RowId, bytes: usize) -> KeyId {
-        let none = Current { id, create_revision: Revision(0), version: 0, hash: 0 };
+        let (create_revision, create_time) = (Revision(0), WallTime(0));
+        let none = Current { id, create_revision, version: 0, create_time, hash: 0 };
         let id = self.insert(key, VersionId::new(id, true, bytes), none, [0, 0]);
         self.live -= 1;
         id
@@ -290,7 +302,7 @@ impl Index {
             key: key.clone(),
             latest,
             create_revision: current.create_revision,
-            version: current.version,
+            generation: current.generation(),
             hash,
             history: History::Empty,
         };
@@ -400,7 +412,8 @@ mod tests {
 
     fn current(revision: u64, version: u64) -> Current {
         let id = RowId { revision: Revision(revision), place: 0 };
-        Current { id, create_revision: Revision(1), version, hash: u128::MAX - 5 }
+        let (create_revision, create_time) = (Revision(1), WallTime(revision + 7));
+        Current { id, create_revision, version, create_time, hash: u128::MAX - 5 }
     }
 
     fn row(revision: u64) -> RowId {

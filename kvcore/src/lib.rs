@@ -41,6 +41,13 @@
 //! - A watch gets whole revisions, in order, without gaps or repetition, from the revision on that it
 //!   names; from a future one it gets nothing earlier.
 //!
+//! ## ZooKeeper's side
+//!
+//! What ZooKeeper tells of a node ([`Stat`]) is derived from what is stored: rows have the time of their
+//! generation and their own, which is the store's time when the entry is applied, and a key that exists
+//! while children of it are created or deleted has a record of that ([`store::Family`]). A session is a lease
+//! whose time the server has a say in ([`SessionTimeouts`]).
+//!
 //! ## Idempotency keys
 //!
 //! A command may carry a key ([`IdempotencyKey`]). Under one key at most one command takes effect; the
@@ -77,7 +84,9 @@ mod command;
 mod digest;
 mod envelope;
 mod events;
+mod family;
 mod flush;
+mod generation;
 mod idempotency;
 mod index;
 mod journal;
@@ -97,6 +106,7 @@ pub mod replica;
 pub mod retention;
 mod small_key;
 pub mod snapshot;
+mod stat;
 mod states;
 pub mod store;
 
@@ -117,7 +127,10 @@ pub use idempotency::{
     InvalidIdempotencyKey,
 };
 pub use keys::Keys;
-pub use lease::{LEASE_KEYS_MAX, LeaseCommand, LeaseId, LeaseNews, LeaseTime};
+pub use lease::{
+    InvalidSessionTimeouts, LEASE_KEYS_MAX, LeaseCommand, LeaseId, LeaseNews, LeaseTime,
+    SessionTimeouts,
+};
 pub use machine::{
     CACHE_BYTES_DEFAULT, Machine, Restored, Statistics, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX,
 };
@@ -130,5 +143,6 @@ pub use outcome::{
 pub use progress::Progress;
 pub use range::{Order, Range, RangePlan, RangePlanner, RangeResult, SortBy};
 pub use read::{FetchError, KeyValue, Located, ReadError};
+pub use stat::{Stat, StatPlan, StatPlanner};
 pub use states::RECENT_STATES_MAX;
 pub use store::{Revision, RowId, Store};

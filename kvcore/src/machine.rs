@@ -8,6 +8,7 @@ use consensus::{Position, WallTime};
 use crate::alarm::{Alarms, Corruption};
 use crate::apply::UnderWay;
 use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
+use crate::family::Family;
 use crate::idempotency::Table;
 use crate::index::{Index, KeyId};
 use crate::journal::{Journal, JournalRow};
@@ -50,10 +51,12 @@ pub struct Machine<S> {
     pub(crate) leases: Leases,
     /// The number that comes next behind each prefix of sequential keys.
     pub(crate) sequences: BTreeMap<Bytes, u64>,
+    /// What became of the children of keys that exist, where anything did.
+    pub(crate) families: BTreeMap<Bytes, Family>,
     pub(crate) alarms: Alarms,
     /// What the last comparison found that found something, until the replica is told.
     pub(crate) difference: Option<Corruption>,
-    /// Leases, sequences and alarms, as the store has them.
+    /// Leases, sequences, families and alarms, as the store has them.
     pub(crate) records: Records,
     pub(crate) under_way: UnderWay,
     pub(crate) applied: Position,

@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use crate::alarm::Alarms;
 use crate::apply::UnderWay;
-use crate::digest::{RowNumbers, row_hash};
+use crate::digest::{RowNumbers, RowTimes, row_hash};
+use crate::family::Family;
+use crate::generation::Generation;
 use crate::idempotency::{IdempotencyLimits, Table};
 use crate::index::{Current, Index, KeyId};
 use crate::journal::{Journal, JournalRow};
@@ -91,8 +93,8 @@ impl fmt::Display for OpenError {
             ),
             Self::RecordsDigest { state, found } => write!(
                 f,
-                "the store is damaged: at {} the digest of its leases and counters should be {:032x}, \
-                 but is {found:032x}",
+                "the store is damaged: at {} the digest of its leases, counters and families \
+                 should be {:032x}, but is {found:032x}",
                 state.applied, state.records_digest
             ),
             Self::Rows(what) => write!(f, "the store is damaged: {what}"),
@@ -141,7 +143,8 @@ impl<S: Store> Machine<S> {
         }
         loading.check()?;
         let table = load_table(&store, state, options.idempotency)?;
-        let LoadedRecords { records, mut leases, sequences, alarms } = load_records(&store, state)?;
+        let LoadedRecords { records, mut leases, sequences, families, alarms } =
+            load_records(&store, state)?;
         for (key, lease) in loading.leases {
             let name = loading.index.entry(key).key();
             if leases.get(lease).is_none() {
@@ -150,6 +153,15 @@ impl<S: Store> Machine<S> {
                 return Err(OpenError::Rows(what));
             }
             leases.attach(key, name.len(), Some(lease));
+        }
+        let exists = |key: &Bytes| {
+            let found = loading.index.find(key);
+            found.is_some_and(|key| loading.index.entry(key).current().is_some())
+        };
+        if let Some(parent) = families.keys().find(|parent| !exists(parent)) {
+            let parent = String::from_utf8_lossy(parent);
+            let what = format!("the key {parent:?} has a record of its children, but is not there");
+            return Err(OpenError::Rows(what));
         }
         Ok(Self {
             store,
@@ -163,6 +175,7 @@ impl<S: Store> Machine<S> {
             sequences,
             alarms,
             difference: None,
+            families,
             records,
             under_way: UnderWay::default(),
             applied: state.applied,
@@ -206,10 +219,11 @@ struct LoadedRecords {
     records: Records,
     leases: Leases,
     sequences: BTreeMap<Bytes, u64>,
+    families: BTreeMap<Bytes, Family>,
     alarms: Alarms,
 }
 
-/// Reads leases, counters and alarms.
+/// Reads leases, counters, families and alarms.
 fn load_records<S: Store>(store: &S, state: StoreState) -> Result<LoadedRecords, OpenError> {
     let mut loaded = LoadedRecords::default();
     let mut after = None;
@@ -228,6 +242,9 @@ fn load_records<S: Store>(store: &S, state: StoreState) -> Result<LoadedRecords,
                 }
                 (RecordKey::Alarm(node), RecordValue::Alarm(corruption)) => {
                     loaded.alarms.insert(node, corruption);
+                }
+                (RecordKey::Family(parent), RecordValue::Family(family)) => {
+                    loaded.families.insert(parent, family);
                 }
                 _ => return Err(OpenError::Rows("a record says what it can not".to_owned())),
             }
@@ -278,6 +295,9 @@ impl Loading {
         if id.revision >= compacted {
             self.check_dense(id)?;
         }
+        if !Generation::is_possible(row) {
+            return Err(damaged(id, "its version or its times are larger than any can be"));
+        }
         let found = self.index.find(&row.key);
         let before = found.and_then(|key| self.index.entry(key).current());
         if found.is_some_and(|key| self.index.entry(key).revision() >= id.revision) {
@@ -285,12 +305,13 @@ impl Loading {
         }
         let key = match (&row.value, found) {
             (Some(value), _) => {
-                let Row { create_revision, version, lease, .. } = *row;
+                let Row { create_revision, version, lease, create_time, mod_time, .. } = *row;
                 let mod_revision = id.revision;
                 let numbers = RowNumbers { create_revision, mod_revision, version, lease };
-                let hash = row_hash(&row.key, value, numbers);
+                let times = RowTimes { create_time, mod_time };
+                let hash = row_hash(&row.key, value, numbers, times);
                 self.digest = self.digest.wrapping_add(hash);
-                let current = Current { id, create_revision, version, hash };
+                let current = Current { id, create_revision, version, create_time, hash };
                 self.index.put(&row.key, found, (current, row_bytes(row)))
             }
             (None, Some(key)) if before.is_some() => {

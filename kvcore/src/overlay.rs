@@ -143,7 +143,15 @@ mod tests {
 
     fn row(value_bytes: usize) -> Row {
         let value = Some(vec![0; value_bytes].into());
-        Row { key: "k".into(), value, create_revision: Revision(2), version: 1, lease: None }
+        Row {
+            key: "k".into(),
+            value,
+            create_revision: Revision(2),
+            version: 1,
+            lease: None,
+            create_time: consensus::WallTime(0),
+            mod_time: consensus::WallTime(0),
+        }
     }
 
     fn id(revision: u64, place: u32) -> RowId {

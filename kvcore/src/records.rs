@@ -1,4 +1,4 @@
-//! What a store has besides rows: leases, the counters of sequential keys, and alarms.
+//! What a store has besides rows: leases, the counters of sequential keys, families, and alarms.
 //!
 //! Records are few and change in place. So each has a key and a value, and what entries change of them
 //! goes to the store with the batch that reaches those entries, as the rows do. Their digest is the sum of
@@ -12,6 +12,7 @@ use consensus::{Index, NodeId};
 use twox_hash::xxhash3_128::Hasher;
 
 use crate::alarm::Corruption;
+use crate::family::Family;
 use crate::lease::{LeaseId, LeaseTime};
 
 /// What a record is about.
@@ -23,6 +24,8 @@ pub enum RecordKey {
     Sequence(Bytes),
     /// An alarm about a node.
     Alarm(NodeId),
+    /// The children of a key that exists.
+    Family(Bytes),
 }
 
 /// What a record says.
@@ -34,6 +37,8 @@ pub enum RecordValue {
     Sequence(u64),
     /// Of an alarm, what was found.
     Alarm(Corruption),
+    /// Of children, what became of them.
+    Family(Family),
 }
 
 /// A record.
@@ -59,6 +64,7 @@ impl Record {
             (RecordKey::Lease(_), RecordValue::Lease(_))
                 | (RecordKey::Sequence(_), RecordValue::Sequence(_))
                 | (RecordKey::Alarm(_), RecordValue::Alarm(_))
+                | (RecordKey::Family(_), RecordValue::Family(_))
         )
     }
 }
@@ -85,6 +91,13 @@ impl Records {
         now: Option<RecordValue>,
     ) {
         self.weigh(&key, before, now);
+        // A deletion of many children changes one record many times.
+        if let Some((last, (changed, value))) = self.unflushed.back_mut()
+            && (*last, &*changed) == (index, &key)
+        {
+            *value = now;
+            return;
+        }
         self.unflushed_bytes += change_bytes(&key);
         self.unflushed.push_back((index, (key, now)));
     }
@@ -125,7 +138,7 @@ impl Records {
 pub(crate) fn change_bytes(key: &RecordKey) -> usize {
     let key = match key {
         RecordKey::Lease(_) | RecordKey::Alarm(_) => 0,
-        RecordKey::Sequence(prefix) => prefix.len(),
+        RecordKey::Sequence(key) | RecordKey::Family(key) => key.len(),
     };
     key + size_of::<RecordChange>()
 }
@@ -141,8 +154,12 @@ impl Wire for RecordKey {
                 out.put_u8(1);
                 out.put_slice(prefix);
             }
-            Self::Alarm(node) => {
+            Self::Family(parent) => {
                 out.put_u8(2);
+                out.put_slice(parent);
+            }
+            Self::Alarm(node) => {
+                out.put_u8(3);
                 node.encode(out);
             }
         }
@@ -153,7 +170,8 @@ impl Wire for RecordKey {
             0 => Ok(Self::Lease(LeaseId::decode(input)?)),
             // It is alone in its bytes: the key of a table, or counted by whoever sends it.
             1 => Ok(Self::Sequence(input.split_off(0))),
-            2 => Ok(Self::Alarm(NodeId::decode(input)?)),
+            2 => Ok(Self::Family(input.split_off(0))),
+            3 => Ok(Self::Alarm(NodeId::decode(input)?)),
             _ => Err(CodecError::Invalid("record")),
         }
     }
@@ -170,8 +188,12 @@ impl Wire for RecordValue {
                 out.put_u8(1);
                 out.put_u64_le(*next);
             }
-            Self::Alarm(corruption) => {
+            Self::Family(family) => {
                 out.put_u8(2);
+                family.encode(out);
+            }
+            Self::Alarm(corruption) => {
+                out.put_u8(3);
                 corruption.encode(out);
             }
         }
@@ -181,7 +203,8 @@ impl Wire for RecordValue {
         Ok(match codec::get_u8(input)? {
             0 => Self::Lease(LeaseTime::decode(input)?),
             1 => Self::Sequence(codec::get_u64(input)?),
-            2 => Self::Alarm(Corruption::decode(input)?),
+            2 => Self::Family(Family::decode(input)?),
+            3 => Self::Alarm(Corruption::decode(input)?),
             _ => return Err(CodecError::Invalid("what a record says")),
         })
     }
@@ -228,6 +251,11 @@ mod tests {
         Record { key: RecordKey::Sequence(prefix.into()), value: RecordValue::Sequence(next) }
     }
 
+    fn family(key: &'static str, cversion: u64, pzxid: u64) -> Record {
+        let family = Family { cversion, pzxid: crate::Revision(pzxid) };
+        Record { key: RecordKey::Family(key.into()), value: RecordValue::Family(family) }
+    }
+
     fn alarm(node: u64, index: u64) -> Record {
         let corruption = Corruption { index: Index(index), compared_with: NodeId(1) };
         Record { key: RecordKey::Alarm(NodeId(node)), value: RecordValue::Alarm(corruption) }
@@ -235,8 +263,14 @@ mod tests {
 
     #[test]
     fn every_record_survives_its_encoding_and_every_part_counts_in_its_hash() {
-        let mut records =
-            vec![lease(1, 2), lease(-1, 2), lease(1, 3), sequence("", 1), sequence("a", 1)];
+        let mut records = vec![lease(1, 2), lease(-1, 2), lease(1, 3)];
+        records.extend([sequence("", 1), sequence("a", 1), sequence("a", 2)]);
+        records.extend([
+            family("a", 1, 2),
+            family("b", 1, 2),
+            family("a", 2, 2),
+            family("a", 1, 3),
+        ]);
         records.extend([alarm(1, 2), alarm(2, 2), alarm(1, 3)]);
         let hashes: std::collections::BTreeSet<u128> = records.iter().map(Record::hash).collect();
         assert_eq!(hashes.len(), records.len());
@@ -263,9 +297,15 @@ mod tests {
         other.change(Index(3), now.key.clone(), Some(before.value), Some(now.value));
         other.change(Index(3), gone.key, Some(gone.value), None);
         assert_eq!(one.digest(), other.digest());
+        other.change(Index(3), now.key.clone(), Some(now.value), Some(before.value));
+        other.change(Index(3), now.key.clone(), Some(before.value), Some(now.value));
         assert_eq!(other.unflushed(Index(2)).count(), 2);
         other.flushed(Index(2));
-        assert_eq!(other.unflushed(Index(9)).count(), 2);
+        assert_eq!(
+            other.unflushed(Index(9)).count(),
+            3,
+            "what changes one record again is one change"
+        );
         other.flushed(Index(3));
         assert_eq!(other.unflushed_bytes(), 0);
     }

@@ -5,7 +5,7 @@
 //! The source is looked at through a [`StoreView`], which shows it as it was at one moment. Rows never
 //! change and are numbered in the order in which they were written, so a copy takes them in order,
 //! some revisions at a time, until there are no more, then what is remembered of idempotency keys, then the
-//! records (leases, counters), which change in place and so come anew each time, and then the state that
+//! records (leases, counters, families), which change in place and so come anew each time, and then the state that
 //! goes with all that.
 //!
 //! A copy that broke off goes on where it was, even much later or from another node: the replicas'
@@ -418,6 +418,8 @@ impl Wire for Rows {
             out.put_u64_le(row.create_revision.0);
             out.put_u64_le(row.version);
             put_lease(out, row.lease);
+            out.put_u64_le(row.create_time.0);
+            out.put_u64_le(row.mod_time.0);
             codec::put_bytes(out, &row.key);
             row.value.is_some().encode(out);
             if let Some(value) = &row.value {
@@ -435,9 +437,12 @@ impl Wire for Rows {
             let create_revision = Revision(codec::get_u64(input)?);
             let version = codec::get_u64(input)?;
             let lease = get_lease(input)?;
+            let create_time = WallTime(codec::get_u64(input)?);
+            let mod_time = WallTime(codec::get_u64(input)?);
             let key = codec::get_bytes(input)?;
             let value = if bool::decode(input)? { Some(codec::get_bytes(input)?) } else { None };
-            rows.push((id, Row { key, value, create_revision, version, lease }));
+            let row = Row { key, value, create_revision, version, lease, create_time, mod_time };
+            rows.push((id, row));
         }
         Ok(Self(rows))
     }

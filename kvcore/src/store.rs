@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus::{Index, Position, WallTime};
 
+pub use crate::family::Family;
 pub use crate::idempotency::{Fate, OperationFate, Remembered, TransactionFate};
 use crate::lease::LeaseId;
 pub use crate::records::{Record, RecordChange, RecordKey, RecordRows, RecordValue};
@@ -45,7 +46,15 @@ pub struct Row {
     pub version: u64,
     /// The lease that the key hangs on; none in a tombstone.
     pub lease: Option<LeaseId>,
+    /// The store's time when the key's current generation was created; 0 if that is unknown, because an
+    /// entry of an earlier version created it. At most [`ROW_TIME_MAX`].
+    pub create_time: WallTime,
+    /// The store's time when this row was written; 0 and at most as `create_time`.
+    pub mod_time: WallTime,
 }
+
+/// The latest time that a row has, in the year 10889; what is written later has it, too.
+pub const ROW_TIME_MAX: WallTime = WallTime((1 << 48) - 1);
 
 /// Everything about a store besides its rows; written with them in one transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -64,7 +73,7 @@ pub struct StoreState {
     pub idempotency_digest: u128,
     /// What was remembered of this entry and of those before it is forgotten.
     pub idempotency_forgotten: Index,
-    /// The digest of the records: leases and counters.
+    /// The digest of the records: leases, counters and families.
     pub records_digest: u128,
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use common::*;
 use consensus::{Entry, Index, Payload, Random, WallTime, Wire};
 use kvcore::snapshot::{Portion, ReceiveError, Receiving, RememberedRows, Rows, StoreView};
-use kvcore::store::{Remembered, Row, StoreState};
+use kvcore::store::{RecordRows, Remembered, Row, StoreState};
 use kvcore::{
     IDEMPOTENCY_WINDOW_MILLIS, MemoryStore, OpenError, Outcome, PutOutcome, Revision, RowId, Store,
 };
@@ -79,11 +79,27 @@ fn send_remembered(
         let RememberedRows(rows) =
             RememberedRows::from_bytes(rows.to_bytes()).expect("what is sent is read");
         if rows.is_empty() {
-            return Ok(true);
+            return send_records(view, receiving);
         }
         receiving.take_remembered(rows)?;
     }
     Ok(false)
+}
+
+/// Sends the records, all of them.
+fn send_records(
+    view: &dyn StoreView,
+    receiving: &mut Receiving<Arc<MemoryStore>>,
+) -> Result<bool, ReceiveError> {
+    let mut after = None;
+    loop {
+        let records = view.records(after.as_ref(), 3)?;
+        let Some(last) = records.last() else { return Ok(true) };
+        after = Some(last.key.clone());
+        let RecordRows(records) =
+            RecordRows::from_bytes(RecordRows(records).to_bytes()).expect("what is sent is read");
+        receiving.take_records(records)?;
+    }
 }
 
 #[test]
@@ -309,7 +325,9 @@ fn a_copy_that_was_whole_and_never_used_is_gone_on_with() {
         assert!(send(&*view, &mut receiving, u64::MAX).expect("it is sent"));
         let copy = receiving.finish(options(0)).expect("it is whole");
         assert_eq!((copy.state(), all(&copy, None)), (source.state(), all(&source, None)));
+        assert_eq!(copy.stat(b"key"), source.stat(b"key"), "its children are counted, too");
         put(&mut source, "key", "more");
+        put(&mut source, &format!("key/{compacted}"), "a child");
         compact(&mut source, compacted);
     }
 }
@@ -350,6 +368,12 @@ fn what_does_not_follow_or_is_not_true_is_refused() {
     let mut other = rows.clone();
     other[3].1.value = Some(Bytes::from_static(b"another value"));
     assert!(matches!(finish(other), Err(ReceiveError::Open(OpenError::Digest { .. }))));
+    let mut other = rows.clone();
+    other[3].1.mod_time.0 += 1;
+    assert!(matches!(finish(other), Err(ReceiveError::Open(OpenError::Digest { .. }))));
+    let mut other = rows.clone();
+    other[3].1.version = u64::MAX;
+    assert!(matches!(finish(other), Err(ReceiveError::Open(OpenError::Rows(_)))));
     assert!(matches!(finish(rows[..9].to_vec()), Err(ReceiveError::Open(OpenError::Rows(_)))));
 }
 

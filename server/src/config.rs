@@ -14,12 +14,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use consensus::{NodeId, Protocol};
-use kvcore::VALUE_BYTES_MAX;
+use kvcore::lease::LEASE_TTL_MILLIS_MAX;
+use kvcore::{SessionTimeouts, VALUE_BYTES_MAX};
 use storage::identity::CLUSTER_NAME_BYTES_MAX;
 
 pub use self::flags::ServeFlags;
 pub(crate) use self::log::log_filter;
-use crate::http::Limits;
+use crate::http::{LEASE_TTL_LEAST, Limits};
 use crate::node::config::NodeConfig;
 
 /// The most nodes of a cluster: more than anybody gains from.
@@ -165,6 +166,8 @@ impl ServeConfig {
             }
             limits.watch_progress_interval = interval;
         }
+        limits.session_timeouts =
+            session_timeouts(flags.session_timeout_min, flags.session_timeout_max)?;
         let log = flags.log.unwrap_or_else(|| "info".to_owned());
         log::check(&log)?;
         Ok(Self { node, http_address, limits, log })
@@ -301,6 +304,32 @@ fn check_cluster_name(name: String) -> Result<String, ConfigError> {
     }
 }
 
+/// The bounds of sessions. The longest time that is allowed is that of a lease.
+fn session_timeouts(
+    min: Option<Duration>,
+    max: Option<Duration>,
+) -> Result<SessionTimeouts, ConfigError> {
+    let defaults = SessionTimeouts::default();
+    let (min, max) = (min.unwrap_or(defaults.min()), max.unwrap_or(defaults.max()));
+    let shown = humantime::format_duration;
+    if min < LEASE_TTL_LEAST {
+        return error(format!(
+            "--session-timeout-min is {}; allowed: {} and more, as for every lease",
+            shown(min),
+            shown(LEASE_TTL_LEAST)
+        ));
+    }
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    SessionTimeouts::new(millis(min), millis(max)).map_err(|_| {
+        ConfigError(format!(
+            "--session-timeout-max is {}; allowed: --session-timeout-min, here {}, to {}s",
+            shown(max),
+            shown(min),
+            LEASE_TTL_MILLIS_MAX / 1_000
+        ))
+    })
+}
+
 fn set_timers(
     node: &mut NodeConfig,
     heartbeat: Option<Duration>,
@@ -387,12 +416,13 @@ mod tests {
     fn a_node_listens_where_the_cluster_expects_it() {
         let config = config(
             "--id 2 --cluster 1=127.0.0.1:9001,2=127.0.0.1:9002 --protocol zab \
-             --retain-revisions 0 --quota-bytes 1000000",
+             --retain-revisions 0 --quota-bytes 1000000 --session-timeout-max 4s",
         )
         .expect("possible");
         assert_eq!(config.node.peer_address.to_string(), "127.0.0.1:9002");
         assert_eq!((config.node.retain_revisions, config.node.retain_for), (None, None));
         assert_eq!(config.node.quota_bytes, Some(1_000_000));
+        assert_eq!(config.limits.session_timeouts.negotiate(60_000), 4_000);
     }
 
     #[test]
@@ -455,6 +485,13 @@ mod tests {
             ("--election-timeout 2h", "at most 1m"),
             ("--max-value-bytes 0", "allowed: 1 to"),
             ("--watch-progress-interval 99ms", "allowed: 100ms and more"),
+            ("--session-timeout-min 1999ms", "allowed: 2s and more"),
+            (
+                "--session-timeout-min 41s",
+                "--session-timeout-max is 40s; allowed: --session-timeout-min",
+            ),
+            ("--session-timeout-max 3s", "here 4s, to 9000000000s"),
+            ("--session-timeout-max 9000000001s", "here 4s, to 9000000000s"),
             ("--max-value-bytes 99999999", "allowed: 1 to 16777216"),
             ("--max-connections 0", "allowed: 1 to"),
             ("--store-cache-bytes 5", "allowed: 1048576 to"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consensus::{Consensus, Mutant, Violation, mutant};
+use consensus::{Consensus, Index, Mutant, NodeId, Violation, mutant};
 use kvcore::Outcome;
 use kvcore::replica::ReplicaInput;
 use kvcore::store::Store;
@@ -59,6 +59,7 @@ impl<C: Consensus> Cluster<C> {
             self.trace.fold((entry.position, state));
             let expected = self.oracle.applied(life.node, &entry, &applied, found, state)?;
             self.counters.digests_compared += u64::from(compared);
+            self.check_told(life, entry.index())?;
             self.answer_write(life, &applied, expected);
             self.note_leases()?;
         }
@@ -67,6 +68,24 @@ impl<C: Consensus> Cluster<C> {
         self.tell(life, ReplicaInput::Applied(progress));
         self.go_on_applying(life);
         Ok(())
+    }
+
+    /// The first to apply an entry tells of what that changed what the model tells; whoever comes later has
+    /// the same state.
+    fn check_told(&self, life: Life, index: Index) -> Result<(), Violation> {
+        if index != self.oracle.applied_max() {
+            return Ok(());
+        }
+        let process = self.nodes[&life.node].process.as_ref().expect("it still runs");
+        self.oracle.model.check_changed(&process.machine).map_err(|what| told(life.node, &what))
+    }
+
+    /// A cluster at rest tells the same of every key at every node.
+    pub(crate) fn check_told_at_rest(&self) -> Result<(), Violation> {
+        self.nodes.iter().try_for_each(|(&id, node)| {
+            let process = node.process.as_ref().expect("at rest all nodes run");
+            self.oracle.model.check_stats(&process.machine).map_err(|what| told(id, &what))
+        })
     }
 
     /// The flusher begins a write of the store, if there is something to write.
@@ -109,4 +128,8 @@ impl<C: Consensus> Cluster<C> {
         self.agenda.after(delay, Happening::FlushStore(life));
         Ok(())
     }
+}
+
+fn told(id: NodeId, what: &str) -> Violation {
+    Violation::new("a key and its children are told of as the model tells", format!("{id}: {what}"))
 }

@@ -168,14 +168,14 @@ impl History {
 
 /// A key of those that transactions write and that hang on leases.
 pub(crate) fn tenant_key(number: u64) -> Bytes {
-    Bytes::from(format!("t/{number}"))
+    // A parent, its children, and one child of a child.
+    ["t", "t/1", "t/2", "t/1/3", "t/4"][usize::try_from(number % 5).expect("small")].into()
 }
 
 /// A key of the small space that all clients share.
 pub(crate) fn key(number: u64) -> Bytes {
     let (directory, name) = (number / 3, number % 3);
-    Bytes::from(format!(
-        "{}/{name}",
-        ["a", "b", "c"][usize::try_from(directory % 3).expect("small")]
-    ))
+    let directory = ["a", "b", "c"][usize::try_from(directory % 3).expect("small")];
+    // The first is the directory itself, whose children the others are.
+    Bytes::from(if name == 0 { directory.to_owned() } else { format!("{directory}/{name}") })
 }

@@ -111,6 +111,7 @@ impl<C: Consensus> Cluster<C> {
             ));
         }
         self.check_watchers_at_rest()?;
+        self.check_told_at_rest()?;
         let one_leader = self.invariants.leaders().len() == 1;
         check_linearizable::check(&self.history, &self.oracle, one_leader)?;
         let promised = self.surroundings.idempotency;

@@ -156,7 +156,8 @@ pub(crate) fn check_whole<S: Store>(model: &Model, machine: &Machine<S>) -> Resu
         EventLimits { revisions_max: usize::MAX, events_max: usize::MAX, bytes_max: usize::MAX };
     let plan = machine.events(&filter, compacted, limits).map_err(|error| error.to_string())?;
     let events = plan.fetch(machine.store()).map_err(|error| error.to_string())?;
-    check(model, &filter, compacted, compacted, &events.revisions, events.next)
+    check(model, &filter, compacted, compacted, &events.revisions, events.next)?;
+    model.check_stats(machine)
 }
 
 /// Compares the events from one revision up to another with what the model has.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus::{Index, Position, Random, WallTime};
 use kvcore::store::{
-    Fate, RecordChange, RecordKey, RecordValue, Remembered, Revision, Row, RowId, Store,
+    Family, Fate, RecordChange, RecordKey, RecordValue, Remembered, Revision, Row, RowId, Store,
     StoreBatch, StoreState,
 };
 use kvcore::{IdempotencyKey, LeaseId, LeaseTime};
@@ -62,7 +62,10 @@ impl Model {
                 let version = random.below(9);
                 let lease = i64::try_from(random.below(3)).expect("small") - 1;
                 let lease = LeaseId::new(lease).filter(|_| value.is_some());
-                let row = Row { key, value, create_revision, version, lease };
+                let time = |random: &mut Random| WallTime(random.below(2) * random.below(1 << 40));
+                let (create_time, mod_time) = (time(random), time(random));
+                let row =
+                    Row { key, value, create_revision, version, lease, create_time, mod_time };
                 added.push((RowId { revision: state.revision, place }, row));
             }
         }
@@ -129,12 +132,17 @@ fn all_records(store: &RedbStore) -> BTreeMap<RecordKey, RecordValue> {
     }
 }
 
-/// A few changes of leases and counters.
+/// A few changes of leases, counters and families.
 fn random_records(random: &mut Random) -> Vec<RecordChange> {
     let changes = (0..random.below(6)).map(|_| {
         let number = random.below(12);
         let is_there = !random.one_in(3);
-        if random.one_in(2) {
+        if random.one_in(3) {
+            let key = RecordKey::Family(Bytes::from(format!("parent {number}")));
+            let pzxid = Revision(random.next_u64());
+            let family = Family { cversion: random.next_u64(), pzxid };
+            (key, is_there.then_some(RecordValue::Family(family)))
+        } else if random.one_in(2) {
             let lease = LeaseId::new(number.cast_signed() - 20).expect("it is below 0");
             let (ttl_millis, remaining_millis) = (random.next_u64(), random.next_u64());
             let time = LeaseTime { ttl_millis, remaining_millis, renewed: Index(number) };
@@ -258,6 +266,8 @@ fn a_state_that_can_not_be_is_refused() {
         create_revision: Revision(1),
         version: 0,
         lease: None,
+        create_time: WallTime(0),
+        mod_time: WallTime(0),
     };
     let ahead = StoreBatch { added: vec![(id(9, 0), row)], ..StoreBatch::default() };
     let applied = Position::new(1, 5);
@@ -325,6 +335,8 @@ fn reads_run_beside_writes() {
                 create_revision: Revision(1),
                 version: revision,
                 lease: None,
+                create_time: WallTime(3),
+                mod_time: WallTime(revision),
             };
             let added = vec![(id(revision, 0), row)];
             store.write(&StoreBatch { added, state, ..StoreBatch::default() }).expect("works");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::rows::Existing;
 use crate::command::Condition;
-use crate::digest::{RowNumbers, row_hash};
+use crate::digest::{RowNumbers, may_have};
 use crate::index::Current;
 use crate::machine::Machine;
 use crate::outcome::{ConditionFailure, Found};
@@ -55,12 +55,12 @@ impl<S: Store> Machine<S> {
         (key, current): Existing,
         value: &Bytes,
     ) -> Result<bool, StoreError> {
-        let Current { id, create_revision, version, hash } = current;
+        let Current { id, create_revision, version, hash, .. } = current;
         let (mod_revision, lease) = (id.revision, self.leases.of_key(key));
         let numbers = RowNumbers { create_revision, mod_revision, version, lease };
         // Another hash is another value. An equal one is not yet an equal value, and all replicas must
         // decide alike, whether the row is in memory or not.
-        Ok(row_hash(self.index.entry(key).key(), value, numbers) == hash
+        Ok(may_have(hash, self.index.entry(key).key(), value, numbers)
             && self.has_value(id, value)?)
     }
 }

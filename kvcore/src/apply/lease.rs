@@ -97,6 +97,9 @@ impl<S: Store> Machine<S> {
             let bytes = self.index.entry(key).key().len();
             self.leases.attach(key, bytes, None);
         }
+        if mutant::on(Mutant::FamilyMissesExpiry) {
+            self.under_way.time = None;
+        }
         let keys = self.delete_existing(existing, false).count;
         self.set_lease(lease, None);
         Outcome::LeaseEnded { lease, keys }

@@ -3,18 +3,19 @@
 mod alarm;
 mod conditions;
 mod delete;
+mod families;
 mod lease;
 mod put;
 mod rows;
 mod transaction;
 
-use consensus::{Entry, Position, Wire};
+use consensus::{Entry, Mutant, Position, WallTime, Wire, mutant};
 
 use crate::command::Command;
 use crate::envelope::Envelope;
 use crate::machine::Machine;
 use crate::outcome::{Applied, Outcome};
-use crate::store::{Revision, Store, StoreError};
+use crate::store::{ROW_TIME_MAX, Revision, Store, StoreError};
 
 /// The entry that is being applied.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct UnderWay {
     pub(crate) position: Position,
     /// How many rows it has written so far.
     pub(crate) rows: u32,
+    /// The time of its rows; `None` in an entry of before there were such times.
+    pub(crate) time: Option<WallTime>,
 }
 
 impl<S: Store> Machine<S> {
@@ -44,7 +47,8 @@ impl<S: Store> Machine<S> {
         assert!(position.term >= self.applied.term, "terms never decrease along the log");
         self.wall = self.wall.max(entry.wall);
         self.table.expire(self.wall);
-        self.under_way = UnderWay { position, rows: 0 };
+        let time = self.row_time(entry);
+        self.under_way = UnderWay { position, rows: 0, time };
         let mut repeats = None;
         let (header, outcome) = match entry.command() {
             None => (None, Outcome::Nothing),
@@ -71,6 +75,19 @@ impl<S: Store> Machine<S> {
         self.states.push(self.state());
         let revision = repeats.unwrap_or(self.revision);
         Ok(Applied { position, header, outcome, revision, repeated: repeats.is_some() })
+    }
+
+    /// The time of what an entry writes.
+    ///
+    /// Nodes that took over a store of an earlier version may have carried more or less of their log to it
+    /// by then. So it is the entry that says whether its rows have times, the same for all of them.
+    fn row_time(&self, entry: &Entry) -> Option<WallTime> {
+        let wall = match mutant::on(Mutant::RowTimesOwn) {
+            true => self.states.stored().wall,
+            false => self.wall,
+        };
+        let is_timed = entry.command().is_some_and(Envelope::is_timed);
+        is_timed.then_some(wall.min(ROW_TIME_MAX))
     }
 
     pub(crate) fn carry_out(&mut self, command: Command) -> Result<Outcome, StoreError> {

@@ -1,10 +1,10 @@
 //! Writing rows: the first that an entry writes begins the next revision, and all others are of that one.
 
 use bytes::Bytes;
-use consensus::{Mutant, mutant};
+use consensus::{Mutant, WallTime, mutant};
 
 use crate::Keys;
-use crate::digest::{RowNumbers, row_hash};
+use crate::digest::{RowNumbers, RowTimes, row_hash};
 use crate::index::{Current, KeyId};
 use crate::journal::JournalRow;
 use crate::lease::LeaseId;
@@ -40,18 +40,27 @@ impl<S: Store> Machine<S> {
         let create_revision = before.map_or(id.revision, |before| before.create_revision);
         let version = before.map_or(1, |before| before.version + 1);
         let numbers = RowNumbers { create_revision, mod_revision: id.revision, version, lease };
-        let hash = row_hash(&key, &value, numbers);
+        let mod_time = self.under_way.time.unwrap_or(WallTime(0));
+        let create_time = match before {
+            Some(before) if !mutant::on(Mutant::CreatedByEachWrite) => before.create_time,
+            _ => mod_time,
+        };
+        let hash = row_hash(&key, &value, numbers, RowTimes { create_time, mod_time });
         let digest = self.digest.wrapping_add(hash);
         self.digest = digest.wrapping_sub(before.map_or(0, |before| before.hash));
 
-        let current = Current { id, create_revision, version, hash };
-        let row = Row { key: key.clone(), value: Some(value), create_revision, version, lease };
+        let current = Current { id, create_revision, version, create_time, hash };
+        let (name, value) = (key.clone(), Some(value));
+        let row = Row { key: name, value, create_revision, version, lease, create_time, mod_time };
         let key_id = self.index.put(&key, found, (current, row_bytes(&row)));
         self.journal.push(JournalRow { id, key: key_id, tombstone: false });
         if lease.is_some() || !mutant::on(Mutant::LeaseHoldsOverwritten) {
             self.leases.attach(key_id, key.len(), lease);
         }
         self.overlay.push(id, row);
+        if before.is_none() {
+            self.count_child(&key);
+        }
         before.is_none()
     }
 
@@ -60,12 +69,22 @@ impl<S: Store> Machine<S> {
         let id = self.next_row();
         let name = Bytes::copy_from_slice(self.index.entry(key).key());
         self.digest = self.digest.wrapping_sub(current.hash);
-        let (create_revision, bytes) = (current.create_revision, name.len());
-        let row = Row { key: name, value: None, create_revision, version: 0, lease: None };
+        let Current { create_revision, create_time, .. } = current;
+        let row = Row {
+            key: name.clone(),
+            value: None,
+            create_revision,
+            version: 0,
+            lease: None,
+            create_time,
+            mod_time: self.under_way.time.unwrap_or(WallTime(0)),
+        };
         self.index.delete(key, id, row_bytes(&row));
         self.journal.push(JournalRow { id, key, tombstone: true });
-        self.leases.attach(key, bytes, None);
+        self.leases.attach(key, name.len(), None);
         self.overlay.push(id, row);
+        self.forget_family(&name);
+        self.count_child(&name);
     }
 
     /// The keys of the target that exist, in order, or the limit that they are beyond.

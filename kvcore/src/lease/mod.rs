@@ -24,6 +24,7 @@
 //! and says so again. Expiry and checkpoints name the entry that last renewed the lease: if another one
 //! came between the decision and its place in the log, they are void.
 
+mod session;
 mod table;
 pub(crate) mod wire;
 
@@ -32,6 +33,7 @@ use std::num::NonZeroI64;
 
 use consensus::{Index, Term};
 
+pub use session::{InvalidSessionTimeouts, SessionTimeouts};
 pub(crate) use table::{Lease, Leases};
 
 /// The longest time of a lease, in milliseconds: etcd's 9,000,000,000 seconds.

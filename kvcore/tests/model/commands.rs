@@ -15,7 +15,8 @@ fn key() -> impl Strategy<Value = Bytes> {
     let long = b"ab, and so long that the index does not hold it in place";
     let keys: [&[u8]; 10] =
         [b"a", b"ab", b"ab\x00", b"abc", b"b", b"b\xff", b"\x00", b"\xff", b"\xff\xff", long];
-    select(keys.to_vec()).prop_map(Bytes::from_static)
+    let family: [&[u8]; 7] = [b"a", b"a/", b"a/b", b"a/b!", b"a/b/c", b"a/b/d", b"a/c"];
+    select([&keys[..], &family].concat()).prop_map(Bytes::from_static)
 }
 
 fn value() -> impl Strategy<Value = Bytes> {

@@ -18,7 +18,7 @@ use effects::{assert_recalled, effect};
 use kvcore::lease::Checkpoint;
 use kvcore::{
     Applied, Command, EventLimits, IDEMPOTENCY_WINDOW_MILLIS, Keys, LeaseCommand, Outcome, Range,
-    RangePlanner, ReadError, Revision, SortBy, WatchFilter,
+    RangePlanner, ReadError, Revision, SortBy, StatPlanner, WatchFilter,
 };
 use naive::{Effect, Model, PutEffect, is_invalid};
 use proptest::prelude::*;
@@ -41,6 +41,8 @@ enum Step {
     Again(u8),
     /// So many tenths of the window of idempotency keys go by.
     TimePasses(u64),
+    /// The clock of whoever proposes goes back by so much.
+    ClockGoesBack(u64),
     Flush {
         behind: u64,
         bytes_max: usize,
@@ -66,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => keyed,
         4 => (0..4u8).prop_map(Step::Again),
         2 => (1..12u64).prop_map(Step::TimePasses),
+        2 => (1..200u64).prop_map(Step::ClockGoesBack),
         2 => (0..12u64).prop_map(Step::Compact),
         1 => Just(Step::Empty),
         1 => Just(Step::Garbage),
@@ -142,6 +145,9 @@ impl World {
             Step::TimePasses(tenths) => {
                 self.ahead_millis += tenths * IDEMPOTENCY_WINDOW_MILLIS / 10;
             }
+            Step::ClockGoesBack(millis) => {
+                self.ahead_millis = self.ahead_millis.saturating_sub(millis);
+            }
             Step::Empty => drop(self.entry(Payload::Empty)),
             Step::Garbage => {
                 let outcome = self.entry(Payload::Command(Bytes::from_static(b"\x01garbage")));
@@ -180,6 +186,7 @@ impl World {
     fn applied(&mut self, payload: Payload) -> Applied {
         let mut entry = entry_at(self.next_position(), payload);
         entry.wall.0 += self.ahead_millis;
+        self.model.wall = self.model.wall.max(entry.wall);
         let applied = self.machine.apply(&entry).expect("the store does not fail");
         let other = self.unflushed.apply(&entry).expect("the store does not fail");
         assert_eq!(applied.revision, other.revision);
@@ -298,6 +305,21 @@ impl World {
         }
     }
 
+    /// What ZooKeeper's clients are told of a key, planned in one go and a key at a time.
+    fn check_stat(&self, key: &Bytes) {
+        let expected = self.model.stat(key);
+        for machine in [&self.machine, &self.unflushed] {
+            assert_eq!(machine.stat(key), Ok(expected), "{key:?}");
+            let mut planner = StatPlanner::new(key.clone());
+            while !planner.is_done() {
+                machine.plan_stat_step(&mut planner, 1).expect("it is not compacted");
+            }
+            let (at, plan) = planner.finish();
+            let stat = plan.expect("it exists").fetch(machine.store()).expect("nothing vanishes");
+            assert_eq!((at, Some(stat)), (machine.revision(), expected), "in steps: {key:?}");
+        }
+    }
+
     fn check(&self) {
         let (state, model) = (self.machine.state(), &self.model);
         assert_eq!(state, self.unflushed.state(), "what is flushed when makes no difference");
@@ -331,7 +353,9 @@ impl World {
         for key_value in all(&self.machine, None) {
             let found = self.machine.get(&key_value.key, None).expect("readable");
             assert_eq!(found, model.get(&key_value.key, model.revision));
+            self.check_stat(&key_value.key);
         }
+        assert_eq!(self.machine.stat(b"nowhere"), Ok(None));
     }
 }
 

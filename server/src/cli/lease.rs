@@ -15,6 +15,7 @@ use super::{Complaint, Connection, print};
 const EXAMPLES: &str = "\
 Examples:
   duorum lease grant 10s
+  duorum lease grant 10s --session     with the nearest time that the server allows a session
   duorum put alive/node-1 yes --lease 7
   duorum lease keepalive 7             once
   duorum lease keepalive 7 --go-on     until it is interrupted
@@ -59,6 +60,10 @@ struct Grant {
     /// Its number, any but 0; without it the server chooses one
     #[arg(long, value_name = "LEASE", allow_hyphen_values = true)]
     id: Option<i64>,
+
+    /// As ZooKeeper's sessions: the server says which time is granted, from 4s to 40s by default
+    #[arg(long)]
+    session: bool,
 
     #[command(flatten)]
     once: Once,
@@ -144,6 +149,9 @@ impl Grant {
         let mut body = json!({"ttl": self.ttl});
         if let Some(id) = self.id {
             body["id"] = id.into();
+        }
+        if self.session {
+            body["session"] = true.into();
         }
         let client = self.connection.client()?.with_idempotency_key(self.once.idempotency_key);
         let body = Bytes::from(body.to_string());

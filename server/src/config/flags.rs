@@ -141,6 +141,27 @@ pub struct ServeFlags {
     #[serde(default, deserialize_with = "duration")]
     pub watch_progress_interval: Option<Duration>,
 
+    /// The least time of a lease that is asked for as a session, as ZooKeeper's minSessionTimeout; the same on
+    /// every node [default: 4s]
+    #[arg(
+        long,
+        env = "DUORUM_SESSION_TIMEOUT_MIN",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub session_timeout_min: Option<Duration>,
+
+    /// The most time of such a lease, as ZooKeeper's maxSessionTimeout [default: 40s]
+    #[arg(
+        long,
+        env = "DUORUM_SESSION_TIMEOUT_MAX",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub session_timeout_max: Option<Duration>,
+
     /// Take faults on purpose from anybody who reaches the HTTP address: /v1/faults, /v1/lab. For
     /// experiments and tests, never for what you want to keep
     #[arg(
@@ -188,6 +209,8 @@ impl ServeFlags {
             retain_log_bytes: self.retain_log_bytes.or(file.retain_log_bytes),
             store_cache_bytes: self.store_cache_bytes.or(file.store_cache_bytes),
             watch_progress_interval: self.watch_progress_interval.or(file.watch_progress_interval),
+            session_timeout_min: self.session_timeout_min.or(file.session_timeout_min),
+            session_timeout_max: self.session_timeout_max.or(file.session_timeout_max),
             enable_faults: self.enable_faults.or(file.enable_faults),
             log: self.log.or(file.log),
         })

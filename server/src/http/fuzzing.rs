@@ -3,7 +3,7 @@
 use consensus::Wire as _;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Uri};
-use kvcore::{Command, Revision};
+use kvcore::{Command, Revision, SessionTimeouts};
 
 use super::parameters::{Parameters, decode, idempotency_key};
 use super::range::Cursor;
@@ -77,7 +77,11 @@ pub fn headers(bytes: &[u8]) {
 
 /// The bodies that are JSON.
 pub fn body(bytes: &[u8]) {
-    let _ = (compact::parse(bytes), transfer::parse(bytes), lease::parse(bytes));
+    let _ = (
+        compact::parse(bytes),
+        transfer::parse(bytes),
+        lease::parse(bytes, SessionTimeouts::default()),
+    );
 }
 
 /// The body of a transaction. What may be done comes out of the log as it went in.

@@ -6,6 +6,8 @@
 //! $ curl localhost:2379/v1/kv/greeting?raw
 //! hello
 //! ```
+//!
+//! With `stat` it is answered by [`super::stat`].
 
 use std::sync::Arc;
 
@@ -23,15 +25,16 @@ use super::call::{
 use super::error::{ApiError, ErrorName};
 use super::json::{self, Shown};
 use super::parameters::Parameters;
-use super::{App, State, answer, key, shapes};
+use super::{App, State, answer, key, shapes, stat};
 
 /// What it takes and answers.
 pub(super) const CALL: Call = Call {
     id: "get",
     tag: Tag::Keys,
     summary: "Reads a key, now or as of a revision.",
-    about: "With `raw` the answer is the value alone, with its `mod_revision` as the `ETag`.",
-    query: &[RAW, call::REVISION, call::CONSISTENCY, call::TIMEOUT],
+    about: "With `raw` the answer is the value alone, with its `mod_revision` as the `ETag`; with `stat`, what \
+            ZooKeeper tells of a node.",
+    query: &[RAW, stat::STAT, call::REVISION, call::CONSISTENCY, call::TIMEOUT],
     headers: &[RequestHeader {
         name: "If-None-Match",
         pattern: "",
@@ -40,8 +43,8 @@ pub(super) const CALL: Call = Call {
     body: None,
     answers: &[
         Answer::ok(
-            "The key and its value.",
-            &[Content::Json(schema_of::<shapes::Got>), Content::Bytes],
+            "The key and its value, or with `stat` its stat.",
+            &[Content::Json(schema_of::<shapes::GetAnswer>), Content::Bytes],
         )
         .with_headers(&[TAG, AT_REVISION, NO_SNIFFING]),
         Answer::ok("With `raw`: the client has this version already.", &[])
@@ -89,9 +92,18 @@ async fn read(app: &Arc<App>, request: &Parts) -> Result<Response, ApiError> {
     let parameters = Parameters::parse(request.uri.query(), &CALL)?;
     let raw = parameters.flag("raw");
     let at = parameters.revision("revision");
+    let stat = parameters.flag("stat");
+    if stat && (raw || at.is_some()) {
+        return Err(ApiError::parameter(
+            "`stat` goes neither with `raw` nor with `revision`: it is JSON, and of the key as it is now",
+        ));
+    }
     let (consistency, timeout) = (parameters.consistency(), parameters.timeout());
     app.handle.barrier(consistency, timeout).await?;
     app.handle.metrics().ranges.inc();
+    if stat {
+        return stat::tell(app, key).await;
+    }
     let found = app.locate(&key, at)?;
     if raw
         && let Some(mod_revision) = found.located.mod_revision()

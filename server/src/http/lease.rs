@@ -14,6 +14,13 @@
 //! {"deleted":1,"revision":4}
 //! ```
 //!
+//! A session is a lease whose time the server has a say in:
+//!
+//! ```text
+//! $ curl localhost:2379/v1/leases -d '{"ttl": "1h", "session": true}'
+//! {"lease":5,"ttl_ms":40000,"revision":3}
+//! ```
+//!
 //! A time of less than 2 s is raised to that: a lease shall outlive a change of leader.
 
 mod ended;
@@ -37,7 +44,8 @@ pub(super) use granted::parse;
 pub(super) use granted::{GRANT, KEEP_ALIVE, grant, keep_alive};
 pub(super) use read::{LIST, SHOW, list, show};
 
-/// The least that a lease lives, in milliseconds.
+/// The least that a lease lives.
+pub(crate) const LEASE_TTL_LEAST: Duration = Duration::from_millis(TTL_MILLIS_LEAST);
 const TTL_MILLIS_LEAST: u64 = 2_000;
 /// The longest that a lease lives.
 const TTL_MAX: Duration = Duration::from_millis(LEASE_TTL_MILLIS_MAX);

@@ -46,6 +46,7 @@ mod range;
 mod read;
 mod routes;
 mod shapes;
+mod stat;
 mod status;
 mod trace;
 mod transaction;
@@ -60,10 +61,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
-use kvcore::Revision;
+use kvcore::{Revision, SessionTimeouts};
 use tokio::sync::watch as signal;
 
 use self::budget::Budget;
+pub(crate) use self::lease::LEASE_TTL_LEAST;
 pub use self::listener::Listener;
 pub(crate) use self::status::leader;
 use crate::node::handle::NodeHandle;
@@ -95,6 +97,8 @@ pub struct Limits {
     pub stop_timeout: Duration,
     /// How often a watch of `/v3` that asks for it is told that nothing happened.
     pub watch_progress_interval: Duration,
+    /// Between what the time of a lease is that is asked for as a session.
+    pub session_timeouts: SessionTimeouts,
 }
 
 impl Default for Limits {
@@ -109,6 +113,7 @@ impl Default for Limits {
             answer_bytes_max: 64 << 20,
             stop_timeout: Duration::from_secs(3),
             watch_progress_interval: Duration::from_secs(600),
+            session_timeouts: SessionTimeouts::default(),
         }
     }
 }

@@ -40,6 +40,54 @@ enum Encoding {
     Base64,
 }
 
+/// What is told of one key.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum GetAnswer {
+    Value(Got),
+    Stat(GotStat),
+}
+
+/// What ZooKeeper tells of a node.
+#[derive(JsonSchema)]
+pub(super) struct GotStat {
+    /// The key: text when it is valid UTF-8, else base64.
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_encoding: Encoding,
+    stat: Stat,
+    /// The store's revision, of which all this is.
+    revision: u64,
+}
+
+/// The fields of ZooKeeper's `Stat`, by its names, with revisions for zxids.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+struct Stat {
+    /// The revision that created the key.
+    czxid: u64,
+    /// The revision that last wrote it.
+    mzxid: u64,
+    /// The revision that last created or deleted a child of it; `czxid` if none did.
+    pzxid: u64,
+    /// The time of `czxid`, in milliseconds since the beginning of 1970; 0 if it is unknown.
+    ctime: u64,
+    /// The time of `mzxid`, in the same way.
+    mtime: u64,
+    /// How often the key was written after it was created: one less than `version` elsewhere.
+    version: u64,
+    /// How often a child of it was created or deleted, as far as the key existed then.
+    cversion: u64,
+    /// 0: there are no ACLs.
+    aversion: u64,
+    /// The lease that it hangs on; 0 if it hangs on none.
+    ephemeral_owner: i64,
+    /// The bytes of the value.
+    data_length: u64,
+    /// How many keys there are that are called as this one, `/`, and a name without `/`.
+    num_children: u64,
+}
+
 /// One key, and the store's revision.
 #[derive(JsonSchema)]
 pub(super) struct Got {

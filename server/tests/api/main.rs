@@ -24,6 +24,7 @@ mod quota;
 mod ranges;
 mod retention;
 mod sequential;
+mod stats;
 mod stopping;
 mod strangers;
 mod traces;

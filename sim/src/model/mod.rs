@@ -1,5 +1,6 @@
 //! The key-value store as a few hundred naive lines: what the real one is compared with.
 
+mod stat;
 mod transaction;
 mod write;
 
@@ -24,6 +25,7 @@ pub(crate) struct Version {
     pub(crate) create_revision: Revision,
     pub(crate) version: u64,
     pub(crate) lease: Option<LeaseId>,
+    pub(crate) time: WallTime,
 }
 
 /// What a command is expected to do.
@@ -228,6 +230,9 @@ pub(crate) struct Model {
     keys: BTreeMap<Bytes, Vec<Version>>,
     /// The keys that each revision changed, from revision 2 on.
     changes: Vec<Vec<Bytes>>,
+    /// When children of each key were created and deleted, whether the key was there or not: the revision, and
+    /// the place within it.
+    changes_of_children: BTreeMap<Bytes, Vec<(Revision, usize)>>,
     /// The time of the store.
     wall: WallTime,
     /// How much is remembered of idempotency keys.
@@ -259,6 +264,7 @@ impl Model {
             compacted: Revision(0),
             keys: BTreeMap::new(),
             changes: Vec::new(),
+            changes_of_children: BTreeMap::new(),
             wall: WallTime(0),
             done: VecDeque::new(),
             forgotten: Index(0),

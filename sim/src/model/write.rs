@@ -8,7 +8,7 @@ use kvcore::{
     PutLease, PutValue, Revision,
 };
 
-use super::{Expected, Model, Version};
+use super::{Expected, Model, Version, stat};
 use crate::tenancies::LeaseEvent;
 
 impl Model {
@@ -124,7 +124,7 @@ impl Model {
         self.write(
             now,
             &put.key,
-            Version { revision: now, value, create_revision, version, lease },
+            Version { revision: now, value, create_revision, version, lease, time: self.wall },
         );
         (before.is_none(), granted)
     }
@@ -139,7 +139,8 @@ impl Model {
     fn bury(&mut self, now: Revision, keys: &[Bytes]) -> u64 {
         for key in keys {
             let (value, create_revision, lease) = (None, Revision(0), None);
-            let gone = Version { revision: now, value, create_revision, version: 0, lease };
+            let (version, time) = (0, self.wall);
+            let gone = Version { revision: now, value, create_revision, version, lease, time };
             self.write(now, key, gone);
         }
         keys.len() as u64
@@ -151,7 +152,13 @@ impl Model {
             self.revision = now;
             self.changes.push(Vec::new());
         }
-        self.changes.last_mut().expect("the revision was begun").push(key.clone());
+        let changes = self.changes.last_mut().expect("the revision was begun");
+        changes.push(key.clone());
+        let is_new_or_gone = version.version <= 1;
+        if let Some(parent) = stat::parent(key).filter(|_| is_new_or_gone) {
+            let place = changes.len() - 1;
+            self.changes_of_children.entry(parent).or_default().push((now, place));
+        }
         self.keys.entry(key.clone()).or_default().push(version);
     }
 

@@ -26,6 +26,7 @@ pub fn state(bytes: &[u8]) {
     let directory = DirectoryId(directory.map_or(0, |chunk| u128::from_le_bytes(*chunk)));
     let Ok(state) = decode_state(bytes, directory) else { return };
     let encoded = encode_state(&state, directory);
-    assert!(encoded == bytes || encoded.len() > bytes.len(), "a state has one form in each format");
+    let is_same = encoded[4..] == bytes[4..];
+    assert!(is_same || encoded.len() > bytes.len(), "a state has one form in each format");
     assert_eq!(decode_state(&encoded, directory), Ok(state), "what is written is read");
 }

@@ -16,17 +16,20 @@
 //!
 //! ```text
 //! table  key                    value, little-endian
-//! rows   (revision, place)      create revision 8, version 8, flags 1 (1: there is a value, 2: there is a
-//!                               lease), length of the key 4, the lease 8 if there is one, the key, the value
+//! rows   (revision, place)      create revision 8, version 8, flags 1 (1: there is a value, 2: a lease, 4:
+//!                               there are times), length of the key 4, the lease 8 if there is one, the time
+//!                               of the creation 8 and that of the row 8 if they are known, the key, the value
 //! idempotency  index            what is remembered of the idempotency key of that entry
-//! records  its key              a lease or a counter
+//! records  its key              a lease, a counter or a family
 //! state  "state"                format 4, directory 16, applied term 8, applied index 8, wall time 8,
 //!                               revision 8, compacted revision 8, digest 16, digest of the
 //!                               idempotency keys 16, index up to which they are forgotten 8, digest of the
 //!                               records 16
 //! ```
 //!
-//! Format 2, which had neither leases nor records, is read as well, and becomes format 3 with the next write.
+//! Format 3, which had neither times nor families, is read as well, and format 2, which had neither leases nor
+//! records either. They become format 4 with the next write; rows of before stay as they are, their times
+//! unknown.
 //!
 //! Rows, keys, records and state change in one transaction, with redb's two-phase commit, and the allocator's state
 //! is written along ("quick repair"), so that opening after a crash does not walk the file.
@@ -98,7 +101,7 @@ const ROWS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("rows"
 /// What is remembered of idempotency keys, by the index of the entry that carried them. Rows are added
 /// at the end and removed at the front.
 const IDEMPOTENCY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("idempotency");
-/// Leases and counters.
+/// Leases, counters and families.
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const STATE_KEY: &str = "state";
@@ -391,7 +394,10 @@ fn records(
         let value = RecordValue::from_bytes(Bytes::copy_from_slice(value.value()));
         let record = key.and_then(|key| Ok(Record { key, value: value? }));
         record.ok().filter(Record::is_consistent).ok_or_else(|| {
-            unusable(location, "what is stored as a lease or a counter is none".to_owned())
+            unusable(
+                location,
+                "what is stored as a lease, a counter or a family is none".to_owned(),
+            )
         })
     });
     records.collect()

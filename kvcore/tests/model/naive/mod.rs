@@ -11,7 +11,8 @@ use bytes::Bytes;
 use consensus::{Position, WallTime};
 use kvcore::{
     Alarms, Command, Condition, Event, EventKind, IDEMPOTENCY_WINDOW_MILLIS, KeyValue, Keys,
-    LeaseId, LeaseTime, Order, Range, RangeResult, Revision, RevisionEvents, SortBy, WatchFilter,
+    LeaseId, LeaseTime, Order, Range, RangeResult, Revision, RevisionEvents, SortBy, Stat,
+    WatchFilter,
 };
 
 /// What a command did, without the details that the machine adds.
@@ -66,6 +67,7 @@ pub(crate) enum OperationEffect {
 struct Change {
     key_value: KeyValue,
     kind: EventKind,
+    time: WallTime,
 }
 
 /// What was done under an idempotency key.
@@ -83,6 +85,8 @@ pub(crate) struct Model {
     history: Vec<Change>,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
+    /// The largest time of any entry.
+    pub(crate) wall: WallTime,
     /// Everything that was ever done under a key, in order.
     done: Vec<Done>,
     pub(crate) leases: BTreeMap<LeaseId, LeaseTime>,
@@ -96,6 +100,7 @@ impl Model {
             history: Vec::new(),
             revision: Revision(1),
             compacted: Revision(0),
+            wall: WallTime(0),
             done: Vec::new(),
             leases: BTreeMap::new(),
             sequences: BTreeMap::new(),
@@ -215,9 +220,55 @@ impl Model {
             let mut bytes = [hash(&row.key), hash(&row.value)].concat();
             bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
             bytes.extend(row.lease.iter().flat_map(|lease| lease.get().to_le_bytes()));
-            u128::from_le_bytes(hash(&bytes))
+            let content = hash(&bytes);
+            let times = [row.create_revision, row.mod_revision];
+            let times = times.map(|revision| self.time_of(&row.key, revision).0.to_le_bytes());
+            let timed = hash(&[&content[..], &times.concat()].concat());
+            // Little-endian: the lower half comes first.
+            u128::from_le_bytes(hash_of_halves(&timed[..8], &content[8..]))
         });
         rows.fold(0, u128::wrapping_add)
+    }
+
+    /// When a key was changed by a revision.
+    fn time_of(&self, key: &Bytes, revision: Revision) -> WallTime {
+        let is_it = |change: &&Change| {
+            change.key_value.key == *key && change.key_value.mod_revision == revision
+        };
+        self.history.iter().find(is_it).expect("the revision changed it").time
+    }
+
+    /// What ZooKeeper tells of a node.
+    pub(crate) fn stat(&self, key: &Bytes) -> Option<Stat> {
+        let row = self.get(key, self.revision)?;
+        let is_child = |other: &Bytes| {
+            let name = other.strip_prefix(&key[..]).and_then(|rest| rest.strip_prefix(b"/"));
+            name.is_some_and(|name| !name.is_empty() && !name.contains(&b'/'))
+        };
+        let created = self.history.iter().position(|change| {
+            change.key_value.key == *key && change.key_value.mod_revision == row.create_revision
+        });
+        let since = &self.history[created.expect("it was created")..];
+        let of_children = since.iter().filter(|change| {
+            // A deletion has no version, a creation the first.
+            is_child(&change.key_value.key) && change.key_value.version <= 1
+        });
+        let of_children: Vec<Revision> =
+            of_children.map(|change| change.key_value.mod_revision).collect();
+        let keys = self.selected(&Keys::all(), self.revision);
+        Some(Stat {
+            czxid: row.create_revision,
+            mzxid: row.mod_revision,
+            pzxid: of_children.last().copied().unwrap_or(row.create_revision),
+            ctime: self.time_of(key, row.create_revision),
+            mtime: self.time_of(key, row.mod_revision),
+            version: row.version - 1,
+            cversion: of_children.len() as u64,
+            aversion: 0,
+            ephemeral_owner: row.lease,
+            data_length: row.value.len(),
+            num_children: keys.iter().filter(|other| is_child(&other.key)).count() as u64,
+        })
     }
 
     /// The keys that hang on a lease, in order.
@@ -240,4 +291,8 @@ impl Model {
         });
         needed.count()
     }
+}
+
+fn hash_of_halves(lower: &[u8], upper: &[u8]) -> [u8; 16] {
+    [lower, upper].concat().try_into().expect("two halves")
 }

@@ -139,7 +139,7 @@ impl Model {
         let version = previous.as_ref().map_or(1, |before| before.version + 1);
         let (key, mod_revision) = (put.key.clone(), now);
         let key_value = KeyValue { key, value, create_revision, mod_revision, version, lease };
-        self.history.push(Change { key_value, kind: EventKind::Put });
+        self.history.push(Change { key_value, kind: EventKind::Put, time: self.wall });
         self.revision = now;
         let previous = previous.filter(|_| put.return_previous);
         PutEffect { created: version == 1, key: None, granted, previous }
@@ -162,7 +162,7 @@ impl Model {
                 version: 0,
                 lease: None,
             };
-            self.history.push(Change { key_value, kind: EventKind::Delete });
+            self.history.push(Change { key_value, kind: EventKind::Delete, time: self.wall });
             self.revision = now;
         }
     }

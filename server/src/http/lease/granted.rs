@@ -3,7 +3,7 @@
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
-use kvcore::{Command, LeaseCommand, LeaseId, Outcome, Revision};
+use kvcore::{Command, LeaseCommand, LeaseId, Outcome, Revision, SessionTimeouts};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -21,7 +21,9 @@ pub(in crate::http) const GRANT: Call = Call {
     tag: Tag::Leases,
     summary: "Grants a lease.",
     about: "It ends when it was not kept alive for its time, and its keys go with it. A time of less than 2s \
-            is raised to that, as `ttl_ms` says.",
+            is raised to that, as `ttl_ms` says. A session is ZooKeeper's name for a lease whose time is \
+            the nearest that the server allows, from 4s to 40s if it was started without \
+            `--session-timeout-min` and `--session-timeout-max`.",
     query: &[call::TIMEOUT],
     headers: &[call::IDEMPOTENCY_KEY],
     body: Some(RequestBody {
@@ -79,6 +81,9 @@ struct Grant {
     ttl: String,
     /// The number of the lease, any but 0. Without it the server chooses one that is free.
     id: Option<i64>,
+    /// Whether it is a session.
+    #[serde(default)]
+    session: bool,
 }
 
 /// The endpoint that grants.
@@ -98,7 +103,7 @@ async fn grant_one(app: &App, request: Request) -> Result<Response, ApiError> {
     let key = idempotency_key(request.headers())?;
     let timeout = parameters.timeout();
     let body = body::read(app, request, BODY_BYTES_MAX, ErrorName::BodyTooLarge).await?;
-    let command = Command::Lease(parse(&body.bytes)?);
+    let command = Command::Lease(parse(&body.bytes, app.limits.session_timeouts)?);
     let Written { outcome, revision, repeated } = app.handle.write(command, key, timeout).await?;
     let result = match outcome {
         Outcome::Granted { lease, ttl_millis } => {
@@ -127,19 +132,26 @@ fn to_json(status: StatusCode, lease: LeaseId, ttl_millis: u64, revision: Revisi
     answer::json(status, out)
 }
 
-pub(in crate::http) fn parse(body: &[u8]) -> Result<LeaseCommand, ApiError> {
+pub(in crate::http) fn parse(
+    body: &[u8],
+    session_timeouts: SessionTimeouts,
+) -> Result<LeaseCommand, ApiError> {
     let invalid = |cause: &dyn std::fmt::Display| {
         ApiError::new(
             ErrorName::InvalidBody,
-            format!("the body is not {{\"ttl\": TIME}}, perhaps with an `id`: {cause}"),
+            format!("the body is not {{\"ttl\": TIME}}, perhaps with `id` or `session`: {cause}"),
         )
     };
     // A list of the right length would pass for an object, too.
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(invalid(&"it is no JSON object"));
     }
-    let Grant { ttl, id } = serde_json::from_slice(body).map_err(|error| invalid(&error))?;
-    let ttl_millis = parse_ttl("ttl", &ttl)?;
+    let Grant { ttl, id, session } =
+        serde_json::from_slice(body).map_err(|error| invalid(&error))?;
+    let mut ttl_millis = parse_ttl("ttl", &ttl)?;
+    if session {
+        ttl_millis = session_timeouts.negotiate(ttl_millis);
+    }
     let lease = match id {
         None => None,
         Some(number) => Some(LeaseId::new(number).ok_or_else(|| {
@@ -159,7 +171,14 @@ mod tests {
     #[test]
     fn the_body_has_a_time_and_perhaps_a_number() {
         let grant = |lease, ttl_millis| LeaseCommand::Grant { lease, ttl_millis };
+        let parse = |body: &[u8]| parse(body, SessionTimeouts::default());
         assert_eq!(parse(b"{\"ttl\": \"1s\"}"), Ok(grant(None, 2_000)));
+        for (ttl, session, millis) in
+            [("1s", true, 4_000), ("1s", false, 2_000), ("10s", true, 10_000), ("1h", true, 40_000)]
+        {
+            let body = format!("{{\"ttl\":\"{ttl}\",\"session\":{session}}}");
+            assert_eq!(parse(body.as_bytes()), Ok(grant(None, millis)), "{body}");
+        }
         assert_eq!(parse(b"{\"ttl\":\"1m\",\"id\":-5}"), Ok(grant(LeaseId::new(-5), 60_000)));
         for wrong in [
             "",
@@ -170,6 +189,7 @@ mod tests {
             "{\"ttl\":\"10s\",\"id\":0}",
             "{\"ttl\":\"10s\",\"id\":9223372036854775808}",
             "{\"ttl\":\"10s\",\"name\":1}",
+            "{\"ttl\":\"10s\",\"session\":1}",
         ] {
             let error = parse(wrong.as_bytes()).expect_err(wrong);
             assert_eq!(error.name, ErrorName::InvalidBody, "{wrong}");

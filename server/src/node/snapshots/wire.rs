@@ -37,7 +37,7 @@ pub(super) enum Part {
     Rows { rows: Rows, is_whole: bool, is_last: bool },
     /// What is remembered of idempotency keys, in order; an empty list ends it.
     Remembered(RememberedRows),
-    /// Leases and counters, in any order; an empty list ends the snapshot.
+    /// Leases, counters and families, in any order; an empty list ends the snapshot.
     Records(RecordRows),
     /// The receiver has dealt with it.
     Done { installed: bool },
@@ -217,6 +217,8 @@ mod tests {
             create_revision: Revision(3),
             version: 2,
             lease: kvcore::LeaseId::new(9),
+            create_time: consensus::WallTime(10),
+            mod_time: consensus::WallTime(11),
         };
         let remembered = Remembered {
             index: Index(80),
