@@ -109,7 +109,7 @@ struct Line {
 #[derive(Subcommand)]
 enum Verb {
     /// Run a server
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Run all nodes of one or both protocols in this one process, to try them
     Dev(dev::Dev),
     /// Show the value of a key
