@@ -205,10 +205,6 @@ mutants! {
         "A keepalive is answered while the expiry of its lease is under way.";
     LockOfWhoeverAsks, "lock-of-whoever-asks", BOTH,
         "Whoever stands in the queue for a lock takes it for won.";
-    LockKeptWhenGivenUp, "lock-kept-when-given-up", BOTH,
-        "Who gave up a lock, and finds its key still there, takes the lock for its own again.";
-    LockByStaleRead, "lock-by-stale-read", BOTH,
-        "Who is first in the queue for a lock is looked up in whatever a node has.";
     FullStoreKeepsHistory, "full-store-keeps-history", BOTH,
         "A full store keeps as much history as any, so that deletions make no room.";
     ComparesAnotherEntry, "compares-another-entry", BOTH,

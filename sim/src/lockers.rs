@@ -60,7 +60,7 @@ impl Locker {
         let first = queue.iter().min_by_key(|there| there.create_revision);
         self.stands = queue.iter().find(|there| there.key == *own).map(|own| own.create_revision);
         let is_first = first.is_some_and(|first| first.key == *own);
-        let is_mine = self.stands > Some(self.given_up) || mutant::on(Mutant::LockKeptWhenGivenUp);
+        let is_mine = self.stands > Some(self.given_up);
         self.has_won =
             is_mine && (is_first || self.stands.is_some() && mutant::on(Mutant::LockOfWhoeverAsks));
     }
@@ -125,11 +125,8 @@ impl Client {
                 transaction(Transaction { compares, success, failure: Vec::new() })
             }
             _ => {
-                let stale = mutant::on(Mutant::LockByStaleRead);
-                let consistency =
-                    if stale { Consistency::Local } else { Consistency::Linearizable };
                 let keys = Keys::Prefix(Bytes::from_static(LOCK.as_bytes()));
-                Action::Read(Query { keys, at: None, limit: None }, consistency)
+                Action::Read(Query { keys, at: None, limit: None }, Consistency::Linearizable)
             }
         }
     }

@@ -125,7 +125,7 @@ fn roll_over(seeds: u64) -> Vec<Report> {
 
 #[test]
 fn an_epoch_whose_counter_is_used_up_ends_and_nothing_is_lost() {
-    let reports = roll_over(6);
+    let reports = roll_over(12);
     let sum = |what: fn(&Report) -> u64| reports.iter().map(what).sum::<u64>();
     assert!(reports.len() >= 12, "in {} runs an epoch ended so", reports.len());
     assert!(sum(|report| report.committed.0 - END) > 10_000, "and the next ones went on");
