@@ -100,4 +100,12 @@ fn a_falsified_store_stops_the_cluster_until_it_is_replaced(protocol: &'static s
     assert_eq!(ask(&cluster, leader, "GET", "/v1/alarms").1["alarms"], json!([]));
 }
 
-on_both!(a_falsified_store_stops_the_cluster_until_it_is_replaced);
+#[test]
+fn a_falsified_store_stops_a_cluster_of_raft_until_it_is_replaced() {
+    a_falsified_store_stops_the_cluster_until_it_is_replaced("raft");
+}
+
+#[test]
+fn a_falsified_store_stops_a_cluster_of_zab_until_it_is_replaced() {
+    a_falsified_store_stops_the_cluster_until_it_is_replaced("zab");
+}
