@@ -316,12 +316,12 @@ async fn a_node_that_takes_faults_sends_nothing_that_is_not_described() {
 
 #[tokio::test]
 async fn a_cluster_of_raft_sends_nothing_that_is_not_described() {
-    every_answer_is_described(Fixture::cluster(Protocol::Raft).await, 3, REQUESTS / 3, LEAST).await;
+    every_answer_is_described(Fixture::cluster(Protocol::Raft).await, 3, REQUESTS / 2, LEAST).await;
 }
 
 #[tokio::test]
 async fn a_cluster_of_zab_sends_nothing_that_is_not_described() {
-    every_answer_is_described(Fixture::cluster(Protocol::Zab).await, 4, REQUESTS / 3, LEAST).await;
+    every_answer_is_described(Fixture::cluster(Protocol::Zab).await, 4, REQUESTS / 2, LEAST).await;
 }
 
 /// Requests that are damaged on their way: cut off, or with a byte that is another one.
