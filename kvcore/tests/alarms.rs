@@ -4,26 +4,12 @@ mod replicas;
 
 use std::time::Duration;
 
-use consensus::{Consensus, NodeId};
+use consensus::{Consensus, NodeId, Wire as _};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::replica::DIGEST_INTERVAL_DEFAULT;
 use kvcore::{AlarmCommand, Command, Envelope};
-use replicas::Cluster;
-
-use consensus::Wire as _;
-
-/// One test for each protocol from one scenario.
-macro_rules! for_both_protocols {
-    ($($scenario:ident),* $(,)?) => {
-        mod raft {
-            $(#[test] fn $scenario() { super::$scenario::<super::Raft>(); })*
-        }
-        mod zab {
-            $(#[test] fn $scenario() { super::$scenario::<super::Zab>(); })*
-        }
-    };
-}
+use replicas::{Cluster, for_both_protocols};
 
 for_both_protocols!(
     replicas_that_agree_are_compared_after_changes_and_raise_nothing,

@@ -10,19 +10,7 @@ use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::replica::{Conclusion, Failure};
 use kvcore::{Machine, MemoryStore, RequestId};
-use replicas::{Cluster, PATIENCE};
-
-/// One test for each protocol from one scenario.
-macro_rules! for_both_protocols {
-    ($($scenario:ident),* $(,)?) => {
-        mod raft {
-            $(#[test] fn $scenario() { super::$scenario::<super::Raft>(); })*
-        }
-        mod zab {
-            $(#[test] fn $scenario() { super::$scenario::<super::Zab>(); })*
-        }
-    };
-}
+use replicas::{Cluster, PATIENCE, for_both_protocols};
 
 for_both_protocols!(
     in_a_deposed_leaders_minority_only_linearizable_reads_are_refused,

@@ -9,19 +9,7 @@ use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::RequestId;
 use kvcore::replica::{Conclusion, Failure};
-use replicas::{Cluster, PATIENCE};
-
-/// One test for each protocol from one scenario.
-macro_rules! for_both_protocols {
-    ($($scenario:ident),* $(,)?) => {
-        mod raft {
-            $(#[test] fn $scenario() { super::$scenario::<super::Raft>(); })*
-        }
-        mod zab {
-            $(#[test] fn $scenario() { super::$scenario::<super::Zab>(); })*
-        }
-    };
-}
+use replicas::{Cluster, PATIENCE, for_both_protocols};
 
 for_both_protocols!(
     a_write_that_a_snapshot_may_hold_has_an_unknown_outcome,

@@ -10,19 +10,7 @@ use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::replica::{Conclusion, LeaseAnswer};
 use kvcore::{Command, Keys, LeaseCommand, LeaseId, Put, PutLease, Range};
-use replicas::Cluster;
-
-/// One test for each protocol from one scenario.
-macro_rules! for_both_protocols {
-    ($($scenario:ident),* $(,)?) => {
-        mod raft {
-            $(#[test] fn $scenario() { super::$scenario::<super::Raft>(); })*
-        }
-        mod zab {
-            $(#[test] fn $scenario() { super::$scenario::<super::Zab>(); })*
-        }
-    };
-}
+use replicas::{Cluster, for_both_protocols};
 
 for_both_protocols!(
     a_lease_ends_when_its_time_is_over_and_not_before,

@@ -9,19 +9,7 @@ use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::replica::{Conclusion, Failure};
 use kvcore::{Outcome, RequestId};
-use replicas::{Cluster, PATIENCE};
-
-/// One test for each protocol from one scenario.
-macro_rules! for_both_protocols {
-    ($($scenario:ident),* $(,)?) => {
-        mod raft {
-            $(#[test] fn $scenario() { super::$scenario::<super::Raft>(); })*
-        }
-        mod zab {
-            $(#[test] fn $scenario() { super::$scenario::<super::Zab>(); })*
-        }
-    };
-}
+use replicas::{Cluster, PATIENCE, for_both_protocols};
 
 for_both_protocols!(
     a_write_with_a_key_that_never_reached_its_leader_goes_to_the_next_one,

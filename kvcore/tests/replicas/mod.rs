@@ -20,6 +20,20 @@ use kvcore::{
     Progress, RequestId,
 };
 
+/// One test for each protocol from one scenario.
+macro_rules! for_both_protocols {
+    ($($scenario:ident),* $(,)?) => {
+        mod raft {
+            $(#[test] fn $scenario() { super::$scenario::<super::Raft>(); })*
+        }
+        mod zab {
+            $(#[test] fn $scenario() { super::$scenario::<super::Zab>(); })*
+        }
+    };
+}
+
+pub(crate) use for_both_protocols;
+
 /// How long a client of these tests waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -50,9 +50,11 @@ fn assert_never_counts(cluster: &mut Processes) {
     let (first, last) = ((leader + 1) % 3, (leader + 2) % 3);
     cluster.kill(first);
     assert_eq!(put(cluster, OBSERVER, "without-one", "5s").status, 201, "two voters are a quorum");
-    eventually("the observer has it", || {
-        get(cluster, OBSERVER, "/v1/kv/without-one?consistency=local").status == 200
-    });
+    for node in [last, OBSERVER] {
+        eventually("the node has it and knows that it is committed", || {
+            get(cluster, node, "/v1/kv/without-one?consistency=local").status == 200
+        });
+    }
     cluster.kill(leader);
     for _ in 0..2 {
         for node in [last, OBSERVER] {

@@ -79,8 +79,12 @@ fn a_wrong_version_shows_the_law_that_it_breaks_or_how_to_build_it() {
     let Ran { code, out, err } = typed("sim --protocol raft --mutant two-of-five --attempts 20");
     if mutant::AVAILABLE {
         assert_eq!(code, Some(1), "{out}{err}");
-        let law = "broken law: nobody leads without a quorum of voters";
-        assert!(out.contains(law) && out.contains("\nagain: duorum sim --protocol raft"), "{out}");
+        // Both are broken soon; which is first, once what broke is as little as it gets, is up to the seed.
+        let is_told = ["nobody leads", "nothing is committed"]
+            .map(|law| format!("broken law: {law} without a quorum of voters"))
+            .iter()
+            .any(|law| out.contains(law));
+        assert!(is_told && out.contains("\nagain: duorum sim --protocol raft"), "{out}");
     } else {
         assert_eq!(code, Some(2), "{out}{err}");
         assert!(err.contains("cargo run --release --features mutants -- sim"), "{err}");
