@@ -35,7 +35,7 @@ fn corners<C: Consensus>() {
         ("leases whose time was over", most(|counters| counters.leases_expired), 500),
         ("keepalives", most(|counters| counters.keepalives), 1_000),
         ("keepalives in the log", most(|counters| counters.keepalives_logged), 200),
-        ("locks won", most(|counters| counters.locks_won), 200),
+        ("locks won", most(|counters| counters.locks_won), 100),
         ("comparisons of digests", most(|counters| counters.digests_compared), 2_000),
         ("requests refused for want of room", most(|counters| counters.overloaded), 100),
         ("writes refused for want of space", most(|counters| counters.refused_full), 100),
