@@ -150,6 +150,17 @@ mod tests {
     use super::super::error::ErrorName;
     use super::*;
 
+    #[test]
+    fn every_part_of_a_path_that_is_given_is_described() {
+        for route in ROUTES {
+            let named = route.path.split(['{', '}']).skip(1).step_by(2);
+            let described: Vec<String> = operation::path_parameters(route.path)
+                .map(|parameter| parameter["name"].as_str().expect("a name").to_owned())
+                .collect();
+            assert_eq!(named.collect::<Vec<_>>(), described, "{}", route.path);
+        }
+    }
+
     fn calls() -> impl Iterator<Item = (&'static str, &'static str, &'static Call)> {
         ROUTES.iter().flat_map(|route| {
             route.descriptions.iter().map(|(method, call)| (route.path, *method, *call))

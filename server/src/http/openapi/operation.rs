@@ -89,7 +89,7 @@ pub(super) fn errors(call: &Call) -> BTreeSet<ErrorName> {
     call.errors.iter().chain([&call::EVERY]).copied().flatten().copied().collect()
 }
 
-fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
+pub(super) fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
     let parameter = |name: &str, meaning: String, schema: Value| json!({"name": name, "in": "path", "required": true, "description": meaning, "schema": schema});
     let key = path.contains("{key}").then(|| {
         let meaning = format!(
@@ -114,7 +114,12 @@ fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
         let meaning = "The number of a lease.";
         parameter("lease", meaning.to_owned(), call::Kind::Lease.schema())
     });
-    key.into_iter().chain(id).chain(lease)
+    let node = path.contains("{node}").then(|| {
+        let meaning = "The number of a node.";
+        let schema = json!({"type": "integer", "format": "uint64", "minimum": 1});
+        parameter("node", meaning.to_owned(), schema)
+    });
+    key.into_iter().chain(id).chain(lease).chain(node)
 }
 
 fn query_parameter(parameter: &Parameter) -> Value {
