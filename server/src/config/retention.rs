@@ -10,8 +10,8 @@ use crate::node::config::NodeConfig;
 const RETAIN_FOR_MIN: Duration = Duration::from_secs(1);
 /// The most often that digests can be compared.
 const DIGEST_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// The longest of both.
-const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// The longest of both: ten years of 365.25 days.
+const TIME_MAX: Duration = Duration::from_secs(10 * 31_557_600);
 
 /// Takes these flags into account.
 pub(super) fn set_retention(node: &mut NodeConfig, flags: &ServeFlags) -> Result<(), ConfigError> {
