@@ -4,7 +4,8 @@
 //! the leader says in the log what its digest was after an entry; each replica, when it applies that, looks
 //! what its own was. One that had another raises an alarm about itself, in the log too, so that every node
 //! knows of it and still does after a restart. Which of two replicas that differ is wrong nobody can tell;
-//! so while an alarm stands no node answers requests, and somebody has to look.
+//! so while an alarm stands no node reads or changes keys and leases for anybody, and
+//! somebody has to look. Watches that are open go on.
 //!
 //! A replica that does not know its state after that entry any more, because it started since or got a
 //! snapshot, compares nothing; the next comparison is never far.

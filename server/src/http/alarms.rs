@@ -29,7 +29,7 @@ pub(super) const LIST: Call = Call {
     summary: "Lists the alarms that stand.",
     about: "Replicas compare digests of their whole state by themselves (`--digest-interval`). One that \
             differs from the leader raises an alarm about itself; while one stands, keys and leases are \
-            neither read nor changed at any node.",
+            neither read nor changed at any node. Watches that are open go on.",
     query: &[call::TIMEOUT],
     headers: &[],
     body: None,

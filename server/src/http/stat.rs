@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::StatusCode;
-use kvcore::{FetchError, LeaseId, ReadError, Revision, Stat, StatPlanner, Store};
+use kvcore::{FetchError, LeaseId, ReadError, Revision, RowId, Stat, StatPlanner, Store};
 
 use super::call::{Kind, Parameter};
 use super::error::ApiError;
@@ -66,8 +66,12 @@ impl App {
                     self.handle.machine().read().expect("no holder of the machine panics");
                 match machine.plan_stat_step(&mut planner, STEP_KEYS_MAX) {
                     Ok(()) => {}
-                    // What was current at the first step was compacted before this one.
-                    Err(ReadError::Compacted { .. }) => planner = StatPlanner::new(key.clone()),
+                    // What was current at the first step was compacted before this one: all of it is read
+                    // anew, so many times.
+                    Err(ReadError::Compacted { requested: revision, .. }) => {
+                        let gone = RowId { revision, place: 0 };
+                        return Ok(Err(FetchError::Vanished(gone)));
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }

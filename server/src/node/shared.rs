@@ -211,7 +211,8 @@ impl Shared {
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Read { request, confirmed, deadline };
         match self.wait_for(request, input, timeout).await {
-            Ended::ReadReady => Ok(()),
+            // It may have been raised by what the read waited for.
+            Ended::ReadReady => self.check_corruption(),
             Ended::Failed(failure) => Err(failure),
             other => unreachable!("a read does not end as {other:?}"),
         }
@@ -243,7 +244,7 @@ impl Shared {
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Lease { request, question, deadline };
         match self.wait_for(request, input, timeout).await {
-            Ended::Lease(answer) => Ok(answer),
+            Ended::Lease(answer) => self.check_corruption().map(|()| answer),
             Ended::Failed(failure) => Err(failure),
             other => unreachable!("a question about a lease does not end as {other:?}"),
         }

@@ -33,9 +33,17 @@ pub(super) async fn alarm(app: &Arc<App>, request: Request) -> Result<Response, 
             (vec![raised(app, &message)?], vec![alarm])
         }
         AlarmAction::Deactivate => {
-            let corrupt = standing.iter().filter(|alarm| alarm.alarm == AlarmType::Corrupt);
-            let clear = |alarm: &AlarmMember| AlarmCommand::Clear { node: NodeId(alarm.member_id) };
-            (corrupt.map(clear).collect(), standing)
+            let clear = |member_id| AlarmCommand::Clear { node: NodeId(member_id) };
+            let commands = match message.member_id {
+                _ if message.alarm == AlarmType::NoSpace => Vec::new(),
+                0 => {
+                    let corrupt = standing.iter().filter(|alarm| alarm.alarm == AlarmType::Corrupt);
+                    corrupt.map(|alarm| clear(alarm.member_id)).collect()
+                }
+                // This node may not have heard of the alarm yet.
+                member_id => vec![clear(member_id)],
+            };
+            (commands, standing)
         }
     };
     let mut revision = app.revision();
