@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{Consensus, Mutant, Time, Violation, mutant};
 use kvcore::{
-    Command, Compare, CompareOperator, CompareTarget, Delete, KeyValue, Keys, LeaseCommand,
-    LeaseId, Operation, Put, PutLease, Revision, Transaction,
+    Command, Compare, Delete, KeyValue, Keys, LeaseCommand, LeaseId, Operation, Put, PutLease,
+    Revision, Transaction,
 };
 
 use crate::client::{Client, ClientId};
@@ -76,12 +76,6 @@ pub(crate) fn own_lease(client: ClientId) -> LeaseId {
     LeaseId::new(FIRST_LEASE - number).expect("not 0")
 }
 
-/// That a key was created by this revision, and not deleted since; by 0, that it does not exist.
-fn is_of(key: &Bytes, created: Revision) -> Compare {
-    let target = CompareTarget::CreateRevision(created.0.cast_signed());
-    Compare { keys: Keys::One(key.clone()), operator: CompareOperator::Equal, target }
-}
-
 /// Such keys, but for those of the lock.
 pub(crate) fn spare_lock(keys: Keys) -> Keys {
     let end = Some(Bytes::from_static(LOCK.as_bytes()));
@@ -113,7 +107,8 @@ impl Client {
                 // From now on it does not hold it, whether or not anybody hears of that.
                 *locker = Locker { stands: None, has_won: false, given_up: created, ..*locker };
                 let delete = Operation::Delete(Delete::of(Keys::One(key.clone())));
-                let (compares, success) = (vec![is_of(&key, created)], vec![delete]);
+                let (compares, success) =
+                    (vec![Compare::is_created_by(key.clone(), created)], vec![delete]);
                 transaction(Transaction { compares, success, failure: Vec::new() })
             }
             (Some(_), true, _) | (None, _, 0) => Action::KeepAlive(lease),
@@ -121,7 +116,7 @@ impl Client {
                 let put =
                     Put { lease: PutLease::Attach(lease), ..Put::new(key.clone(), "".into()) };
                 let success = vec![Operation::Put(put)];
-                let compares = vec![is_of(&key, Revision(0))];
+                let compares = vec![Compare::is_created_by(key.clone(), Revision(0))];
                 transaction(Transaction { compares, success, failure: Vec::new() })
             }
             _ => {
@@ -147,6 +142,7 @@ impl<C: Consensus> Cluster<C> {
         let asked = self.history.get(operation);
         let (id, invoked) = (asked.client, asked.invoked);
         let locker = &mut self.clients[id.0].locker;
+        let held = locker.holds(now, &self.tenancies);
         match (&asked.action, result) {
             (
                 Action::Write(Command::Lease(LeaseCommand::Grant { lease: Some(lease), .. }), _),
@@ -166,16 +162,16 @@ impl<C: Consensus> Cluster<C> {
                 if query.keys == Keys::Prefix(Bytes::from_static(LOCK.as_bytes())) =>
             {
                 let Found::Keys { key_values, .. } = &reading.found else { return Ok(()) };
-                let held = locker.holds(now, &self.tenancies);
                 locker.sees(key_values, &own_key(id));
-                if !held && locker.holds(now, &self.tenancies) {
-                    self.counters.locks_won += 1;
-                    return self.check_lock(id);
-                }
             }
             _ => {}
         }
-        Ok(())
+        // It may also be that it believed its lease to be over, and hears that it lives.
+        if held || !locker.holds(now, &self.tenancies) {
+            return Ok(());
+        }
+        self.counters.locks_won += 1;
+        self.check_lock(id)
     }
 
     /// A client takes itself for the holder since just now.

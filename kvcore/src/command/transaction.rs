@@ -48,6 +48,14 @@ pub struct Compare {
 }
 
 impl Compare {
+    /// That a key was created by this revision and not deleted since; by 0, that it does not exist. So etcd's
+    /// recipes tell whose key it is.
+    #[must_use]
+    pub fn is_created_by(key: Bytes, revision: Revision) -> Self {
+        let target = CompareTarget::CreateRevision(i64::try_from(revision.0).unwrap_or(i64::MAX));
+        Self { keys: Keys::One(key), operator: CompareOperator::Equal, target }
+    }
+
     /// Whether it holds for a key as it was found, or, when there is none of its keys, for that. Of several
     /// keys it must hold for each.
     #[must_use]

@@ -14,11 +14,12 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use kvcore::{
-    Delete, KeyValue, Keys, LeaseId, Operation, Put, PutLease, PutValue, Revision, Transaction,
+    Compare, Delete, KeyValue, Keys, LeaseId, Operation, Put, PutLease, PutValue, Revision,
+    Transaction,
 };
 
 use super::queue::{self, Candidacy, Won};
-use super::{is_of, of_session, prefix, prefix_end};
+use super::{of_session, prefix, prefix_end};
 use crate::http::App;
 use crate::http::v3::context::{Asked, read, timeout_given};
 use crate::http::v3::error::{Refusal, Refused};
@@ -95,9 +96,10 @@ impl App {
         timeout: Duration,
     ) -> Result<(bool, Revision), Refused> {
         // No key was created by 0, or less; asked of the store, it would mean that there is none.
-        let created = if leader.rev > 0 { leader.rev } else { i64::MAX };
+        let created = u64::try_from(leader.rev).ok().filter(|&revision| revision > 0);
+        let created = Revision(created.unwrap_or(u64::MAX));
         let transaction = Transaction {
-            compares: vec![is_of(&leader.key, created)],
+            compares: vec![Compare::is_created_by(leader.key, created)],
             success: vec![operation],
             failure: vec![],
         };

@@ -25,10 +25,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use kvcore::{
-    Command, Compare, CompareOperator, CompareTarget, Delete, DeleteOutcome, KeyValue, Keys,
-    Outcome, Range, Revision,
-};
+use kvcore::{Command, Delete, DeleteOutcome, KeyValue, Keys, Outcome, Range, Revision};
 
 pub(super) use self::election::{campaign, leader, proclaim, resign};
 pub(super) use self::observe::observe;
@@ -73,13 +70,6 @@ fn prefix(name: &Bytes) -> Bytes {
 /// The first key behind all of these.
 fn prefix_end(name: &Bytes) -> Bytes {
     Bytes::from([&name[..], b"0"].concat())
-}
-
-/// That a key was created by a revision, and not deleted since; by 0, that it does not exist.
-fn is_of(key: &Bytes, created: i64) -> Compare {
-    let keys = Keys::One(key.clone());
-    let target = CompareTarget::CreateRevision(created);
-    Compare { keys, operator: CompareOperator::Equal, target }
 }
 
 /// That a lease does not exist is told of locks and elections under another code.

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvcore::{
-    Delete, KeyValue, Keys, LeaseId, Operation, OperationOutcome, Put, PutLease, PutValue, Range,
-    Revision, Transaction, TransactionOutcome,
+    Compare, Delete, KeyValue, Keys, LeaseId, Operation, OperationOutcome, Put, PutLease, PutValue,
+    Range, Revision, Transaction, TransactionOutcome,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 
-use super::{is_of, of_session, prefix, prefix_end};
+use super::{of_session, prefix, prefix_end};
 use crate::http::App;
 use crate::http::v3::context::TIMEOUT_DEFAULT;
 use crate::http::v3::error::{Refusal, Refused};
@@ -164,7 +164,7 @@ impl Candidate {
         let put = self.put(proclaims.clone().unwrap_or_default());
         let read = Operation::Read(Box::new(Range::of(Keys::One(self.key.clone()))));
         let transaction = Transaction {
-            compares: vec![is_of(&self.key, 0)],
+            compares: vec![Compare::is_created_by(self.key.clone(), Revision(0))],
             success: vec![put],
             failure: vec![read],
         };
@@ -192,7 +192,7 @@ impl Candidate {
     /// Has a key say something else that was there before.
     async fn proclaim(&self, value: Bytes) -> Result<(), Refused> {
         let transaction = Transaction {
-            compares: vec![is_of(&self.key, signed(self.created.0))],
+            compares: vec![Compare::is_created_by(self.key.clone(), self.created)],
             success: vec![self.put(value)],
             failure: vec![],
         };
@@ -293,7 +293,7 @@ impl Candidate {
             } else {
                 let delete = Operation::Delete(Delete::of(Keys::One(self.key.clone())));
                 let transaction = Transaction {
-                    compares: vec![is_of(&self.key, signed(self.created.0))],
+                    compares: vec![Compare::is_created_by(self.key.clone(), self.created)],
                     success: vec![delete],
                     failure: vec![],
                 };
