@@ -238,6 +238,8 @@ mutants! {
         "A row's times are not that of its entry, but the last that the node itself has on its disk.";
     CreatedByEachWrite, "created-by-each-write", BOTH,
         "A key that is stored again counts as created then.";
+    CountersOutliveKeys, "counters-outlive-keys", BOTH,
+        "The counter of sequential keys goes on after everything that begins so was deleted.";
     FamilyMissesExpiry, "family-misses-expiry", BOTH,
         "A parent does not count the children that go with their lease.";
     FamilyOutlivesParent, "family-outlives-parent", BOTH,

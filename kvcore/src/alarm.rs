@@ -7,8 +7,9 @@
 //! so while an alarm stands no node reads or changes keys and leases for anybody, and
 //! somebody has to look. Watches that are open go on.
 //!
-//! A replica that does not know its state after that entry any more, because it started since or got a
-//! snapshot, compares nothing; the next comparison is never far.
+//! A replica that does not know its state after that entry any more, because it started since, got a
+//! snapshot, or applied [`crate::RECENT_STATES_MAX`] entries more before the comparison came, compares nothing
+//! and counts that; the next comparison is never far.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,17 @@ pub struct Corruption {
     pub index: Index,
     /// The replica with whose digest that of the node was compared: the leader of that time.
     pub compared_with: NodeId,
+}
+
+/// How many comparisons came to what at a replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparisons {
+    /// Its digest was that of the leader.
+    pub equal: u64,
+    /// It was another.
+    pub different: u64,
+    /// It did not know its digest after that entry any more.
+    pub impossible: u64,
 }
 
 /// The alarms that stand, by the nodes that they are about.

@@ -4,17 +4,19 @@
 //! changed and when that was last. So a key that exists while a child of it is created or deleted gets a
 //! record of that, which goes with it when it is deleted.
 //!
-//! The children of `a` are `a/b` and `a/c`, and not `a/b/c` or `a/`.
+//! The children of `a` are `a/b` and `a/c`, and not `a/b/c` or `a/`. Those of the root `/` are `/a` and `/b`.
 
 use std::ops::Bound;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::codec::{self, CodecError, Wire};
 
-use crate::keys::Span;
+use crate::keys::{Keys, Span};
 use crate::store::Revision;
 
 const SEPARATOR: u8 = b'/';
+/// The one key whose children follow without a separator more.
+const ROOT: &[u8] = &[SEPARATOR];
 
 /// What became of the children of a key since it was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,14 +28,35 @@ pub struct Family {
 }
 
 /// The key whose child this is, whether it exists or not.
-pub(crate) fn parent_of(key: &[u8]) -> Option<&[u8]> {
+#[must_use]
+pub fn parent_of(key: &[u8]) -> Option<&[u8]> {
     let at = key.iter().rposition(|byte| *byte == SEPARATOR)?;
-    let is_child = at > 0 && at + 1 < key.len();
-    is_child.then(|| &key[..at])
+    if at + 1 == key.len() {
+        return None;
+    }
+    match &key[..at] {
+        [] => Some(ROOT),
+        // Its children have one separator, so what has two and nothing between is nobody's child.
+        ROOT => None,
+        parent => Some(parent),
+    }
+}
+
+/// A key without the separator that is before the names of its children.
+fn without_separator(key: &[u8]) -> &[u8] {
+    if key == ROOT { &[] } else { key }
+}
+
+/// A key and everything below it, with what may lie between these.
+#[must_use]
+pub fn with_descendants(key: Bytes) -> Keys {
+    let to = Some(Bytes::from([without_separator(&key), &[SEPARATOR + 1]].concat()));
+    Keys::Between { from: key, to }
 }
 
 /// What lies below a key: from it, its separator and a name on.
 pub(crate) fn below(key: &[u8]) -> Span {
+    let key = without_separator(key);
     let low = Bound::Excluded(Bytes::from([key, &[SEPARATOR]].concat()));
     let high = Bound::Excluded(Bytes::from([key, &[SEPARATOR + 1]].concat()));
     Span { low, high }
@@ -41,7 +64,7 @@ pub(crate) fn below(key: &[u8]) -> Span {
 
 /// If a key below another is no child of that, where what is below the same child ends.
 pub(crate) fn passed_by(parent: &[u8], key: &[u8]) -> Option<Bytes> {
-    let name = parent.len() + 1;
+    let name = without_separator(parent).len() + 1;
     let end = name + key[name..].iter().position(|byte| *byte == SEPARATOR)?;
     Some(Bytes::from([&key[..end], &[SEPARATOR + 1]].concat()))
 }
@@ -70,7 +93,9 @@ mod tests {
             ("/a/b", Some("/a")),
             ("a//b", Some("a/")),
             ("a", None),
-            ("/a", None),
+            ("/a", Some("/")),
+            ("//a", None),
+            ("//a/b", Some("//a")),
             ("a/", None),
             ("/", None),
             ("", None),
@@ -93,6 +118,10 @@ mod tests {
             assert!(RangeBounds::<[u8]>::contains(&span.bounds(), key.as_bytes()), "{key}");
             let end = end.map(Bytes::from);
             assert_eq!(passed_by(b"a", key.as_bytes()), end, "{key}");
+        }
+        for (key, end) in [("/a", None), ("/a/b", Some("/a0")), ("//a", Some("/0"))] {
+            assert!(RangeBounds::<[u8]>::contains(&below(b"/").bounds(), key.as_bytes()), "{key}");
+            assert_eq!(passed_by(b"/", key.as_bytes()), end.map(Bytes::from), "{key}");
         }
         for key in ["a", "a/", "a0", "a!", "b/c"] {
             let span = below(b"a");

@@ -51,6 +51,20 @@ impl Keys {
         }
     }
 
+    /// Whether every key that begins so is selected, and so could be many at a time.
+    #[must_use]
+    pub fn covers(&self, prefix: &[u8]) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::Prefix(shorter) => prefix.starts_with(shorter),
+            Self::Between { from, to } => {
+                let end = || prefix_end(prefix);
+                prefix >= &from[..]
+                    && to.as_ref().is_none_or(|to| end().is_some_and(|end| end <= to))
+            }
+        }
+    }
+
     /// The bounds of the selected keys in the order of keys.
     pub(crate) fn span(&self) -> Span {
         match self {

@@ -84,7 +84,7 @@ mod command;
 mod digest;
 mod envelope;
 mod events;
-mod family;
+pub mod family;
 mod flush;
 mod generation;
 mod idempotency;
@@ -108,9 +108,10 @@ mod small_key;
 pub mod snapshot;
 mod stat;
 mod states;
+mod statistics;
 pub mod store;
 
-pub use alarm::{AlarmCommand, Alarms, Corruption};
+pub use alarm::{AlarmCommand, Alarms, Comparisons, Corruption};
 pub use command::{
     CONDITIONS_MAX, Command, Compare, CompareOperator, CompareTarget, Condition, Delete,
     InvalidCommand, KEY_BYTES_MAX, OPERATIONS_MAX, OPERATIONS_TOTAL_MAX, Operation, Put, PutLease,
@@ -131,9 +132,7 @@ pub use lease::{
     InvalidSessionTimeouts, LEASE_KEYS_MAX, LeaseCommand, LeaseId, LeaseNews, LeaseTime,
     SessionTimeouts,
 };
-pub use machine::{
-    CACHE_BYTES_DEFAULT, Machine, Restored, Statistics, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX,
-};
+pub use machine::{CACHE_BYTES_DEFAULT, Machine, Restored};
 pub use memory::MemoryStore;
 pub use open::{MachineOptions, OpenError};
 pub use outcome::{
@@ -145,4 +144,5 @@ pub use range::{Order, Range, RangePlan, RangePlanner, RangeResult, SortBy};
 pub use read::{FetchError, KeyValue, Located, ReadError};
 pub use stat::{Stat, StatPlan, StatPlanner};
 pub use states::RECENT_STATES_MAX;
+pub use statistics::{Statistics, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX};
 pub use store::{Revision, RowId, Store};

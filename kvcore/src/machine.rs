@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use consensus::{Position, WallTime};
 
-use crate::alarm::{Alarms, Corruption};
+use crate::alarm::{Alarms, Comparisons, Corruption};
 use crate::apply::UnderWay;
 use crate::events::{Change, Compacted, EventLimits, EventsPlan, PlannedEvent, WatchFilter};
 use crate::family::Family;
@@ -24,11 +24,6 @@ use crate::store::{Revision, RowId, Store, StoreError, StoreState};
 
 /// The bytes of rows that stay in memory by default after they are in the store.
 pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
-
-/// The bytes of rows that may wait for the store before [`Machine::is_behind`].
-pub const UNFLUSHED_BYTES_MAX: usize = 16 << 20;
-/// The entries that may wait for the store before [`Machine::is_behind`], whatever they changed.
-pub const UNFLUSHED_ENTRIES_MAX: usize = 64 << 10;
 
 /// The replicated key-value store: the log entries that it applied, made readable.
 ///
@@ -56,6 +51,8 @@ pub struct Machine<S> {
     pub(crate) alarms: Alarms,
     /// What the last comparison found that found something, until the replica is told.
     pub(crate) difference: Option<Corruption>,
+    /// What came of comparisons since the store was opened.
+    pub(crate) comparisons: Comparisons,
     /// Leases, sequences, families and alarms, as the store has them.
     pub(crate) records: Records,
     pub(crate) under_way: UnderWay,
@@ -69,39 +66,6 @@ pub struct Machine<S> {
     pub(crate) kept: usize,
 }
 
-/// Figures of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Statistics {
-    /// Keys that exist.
-    pub keys: usize,
-    /// Rows that can be read at some revision, or wait to be forgotten after a compaction.
-    pub versions: usize,
-    /// The bytes of those rows, with what each takes besides key and value.
-    pub row_bytes: usize,
-    /// The store's revision.
-    pub revision: Revision,
-    /// The oldest revision that can be read.
-    pub compacted: Revision,
-    /// Rows in memory.
-    pub overlay_rows: usize,
-    /// Their bytes.
-    pub overlay_bytes: usize,
-    /// Entries that are not in the store yet.
-    pub unflushed_entries: usize,
-    /// The bytes of rows that are not in the store yet, those of idempotency keys included.
-    pub unflushed_bytes: usize,
-    /// Rows that the store has yet to remove, of those that compaction has come to.
-    pub removals: usize,
-    /// The memory of the index, in bytes, estimated.
-    pub index_bytes: usize,
-    /// Idempotency keys that are remembered.
-    pub idempotency_keys: usize,
-    /// Their bytes, with what is remembered of each.
-    pub idempotency_bytes: usize,
-    /// Leases.
-    pub leases: usize,
-}
-
 /// What a replica begins with: see [`Machine::restored`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
@@ -109,8 +73,8 @@ pub struct Restored {
     pub revision: Revision,
     /// The oldest revision that can be read.
     pub compacted: Revision,
-    /// The bytes of all rows that are kept.
-    pub row_bytes: u64,
+    /// The bytes of all rows and records: see [`Machine::stored_bytes`].
+    pub stored_bytes: u64,
     /// The digest of the whole state.
     pub digest: u128,
     /// All leases.
@@ -166,46 +130,10 @@ impl<S: Store> Machine<S> {
         self.states.stored()
     }
 
-    /// Whether so much waits for the store that nothing more should be applied until some of it is
-    /// there. Nothing is refused: whoever applies decides, and memory grows if they do not wait.
-    #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.unflushed_bytes() >= UNFLUSHED_BYTES_MAX
-            || self.states.unstored().len() >= UNFLUSHED_ENTRIES_MAX
-    }
-
-    /// The bytes that wait for the store.
-    fn unflushed_bytes(&self) -> usize {
-        self.overlay.unflushed_bytes()
-            + self.table.unflushed_bytes()
-            + self.records.unflushed_bytes()
-    }
-
     /// The store, for fetching what was located.
     #[must_use]
     pub fn store(&self) -> &S {
         &self.store
-    }
-
-    /// Figures about memory and progress. Takes constant time.
-    #[must_use]
-    pub fn statistics(&self) -> Statistics {
-        Statistics {
-            keys: self.index.live(),
-            versions: self.index.versions(),
-            row_bytes: self.index.row_bytes(),
-            revision: self.revision,
-            compacted: self.compacted,
-            overlay_rows: self.overlay.rows(),
-            overlay_bytes: self.overlay.bytes(),
-            unflushed_entries: self.states.unstored().len(),
-            unflushed_bytes: self.unflushed_bytes(),
-            removals: self.removals.len(),
-            index_bytes: self.index.bytes_estimate() + self.journal.bytes_estimate(),
-            idempotency_keys: self.table.len(),
-            idempotency_bytes: self.table.bytes(),
-            leases: self.leases.len(),
-        }
     }
 
     /// Says where the row of a key is, as of a revision or now. Takes the time of one look-up.
@@ -440,7 +368,7 @@ impl<S: Store> Machine<S> {
             index: self.applied.index,
             revision: self.revision,
             compacted: self.compacted,
-            row_bytes: self.index.row_bytes() as u64,
+            stored_bytes: self.stored_bytes(),
             digest: self.state().whole_digest(),
             leases: self.leases.take_news(),
             difference: self.difference.take(),
@@ -460,7 +388,7 @@ impl<S: Store> Machine<S> {
         Restored {
             revision: self.revision,
             compacted: self.compacted,
-            row_bytes: self.index.row_bytes() as u64,
+            stored_bytes: self.stored_bytes(),
             digest: self.state().whole_digest(),
             leases: self.leases.iter().map(|(lease, there)| (lease, there.time)).collect(),
             difference: self.difference,

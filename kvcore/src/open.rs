@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::alarm::Alarms;
+use crate::alarm::{Alarms, Comparisons};
 use crate::apply::UnderWay;
 use crate::digest::{RowNumbers, RowTimes, row_hash};
 use crate::family::Family;
@@ -175,6 +175,7 @@ impl<S: Store> Machine<S> {
             sequences,
             alarms,
             difference: None,
+            comparisons: Comparisons::default(),
             families,
             records,
             under_way: UnderWay::default(),

@@ -18,8 +18,10 @@ pub struct Progress {
     pub revision: Revision,
     /// The compacted revision there.
     pub compacted: Revision,
-    /// The bytes of all rows that are kept, with what each takes besides key and value.
-    pub row_bytes: u64,
+    /// The bytes of all rows and records: see [`Machine::stored_bytes`].
+    ///
+    /// [`Machine::stored_bytes`]: crate::Machine::stored_bytes
+    pub stored_bytes: u64,
     /// The digest of the whole state there.
     pub digest: u128,
     /// What happened to leases since this was told last.

@@ -77,6 +77,8 @@ pub type RecordChange = (RecordKey, Option<RecordValue>);
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     digest: u128,
+    /// The bytes of all that there are.
+    bytes: usize,
     unflushed: VecDeque<(Index, RecordChange)>,
     unflushed_bytes: usize,
 }
@@ -111,10 +113,16 @@ impl Records {
         let hash = |value| Record { key: key.clone(), value }.hash();
         self.digest =
             self.digest.wrapping_sub(before.map_or(0, hash)).wrapping_add(now.map_or(0, hash));
+        self.bytes += now.map_or(0, |_| change_bytes(key));
+        self.bytes -= before.map_or(0, |_| change_bytes(key));
     }
 
     pub(crate) fn digest(&self) -> u128 {
         self.digest
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn unflushed_bytes(&self) -> usize {
@@ -134,7 +142,7 @@ impl Records {
     }
 }
 
-/// The size of a change in every byte limit.
+/// The size of a record, and of a change of one, in every byte limit.
 pub(crate) fn change_bytes(key: &RecordKey) -> usize {
     let key = match key {
         RecordKey::Lease(_) | RecordKey::Alarm(_) => 0,
@@ -297,6 +305,8 @@ mod tests {
         other.change(Index(3), now.key.clone(), Some(before.value), Some(now.value));
         other.change(Index(3), gone.key, Some(gone.value), None);
         assert_eq!(one.digest(), other.digest());
+        assert_eq!(one.bytes(), other.bytes());
+        assert_eq!(one.bytes(), change_bytes(&now.key));
         other.change(Index(3), now.key.clone(), Some(now.value), Some(before.value));
         other.change(Index(3), now.key.clone(), Some(before.value), Some(now.value));
         assert_eq!(other.unflushed(Index(2)).count(), 2);

@@ -5,8 +5,9 @@ mod common;
 
 use common::*;
 use kvcore::{
-    Command, DELETED_BYTES_MAX, DELETED_KEYS_MAX, DeleteOutcome, DeletionLimit, EventLimits, Keys,
-    Outcome, PREVIOUS_BYTES_MAX, UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX, WatchFilter,
+    Command, DELETED_BYTES_MAX, DELETED_KEYS_MAX, Delete, DeleteOutcome, DeletionLimit,
+    EventLimits, Keys, Operation, Outcome, PREVIOUS_BYTES_MAX, Put, Transaction,
+    UNFLUSHED_BYTES_MAX, UNFLUSHED_ENTRIES_MAX, WatchFilter,
 };
 
 fn fill(machine: &mut TestMachine, keys: usize, key_bytes: usize, value_bytes: usize) {
@@ -94,4 +95,63 @@ fn a_machine_says_when_too_much_waits_for_the_store() {
     assert!(machine.is_behind());
     flush(&mut machine);
     assert!(!machine.is_behind());
+}
+
+#[test]
+fn the_counters_of_sequential_keys_are_stored_bytes_and_end_with_all_that_begins_so() {
+    let mut machine = machine();
+    let put = |prefix: &str| {
+        let put = Put { sequential: true, ..Put::new(prefix.to_owned().into(), "".into()) };
+        Command::Put { put, conditions: Vec::new() }
+    };
+    let next = |machine: &mut TestMachine, prefix: &str| match apply(machine, put(prefix)).outcome {
+        Outcome::Put(outcome) => {
+            let key = String::from_utf8(outcome.key.expect("a name").to_vec()).expect("text");
+            key.strip_prefix(prefix).expect("it begins so").parse::<u64>().expect("a number")
+        }
+        other => panic!("{other:?}"),
+    };
+    let prefixes = ["jobs/", "jobs/a", "jobs0", "jobs/\u{10ffff}", "jobs"];
+    for prefix in prefixes {
+        assert_eq!(next(&mut machine, prefix), 0);
+    }
+    let with_counters = machine.statistics();
+    assert!(with_counters.record_bytes > prefixes.concat().len());
+    let both = with_counters.row_bytes + with_counters.record_bytes;
+    assert_eq!(machine.stored_bytes(), both as u64);
+    // Keys by their names, one after another or many, end no counter.
+    delete(&mut machine, one("jobs/0000000000"));
+    delete(&mut machine, between("jobs/0", "jobs/a"));
+    delete(&mut machine, between("jobs/", "jobs/~"));
+    assert!(machine.statistics().record_bytes < with_counters.record_bytes);
+    assert_eq!(next(&mut machine, "jobs/"), 1);
+    assert_eq!(next(&mut machine, "jobs/a"), 0, "all of it was between");
+    delete(&mut machine, prefix("jobs/"));
+    for (prefix, number) in prefixes.into_iter().zip([0, 0, 1, 0, 1]) {
+        assert_eq!(next(&mut machine, prefix), number, "{prefix}");
+    }
+    delete(&mut machine, Keys::all());
+    assert_eq!(machine.statistics().record_bytes, 0);
+}
+
+/// A deletion does no more for counters than for keys.
+#[test]
+fn counters_that_end_count_to_the_limits_of_a_deletion() {
+    let mut machine = machine_with_cache(0);
+    for number in 0..=DELETED_KEYS_MAX {
+        let put = Put { sequential: true, ..Put::new(format!("{number:06}-").into(), "".into()) };
+        apply(&mut machine, Command::Put { put, conditions: Vec::new() });
+        delete(&mut machine, one(&format!("{number:06}-0000000000")));
+    }
+    let records = machine.statistics().record_bytes;
+    assert_eq!(delete_all(&mut machine), Outcome::DeletionTooLarge(DeletionLimit::Keys));
+    let within = Operation::Delete(Delete::of(Keys::all()));
+    let whole = Transaction { success: vec![within], ..Transaction::default() };
+    let refused = apply(&mut machine, Command::Transaction(whole)).outcome;
+    assert_eq!(refused, Outcome::DeletionTooLarge(DeletionLimit::Keys));
+    assert_eq!(machine.statistics().record_bytes, records);
+    delete(&mut machine, between("0", "000007"));
+    assert!(machine.statistics().record_bytes < records);
+    assert!(matches!(delete_all(&mut machine), Outcome::Deleted(_)));
+    assert_eq!(machine.statistics().record_bytes, 0);
 }

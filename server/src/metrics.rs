@@ -21,6 +21,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::node::handle::NodeHandle;
+use kvcore::Comparisons;
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,6 +50,13 @@ pub struct RequestLabel {
 pub struct RouteLabel {
     /// The call: its method and path with the parameters left out.
     pub route: &'static str,
+}
+
+/// Names what came of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ComparisonLabel {
+    /// `equal`, `different` or `impossible`.
+    pub result: &'static str,
 }
 
 /// Names a peer.
@@ -146,6 +154,9 @@ struct Gauges {
     revision: Gauge,
     compact_revision: Gauge,
     alarms: Gauge,
+    digest_comparisons: Family<ComparisonLabel, Gauge>,
+    stored_bytes: Gauge,
+    quota_bytes: Gauge,
     store_file_bytes: Gauge,
     overlay_bytes: Gauge,
     index_bytes: Gauge,
@@ -309,6 +320,16 @@ impl Metrics {
             "The size of the store's file",
             &gauges.store_file_bytes,
         );
+        gauge(
+            "etcd_mvcc_db_total_size_in_use_in_bytes",
+            "The bytes of all rows, leases and counters, which --quota-bytes limits",
+            &gauges.stored_bytes,
+        );
+        gauge(
+            "etcd_server_quota_backend_bytes",
+            "How many those may be before writes are refused (--quota-bytes); 0 for no limit",
+            &gauges.quota_bytes,
+        );
         gauge("duorum_store_overlay_bytes", "Bytes of rows in memory", &gauges.overlay_bytes);
         gauge("duorum_store_index_bytes", "Bytes of the index, estimated", &gauges.index_bytes);
         gauge(
@@ -385,6 +406,12 @@ impl Metrics {
         gauge("process_resident_memory_bytes", "Resident memory", &gauges.resident_bytes);
         gauge("process_open_fds", "Open file descriptors", &gauges.open_descriptors);
         registry.register(
+            "duorum_digest_comparisons",
+            "How many times this node's digest was compared with the leader's since its store was opened, by \
+             the result; impossible where it did not know its digest of then any more",
+            gauges.digest_comparisons.clone(),
+        );
+        registry.register(
             "duorum_peer_round_trip_seconds",
             "The last measured time from heartbeat to reply, at the leader",
             gauges.round_trip_seconds.clone(),
@@ -429,8 +456,18 @@ impl Metrics {
         {
             let machine = handle.machine().read().expect("no holder of the machine panics");
             let (statistics, alarms) = (machine.statistics(), machine.alarms().len());
+            let stored_bytes = machine.stored_bytes();
             drop(machine);
             gauges.alarms.set(signed(alarms as u64));
+            gauges.stored_bytes.set(signed(stored_bytes));
+            gauges.quota_bytes.set(signed(handle.quota_bytes().unwrap_or(0)));
+            let Comparisons { equal, different, impossible } = statistics.comparisons;
+            for (result, count) in
+                [("equal", equal), ("different", different), ("impossible", impossible)]
+            {
+                let label = ComparisonLabel { result };
+                gauges.digest_comparisons.get_or_create(&label).set(signed(count));
+            }
             gauges.keys.set(signed(statistics.keys as u64));
             gauges.revision.set(signed(statistics.revision.0));
             gauges.compact_revision.set(signed(statistics.compacted.0));

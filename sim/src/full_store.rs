@@ -15,8 +15,7 @@ pub(crate) fn refuses<C: consensus::Consensus>(
     quota_bytes: Option<u64>,
     command: &Command,
 ) -> bool {
-    let row_bytes = process.machine.statistics().row_bytes as u64;
-    command.stores() && quota_bytes.is_some_and(|quota| row_bytes >= quota)
+    command.stores() && quota_bytes.is_some_and(|quota| process.machine.stored_bytes() >= quota)
 }
 
 /// Where there is a quota clients delete and do not compact: what that frees has to be forgotten by itself.

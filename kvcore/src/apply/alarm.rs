@@ -18,8 +18,13 @@ impl<S: Store> Machine<S> {
                 } else {
                     then
                 };
-                if then.is_some_and(|state| state.whole_digest() != digest) {
-                    self.difference = Some(Corruption { index, compared_with: leader });
+                match then.map(|state| state.whole_digest() == digest) {
+                    None => self.comparisons.impossible += 1,
+                    Some(true) => self.comparisons.equal += 1,
+                    Some(false) => {
+                        self.comparisons.different += 1;
+                        self.difference = Some(Corruption { index, compared_with: leader });
+                    }
                 }
                 Outcome::DigestsCompared
             }

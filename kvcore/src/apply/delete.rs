@@ -32,7 +32,17 @@ impl<S: Store> Machine<S> {
                 return Ok(Outcome::ConditionFailed(Box::new(failure)));
             }
         }
-        Ok(Outcome::Deleted(self.delete_existing(existing, delete.return_previous)))
+        Ok(Outcome::Deleted(self.carry_out_deletion(delete, existing)))
+    }
+
+    /// Carries out a deletion of which it is known that it can be.
+    pub(super) fn carry_out_deletion(
+        &mut self,
+        delete: &Delete,
+        existing: Vec<Existing>,
+    ) -> DeleteOutcome {
+        self.end_sequences(&delete.target);
+        self.delete_existing(existing, delete.return_previous)
     }
 
     /// Deletes keys that exist, in their order.

@@ -7,6 +7,7 @@ mod families;
 mod lease;
 mod put;
 mod rows;
+mod sequences;
 mod transaction;
 
 use consensus::{Entry, Mutant, Position, WallTime, Wire, mutant};

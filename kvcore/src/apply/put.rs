@@ -1,17 +1,11 @@
 //! Storing values.
 
-use bytes::Bytes;
-
 use crate::command::{Condition, Put, PutLease, PutValue};
 use crate::index::KeyId;
 use crate::lease::{LEASE_KEY_BYTES_MAX, LEASE_KEYS_MAX, LEASES_MAX, LeaseId};
 use crate::machine::Machine;
-use crate::outcome::{ConditionFailure, Found, Outcome, PutOutcome};
-use crate::records::{RecordKey, RecordValue};
+use crate::outcome::{Outcome, PutOutcome};
 use crate::store::{Store, StoreError};
-
-/// How many numbers of a sequential key are tried: somebody may have stored keys of such names.
-const SEQUENCE_TRIES_MAX: u64 = 64;
 
 /// What some puts of one entry hang on one lease, all together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,55 +33,6 @@ impl<S: Store> Machine<S> {
             return Ok(refusal);
         }
         Ok(Outcome::Put(self.store_value(put, found)?))
-    }
-
-    /// Stores a value under the next key of a prefix.
-    fn put_sequential(
-        &mut self,
-        mut put: Put,
-        conditions: &[Condition],
-    ) -> Result<Outcome, StoreError> {
-        let prefix = put.key.clone();
-        let before = self.sequences.get(&prefix).copied();
-        let mut next = before.unwrap_or(0);
-        let mut found = None;
-        for _ in 0..SEQUENCE_TRIES_MAX {
-            put.key = Bytes::from([&prefix[..], format!("{next:010}").as_bytes()].concat());
-            next += 1;
-            let id = self.index.find(&put.key);
-            found = id.and_then(|id| self.index.entry(id).current());
-            if found.is_none() {
-                break;
-            }
-        }
-        if let Some(there) = found {
-            return Ok(Outcome::ConditionFailed(Box::new(ConditionFailure {
-                condition: Condition::Absent,
-                key: Some(put.key),
-                found: Some(Found {
-                    create_revision: there.create_revision,
-                    mod_revision: there.id.revision,
-                    version: there.version,
-                }),
-            })));
-        }
-        if let Some(failure) = self.failing(conditions, Some(&put.key), None)? {
-            return Ok(Outcome::ConditionFailed(Box::new(failure)));
-        }
-        let attached = Attached { keys: 1, key_bytes: put.key.len() };
-        if let Some(refusal) = self.refuses_put(&put, attached) {
-            return Ok(refusal);
-        }
-        self.sequences.insert(prefix.clone(), next);
-        self.records.change(
-            self.under_way.position.index,
-            RecordKey::Sequence(prefix),
-            before.map(RecordValue::Sequence),
-            Some(RecordValue::Sequence(next)),
-        );
-        let (key, id) = (put.key.clone(), self.index.find(&put.key));
-        let outcome = self.store_value(put, id)?;
-        Ok(Outcome::Put(PutOutcome { key: Some(key), ..outcome }))
     }
 
     /// Why a put can not be carried out, if it can not. `attached` is what is to hang on its lease

@@ -87,7 +87,8 @@ impl<S: Store> Machine<S> {
         self.count_child(&name);
     }
 
-    /// The keys of the target that exist, in order, or the limit that they are beyond.
+    /// The keys of the target that exist, in order, or the limit that they are beyond. The counters that end
+    /// with them count as well.
     pub(super) fn existing(&self, target: &Keys) -> Result<Vec<Existing>, DeletionLimit> {
         let with_current = |id| self.index.entry(id).current().map(|current| (id, current));
         if let Keys::One(key) = target {
@@ -104,6 +105,15 @@ impl<S: Store> Machine<S> {
                 return Err(DeletionLimit::Bytes);
             }
             existing.push(found);
+        }
+        for (number, prefix) in self.ended_sequences(target).enumerate() {
+            bytes += prefix.len();
+            if existing.len() + number >= DELETED_KEYS_MAX {
+                return Err(DeletionLimit::Keys);
+            }
+            if bytes > DELETED_BYTES_MAX {
+                return Err(DeletionLimit::Bytes);
+            }
         }
         Ok(existing)
     }

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use consensus::{Mutant, mutant};
 
 use super::put::Attached;
@@ -190,9 +191,12 @@ impl<S: Store> Machine<S> {
 
     fn check_delete(&self, delete: &Delete, budget: &mut Budget) -> Result<(), Refusal> {
         let existing = self.existing(&delete.target).map_err(Outcome::DeletionTooLarge)?;
-        let bytes: usize = existing.iter().map(|(key, _)| self.index.entry(*key).key().len()).sum();
+        let keys = existing.iter().map(|(key, _)| self.index.entry(*key).key().len());
+        let ended = self.ended_sequences(&delete.target).map(Bytes::len);
+        let (count, bytes) =
+            keys.chain(ended).fold((0, 0), |(count, sum), key| (count + 1, sum + key));
         let too_large = |limit| Refusal::from(Outcome::DeletionTooLarge(limit));
-        let rest = budget.deleted.checked_sub(existing.len());
+        let rest = budget.deleted.checked_sub(count);
         budget.deleted = rest.ok_or_else(|| too_large(DeletionLimit::Keys))?;
         // One key alone may always be deleted.
         let rest = budget.deleted_bytes.checked_sub(bytes);
@@ -237,8 +241,7 @@ impl<S: Store> Machine<S> {
                 Step::Delete(delete) => {
                     let existing = self.existing(&delete.target);
                     let existing = existing.expect("the transaction is within its limits");
-                    let deleted = self.delete_existing(existing, delete.return_previous);
-                    OperationOutcome::Deleted(deleted)
+                    OperationOutcome::Deleted(self.carry_out_deletion(&delete, existing))
                 }
                 Step::Read(range) => {
                     let mut planner = RangePlanner::new(range);

@@ -18,10 +18,10 @@ const MOMENTS: u32 = 32;
 pub(super) struct Compaction {
     retain_revisions: Option<u64>,
     retain_for: Option<Duration>,
-    /// The most bytes of rows; beyond three quarters of them history is kept short, and at all of them none
+    /// The most bytes of rows and records; beyond three quarters of them history is kept short, and at all of them none
     /// is kept.
     quota_bytes: Option<u64>,
-    row_bytes: u64,
+    stored_bytes: u64,
     revision: Revision,
     compacted: Revision,
     /// The revision of a compaction that was proposed and is not applied yet.
@@ -36,12 +36,12 @@ pub(super) struct Compaction {
 impl Compaction {
     pub(super) fn new(settings: &ReplicaSettings, restored: &Restored) -> Self {
         let ReplicaSettings { retain_revisions, retain_for, quota_bytes, .. } = *settings;
-        let Restored { revision, compacted, row_bytes, .. } = *restored;
+        let Restored { revision, compacted, stored_bytes, .. } = *restored;
         Self {
             retain_revisions,
             retain_for,
             quota_bytes,
-            row_bytes,
+            stored_bytes,
             revision,
             compacted,
             proposed: None,
@@ -51,7 +51,7 @@ impl Compaction {
     }
 
     pub(super) fn applied(&mut self, now: Time, progress: &Progress) {
-        self.row_bytes = progress.row_bytes;
+        self.stored_bytes = progress.stored_bytes;
         self.revision = progress.revision;
         self.compacted = progress.compacted;
         if self.proposed.is_some_and(|proposed| proposed <= self.compacted) {
@@ -105,8 +105,8 @@ impl Compaction {
         let most = self.retain_revisions.unwrap_or(u64::MAX);
         let quota = self.quota_bytes.filter(|_| !mutant::on(Mutant::FullStoreKeepsHistory));
         let (retain, passed) = match quota {
-            Some(quota) if self.row_bytes >= quota => (Some(0), None),
-            Some(quota) if self.row_bytes >= quota / 4 * 3 => {
+            Some(quota) if self.stored_bytes >= quota => (Some(0), None),
+            Some(quota) if self.stored_bytes >= quota / 4 * 3 => {
                 (Some(most.min(RETAINED_NEARLY_FULL)), None)
             }
             _ => (self.retain_revisions, self.retain_for.map(|_| self.passed)),
@@ -213,8 +213,8 @@ mod tests {
         apply(&mut compaction, 320, 101);
         assert_eq!(compaction.due(), Some(Revision(91)), "the number is less than the time allows");
         let revision = Revision(3_000);
-        let full = Progress { revision, row_bytes: 1_000, ..Progress::default() };
-        compaction.applied(seconds(321), &Progress { row_bytes: 749, ..full.clone() });
+        let full = Progress { revision, stored_bytes: 1_000, ..Progress::default() };
+        compaction.applied(seconds(321), &Progress { stored_bytes: 749, ..full.clone() });
         assert_eq!(compaction.due(), Some(Revision(100)), "the time is more than the number");
         compaction.applied(seconds(321), &full);
         assert_eq!(compaction.due(), Some(revision));
@@ -224,7 +224,7 @@ mod tests {
     fn of_a_time_alone_a_store_that_is_nearly_full_retains_a_thousand_revisions() {
         let mut compaction = compaction(None, Some(320), Some(1_000));
         let progress = Progress { revision: Revision(3_000), ..Progress::default() };
-        compaction.applied(seconds(0), &Progress { row_bytes: 750, ..progress });
+        compaction.applied(seconds(0), &Progress { stored_bytes: 750, ..progress });
         assert_eq!(compaction.due(), Some(Revision(2_000)));
     }
 }

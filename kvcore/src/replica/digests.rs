@@ -19,8 +19,8 @@ const RAISED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Digests {
     interval: Option<Duration>,
-    /// The last entry that is applied here, and the digest of the state after it.
-    applied: (Index, u128),
+    /// The digest of the state after the last entry that is applied here.
+    digest: u128,
     /// Up to here there is nothing to compare: behind it the leader has proposed no more than that.
     compared: Index,
     /// When the leader compares next, if there is anything to compare.
@@ -32,10 +32,10 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    pub(super) fn new(interval: Option<Duration>, applied: Index, restored: &Restored) -> Self {
+    pub(super) fn new(interval: Option<Duration>, restored: &Restored) -> Self {
         Self {
             interval,
-            applied: (applied, restored.digest),
+            digest: restored.digest,
             compared: Index(0),
             next: None,
             difference: restored.difference,
@@ -51,7 +51,7 @@ impl Digests {
     }
 
     pub(super) fn applied(&mut self, own: NodeId, progress: &Progress) {
-        self.applied = (progress.index, progress.digest);
+        self.digest = progress.digest;
         self.difference = progress.difference.or(self.difference);
         if progress.alarms.contains(&own) {
             self.difference = None;
@@ -59,9 +59,9 @@ impl Digests {
     }
 
     /// Whether the leader is to compare now. What was applied since it last did is compared after a while.
-    fn is_due(&mut self, now: Time) -> bool {
+    fn is_due(&mut self, now: Time, applied: Index) -> bool {
         let Some(interval) = self.interval else { return false };
-        self.applied.0 > self.compared && *self.next.get_or_insert(now + interval) <= now
+        applied > self.compared && *self.next.get_or_insert(now + interval) <= now
     }
 
     /// When there is something to do for a node in this position.
@@ -78,9 +78,9 @@ impl<C: Consensus> Replica<C> {
     /// one to be raised.
     pub(super) fn compare_if_due(&mut self, now: Now, effects: &mut ReplicaEffects<C::Message>) {
         if let Leadership::Established { .. } = self.leadership
-            && self.digests.is_due(now.time)
+            && self.digests.is_due(now.time, self.applied)
         {
-            let (index, digest) = self.digests.applied;
+            let (index, digest) = (self.applied, self.digests.digest);
             let wrong = mutant::on(Mutant::ComparesAnotherEntry);
             let index = if wrong { Index(index.0 - 1) } else { index };
             let leader = self.settings.id;

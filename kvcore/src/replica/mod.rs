@@ -117,7 +117,7 @@ impl<C: Consensus> Replica<C> {
         Self {
             core,
             compaction: Compaction::new(&settings, &restored),
-            digests: Digests::new(settings.digest_interval, delivered, &restored),
+            digests: Digests::new(settings.digest_interval, &restored),
             leases: Leases::new(settings.lease_checkpoint_interval, restored.leases),
             settings,
             connections: BTreeMap::new(),

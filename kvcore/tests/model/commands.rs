@@ -15,7 +15,8 @@ fn key() -> impl Strategy<Value = Bytes> {
     let long = b"ab, and so long that the index does not hold it in place";
     let keys: [&[u8]; 10] =
         [b"a", b"ab", b"ab\x00", b"abc", b"b", b"b\xff", b"\x00", b"\xff", b"\xff\xff", long];
-    let family: [&[u8]; 7] = [b"a", b"a/", b"a/b", b"a/b!", b"a/b/c", b"a/b/d", b"a/c"];
+    let family: [&[u8]; 10] =
+        [b"a", b"a/", b"a/b", b"a/b!", b"a/b/c", b"a/b/d", b"a/c", b"/", b"/a", b"//a"];
     select([&keys[..], &family].concat()).prop_map(Bytes::from_static)
 }
 

@@ -79,7 +79,9 @@ struct Store {
     versions: usize,
     /// The bytes of all versions, with what each takes besides key and value.
     row_bytes: usize,
-    /// The most of them before writes that store something are refused.
+    /// The bytes of leases, counters of sequential keys, families and alarms.
+    record_bytes: usize,
+    /// The most of both together before writes that store something are refused.
     quota_bytes: Option<u64>,
     overlay_rows: usize,
     overlay_bytes: usize,
@@ -163,6 +165,7 @@ fn tell(app: &App) -> Response {
         store: Store {
             versions: statistics.versions,
             row_bytes: statistics.row_bytes,
+            record_bytes: statistics.record_bytes,
             quota_bytes: app.handle.quota_bytes(),
             overlay_rows: statistics.overlay_rows,
             overlay_bytes: statistics.overlay_bytes,

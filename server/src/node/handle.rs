@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -286,6 +287,8 @@ impl NodeHandle {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let alarm = || {
+            // The machine is asked only if there is something to tell.
+            self.shared.is_corrupt.load(Ordering::Relaxed).then_some(())?;
             let machine = self.machine().read().expect("no holder of this lock panics");
             let nodes: Vec<String> =
                 machine.alarms().keys().map(|node| node.0.to_string()).collect();

@@ -197,7 +197,7 @@ pub(super) fn open<C: Consensus>(
         })),
         durable: AtomicU64::new(machine.applied().index.0),
         flushed: AtomicU64::new(machine.flushed_state().applied.index.0),
-        row_bytes: AtomicU64::new(machine.statistics().row_bytes as u64),
+        stored_bytes: AtomicU64::new(machine.stored_bytes()),
         quota_bytes: config.quota_bytes,
         is_corrupt: AtomicBool::new(!machine.alarms().is_empty()),
         retained: config.retained_log,

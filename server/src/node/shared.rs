@@ -107,7 +107,7 @@ pub(crate) struct Shared {
     /// The last index whose effects the store holds durably; the log forgets nothing beyond.
     pub(crate) flushed: AtomicU64,
     /// The bytes of all rows that the state machine keeps.
-    pub(crate) row_bytes: AtomicU64,
+    pub(crate) stored_bytes: AtomicU64,
     /// The most that there shall be.
     pub(crate) quota_bytes: Option<u64>,
     /// Whether an alarm stands.
@@ -166,7 +166,7 @@ impl Shared {
 
     /// Notes how much the state machine keeps, and whether an alarm stands.
     pub(crate) fn note(&self, progress: &Progress) {
-        self.note_row_bytes(progress.row_bytes);
+        self.note_stored_bytes(progress.stored_bytes);
         let is_corrupt = !progress.alarms.is_empty();
         if self.is_corrupt.swap(is_corrupt, Ordering::Relaxed) != is_corrupt {
             match is_corrupt {
@@ -181,8 +181,8 @@ impl Shared {
     }
 
     /// Notes how much the state machine keeps.
-    pub(crate) fn note_row_bytes(&self, row_bytes: u64) {
-        self.row_bytes.store(row_bytes, Ordering::Relaxed);
+    pub(crate) fn note_stored_bytes(&self, stored_bytes: u64) {
+        self.stored_bytes.store(stored_bytes, Ordering::Relaxed);
     }
 
     /// Refuses while an alarm stands, as far as this node has applied the log.
@@ -193,7 +193,7 @@ impl Shared {
     /// Whether the store has as much as it may have, as far as this node has applied the log. What other
     /// nodes take at the same moment goes beyond the quota by as much.
     pub(crate) fn is_full(&self) -> bool {
-        self.quota_bytes.is_some_and(|quota| self.row_bytes.load(Ordering::Relaxed) >= quota)
+        self.quota_bytes.is_some_and(|quota| self.stored_bytes.load(Ordering::Relaxed) >= quota)
     }
 
     pub(crate) async fn barrier(

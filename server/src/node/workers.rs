@@ -260,7 +260,7 @@ fn flush_once(shared: &Shared) -> Result<Option<Unflushed>, String> {
         rows -= portion;
         let mut machine = shared.machine.write().expect("no holder of this lock panics");
         let goes_on = Arc::ptr_eq(machine.store(), &store) && machine.prune(portion);
-        shared.note_row_bytes(machine.statistics().row_bytes as u64);
+        shared.note_stored_bytes(machine.stored_bytes());
         drop(machine);
         if !goes_on {
             break;

@@ -9,7 +9,12 @@ use super::{Model, Version};
 pub(super) fn parent(key: &Bytes) -> Option<Bytes> {
     let text = std::str::from_utf8(key).expect("clients of the simulation write text");
     let (parent, name) = text.rsplit_once('/')?;
-    (!parent.is_empty() && !name.is_empty()).then(|| key.slice(..parent.len()))
+    match parent {
+        _ if name.is_empty() => None,
+        "" => Some(Bytes::from_static(b"/")),
+        "/" => None,
+        parent => Some(key.slice(..parent.len())),
+    }
 }
 
 impl Model {

@@ -133,6 +133,7 @@ impl Model {
     pub(super) fn delete(&mut self, now: Revision, delete: &Delete) -> u64 {
         let keys = self.range(&delete.target, self.revision).map(|(key, _)| key.clone());
         let keys: Vec<Bytes> = keys.collect();
+        self.sequences.retain(|prefix, _| !is_of_all(&delete.target, prefix));
         self.bury(now, &keys)
     }
 
@@ -256,4 +257,10 @@ fn holds(condition: &Condition, before: Option<&Version>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether every key that begins so is among these.
+fn is_of_all(keys: &Keys, prefix: &Bytes) -> bool {
+    let last = [&prefix[..], &[u8::MAX; 16]].concat();
+    !matches!(keys, Keys::One(_)) && keys.contains(prefix) && keys.contains(&last)
 }

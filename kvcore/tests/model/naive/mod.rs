@@ -242,7 +242,8 @@ impl Model {
     pub(crate) fn stat(&self, key: &Bytes) -> Option<Stat> {
         let row = self.get(key, self.revision)?;
         let is_child = |other: &Bytes| {
-            let name = other.strip_prefix(&key[..]).and_then(|rest| rest.strip_prefix(b"/"));
+            let above: &[u8] = if *key == "/" { b"" } else { key };
+            let name = other.strip_prefix(above).and_then(|rest| rest.strip_prefix(b"/"));
             name.is_some_and(|name| !name.is_empty() && !name.contains(&b'/'))
         };
         let created = self.history.iter().position(|change| {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use consensus::Position;
 use kvcore::lease::Checkpoint;
 use kvcore::{
-    AlarmCommand, Command, Compare, CompareTarget, Condition, Delete, EventKind, KeyValue,
+    AlarmCommand, Command, Compare, CompareTarget, Condition, Delete, EventKind, KeyValue, Keys,
     LeaseCommand, LeaseId, LeaseTime, Operation, Put, PutLease, PutValue, Revision, Transaction,
 };
 
@@ -148,6 +148,13 @@ impl Model {
     /// Deletes keys at a revision; what was there.
     fn delete(&mut self, now: Revision, delete: &Delete) -> Vec<KeyValue> {
         let existing = self.selected(&delete.target, self.revision);
+        // Of a beginning of which all keys are deleted, whatever may follow, the numbers begin anew.
+        let ends = |prefix: &Bytes| {
+            let last = Bytes::from([&prefix[..], &[u8::MAX; 16]].concat());
+            let is_one = matches!(delete.target, Keys::One(_));
+            !is_one && [prefix, &last].iter().all(|key| delete.target.contains(key))
+        };
+        self.sequences.retain(|prefix, _| !ends(prefix));
         self.bury(now, &existing);
         if delete.return_previous { existing } else { Vec::new() }
     }

@@ -11,6 +11,7 @@
 //! The children of `a` are `a/b` and `a/c`, and not `a/b/c`.
 
 use bytes::Bytes;
+use kvcore::family::{parent_of, with_descendants};
 use kvcore::{Event, EventKind, Keys};
 
 use crate::http::error::{ApiError, ErrorName};
@@ -66,10 +67,7 @@ impl Once {
             }
             _ => return Ok((shot.waits(), keys)),
         };
-        // What lies between the key and the last of its children: `0` comes behind `/`.
-        let end = Bytes::from([&key[..], b"0"].concat());
-        let keys = Keys::Between { from: key.clone(), to: Some(end) };
-        Ok((Some(Self::Children(key)), keys))
+        Ok((Some(Self::Children(key.clone())), with_descendants(key)))
     }
 
     /// Whether an event is what is waited for.
@@ -79,9 +77,7 @@ impl Once {
         if key == parent {
             return is_deleted;
         }
-        let name = key.strip_prefix(&parent[..]).and_then(|rest| rest.strip_prefix(b"/"));
-        let is_child = name.is_some_and(|name| !name.is_empty() && !name.contains(&b'/'));
-        is_child && (is_deleted || event.key_value.version == 1)
+        parent_of(key) == Some(parent) && (is_deleted || event.key_value.version == 1)
     }
 }
 
@@ -121,22 +117,25 @@ mod tests {
 
     #[test]
     fn children_are_created_and_deleted_and_nothing_else_counts() {
-        let (once, keys) = Once::of(Shot::Children, Keys::One("a".into())).expect("one key");
-        let once = once.expect("it is one-shot");
-        for (key, version, is_met) in [
-            ("a/b", 1, true),
-            ("a/b", 2, false),
-            ("a/b", 0, true),
-            ("a/b/c", 1, false),
-            ("a/", 1, false),
-            ("a", 0, true),
-            ("a", 1, false),
-            ("a-b", 1, false),
+        for (parent, key, version, is_met) in [
+            ("a", "a/b", 1, true),
+            ("a", "a/b", 2, false),
+            ("a", "a/b", 0, true),
+            ("a", "a/b/c", 1, false),
+            ("a", "a/", 1, false),
+            ("a", "a", 0, true),
+            ("a", "a", 1, false),
+            ("a", "a-b", 1, false),
+            ("/", "/a", 1, true),
+            ("/", "/a/b", 1, false),
+            ("/", "//", 0, false),
         ] {
+            let (once, keys) = Once::of(Shot::Children, Keys::One(parent.into())).expect("one key");
+            let once = once.expect("it is one-shot");
             assert!(keys.contains(key.as_bytes()), "{key}");
             assert_eq!(once.is_met_by(&event(key, version)), is_met, "{key} of version {version}");
+            assert!(!keys.contains(b"a0") && !keys.contains(b"b"));
         }
-        assert!(!keys.contains(b"a0") && !keys.contains(b"b"));
     }
 
     #[test]
