@@ -52,8 +52,7 @@ impl Keys {
     }
 
     /// Whether every key that begins so is selected, and so could be many at a time.
-    #[must_use]
-    pub fn covers(&self, prefix: &[u8]) -> bool {
+    pub(crate) fn covers(&self, prefix: &[u8]) -> bool {
         match self {
             Self::One(_) => false,
             Self::Prefix(shorter) => prefix.starts_with(shorter),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use consensus::{Position, WallTime};
+use consensus::{NodeId, Position, WallTime};
 
 use crate::alarm::{Alarms, Comparisons, Corruption};
 use crate::apply::UnderWay;
@@ -81,6 +81,8 @@ pub struct Restored {
     pub leases: Vec<(LeaseId, LeaseTime)>,
     /// What was found if the state was not that of another replica.
     pub difference: Option<Corruption>,
+    /// The nodes about which alarms stand.
+    pub alarms: Vec<NodeId>,
 }
 
 impl<S: Store> Machine<S> {
@@ -392,6 +394,7 @@ impl<S: Store> Machine<S> {
             digest: self.state().whole_digest(),
             leases: self.leases.iter().map(|(lease, there)| (lease, there.time)).collect(),
             difference: self.difference,
+            alarms: self.alarms.keys().copied().collect(),
         }
     }
 

@@ -199,6 +199,7 @@ impl fmt::Display for DeletionLimit {
             Self::Keys => write!(f, "more than {DELETED_KEYS_MAX} keys"),
             Self::Bytes => write!(f, "more than {} MiB of keys", DELETED_BYTES_MAX >> 20),
         }?;
+        write!(f, " and counters of sequential keys")?;
         write!(f, " would be deleted at once; nothing was deleted. Delete in smaller ranges")
     }
 }

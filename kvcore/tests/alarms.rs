@@ -4,11 +4,11 @@ mod replicas;
 
 use std::time::Duration;
 
-use consensus::{Consensus, NodeId, Wire as _};
+use consensus::{Consensus, Index, NodeId, Wire as _};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
 use kvcore::replica::DIGEST_INTERVAL_DEFAULT;
-use kvcore::{AlarmCommand, Command, Envelope};
+use kvcore::{AlarmCommand, Command, Corruption, Envelope, LeaseCommand, LeaseId};
 use replicas::{Cluster, for_both_protocols};
 
 for_both_protocols!(
@@ -19,6 +19,7 @@ for_both_protocols!(
     an_alarm_that_does_not_get_through_is_raised_again,
     an_alarm_that_is_cleared_comes_back_while_the_replica_differs,
     a_next_leader_compares_what_it_inherits,
+    leases_stand_still_while_an_alarm_stands_also_under_a_next_leader,
 );
 
 fn compared_soon() -> Duration {
@@ -134,4 +135,27 @@ fn a_next_leader_compares_what_it_inherits<C: Consensus>() {
     let differs: Vec<NodeId> =
         if next == follower { cluster.others(follower) } else { vec![follower] };
     assert_eq!(alarms(&cluster), differs);
+}
+
+/// Nobody can keep a lease alive then, and who holds a lock by it can not know how things stand.
+fn leases_stand_still_while_an_alarm_stands_also_under_a_next_leader<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    let lease = LeaseId::new(7).expect("not 0");
+    let grant = LeaseCommand::Grant { lease: Some(lease), ttl_millis: 4_000 };
+    cluster.write(leader, Command::Lease(grant));
+    cluster.advance(Duration::from_secs(1));
+    let node = cluster.others(leader)[0];
+    let corruption = Corruption { index: Index(1), compared_with: leader };
+    cluster.write(leader, Command::Alarm(AlarmCommand::Raise { node, corruption }));
+    cluster.advance(Duration::from_secs(30));
+    cluster.isolate(leader);
+    let next = cluster.run_until_led();
+    cluster.advance(Duration::from_secs(30));
+    assert!(cluster.machine(next).lease(lease).is_some(), "it outlives the alarm");
+    cluster.heal(leader);
+    cluster.write(next, Command::Alarm(AlarmCommand::Clear { node }));
+    cluster.advance(Duration::from_secs(2));
+    assert!(cluster.machine(next).lease(lease).is_some(), "it has what it had left");
+    cluster.advance(Duration::from_secs(4));
+    assert!(cluster.machine(next).lease(lease).is_none(), "then it ends");
 }

@@ -149,6 +149,11 @@ fn counters_that_end_count_to_the_limits_of_a_deletion() {
     let whole = Transaction { success: vec![within], ..Transaction::default() };
     let refused = apply(&mut machine, Command::Transaction(whole)).outcome;
     assert_eq!(refused, Outcome::DeletionTooLarge(DeletionLimit::Keys));
+    let parts = [between("0", "006000"), between("006000", "~")];
+    let parts = parts.map(|keys| Operation::Delete(Delete::of(keys)));
+    let in_parts = Transaction { success: parts.into(), ..Transaction::default() };
+    let refused = apply(&mut machine, Command::Transaction(in_parts)).outcome;
+    assert_eq!(refused, Outcome::DeletionTooLarge(DeletionLimit::Keys), "also in parts");
     assert_eq!(machine.statistics().record_bytes, records);
     delete(&mut machine, between("0", "000007"));
     assert!(machine.statistics().record_bytes < records);

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::*;
 use consensus::{Entry, Payload, WallTime};
 use kvcore::{
-    Applied, Command, Delete, Keys, LeaseCommand, LeaseId, Operation, Put, PutLease, ReadError,
-    Revision, Stat, StatPlanner, Transaction,
+    Applied, Command, Delete, Keys, LeaseCommand, LeaseId, Operation, Outcome, Put, PutLease,
+    ReadError, Revision, Stat, StatPlanner, Transaction,
 };
 
 fn stat(machine: &TestMachine, key: &str) -> Stat {
@@ -226,13 +226,24 @@ fn entries_of_before_there_were_times_give_rows_without_them() {
     assert_eq!((stat(&machine, "key").ctime, stat(&machine, "key").mtime), Default::default());
     assert_eq!(family(&machine, "key"), (0, 2, 1), "nobody counted");
     assert_eq!(machine.state().records_digest, 0);
+    let numbered = Put { sequential: true, ..Put::new("n".into(), "".into()) };
+    let numbered = Command::Put { put: numbered, conditions: Vec::new() };
+    for number in 0..2 {
+        let Outcome::Put(outcome) = before(&mut machine, numbered.clone()).outcome else {
+            panic!("it is stored")
+        };
+        assert_eq!(outcome.key, Some(Bytes::from(format!("n{number:010}"))));
+        before(&mut machine, Command::delete(prefix("n")));
+    }
+    apply_at(&mut machine, Command::delete(prefix("n")), 0);
+    assert_eq!(machine.state().records_digest, 0, "only what has times ends counters");
     let old = machine.state().digest;
     apply_at(&mut machine, put_command("key", "value", &[]), 5_000);
     let Stat { ctime, mtime, version, .. } = stat(&machine, "key");
     assert_eq!((ctime, mtime, version), (WallTime(0), WallTime(5_000), 2));
     assert_ne!(machine.state().digest, old);
     delete(&mut machine, one("key/child"));
-    assert_eq!(family(&machine, "key"), (1, 6, 0));
+    assert_eq!(family(&machine, "key"), (1, 10, 0));
     flush(&mut machine);
     assert_eq!(reopen(&machine, 0).state(), machine.state());
 }

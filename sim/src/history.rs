@@ -175,7 +175,12 @@ pub(crate) fn tenant_key(number: u64) -> Bytes {
 /// A key of the small space that all clients share.
 pub(crate) fn key(number: u64) -> Bytes {
     let (directory, name) = (number / 3, number % 3);
-    let directory = ["a", "b", "c"][usize::try_from(directory % 3).expect("small")];
+    // The last is the root, whose own name is the separator.
+    let directory = ["a", "b", ""][usize::try_from(directory % 3).expect("small")];
     // The first is the directory itself, whose children the others are.
-    Bytes::from(if name == 0 { directory.to_owned() } else { format!("{directory}/{name}") })
+    Bytes::from(match name {
+        0 if directory.is_empty() => "/".to_owned(),
+        0 => directory.to_owned(),
+        _ => format!("{directory}/{name}"),
+    })
 }

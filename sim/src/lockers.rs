@@ -166,11 +166,11 @@ impl<C: Consensus> Cluster<C> {
             }
             _ => {}
         }
-        // It may also be that it believed its lease to be over, and hears that it lives.
         if held || !locker.holds(now, &self.tenancies) {
             return Ok(());
         }
-        self.counters.locks_won += 1;
+        // It may also be that it believed its lease to be over, and hears that it lives.
+        self.counters.locks_won += u64::from(matches!(asked.action, Action::Read(..)));
         self.check_lock(id)
     }
 

@@ -363,12 +363,12 @@ impl Surroundings {
         }
     }
 
-    /// The same, sometimes with a store that has room for a dozen rows.
+    /// The same, sometimes with a store that has room for a dozen rows, and as many leases and counters.
     pub(crate) fn with_quota(self, random: &mut Random) -> Self {
         if !random.one_in(6) {
             return self;
         }
-        let quota_bytes = Some(12 * (self.value_bytes_max + 100));
+        let quota_bytes = Some(12 * (self.value_bytes_max + 200));
         Self { quota_bytes, retain_revisions: Some(200), retain_for: None, ..self }
     }
 

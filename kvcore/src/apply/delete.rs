@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use consensus::{Mutant, mutant};
 
-use super::rows::Existing;
+use super::rows::Doomed;
 use crate::Keys;
 use crate::command::{Condition, Delete};
 use crate::machine::Machine;
@@ -16,41 +16,29 @@ impl<S: Store> Machine<S> {
         delete: &Delete,
         conditions: &[Condition],
     ) -> Result<Outcome, StoreError> {
-        let existing = match self.existing(&delete.target) {
-            Ok(existing) => existing,
+        let doomed = match self.doomed(&delete.target) {
+            Ok(doomed) => doomed,
             Err(limit) => return Ok(Outcome::DeletionTooLarge(limit)),
         };
-        for found in &existing {
+        for found in &doomed.keys {
             let key = Bytes::copy_from_slice(self.index.entry(found.0).key());
             if let Some(failure) = self.failing(conditions, Some(&key), Some(*found))? {
                 return Ok(Outcome::ConditionFailed(Box::new(failure)));
             }
         }
-        if existing.is_empty() {
+        if doomed.keys.is_empty() {
             let key = if let Keys::One(key) = &delete.target { Some(key) } else { None };
             if let Some(failure) = self.failing(conditions, key, None)? {
                 return Ok(Outcome::ConditionFailed(Box::new(failure)));
             }
         }
-        Ok(Outcome::Deleted(self.carry_out_deletion(delete, existing)))
+        Ok(Outcome::Deleted(self.delete_doomed(doomed, delete.return_previous)))
     }
 
-    /// Carries out a deletion of which it is known that it can be.
-    pub(super) fn carry_out_deletion(
-        &mut self,
-        delete: &Delete,
-        existing: Vec<Existing>,
-    ) -> DeleteOutcome {
-        self.end_sequences(&delete.target);
-        self.delete_existing(existing, delete.return_previous)
-    }
-
-    /// Deletes keys that exist, in their order.
-    pub(super) fn delete_existing(
-        &mut self,
-        existing: Vec<Existing>,
-        return_previous: bool,
-    ) -> DeleteOutcome {
+    /// Deletes what is there, in its order.
+    pub(super) fn delete_doomed(&mut self, doomed: Doomed, return_previous: bool) -> DeleteOutcome {
+        self.end_sequences(doomed.sequences);
+        let existing = doomed.keys;
         let previous = if return_previous {
             existing.iter().map(|(_, current)| self.resolve(current.id)).collect()
         } else {

@@ -1,5 +1,6 @@
 //! Granting, renewing and ending leases.
 
+use super::rows::Doomed;
 use crate::lease::{Checkpoint, LEASES_MAX, LeaseCommand, LeaseId, LeaseTime};
 use crate::machine::Machine;
 use crate::outcome::Outcome;
@@ -100,7 +101,8 @@ impl<S: Store> Machine<S> {
         if mutant::on(Mutant::FamilyMissesExpiry) {
             self.under_way.time = None;
         }
-        let keys = self.delete_existing(existing, false).count;
+        let doomed = Doomed { keys: existing, ..Doomed::default() };
+        let keys = self.delete_doomed(doomed, false).count;
         self.set_lease(lease, None);
         Outcome::LeaseEnded { lease, keys }
     }

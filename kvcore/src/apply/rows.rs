@@ -16,6 +16,31 @@ use crate::store::{Revision, Row, RowId, Store};
 /// A key that exists.
 pub(super) type Existing = (KeyId, Current);
 
+/// What a deletion deletes.
+#[derive(Debug, Default)]
+pub(super) struct Doomed {
+    /// The keys, in order.
+    pub(super) keys: Vec<Existing>,
+    /// The counters of sequential keys that end with them, by the beginnings of those.
+    pub(super) sequences: Vec<Bytes>,
+    /// The bytes of both.
+    pub(super) bytes: usize,
+}
+
+impl Doomed {
+    pub(super) fn count(&self) -> usize {
+        self.keys.len() + self.sequences.len()
+    }
+
+    fn makes_room_for(&mut self, key: &[u8]) -> Result<(), DeletionLimit> {
+        self.bytes += key.len();
+        if self.count() == DELETED_KEYS_MAX {
+            return Err(DeletionLimit::Keys);
+        }
+        if self.bytes > DELETED_BYTES_MAX { Err(DeletionLimit::Bytes) } else { Ok(()) }
+    }
+}
+
 impl<S: Store> Machine<S> {
     /// The address of the next row of the entry that is being applied.
     fn next_row(&mut self) -> RowId {
@@ -87,34 +112,25 @@ impl<S: Store> Machine<S> {
         self.count_child(&name);
     }
 
-    /// The keys of the target that exist, in order, or the limit that they are beyond. The counters that end
-    /// with them count as well.
-    pub(super) fn existing(&self, target: &Keys) -> Result<Vec<Existing>, DeletionLimit> {
+    /// What a deletion of these keys deletes, or the limit that it is beyond.
+    pub(super) fn doomed(&self, target: &Keys) -> Result<Doomed, DeletionLimit> {
         let with_current = |id| self.index.entry(id).current().map(|current| (id, current));
+        let mut doomed = Doomed::default();
         if let Keys::One(key) = target {
-            return Ok(self.index.find(key).and_then(with_current).into_iter().collect());
+            doomed.keys.extend(self.index.find(key).and_then(with_current));
+            // One key alone may always be deleted.
+            doomed.bytes = key.len();
+            return Ok(doomed);
         }
-        let (mut existing, mut bytes) = (Vec::new(), 0);
         for (key, id) in self.index.span(&target.span()) {
             let Some(found) = with_current(id) else { continue };
-            bytes += key.len();
-            if existing.len() == DELETED_KEYS_MAX {
-                return Err(DeletionLimit::Keys);
-            }
-            if bytes > DELETED_BYTES_MAX {
-                return Err(DeletionLimit::Bytes);
-            }
-            existing.push(found);
+            doomed.makes_room_for(key)?;
+            doomed.keys.push(found);
         }
-        for (number, prefix) in self.ended_sequences(target).enumerate() {
-            bytes += prefix.len();
-            if existing.len() + number >= DELETED_KEYS_MAX {
-                return Err(DeletionLimit::Keys);
-            }
-            if bytes > DELETED_BYTES_MAX {
-                return Err(DeletionLimit::Bytes);
-            }
+        for prefix in self.ended_sequences(target) {
+            doomed.makes_room_for(prefix)?;
+            doomed.sequences.push(prefix.clone());
         }
-        Ok(existing)
+        Ok(doomed)
     }
 }

@@ -21,7 +21,8 @@ impl<S: Store> Machine<S> {
         mut put: Put,
         conditions: &[Condition],
     ) -> Result<Outcome, StoreError> {
-        let prefix = put.key.clone();
+        // A copy: the key is a part of its entry's buffer, which would stay in memory as long as the counter.
+        let prefix = Bytes::copy_from_slice(&put.key);
         let mut next = self.sequences.get(&prefix).copied().unwrap_or(0);
         let mut found = None;
         for _ in 0..SEQUENCE_TRIES_MAX {
@@ -34,6 +35,8 @@ impl<S: Store> Machine<S> {
             }
         }
         if let Some(there) = found {
+            // The next try goes on behind them.
+            self.set_sequence(prefix, Some(next));
             return Ok(Outcome::ConditionFailed(Box::new(ConditionFailure {
                 condition: Condition::Absent,
                 key: Some(put.key),
@@ -58,26 +61,24 @@ impl<S: Store> Machine<S> {
     }
 
     /// The counters that a deletion of these keys ends: those of which it would delete every key, whatever its
-    /// number. Entries of before there were such ends leave them all.
+    /// number. Entries of before rows had times leave them all, as they count no children.
     pub(super) fn ended_sequences<'a>(
         &'a self,
         target: &'a Keys,
     ) -> impl Iterator<Item = &'a Bytes> {
         let span = target.span();
-        let is_void =
-            matches!(target, Keys::One(_)) || span.is_empty() || self.under_way.time.is_none();
-        let candidates = (!is_void).then(|| self.sequences.range::<[u8], _>(span.bounds()));
+        let ends_none = span.is_empty() || self.under_way.time.is_none();
+        let candidates = (!ends_none).then(|| self.sequences.range::<[u8], _>(span.bounds()));
         let prefixes = candidates.into_iter().flatten().map(|(prefix, _)| prefix);
         prefixes.filter(|prefix| target.covers(prefix))
     }
 
     /// Who deletes everything that begins so begins anew: else counters would be the one thing that could
     /// never be deleted.
-    pub(super) fn end_sequences(&mut self, target: &Keys) {
+    pub(super) fn end_sequences(&mut self, ended: Vec<Bytes>) {
         if mutant::on(Mutant::CountersOutliveKeys) {
             return;
         }
-        let ended: Vec<Bytes> = self.ended_sequences(target).cloned().collect();
         for prefix in ended {
             self.set_sequence(prefix, None);
         }

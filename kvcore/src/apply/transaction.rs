@@ -7,7 +7,6 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use consensus::{Mutant, mutant};
 
 use super::put::Attached;
@@ -190,16 +189,11 @@ impl<S: Store> Machine<S> {
     }
 
     fn check_delete(&self, delete: &Delete, budget: &mut Budget) -> Result<(), Refusal> {
-        let existing = self.existing(&delete.target).map_err(Outcome::DeletionTooLarge)?;
-        let keys = existing.iter().map(|(key, _)| self.index.entry(*key).key().len());
-        let ended = self.ended_sequences(&delete.target).map(Bytes::len);
-        let (count, bytes) =
-            keys.chain(ended).fold((0, 0), |(count, sum), key| (count + 1, sum + key));
+        let doomed = self.doomed(&delete.target).map_err(Outcome::DeletionTooLarge)?;
         let too_large = |limit| Refusal::from(Outcome::DeletionTooLarge(limit));
-        let rest = budget.deleted.checked_sub(count);
+        let rest = budget.deleted.checked_sub(doomed.count());
         budget.deleted = rest.ok_or_else(|| too_large(DeletionLimit::Keys))?;
-        // One key alone may always be deleted.
-        let rest = budget.deleted_bytes.checked_sub(bytes);
+        let rest = budget.deleted_bytes.checked_sub(doomed.bytes);
         budget.deleted_bytes = rest.ok_or_else(|| too_large(DeletionLimit::Bytes))?;
         Ok(())
     }
@@ -239,9 +233,10 @@ impl<S: Store> Machine<S> {
                     OperationOutcome::Put(self.store_value(put, found)?)
                 }
                 Step::Delete(delete) => {
-                    let existing = self.existing(&delete.target);
-                    let existing = existing.expect("the transaction is within its limits");
-                    OperationOutcome::Deleted(self.carry_out_deletion(&delete, existing))
+                    let doomed = self.doomed(&delete.target);
+                    let doomed = doomed.expect("the transaction is within its limits");
+                    let deleted = self.delete_doomed(doomed, delete.return_previous);
+                    OperationOutcome::Deleted(deleted)
                 }
                 Step::Read(range) => {
                     let mut planner = RangePlanner::new(range);

@@ -18,8 +18,8 @@ const MOMENTS: u32 = 32;
 pub(super) struct Compaction {
     retain_revisions: Option<u64>,
     retain_for: Option<Duration>,
-    /// The most bytes of rows and records; beyond three quarters of them history is kept short, and at all of them none
-    /// is kept.
+    /// The most bytes of rows and records; beyond three quarters of them history is kept short, and at all of
+    /// them none is kept.
     quota_bytes: Option<u64>,
     stored_bytes: u64,
     revision: Revision,

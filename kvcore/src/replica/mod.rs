@@ -80,7 +80,7 @@ pub struct ReplicaSettings {
     /// Compact automatically so that what was readable within this time stays so. If both are given, what
     /// either asks for is retained.
     pub retain_for: Option<Duration>,
-    /// The most bytes of rows that the store shall have. Where revisions are compacted automatically, fewer
+    /// The most bytes of rows and records that the store shall have. Where revisions are compacted automatically, fewer
     /// are kept when it is nearly full. Nothing is refused here: whoever takes requests does that.
     pub quota_bytes: Option<u64>,
     /// How much more time than it has a lease may have in the log: so much longer than it should it lives
@@ -118,7 +118,11 @@ impl<C: Consensus> Replica<C> {
             core,
             compaction: Compaction::new(&settings, &restored),
             digests: Digests::new(settings.digest_interval, &restored),
-            leases: Leases::new(settings.lease_checkpoint_interval, restored.leases),
+            leases: Leases::new(
+                settings.lease_checkpoint_interval,
+                restored.leases,
+                !restored.alarms.is_empty(),
+            ),
             settings,
             connections: BTreeMap::new(),
             leadership: Leadership::None,
@@ -257,7 +261,7 @@ impl<C: Consensus> Replica<C> {
         self.reads.applied(index, &mut effects.conclusions);
         self.compaction.applied(now.time, &progress);
         self.digests.applied(self.settings.id, &progress);
-        self.leases.applied(now.time, index, progress.leases);
+        self.leases.applied(now.time, progress);
         self.answer_behind_barriers(now, effects);
         self.step_core(now, Input::Applied(index), effects);
     }

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use consensus::{Consensus, Index, Leadership, Mutant, Now, Term, Time, Token, mutant};
 
 use super::{Replica, ReplicaEffects, ReplicaMessage};
-use crate::lease::{Checkpoint, LeaseCommand, LeaseId, LeaseNews, LeaseTime};
-use crate::{Command, RequestId};
+use crate::lease::{Checkpoint, LeaseCommand, LeaseId, LeaseTime};
+use crate::{Command, Progress, RequestId};
 
 use clock::Clocks;
 pub(super) use questions::{Asker, QUESTIONS_MAX};
@@ -27,6 +27,8 @@ pub use questions::{LeaseAnswer, LeaseQuestion};
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Leases {
     clocks: Clocks,
+    /// Whether an alarm stands: then nothing can be kept alive, so nothing may end either.
+    stands_still: bool,
     /// The leader's office, while this node holds it.
     reign: Option<Reign>,
     /// What this node's clients ask.
@@ -48,9 +50,11 @@ impl Leases {
     pub(super) fn new(
         checkpoint_interval: std::time::Duration,
         leases: Vec<(LeaseId, LeaseTime)>,
+        stands_still: bool,
     ) -> Self {
         Self {
             clocks: Clocks::new(checkpoint_interval, leases),
+            stands_still,
             reign: None,
             questions: Questions::default(),
             asked: BTreeMap::new(),
@@ -87,17 +91,22 @@ impl Leases {
         };
     }
 
-    /// Entries up to this index are applied, and did this to leases.
-    pub(super) fn applied(&mut self, now: Time, index: Index, news: Vec<LeaseNews>) {
-        for piece in news {
+    /// Entries up to this one are applied, and did this to leases. While an alarm stands time stands still;
+    /// after it leases have what the log says is left, which is more rather than less.
+    pub(super) fn applied(&mut self, now: Time, progress: Progress) {
+        for piece in progress.leases {
             self.clocks.hear(now, piece);
         }
-        self.start_if_due(now, index);
+        self.stands_still = !progress.alarms.is_empty();
+        if self.stands_still {
+            self.clocks.stop();
+        }
+        self.start_if_due(now, progress.index);
     }
 
     /// Begins to count, if this node leads and has applied what it inherited.
     fn start_if_due(&mut self, now: Time, applied: Index) {
-        if self.reign.is_some_and(|reign| reign.inherits <= applied) {
+        if !self.stands_still && self.reign.is_some_and(|reign| reign.inherits <= applied) {
             self.clocks.start(now);
         }
     }
