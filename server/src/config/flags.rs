@@ -112,8 +112,8 @@ pub struct ServeFlags {
     #[serde(default, deserialize_with = "duration")]
     pub digest_interval: Option<Duration>,
 
-    /// Refuse writes that store something while all rows, those of retained revisions included, have so many
-    /// bytes; deletions are done all the same. History is kept short before; 0 for no end [default:
+    /// Refuse writes that store something while all rows, those of retained revisions included, and all leases
+    /// and counters have so many bytes; deletions are done all the same. History is kept short before; 0 for no end [default:
     /// 8589934592]
     #[arg(long, env = "DUORUM_QUOTA_BYTES", value_name = "BYTES")]
     pub quota_bytes: Option<u64>,

@@ -17,8 +17,9 @@ use super::error::{ApiError, ErrorName};
 /// How much of a body that is refused is read and thrown away, so that the client, which is still
 /// sending, lives to see the answer instead of a reset connection.
 const DISCARD_BYTES_MAX: u64 = 32 << 20;
-/// How long that may take.
+/// How long that may take, and how long it may stand still: who sends nothing can wait for the answer too.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
+const DISCARD_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// A body, counted among the bodies of all requests under way until it is dropped.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ async fn collect(body: &mut Body, bytes_max: usize) -> Result<Option<Bytes>, axu
 async fn discard(body: &mut Body) {
     let all = async {
         let mut discarded = 0;
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Ok(Some(Ok(frame))) = timeout(DISCARD_PAUSE_MAX, body.frame()).await {
             discarded += frame.data_ref().map_or(0, Bytes::len) as u64;
             if discarded > DISCARD_BYTES_MAX {
                 break;

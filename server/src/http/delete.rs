@@ -55,7 +55,8 @@ pub(super) const MANY: Call = Call {
     tag: Tag::Keys,
     summary: "Deletes many keys, all in one revision.",
     about: "Give `prefix`, or `from` and `to`; an empty `prefix=` means all keys. A condition must \
-            hold for every one of the keys. At most 10,000 keys or 8 MiB of keys go at a time.",
+            hold for every one of the keys. At most 10,000 keys or 8 MiB of keys go at a time. \
+            Counters of sequential keys of which everything goes end, and count as keys.",
     query: &[
         call::PREFIX,
         call::FROM,

@@ -142,8 +142,8 @@ error_table! {
     BodyTooLarge, "body_too_large", 413, true, false,
         "The body is longer than the call takes.";
     DeletionTooLarge, "deletion_too_large", 413, true, false,
-        "The range has more than 10,000 keys or 8 MiB of keys, the most that one deletion takes. \
-         Nothing was deleted: delete in smaller ranges.";
+        "The range has more than 10,000 keys or 8 MiB of keys, the most that one deletion takes; counters of \
+         sequential keys that end with it count as well. Nothing was deleted: delete in smaller ranges.";
     TooManyOperations, "too_many_operations", 413, true, false,
         "The transaction has more than 128 comparisons or operations, or 1024 with all transactions within. \
          Nothing was changed.";
@@ -170,7 +170,7 @@ error_table! {
     NoSpace, "no_space", 507, true, false,
         "The store has as many bytes as it may have (`--quota-bytes`), and the write would store more. Nothing \
          happened. Deletions are done all the same: after enough of them, and a moment in which history is \
-         forgotten, writes are taken again.";
+         forgotten (with `--retain-revisions 0` after a compaction), writes are taken again.";
     NoLeader, "no_leader", 503, true, true,
         "No leader was known before the time ran out. Nothing happened.";
     NoQuorum, "no_quorum", 503, true, true,
@@ -355,7 +355,7 @@ impl From<Failure> for ApiError {
             Failure::NoSpace => (
                 ErrorName::NoSpace,
                 "the store is full (`--quota-bytes`), and this would store more; nothing happened. \
-                 Delete what is not needed; nothing else is to be done",
+                 Delete what is not needed; where history is not compacted by itself, compact then",
             ),
             Failure::Corrupt => (
                 ErrorName::Corrupt,

@@ -9,7 +9,8 @@
 //!
 //! With `?lease=ID` the key hangs on that lease and goes when it ends; `?ttl=10s` makes a lease for it. A
 //! put without either takes the key off its lease. With `?sequential` the key is only a beginning: a counter
-//! of ten digits is appended, which only grows, and the answer has the `key`.
+//! of ten digits is appended, and the answer has the `key`. The counter grows until all keys that begin so are
+//! deleted at once.
 //!
 //! ```text
 //! $ curl -X PUT 'localhost:2379/v1/kv/services/web/?sequential&ttl=10s' -d 10.0.0.7:80
@@ -93,7 +94,8 @@ const SEQUENTIAL: Parameter = Parameter {
     name: "sequential",
     kind: Kind::Flag,
     meaning: "Whether to append the next number of a counter, in ten digits, to the key, which is new \
-              then. Each beginning has a counter of its own, which only grows. The answer has the key.",
+              then. Each beginning has a counter of its own, which grows until one deletion of a prefix or \
+              a range deletes everything that begins so. The answer has the key.",
 };
 
 const STORED: &[Content] = &[Content::Json(schema_of::<shapes::Stored>)];

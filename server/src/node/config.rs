@@ -14,7 +14,7 @@ use super::faults::FaultSettings;
 /// The recent entries kept in memory: a second or so of full load, so that a peer that lags a little
 /// costs no reads of the disk. They pin the buffers that they arrived in.
 const MEMORY_LOG_BYTES_MAX: usize = 8 << 20;
-/// The most bytes of rows by default: what etcd suggests as the most for itself.
+/// The most bytes of rows and records by default: what etcd suggests as the most for itself.
 pub const QUOTA_BYTES_DEFAULT: u64 = 8 << 30;
 
 /// What a node is started with.
@@ -46,7 +46,7 @@ pub struct NodeConfig {
     pub retain_revisions: Option<u64>,
     /// Compact automatically so that what was readable within this time stays so.
     pub retain_for: Option<Duration>,
-    /// The most bytes of rows, all retained revisions together, before writes that store something are
+    /// The most bytes of rows, all retained revisions together, and of records, before writes that store something are
     /// refused; `None` refuses none.
     pub quota_bytes: Option<u64>,
     /// How much more time than it has a lease may have in the log: so much longer it may live after a change

@@ -282,25 +282,24 @@ impl NodeHandle {
         self.shared.status()
     }
 
-    /// Why the node does not serve as it should, if it does not: for `/readyz`, `/health` and
-    /// `/v1/status`.
+    /// Why the node does not serve as it should, if it does not, apart from [`Self::corruption`]: for
+    /// `/readyz`, `/health` and `/v1/status`.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let alarm = || {
-            // The machine is asked only if there is something to tell.
-            self.shared.is_corrupt.load(Ordering::Relaxed).then_some(())?;
-            let machine = self.machine().read().expect("no holder of this lock panics");
-            let nodes: Vec<String> =
-                machine.alarms().keys().map(|node| node.0.to_string()).collect();
-            (!nodes.is_empty()).then(|| {
-                format!(
-                    "replicas differ: an alarm stands about node {}; see /v1/alarms",
-                    nodes.join(", ")
-                )
-            })
-        };
         let formation = self.shared.formation.trouble();
-        formation.or_else(|| self.status().trouble.clone()).or_else(alarm)
+        formation.or_else(|| self.status().trouble.clone())
+    }
+
+    /// Which replicas differ, if an alarm stands.
+    #[must_use]
+    pub fn corruption(&self) -> Option<String> {
+        // The machine is asked only if there is something to tell.
+        self.shared.is_corrupt.load(Ordering::Relaxed).then_some(())?;
+        let machine = self.machine().read().expect("no holder of this lock panics");
+        let nodes: Vec<String> = machine.alarms().keys().map(|node| node.0.to_string()).collect();
+        let nodes = nodes.join(", ");
+        let told = format!("replicas differ: an alarm stands about node {nodes}; see /v1/alarms");
+        (!nodes.is_empty()).then_some(told)
     }
 
     /// What this node knows of the forming of its cluster.
@@ -331,7 +330,7 @@ impl NodeHandle {
         &self.shared.metrics
     }
 
-    /// The most bytes of rows before writes that store something are refused, if there is a most.
+    /// The most bytes of rows and records before writes that store something are refused, if there is a most.
     #[must_use]
     pub fn quota_bytes(&self) -> Option<u64> {
         self.shared.quota_bytes

@@ -106,7 +106,7 @@ pub(crate) struct Shared {
     pub(crate) durable: AtomicU64,
     /// The last index whose effects the store holds durably; the log forgets nothing beyond.
     pub(crate) flushed: AtomicU64,
-    /// The bytes of all rows that the state machine keeps.
+    /// The bytes of all rows and records that the state machine keeps.
     pub(crate) stored_bytes: AtomicU64,
     /// The most that there shall be.
     pub(crate) quota_bytes: Option<u64>,

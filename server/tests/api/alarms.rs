@@ -49,12 +49,20 @@ async fn while_an_alarm_stands_keys_and_leases_are_neither_read_nor_changed() {
 
     let ready = http.get("/readyz").await;
     assert_eq!(ready.status, 503);
+    assert_eq!(http.get("/health?exclude=NOSPACE").await.status, 503);
+    assert_eq!(http.get("/health?exclude=CORRUPT").await.status, 200);
+    assert_eq!(http.get("/readyz?exclude=data_corruption").await.status, 200);
     let trouble = http.get("/v1/status").await.json()["trouble"].clone();
     assert_eq!(trouble, "replicas differ: an alarm stands about node 1; see /v1/alarms");
     assert_eq!(http.get("/livez").await.status, 200);
     assert_eq!(http.get("/v1/agree").await.json()["agree"], true);
     let metrics = http.get("/metrics").await.body;
-    assert!(String::from_utf8_lossy(&metrics).contains("\nduorum_alarms 1\n"));
+    let metrics = String::from_utf8_lossy(&metrics);
+    assert!(metrics.contains("\nduorum_alarms 1\n"));
+    assert!(
+        metrics.contains("\nduorum_digest_comparisons{result=\"different\"} 0\n"),
+        "raised by hand"
+    );
 
     let cleared = http.delete("/v1/alarms/1").await;
     assert_eq!((cleared.status, &cleared.json()["cleared"]), (200, &json!(1)));

@@ -1,4 +1,4 @@
-//! Bad requests: each gets its named error, and the node goes on.
+//! Bad requests: each gets its named error at every node, and the node goes on.
 
 use super::Fixture;
 
@@ -113,20 +113,22 @@ const ROWS: &[Row<'_>] = &[
     ("OPTIONS", "*", "", 404, "unknown_path", "nothing at `*`"),
 ];
 
-#[tokio::test]
-async fn each_bad_request_has_its_named_error_with_what_is_allowed() {
-    let fixture = Fixture::start().await;
+async fn each_bad_request_has_its_named_error_with_what_is_allowed(fixture: Fixture) {
+    let all = fixture.all();
     for (method, path, body, status, name, words) in ROWS {
-        let answer = fixture.http.send(method, path, &[], body.as_bytes()).await;
-        answer.assert_error(*status, name, words);
+        for http in &all {
+            let answer = http.send(method, path, &[], body.as_bytes()).await;
+            answer.assert_error(*status, name, words);
+        }
     }
-    assert_eq!(fixture.http.revision().await, 1, "nothing was stored");
+    for http in &all {
+        assert_eq!(http.revision().await, 1, "nothing was stored");
+    }
     fixture.stop().await;
 }
 
-#[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones() {
-    let fixture = Fixture::start().await;
+async fn a_wrong_method_is_told_the_right_ones(fixture: Fixture) {
+    let all = fixture.all();
     for (method, path, allow) in [
         ("POST", "/v1/kv/k", "GET, HEAD, PUT, DELETE"),
         ("PATCH", "/v1/kv/k", "GET, HEAD, PUT, DELETE"),
@@ -139,9 +141,11 @@ async fn a_wrong_method_is_told_the_right_ones() {
         ("GET", "/v1/leases/7/keepalive", "POST"),
         ("GET", "/v1/txn", "POST"),
     ] {
-        let answer = fixture.http.send(method, path, &[], b"").await;
-        answer.assert_error(405, "method_not_allowed", allow);
-        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        for http in &all {
+            let answer = http.send(method, path, &[], b"").await;
+            answer.assert_error(405, "method_not_allowed", allow);
+            assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        }
     }
     fixture.stop().await;
 }
@@ -162,3 +166,8 @@ async fn a_key_has_at_most_4096_bytes_in_a_path() {
     assert_eq!(fixture.http.get(&path).await.status, 200);
     fixture.stop().await;
 }
+
+super::on_every_protocol!(
+    each_bad_request_has_its_named_error_with_what_is_allowed,
+    a_wrong_method_is_told_the_right_ones,
+);

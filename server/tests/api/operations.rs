@@ -58,7 +58,15 @@ async fn a_node_with_a_quorum_is_alive_ready_and_healthy() {
     assert_eq!(health.json(), json!({"health": "true", "reason": "", "revision": 1}));
     let ready = http.get("/readyz").await;
     assert_eq!((ready.status, &ready.json()["ready"]), (200, &json!(true)));
-    assert_eq!(ready.json()["checks"].as_array().map(Vec::len), Some(3));
+    let checks = ready.json()["checks"].clone();
+    let checks = checks.as_array().expect("a list").iter().map(|check| check["name"].clone());
+    let names = ["leader", "node", "data_corruption", "quorum_read"];
+    assert!(checks.eq(names), "each by its name");
+    let less = http.get("/readyz?exclude=quorum_read&verbose").await.json();
+    assert_eq!(less["checks"].as_array().map(Vec::len), Some(3));
+    // So kubeadm asks etcd.
+    let probe = http.get("/health?exclude=NOSPACE&serializable=true").await;
+    assert_eq!((probe.status, &probe.json()["health"]), (200, &json!("true")));
     assert_eq!(http.get("/livez").await.json(), json!({"alive": true, "revision": 1}));
     let version = http.get("/version").await.json();
     assert_eq!((&version["server"], &version["protocol"]), (&json!("duorum"), &json!("null")));

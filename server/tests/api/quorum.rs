@@ -38,6 +38,7 @@ pub(super) async fn assert_without_quorum(http: &Http) {
     assert_eq!((health.status, &health.json()["health"]), (503, &json!("false")));
     assert_ne!(health.json()["reason"], "");
     assert_eq!(http.get("/livez").await.status, 200);
+    assert_eq!(http.get("/health?serializable").await.status, 200, "the node itself is well");
     assert_eq!(http.get("/metrics").await.status, 200);
     assert_eq!(http.get("/v1/cluster").await.json()["leader"], json!(null));
 }

@@ -52,6 +52,8 @@ async fn what_stores_something_is_refused_and_everything_else_is_done() {
     let health = http.get("/health").await;
     assert_eq!((health.status, &health.json()["health"]), (503, &json!("false")));
     assert!(health.json()["reason"].as_str().expect("a text").contains("the store is full"));
+    assert_eq!(http.get("/health?exclude=CORRUPT").await.status, 503);
+    assert_eq!(http.get("/health?exclude=NOSPACE").await.status, 200, "that is known already");
     let reads = json!({"then": [{"get": {"key": "k0001"}}]});
     assert_eq!(http.post("/v1/txn", &reads.to_string()).await.status, 200);
     let deletes = json!({"then": [{"delete": {"key": "k0002"}}]});
@@ -72,6 +74,42 @@ async fn after_deletions_there_is_room_again_without_anything_else_to_be_done() 
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(row_bytes(&fixture).await < QUOTA_BYTES);
+    fixture.stop().await;
+}
+
+/// Counters are no keys, but take as much: else they would fill a store that nobody could empty.
+#[tokio::test]
+async fn counters_of_sequential_keys_fill_the_store_and_go_with_what_begins_so() {
+    let quota = 20_000;
+    let fixture = Fixture::start_with(|config| config.node.quota_bytes = Some(quota)).await;
+    let http = &fixture.http;
+    let records = async || {
+        let status = http.get("/v1/status").await.json();
+        status["store"]["record_bytes"].as_u64().expect("a number")
+    };
+    let began = Instant::now();
+    let mut number = 0;
+    // History fills it too, but for a moment.
+    while records().await < quota - 1_000 {
+        match http.put(&format!("/v1/kv/c{number:04}-?sequential"), "").await.status {
+            201 => {
+                http.delete(&format!("/v1/kv/c{number:04}-0000000000")).await;
+                number += 1;
+            }
+            status => assert_eq!(status, 507),
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{number} counters");
+    }
+    assert_eq!(http.get("/v1/kv?prefix=c").await.json()["count"], 0);
+    let value = vec![b'v'; 1_000];
+    while http.put("/v1/kv/k", &value).await.status == 201 {}
+    assert!(records().await + 1_000 > quota, "hardly anything but counters fills it");
+    http.delete("/v1/kv?prefix=c").await;
+    assert_eq!(records().await, 0);
+    while http.put("/v1/kv/again", "room").await.status == 507 {
+        assert!(began.elapsed() < Duration::from_secs(60), "history is forgotten by itself");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     fixture.stop().await;
 }
 

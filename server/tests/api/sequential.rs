@@ -31,6 +31,12 @@ async fn each_beginning_has_a_counter_of_ten_digits_that_only_grows(fixture: Fix
     );
     let off = nodes[0].put("/v1/kv/jobs/?sequential=false", "").await.json();
     assert_eq!(off.get("key"), None, "that is the key itself");
+    let last = nodes.last().expect("a node");
+    last.delete("/v1/kv?prefix=jobs/").await;
+    let anew = nodes[0].put("/v1/kv/jobs/?sequential", "").await.json();
+    assert_eq!(anew["key"], "jobs/0000000000", "everything that began so was deleted");
+    let other = last.put("/v1/kv/job?sequential", "").await.json();
+    assert_eq!(other["key"], "job0000000001");
     fixture.stop().await;
 }
 
@@ -68,6 +74,8 @@ async fn names_that_are_taken_are_passed_over_as_long_as_they_are_few(fixture: F
     let json = http.put("/v1/kv/b/?sequential", "").await;
     let json = json.assert_error(412, "precondition_failed", "the key is absent");
     assert_eq!(json["found"]["key"], "b/0000000063");
+    let behind = http.put("/v1/kv/b/?sequential", "").await;
+    assert_eq!(behind.json()["key"], "b/0000000064");
     fixture.stop().await;
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use super::Fixture;
+use super::client::{Http, Lines};
 
 const A_WHILE: Duration = Duration::from_millis(200);
 
@@ -134,6 +135,52 @@ async fn one_shot_watches_of_data_existence_and_children_are_those_of_zookeeper(
     http.put("/v1/kv/a/b", "stored again, which is no news of children").await;
     http.delete("/v1/kv/a/b").await;
     assert_eq!(events(&children.json().await), [("delete", "a/b")]);
+    fixture.stop().await;
+}
+
+/// Sets a one-shot watch of this kind on `a`.
+async fn set(http: &Http, shot: &str) -> Lines {
+    let mut watch = http.stream(&format!("/v1/watch?key=a&once={shot}"), &[]).await;
+    assert_eq!(watch.json().await["started"], true, "{shot}");
+    watch
+}
+
+/// Checks that a one-shot watch tells this deletion, and nothing more.
+async fn assert_tells_deletion(mut watch: Lines, key: &str, revision: u64) {
+    let deletion = json!({"type": "delete", "kv": {"key": key, "mod_revision": revision}});
+    assert_eq!(watch.json().await, json!({"revision": revision, "events": [deletion]}));
+    assert_eq!(watch.next().await, None);
+}
+
+async fn one_shot_watches_tell_deletions_at_every_node(fixture: Fixture) {
+    for http in fixture.all() {
+        for key in ["a", "a/b", "a/b/c"] {
+            assert_eq!(http.put(&format!("/v1/kv/{key}"), "v").await.status, 201);
+        }
+        let [exists, data] = [set(&http, "exists").await, set(&http, "data").await];
+        // Of a child only who waits for children hears, and of a grandchild nobody.
+        let children = set(&http, "children").await;
+        assert_eq!(http.delete("/v1/kv/a/b/c").await.status, 200);
+        let deleted = http.delete("/v1/kv/a/b").await.json_and_revision().1;
+        assert_tells_deletion(children, "a/b", deleted).await;
+        // Of the key itself all hear, also while it has a child.
+        assert_eq!(http.put("/v1/kv/a/b", "v").await.status, 201);
+        let children = set(&http, "children").await;
+        let deleted = http.delete("/v1/kv/a").await.json_and_revision().1;
+        for watch in [exists, data, children] {
+            assert_tells_deletion(watch, "a", deleted).await;
+        }
+        let gone = http.get("/v1/watch?key=a&once=data").await;
+        gone.assert_error(404, "key_not_found", "once=exists");
+        // When both go in one revision, one of them is told.
+        assert_eq!(http.put("/v1/kv/a", "v").await.status, 201);
+        let watches =
+            [set(&http, "exists").await, set(&http, "data").await, set(&http, "children").await];
+        let deleted = http.delete("/v1/kv?prefix=a").await.json_and_revision().1;
+        for watch in watches {
+            assert_tells_deletion(watch, "a", deleted).await;
+        }
+    }
     fixture.stop().await;
 }
 
@@ -362,6 +409,7 @@ super::on_every_protocol!(
     a_watch_shows_what_it_is_asked_for,
     once_tells_that_something_happened_and_ends,
     one_shot_watches_of_data_existence_and_children_are_those_of_zookeeper,
+    one_shot_watches_tell_deletions_at_every_node,
     what_a_one_shot_watch_misses_and_a_watch_of_revisions_tells_is_counted,
     bookmarks_say_that_nothing_was_missed,
     server_sent_events_go_on_where_the_browser_was,

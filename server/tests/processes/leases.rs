@@ -1,10 +1,15 @@
 //! Leases over the loss of their leader: a key outlives it as long as its lease is kept alive, and no
-//! longer.
+//! longer. And over the loss of all nodes at once, which forget nothing of what is left.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::support::{Processes, request};
+use serde_json::{Value, json};
+
+use crate::support::{Processes, eventually, request, watch};
+
+/// Slow enough that a busy machine does not depose anybody by itself.
+const TIMERS: [&str; 4] = ["--heartbeat", "100ms", "--election-timeout", "1s"];
 
 /// How long a lease lives: longer than it takes to elect, on however busy a machine.
 const TTL: Duration = Duration::from_secs(8);
@@ -82,4 +87,87 @@ fn a_leased_key_outlives_a_killed_leader_but_not_its_lease(protocol: &'static st
     assert_eq!(answer.json()["error"]["name"], "lease_not_found");
 }
 
-on_both!(a_leased_key_outlives_a_killed_leader_but_not_its_lease);
+/// The time and the keys of a lease, as a node tells them.
+fn shown(address: SocketAddr, lease: i64) -> Value {
+    let path = format!("/v1/leases/{lease}?timeout=20s");
+    let answer = request(address, "GET", &path, b"").expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    answer.json()
+}
+
+/// Waits until the leader has written down what is left of the leases: at rest it writes nothing else.
+fn wait_for_checkpoint(address: SocketAddr) {
+    let standing = || {
+        let status = request(address, "GET", "/v1/status", b"").expect("an answer").json();
+        let number = |name: &str| status[name].as_u64().expect("a number");
+        (number("term"), number("applied_index"))
+    };
+    let mut before = standing();
+    eventually("what is left of the leases is written down", || {
+        let now = standing();
+        if now.0 != before.0 {
+            // A new leader counts anew from what was written down.
+            before = now;
+        }
+        now.1 > before.1
+    });
+}
+
+/// What is in the log and in the stores is all that is left of a lease then: no memory outlives it.
+fn leases_outlive_the_death_of_all_nodes_with_their_keys_and_what_is_left(protocol: &'static str) {
+    const TTL_MILLIS: u64 = 3_600_000;
+    let mut cluster = Processes::start_under(protocol, 3, &[], &TIMERS);
+    let addresses = cluster.addresses().to_vec();
+    let granted = Instant::now();
+    let (ended, kept) = (grant(addresses[0], "1h"), grant(addresses[1], "2h"));
+    for (address, key) in addresses.iter().zip(["c", "a", "b"]) {
+        put(*address, key, ended);
+    }
+    cluster.wait_until_all_agree();
+    wait_for_checkpoint(addresses[0]);
+    // Written just before: it is acknowledged, so it is there.
+    put(addresses[2], "kept", kept);
+    (0..3).for_each(|node| cluster.kill(node));
+    (0..3).for_each(|node| cluster.start_node(node));
+    cluster.wait_until_ready();
+
+    for address in &addresses {
+        let lease = shown(*address, ended);
+        assert_eq!(lease["ttl_ms"], TTL_MILLIS);
+        assert_eq!(lease["keys"], json!([{"key": "a"}, {"key": "b"}, {"key": "c"}]));
+        let left = Duration::from_millis(lease["remaining_ms"].as_u64().expect("a time"));
+        // A checkpoint is made when five seconds have passed.
+        assert!(left < Duration::from_millis(TTL_MILLIS - 4_000), "it begins anew: {left:?}");
+        let passed = granted.elapsed();
+        assert!(left + passed >= Duration::from_millis(TTL_MILLIS), "{left:?} after {passed:?}");
+        assert_eq!(shown(*address, kept)["keys"], json!([{"key": "kept"}]));
+        for (key, lease) in [("a", ended), ("b", ended), ("c", ended), ("kept", kept)] {
+            let path = format!("/v1/kv/{key}?timeout=20s");
+            let found = request(*address, "GET", &path, b"").expect("an answer").json();
+            assert_eq!((&found["value"], &found["lease"]), (&json!("v"), &json!(lease)), "{found}");
+        }
+    }
+
+    let follower = addresses[(cluster.leader() + 1) % 3];
+    let path = format!("/v1/leases/{ended}?timeout=20s");
+    let answer = request(follower, "DELETE", &path, b"").expect("an answer");
+    let (status, answer) = (answer.status, answer.json());
+    // Four puts made the revisions up to 5, and this is one more.
+    assert_eq!((status, &answer), (200, &json!({"deleted": 3, "revision": 6})));
+    for address in &addresses {
+        let (revision, line) = watch(*address, 6).next().expect("a line");
+        let line: Value = serde_json::from_str(&line).expect("a line of JSON");
+        let deleted = |key: &str| json!({"type": "delete", "kv": {"key": key, "mod_revision": 6}});
+        let events = ["a", "b", "c"].map(deleted);
+        assert_eq!((revision, line), (6, json!({"revision": 6, "events": events})));
+        let gone = request(*address, "GET", &path, b"").expect("an answer");
+        assert_eq!(gone.json()["error"]["name"], "lease_not_found");
+        assert!(["a", "b", "c"].iter().all(|key| !exists(*address, key)));
+        assert!(exists(*address, "kept"), "nothing else went");
+    }
+}
+
+on_both!(
+    a_leased_key_outlives_a_killed_leader_but_not_its_lease,
+    leases_outlive_the_death_of_all_nodes_with_their_keys_and_what_is_left,
+);

@@ -28,6 +28,8 @@ pub(super) async fn alarm(app: &Arc<App>, request: Request) -> Result<Response, 
     let standing = standing(app, &message);
     let (commands, alarms) = match message.action {
         AlarmAction::Get => (Vec::new(), standing),
+        // An alarm about nothing: etcd's own tests of its gateway ask for one.
+        AlarmAction::Activate if message.alarm == AlarmType::None => (Vec::new(), standing),
         AlarmAction::Activate => {
             let alarm = AlarmMember { member_id: message.member_id, alarm: message.alarm };
             (vec![raised(app, &message)?], vec![alarm])
@@ -58,7 +60,7 @@ pub(super) async fn alarm(app: &Arc<App>, request: Request) -> Result<Response, 
     fulfilled(app, &AlarmResponse { header: Some(app.header(revision)), alarms })
 }
 
-/// The alarms that a request is about, of those that stand.
+/// The alarms that a request is about, of those that stand. A list is of all members, as in etcd.
 fn standing(app: &App, request: &AlarmRequest) -> Vec<AlarmMember> {
     let machine = app.handle.machine().read().expect("no holder of the machine panics");
     let corrupt: Vec<u64> = machine.alarms().keys().map(|node| node.0).collect();
@@ -66,7 +68,7 @@ fn standing(app: &App, request: &AlarmRequest) -> Vec<AlarmMember> {
     let corrupt = corrupt.into_iter().map(|member_id| (member_id, AlarmType::Corrupt));
     let full = app.handle.is_full().then(|| (app.handle.facts().id.0, AlarmType::NoSpace));
     let asked = |&(member_id, alarm): &(u64, AlarmType)| {
-        [0, member_id].contains(&request.member_id)
+        (request.action == AlarmAction::Get || [0, member_id].contains(&request.member_id))
             && [AlarmType::None, alarm].contains(&request.alarm)
     };
     let all = corrupt.chain(full).filter(asked);

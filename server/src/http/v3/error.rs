@@ -119,7 +119,7 @@ refusals! {
     RequestTooLarge, InvalidArgument, "etcdserver: request is too large",
         "Key and value together are longer than the server takes (`--max-value-bytes` and half a MiB \
          more), or a key alone than 64 KiB; or a deletion, or a transaction, has more than 10,000 keys \
-         or 8 MiB of keys. `hint` says what is allowed.";
+         or 8 MiB of keys, counters of sequential keys that end included. `hint` says what is allowed.";
     Compacted, OutOfRange, "etcdserver: mvcc: required revision has been compacted",
         "The revision is before the compacted one; of a compaction, not after it.";
     FutureRevision, OutOfRange, "etcdserver: mvcc: required revision is a future revision",
@@ -145,7 +145,7 @@ refusals! {
     NoSpace, ResourceExhausted, "etcdserver: mvcc: database space exceeded",
         "The store has as many bytes as it may have (`--quota-bytes`), and the call would store more. Deletions, \
          compactions and revocations are done all the same; after enough of them writes are taken again, \
-         without disarming anything.";
+         without disarming anything; with `--retain-revisions 0` after a compaction.";
     TooManyRequests, ResourceExhausted, "etcdserver: too many requests",
         "Too much is waiting already. Nothing happened. (etcd sends this as code 2.)";
     LeaseExists, FailedPrecondition, "etcdserver: lease already exists",

@@ -21,21 +21,28 @@ use super::context::{Asked, read, revision_asked};
 use super::error::{Refusal, Refused};
 use super::fulfilled;
 use super::message::{
-    Empty, HashKvRequest, HashKvResponse, HashResponse, HeaderResponse, MoveLeaderRequest,
-    StatusResponse, signed,
+    AuthStatusResponse, DowngradeInfo, Empty, HashKvRequest, HashKvResponse, HashResponse,
+    MoveLeaderRequest, StatusResponse, signed,
 };
 use crate::http::App;
+use crate::http::health::FULL;
 use crate::http::status::leader;
 
 /// The version of etcd whose API this is: digits only, because there are clients that take nothing else.
 /// From 3.5 on they look for what is here below `/v3/`.
 pub(in crate::http) const ETCD_VERSION: &str = "3.5.0";
 
+/// The version that etcd's own store had when it was as the answers of this version are.
+const STORAGE_VERSION: &str = "3.5.0";
+
 /// The endpoint `status`: what this node has at hand, without asking anybody.
 pub(super) async fn status(app: &Arc<App>, request: Request) -> Result<Response, Refused> {
     read::<Empty>(app, request).await?;
     let (facts, now) = (app.handle.facts(), app.handle.status());
-    let state = app.handle.machine().read().expect("no holder of the machine panics").state();
+    let (state, in_use) = {
+        let machine = app.handle.machine().read().expect("no holder of the machine panics");
+        (machine.state(), machine.stored_bytes())
+    };
     let file = |app: &App| std::fs::metadata(app.handle.store_file()).map_or(0, |file| file.len());
     let bytes = app.off_thread(file).await?;
     let answer = StatusResponse {
@@ -47,11 +54,21 @@ pub(super) async fn status(app: &Arc<App>, request: Request) -> Result<Response,
         raft_index: now.consensus.commit.max(state.applied.index).0,
         raft_term: now.consensus.term.0,
         raft_applied_index: state.applied.index.0,
-        errors: app.handle.trouble().into_iter().collect(),
-        db_size_in_use: signed(bytes),
+        errors: troubles(app),
+        db_size_in_use: signed(in_use),
         is_learner: facts.observers.contains(&facts.id),
+        storage_version: STORAGE_VERSION.to_owned(),
+        db_size_quota: signed(app.handle.quota_bytes().unwrap_or(0)),
+        downgrade_info: Some(DowngradeInfo::default()),
     };
     fulfilled(app, &answer)
+}
+
+/// What is wrong, in words: a full store as well, as etcd lists its alarms.
+fn troubles(app: &App) -> Vec<String> {
+    let full = app.handle.is_full().then(|| FULL.to_owned());
+    let troubles = [app.handle.trouble(), app.handle.corruption(), full];
+    troubles.into_iter().flatten().collect()
 }
 
 /// The endpoint `defragment`. There is nothing to do: the store uses again what is free.
@@ -75,10 +92,15 @@ pub(super) async fn hash_kv(app: &Arc<App>, request: Request) -> Result<Response
     let answer = HashKvResponse {
         header: Some(app.header(revision)),
         hash: folded(state.digest),
-        compact_revision: signed(state.compacted.0),
+        compact_revision: compacted(state.compacted),
         hash_revision: signed(state.revision.0),
     };
     fulfilled(app, &answer)
+}
+
+/// The compacted revision as etcd tells it in a hash: -1 before the first compaction.
+fn compacted(revision: Revision) -> i64 {
+    if revision == Revision(0) { -1 } else { signed(revision.0) }
 }
 
 /// The endpoint `transfer-leadership`. Any node may be asked.
@@ -96,10 +118,12 @@ pub(super) async fn transfer(app: &Arc<App>, request: Request) -> Result<Respons
     fulfilled(app, &Empty {})
 }
 
-/// The endpoint `auth/status`: it is not enabled, which is said by leaving it out.
+/// The endpoint `auth/status`: it is not enabled, which is said by leaving it out. The revision is that of an
+/// etcd where it never was.
 pub(super) async fn auth_status(app: &Arc<App>, request: Request) -> Result<Response, Refused> {
     read::<Empty>(app, request).await?;
-    fulfilled(app, &HeaderResponse { header: Some(app.header(app.revision())) })
+    let header = Some(app.header(app.revision()));
+    fulfilled(app, &AuthStatusResponse { header, enabled: false, auth_revision: 1 })
 }
 
 /// A digest in 32 bits.

@@ -1,11 +1,13 @@
 //! Members and maintenance.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::super::client::{Http, PATIENCE};
 use super::Fixture;
-use super::support::{hand_over, number, revision};
+use super::support::{base64, hand_over, number, revision};
 
 async fn the_members_are_listed_by_each_of_them(fixture: Fixture) {
     let all = fixture.all();
@@ -75,12 +77,70 @@ async fn hashes_are_equal_where_the_keys_are(fixture: Fixture) {
     }
     let nodes: Vec<_> = seen.chunks(5).collect();
     assert!(nodes.iter().all(|node| node == &nodes[0]), "{seen:?}");
-    let different: std::collections::BTreeSet<_> =
-        nodes[0][1..].iter().map(|pair| pair[1].to_string()).collect();
+    let different: BTreeSet<_> = nodes[0][1..].iter().map(|pair| pair[1].to_string()).collect();
     assert_eq!(different.len(), 4, "each revision has a hash of its own: {seen:?}");
     let compacted = "etcdserver: mvcc: required revision has been compacted";
     fixture.http.ok("kv/compaction", &json!({"revision": 3})).await;
     fixture.http.refused("maintenance/hashkv", &json!({"revision": 2}), 11, compacted).await;
+    fixture.stop().await;
+}
+
+/// Up to which entry each node has applied the log.
+async fn applied(all: &[Http]) -> Vec<i64> {
+    let mut applied = Vec::new();
+    for http in all {
+        let status = http.ok("maintenance/status", &json!({})).await;
+        applied.push(number(&status["raftAppliedIndex"]));
+    }
+    applied
+}
+
+/// The hash of the whole state at each node, all of them after the same entry. Every entry moves it, and the
+/// leader writes some that no client asks for.
+async fn hashes_after_the_same_entry(all: &[Http]) -> Vec<u64> {
+    let began = Instant::now();
+    loop {
+        for http in all {
+            http.catch_up().await;
+        }
+        let before = applied(all).await;
+        let mut hashes = Vec::new();
+        for http in all {
+            let answer = http.ok("maintenance/hash", &json!({})).await;
+            hashes.push(answer["hash"].as_u64().expect("a hash"));
+        }
+        let is_same = before.iter().all(|index| *index == before[0]);
+        if is_same && applied(all).await == before {
+            return hashes;
+        }
+        assert!(began.elapsed() < PATIENCE, "the nodes do not come to rest: {before:?}");
+    }
+}
+
+/// `hashkv` is of keys; this is of everything, so leases and the end of history count as well.
+async fn hashes_of_the_whole_state_are_equal_after_an_entry_and_others_after_the_next(
+    fixture: Fixture,
+) {
+    let all = fixture.all();
+    let [a, b, value] = ["a", "b", "the same each time"].map(base64);
+    let mut seen = BTreeSet::new();
+    for (place, http) in (0_i64..).zip(&all) {
+        let lease = place + 1;
+        for (call, request) in [
+            ("kv/put", json!({"key": a, "value": value})),
+            ("lease/grant", json!({"ID": lease, "TTL": 600})),
+            ("kv/put", json!({"key": b, "value": value, "lease": lease})),
+            // The current revision: each node before this one made four.
+            ("kv/compaction", json!({"revision": 3 + 4 * place})),
+            ("lease/revoke", json!({"ID": lease})),
+            ("kv/deleterange", json!({"key": a})),
+        ] {
+            http.ok(call, &request).await;
+            let hashes = hashes_after_the_same_entry(&all).await;
+            assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{call} {request}: {hashes:?}");
+            assert!(seen.insert(hashes[0]), "{call} {request} changes no hash");
+        }
+    }
     fixture.stop().await;
 }
 
@@ -118,6 +178,7 @@ super::on_every_protocol!(
     the_status_names_the_leader_and_how_far_the_node_is,
     all_nodes_have_one_cluster_id_and_each_a_member_id,
     hashes_are_equal_where_the_keys_are,
+    hashes_of_the_whole_state_are_equal_after_an_entry_and_others_after_the_next,
     there_is_nothing_to_defragment_and_no_alarm,
     leadership_is_transferred_by_any_node,
 );

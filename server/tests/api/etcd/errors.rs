@@ -6,6 +6,26 @@ use serde_json::{Value, json};
 use super::Fixture;
 use super::support::{assert_refused, base64, text};
 
+/// Every call of Auth but `status`.
+const AUTH: [&str; 16] = [
+    "enable",
+    "disable",
+    "authenticate",
+    "user/add",
+    "user/get",
+    "user/list",
+    "user/delete",
+    "user/changepw",
+    "user/grant",
+    "user/revoke",
+    "role/add",
+    "role/get",
+    "role/list",
+    "role/delete",
+    "role/grant",
+    "role/revoke",
+];
+
 async fn an_unknown_path_and_a_wrong_method_are_told_at_once(fixture: Fixture) {
     let http = &fixture.http;
     for path in [
@@ -78,10 +98,12 @@ async fn what_clients_of_etcd_do_is_taken(fixture: Fixture) {
 
 async fn there_is_no_authentication_and_no_change_of_members(fixture: Fixture) {
     for http in fixture.all() {
-        for call in ["enable", "disable", "authenticate", "user/add", "user/changepw", "role/grant"]
-        {
+        for call in AUTH {
             let message = "etcdserver: authentication is not enabled";
             http.refused(&format!("auth/{call}"), &json!({"name": "root"}), 9, message).await;
+            // Nobody looks at what is asked.
+            let answer = http.post(&format!("/v3beta/auth/{call}"), "{").await;
+            assert_refused(&answer, 9, message);
         }
         let status = http.ok("auth/status", &json!({})).await;
         assert_eq!(status.get("enabled"), None);

@@ -1,5 +1,7 @@
 //! Locks.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -65,6 +67,48 @@ async fn a_lock_without_a_lease_has_one_of_its_own_for_60_seconds(fixture: Fixtu
         assert_eq!((number(&time["grantedTTL"]), text(&time["keys"][0])), (60, key));
         http.ok("lease/revoke", &lease).await;
         assert_eq!(queue(&http, "n").await, Vec::<String>::new());
+    }
+    fixture.stop().await;
+}
+
+/// What is left of the lease of a lock's key, in seconds.
+async fn time_left(http: &Http, key: &str) -> i64 {
+    let (_, lease) = key.rsplit_once('/').expect("a name and a lease");
+    let lease = i64::from_str_radix(lease, 16).expect("a number");
+    let time = http.ok("lease/timetolive", &json!({"ID": lease})).await;
+    assert_eq!(number(&time["grantedTTL"]), 60, "{key}: {time}");
+    number(&time["TTL"])
+}
+
+/// As in etcd: who is to have the lock for longer renews the lease, by the number in the key.
+async fn the_lease_that_a_lock_made_for_itself_is_not_kept_alive_once_it_is_won(fixture: Fixture) {
+    let all = fixture.all();
+    fixture.http.grant(1, 600).await;
+    let mut won = Vec::new();
+    for (place, http) in all.iter().enumerate() {
+        won.push(take(http, &format!("free{place}"), 0).await);
+        // While somebody waits their lease is renewed, which ends with the wait.
+        let name = format!("held{place}");
+        take(http, &name, 1).await;
+        let (asked, request) = (*http, lock(&name, 0));
+        let waiting = tokio::spawn(async move { asked.v3("lock/lock", &request).await });
+        while queue(http, &name).await.len() < 2 {
+            assert!(!waiting.is_finished(), "it does not wait");
+        }
+        http.ok("lock/unlock", &json!({"key": base64(format!("{name}/1"))})).await;
+        let answer = waiting.await.expect("no panic").json();
+        won.push(text(&answer["key"]));
+    }
+    let mut before = Vec::new();
+    for key in &won {
+        before.push(time_left(&fixture.http, key).await);
+    }
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    for (key, before) in won.iter().zip(before) {
+        for http in &all {
+            let left = time_left(http, key).await;
+            assert!((1..before).contains(&left), "{key}: {left} s are left of {before} s");
+        }
     }
     fixture.stop().await;
 }
@@ -237,6 +281,7 @@ async fn a_node_that_stops_lets_go_who_waits_there(fixture: Fixture) {
 super::on_every_protocol!(
     the_key_of_a_lock_is_its_name_and_the_lease_in_hex,
     a_lock_without_a_lease_has_one_of_its_own_for_60_seconds,
+    the_lease_that_a_lock_made_for_itself_is_not_kept_alive_once_it_is_won,
     the_same_lease_takes_a_lock_twice_and_has_it_once,
     a_lock_goes_from_one_to_the_next_in_the_order_in_which_they_came,
     the_revision_that_created_the_key_grows_from_holder_to_holder,

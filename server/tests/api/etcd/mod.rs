@@ -23,5 +23,6 @@ mod support;
 mod transactions;
 mod watch_streams;
 mod watches;
+mod wrong_requests;
 
 use super::{Fixture, on_every_protocol};

@@ -73,6 +73,11 @@ async fn assert_alone(http: &Http) {
         let json = answer.json();
         assert_eq!((answer.status, &json["code"]), (503, &json!(14)), "{call} {request}: {json}");
     }
+    // Who waits for a lock waits no longer than it said, also where nobody could take it out of the queue.
+    let lock = json!({"name": base64("n")}).to_string();
+    let headers = [("grpc-timeout", "50m")];
+    let answer = http.send("POST", "/v3/lock/lock", &headers, lock.as_bytes()).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (504, &json!(4)), "{}", answer.json());
 }
 
 async fn without_a_quorum_only_serializable_reads_are_answered(protocol: Protocol) {

@@ -81,8 +81,9 @@ impl DevProcess {
     fn spawn(flags: &[&str], base: u16, stdin: Stdio) -> Self {
         let place = Place::take();
         let temporary = tempfile::tempdir().expect("a directory");
-        let mut child = Command::new(PROGRAM)
-            .arg("dev")
+        // Whoever runs the tests under `nohup` has SIGHUP ignored, and the program would respect that.
+        let mut child = Command::new("env")
+            .args(["--default-signal=HUP", PROGRAM, "dev"])
             .args(["--base-port", &base.to_string()])
             .args(flags)
             .env("TMPDIR", temporary.path())

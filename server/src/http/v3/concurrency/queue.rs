@@ -13,7 +13,7 @@ use kvcore::{
     Range, Revision, Transaction, TransactionOutcome,
 };
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::Instrument as _;
 
 use super::{of_session, prefix, prefix_end};
@@ -36,6 +36,8 @@ const PAUSE_EACH: Duration = Duration::from_micros(10);
 /// out if nobody else can.
 const WITHDRAWALS_MAX: usize = 4;
 const WITHDRAWAL_PAUSE: Duration = Duration::from_secs(1);
+/// How long an answer waits for that.
+const WITHDRAWAL_TOLD_MAX: Duration = Duration::from_millis(200);
 
 /// Who stands for what.
 #[derive(Clone, Debug)]
@@ -76,9 +78,14 @@ pub(super) async fn win(
         run(app, candidacy, deadline, sender).await;
     };
     tokio::spawn(run.in_current_span());
-    receiver.await.unwrap_or_else(|_| {
-        Err(Refused::with(Refusal::Internal, "the wait for the lock broke off"))
-    })
+    let answer = async {
+        let broke_off = || Refused::with(Refusal::Internal, "the wait for the lock broke off");
+        receiver.await.unwrap_or_else(|_| Err(broke_off()))
+    };
+    let Some(deadline) = deadline else { return answer.await };
+    // Without a leader what was left in the queue takes longer to be removed than a client waits.
+    let told = timeout_at(deadline + WITHDRAWAL_TOLD_MAX, answer).await;
+    told.unwrap_or_else(|_| Err(Refusal::DeadlineExceeded.into()))
 }
 
 async fn run(

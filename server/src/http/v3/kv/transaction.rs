@@ -58,8 +58,8 @@ pub(super) enum Told {
 struct Requested {
     transaction: Transaction,
     selections: Selections,
-    /// Whether this node's own state is fresh enough for all that is read.
-    serializable: bool,
+    /// Whether this node's own state is fresh enough for each of the ranges, if there is one.
+    serializable: Option<bool>,
     /// The bytes of keys and values.
     bytes: usize,
 }
@@ -69,7 +69,7 @@ impl Requested {
         let mut requested = Self {
             transaction: Transaction::default(),
             selections: Selections { success: Vec::new(), failure: Vec::new() },
-            serializable: true,
+            serializable: None,
             bytes: 0,
         };
         for compare in request.compare {
@@ -97,7 +97,7 @@ impl Requested {
     fn operation(&mut self, operation: RequestOp) -> Result<(Operation, Told), Refused> {
         let RequestOp { request_range, request_put, request_delete_range, request_txn } = operation;
         if let Some(request) = request_range {
-            self.serializable &= request.serializable;
+            self.serializable = Some(self.serializable.unwrap_or(true) && request.serializable);
             let (range, selection) = Pages::of(request)?.into_parts();
             Ok((Operation::Read(Box::new(range)), Told::Range(selection)))
         } else if let Some(request) = request_put {
@@ -109,6 +109,7 @@ impl Requested {
         } else if let Some(request) = request_txn {
             let within = Self::of(request)?;
             self.bytes += within.bytes;
+            self.serializable = Some(false);
             let operation = Operation::Transaction(Box::new(within.transaction));
             Ok((operation, Told::Within(within.selections)))
         } else {
@@ -149,7 +150,9 @@ pub(in crate::http::v3) async fn transact(
     check_size(app, requested.bytes)?;
     let Requested { transaction, selections, serializable, .. } = requested;
     if has_only_ranges(&transaction) {
-        let consistency = if serializable { Consistency::Local } else { Consistency::Linearizable };
+        // One that only compares is as fresh as one that reads.
+        let is_local = serializable == Some(true);
+        let consistency = if is_local { Consistency::Local } else { Consistency::Linearizable };
         Command::Transaction(transaction.clone()).check()?;
         app.handle.barrier(consistency, timeout).await?;
         return app.answer_reads(transaction, &selections).await;

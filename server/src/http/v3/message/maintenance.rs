@@ -84,6 +84,34 @@ message! {
         db_size_in_use: i64 = "dbSizeInUse",
         /// Whether it does not vote.
         is_learner: bool = "isLearner",
+        /// The version of the store's format, as etcd tells that of its own.
+        storage_version: String = "storageVersion",
+        /// The most bytes that there may be; 0 for no limit.
+        db_size_quota: i64 = "dbSizeQuota",
+        /// See [`DowngradeInfo`].
+        downgrade_info: Option<DowngradeInfo> = "downgradeInfo",
+    }
+}
+
+message! {
+    /// Whether the cluster is going back to an earlier version, which it never is.
+    DowngradeInfo {
+        /// Whether it is.
+        enabled: bool = "enabled",
+        /// To which version.
+        target_version: String = "targetVersion",
+    }
+}
+
+message! {
+    /// Of authentication, that there is none.
+    AuthStatusResponse {
+        /// See [`ResponseHeader`].
+        header: Option<ResponseHeader> = "header",
+        /// Whether it is enabled.
+        enabled: bool = "enabled",
+        /// How often it was changed, and once more.
+        auth_revision: u64 = "authRevision",
     }
 }
 

@@ -46,12 +46,16 @@ fn the_odd_names_are_exactly_those_of_the_proto_files() {
         raft_applied_index: 4,
         db_size_in_use: 5,
         is_learner: true,
+        storage_version: "3.5.0".to_owned(),
+        db_size_quota: 6,
+        downgrade_info: Some(DowngradeInfo::default()),
         ..StatusResponse::default()
     };
     assert_eq!(
         written(&status),
         json!({"dbSize": "1", "raftIndex": "2", "raftTerm": "3", "raftAppliedIndex": "4",
-            "dbSizeInUse": "5", "isLearner": true})
+            "dbSizeInUse": "5", "isLearner": true, "storageVersion": "3.5.0", "dbSizeQuota": "6",
+            "downgradeInfo": {}})
     );
     let hash = HashKvResponse { hash: 9, hash_revision: 4, ..HashKvResponse::default() };
     assert_eq!(written(&hash), json!({"hash": 9, "hash_revision": "4"}));
