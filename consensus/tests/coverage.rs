@@ -69,7 +69,9 @@ fn has_attribute(source: &str, name: &str) -> bool {
 /// makes tests of functions, does so with this one.
 fn has_test(source: &str, makers: &str, name: &str) -> bool {
     let is_there = source.lines().any(|line| begins(line, name));
-    let is_listed = makers.lines().any(|line| line.trim() == format!("{name},"));
+    // The names that a macro is given stand on lines of their own, or between commas and parentheses.
+    let mut words = makers.lines().flat_map(|line| line.split([',', '(', ')']));
+    let is_listed = words.any(|word| word.trim() == name);
     is_there && (has_attribute(source, name) || has_attribute(makers, name) || is_listed)
 }
 
