@@ -174,6 +174,20 @@ mutants! {
         "A node takes the idempotency keys off the writes of its clients.";
     WatchSkipsRevision, "watch-skips-revision", BOTH,
         "A watch that goes on at another node begins one revision too late.";
+    WatchTellsDeletions, "watch-tells-deletions", BOTH,
+        "A watch that wants no deletions is told of them all the same.";
+    WatchBeginsNow, "watch-begins-now", BOTH,
+        "A watch from a revision that does not exist yet begins with whatever comes next.";
+    PreviousOfItself, "previous-of-itself", BOTH,
+        "What a watch tells of before a change is what was there after it.";
+    PageReadsNow, "page-reads-now", BOTH,
+        "A page after the first is read at the present revision, and not at that of the first.";
+    RangeMovesOn, "range-moves-on", BOTH,
+        "A range that is read in steps is read at the revision that each step finds.";
+    PageSkipsKey, "page-skips-key", BOTH,
+        "A page in descending order begins one key too late.";
+    VanishedIsCompacted, "vanished-is-compacted", BOTH,
+        "A read of what is there now is told that it was compacted, when rows of it were while it was read.";
     SnapshotLacksRow, "snapshot-lacks-row", BOTH,
         "A snapshot lacks a row now and then.";
     SnapshotLacksKeys, "snapshot-lacks-keys", BOTH,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use consensus::{NodeId, Position, WallTime};
+use consensus::{Mutant, NodeId, Position, WallTime, mutant};
 
 use crate::alarm::{Alarms, Comparisons, Corruption};
 use crate::apply::UnderWay;
@@ -178,7 +178,7 @@ impl<S: Store> Machine<S> {
         planner: &mut RangePlanner,
         keys_max: usize,
     ) -> Result<(), ReadError> {
-        let at = self.readable(planner.at.or(planner.range.at))?;
+        let at = self.planned_at(planner)?;
         planner.at = Some(at);
         let end = match planner.before_place {
             Some(place) => RowId { revision: at, place },
@@ -210,6 +210,14 @@ impl<S: Store> Machine<S> {
             }
         }
         Ok(())
+    }
+
+    /// The revision at which a plan goes on.
+    fn planned_at(&self, planner: &RangePlanner) -> Result<Revision, ReadError> {
+        let (is_first_page, is_first) = (planner.range.cursor.is_none(), planner.count == 0);
+        let asked = planner.range.at.filter(|_| is_first_page || !mutant::on(Mutant::PageReadsNow));
+        let fixed = planner.at.filter(|_| is_first || !mutant::on(Mutant::RangeMovesOn));
+        self.readable(fixed.or(asked))
     }
 
     /// Whether a range is about all keys as they are now: their number is always at hand.
@@ -268,7 +276,7 @@ impl<S: Store> Machine<S> {
             return Err(Compacted { requested: from, compacted: self.compacted });
         }
         let mut plan = EventsPlan { events: Vec::new(), next: from, bytes_max: limits.bytes_max };
-        if from > self.revision {
+        if from > self.revision && !mutant::on(Mutant::WatchBeginsNow) {
             return Ok(plan);
         }
         plan.next = Revision(self.revision.0 + 1);
@@ -294,7 +302,10 @@ impl<S: Store> Machine<S> {
 
     fn plan_event(&self, filter: &WatchFilter, row: JournalRow) -> Option<PlannedEvent> {
         let JournalRow { id, key, tombstone } = row;
-        let wanted = if tombstone { filter.deletes } else { filter.puts };
+        let wanted = match tombstone {
+            true => filter.deletes || mutant::on(Mutant::WatchTellsDeletions),
+            false => filter.puts,
+        };
         let entry = self.index.entry(key);
         if !wanted || !filter.keys.contains(entry.key()) {
             return None;
@@ -304,7 +315,10 @@ impl<S: Store> Machine<S> {
         } else {
             Change::Put(self.resolve(id))
         };
-        let before = Revision(id.revision.0 - 1);
+        let before = match mutant::on(Mutant::PreviousOfItself) {
+            true => id.revision,
+            false => Revision(id.revision.0 - 1),
+        };
         let tells = filter.previous && before >= self.compacted;
         let previous = tells.then(|| entry.at(before)).flatten();
         let previous = previous.map_or(Located::Absent, |id| self.resolve(id));

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
+use consensus::{Mutant, mutant};
 
 use crate::keys::{Keys, Span};
 use crate::read::{FetchError, KeyValue, Located};
@@ -133,7 +134,12 @@ impl RangePlanner {
         if let (Some(cursor), SortBy::Key) = (&range.cursor, range.sort) {
             match range.order {
                 Order::Ascending => rest.raise_low(cursor.clone()),
-                Order::Descending => rest.reduce_high(cursor.clone()),
+                Order::Descending => {
+                    rest.reduce_high(cursor.clone());
+                    if mutant::on(Mutant::PageSkipsKey) {
+                        rest.pass(cursor.clone(), true);
+                    }
+                }
             }
         }
         Self {

@@ -57,6 +57,8 @@ pub(crate) enum Happening {
     Request { node: NodeId, operation: OperationId },
     /// A request handler reads from the state machine.
     Serve { life: Life, request: RequestId },
+    /// A request handler goes on with a range that it reads in steps.
+    ReadOn { life: Life, request: RequestId },
     /// An answer reaches a client.
     Reply { operation: OperationId, result: Box<OperationResult> },
     /// A client does something.
@@ -103,7 +105,8 @@ impl Happening {
             | Self::StoreWritten(life)
             | Self::Late { to: life, .. }
             | Self::TakePart(life, _)
-            | Self::Serve { life, .. } => Some(life.node),
+            | Self::Serve { life, .. }
+            | Self::ReadOn { life, .. } => Some(life.node),
             Self::Stream(offer) | Self::SendPart(offer, _) | Self::SnapshotOver(offer) => {
                 Some(offer.from.node)
             }
@@ -128,6 +131,7 @@ impl Happening {
             Self::Dial(a, _) => (8, a.0),
             Self::Request { operation, .. } => (9, operation.0 as u64),
             Self::Serve { life, .. } => (10, life.node.0),
+            Self::ReadOn { life, .. } => (27, life.node.0),
             Self::Reply { operation, .. } => (11, operation.0 as u64),
             Self::ClientTurn(client) => (12, client.0 as u64),
             Self::Patience(client) => (13, client.0 as u64),

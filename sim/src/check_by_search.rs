@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus::{Time, Violation};
-use kvcore::{Command, Condition, IdempotencyKey, Put, PutValue};
+use kvcore::{Command, Condition, IdempotencyKey, KeyValue, Order, Put, PutValue, SortBy};
 
 use crate::history::{Action, Consistency, Found, History, OperationResult, Query};
 use crate::model::Expected;
@@ -100,7 +100,8 @@ fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> 
                 let Some((time, OperationResult::Read(reading))) = operation.success() else {
                     continue;
                 };
-                let Found::Keys { key_values, .. } = &reading.found else { continue };
+                let Found::Keys(found) = &reading.found else { continue };
+                let key_values = &found.key_values;
                 for key in keys.iter().filter(|key| tells_of(query, key_values, key)) {
                     let found = key_values.iter().find(|found| found.key == **key);
                     let found = found.map(|found| (found.value.clone(), found.version));
@@ -130,11 +131,22 @@ fn told(time: Time, result: &OperationResult) -> Option<(Time, Expected)> {
     }
 }
 
-/// Whether a reading says something of a key: it is among those asked for, and not behind a limit.
-fn tells_of(query: &Query, found: &[kvcore::KeyValue], key: &Bytes) -> bool {
-    let is_cut = query.limit.is_some_and(|limit| found.len() >= limit);
-    let is_reached = !is_cut || found.last().is_some_and(|last| *key <= last.key);
-    query.at.is_none() && query.keys.contains(key) && is_reached
+/// Whether a reading says something of a key as it is now: it is among those asked for, and not behind a
+/// limit.
+fn tells_of(query: &Query, found: &[KeyValue], key: &Bytes) -> bool {
+    let range = &query.range;
+    let tells = range.at.is_none() && !range.keys_only && !range.count_only;
+    if !tells || !range.keys.contains(key) || query.is_next_page() {
+        return false;
+    }
+    let is_cut = query.bytes_max.is_some() || range.limit.is_some_and(|limit| found.len() >= limit);
+    let is_reached = |last: &KeyValue| match (range.sort, range.order) {
+        (SortBy::Key, Order::Ascending) => *key <= last.key,
+        (SortBy::Key, Order::Descending) => *key >= last.key,
+        // Of those that are not there nobody knows where they would be.
+        _ => false,
+    };
+    !is_cut || found.last().is_some_and(is_reached) || found.iter().any(|there| there.key == *key)
 }
 
 /// What a write does to a key; nothing if it does not concern it.

@@ -8,11 +8,9 @@
 use std::collections::BTreeMap;
 
 use consensus::{Index, Time, Violation};
-use kvcore::{KeyValue, Revision};
 
 use crate::agenda::Life;
 use crate::history::{Action, Consistency, Found, History, Operation, OperationResult, Reading};
-use crate::model::{self, Model};
 use crate::oracle::Oracle;
 
 /// Checks a history against the log and the model.
@@ -71,19 +69,16 @@ fn check_readings(history: &History, oracle: &Oracle) -> Result<(), Violation> {
             return Err(violation("a reading names the revision of its place", operation));
         }
         let right = match &reading.found {
-            Found::Future => query.at.is_some_and(|at| at > reading.revision),
+            Found::Future => query.range.at.is_some_and(|at| at > reading.revision),
             Found::Compacted(compacted) => {
-                query.at == Some(compacted.requested)
+                query.range.at == Some(compacted.requested)
                     && compacted.requested < compacted.compacted
-                    && compacted.compacted <= reading.revision
+                    && compacted.compacted == oracle.compacted_at(reading.applied)
             }
-            Found::Keys { key_values, count } => {
-                let at = query.at.unwrap_or(reading.revision);
-                let all = found_by(&oracle.model, query, at);
-                let limit = query.limit.unwrap_or(usize::MAX);
-                at <= reading.revision
-                    && *count == all.len() as u64
-                    && key_values[..] == all[..all.len().min(limit)]
+            Found::Keys(found) => {
+                let at = query.range.at.unwrap_or(reading.revision);
+                let readable = oracle.compacted_at(reading.applied)..=reading.revision;
+                readable.contains(&at) && *found == oracle.model.answer(query, at)
             }
         };
         if !right {
@@ -91,11 +86,6 @@ fn check_readings(history: &History, oracle: &Oracle) -> Result<(), Violation> {
         }
     }
     Ok(())
-}
-
-fn found_by(model: &Model, query: &crate::history::Query, at: Revision) -> Vec<KeyValue> {
-    let range = model.range(&query.keys, at);
-    range.map(|(key, version)| model::key_value(key, version)).collect()
 }
 
 /// The order of the log agrees with real time: what completed before something else began is before

@@ -11,6 +11,7 @@ use crate::full_store;
 use crate::history::{self, Action, Consistency, Found, OperationId, OperationResult, Query};
 use crate::lockers::{self, Locker};
 use crate::model::Expected;
+use crate::reader::Reader;
 use crate::tenant::Tenant;
 
 /// The number of a client.
@@ -52,6 +53,7 @@ pub(crate) struct Client {
     old: VecDeque<(Command, IdempotencyKey)>,
     pub(crate) tenant: Tenant,
     pub(crate) locker: Locker,
+    pub(crate) reader: Reader,
 }
 
 impl Client {
@@ -72,6 +74,7 @@ impl Client {
             old: VecDeque::new(),
             tenant: Tenant::default(),
             locker: Locker::default(),
+            reader: Reader::default(),
         }
     }
 
@@ -101,7 +104,7 @@ impl Client {
         history::key(self.random.below(KEYS))
     }
 
-    fn keys(&mut self) -> Keys {
+    pub(crate) fn keys(&mut self) -> Keys {
         match self.random.below(6) {
             0 => Keys::all(),
             1 => Keys::Prefix(
@@ -138,7 +141,7 @@ impl Client {
             return Action::Write(command, Some(key));
         }
         if self.is_loyal && !self.random.one_in(4) {
-            return self.read(Consistency::Linearizable);
+            return Action::Read(self.plain_query(), Consistency::Linearizable);
         }
         match self.random.below(100) {
             0..34 => {
@@ -168,11 +171,14 @@ impl Client {
             }
             50..58 => self.lease_action(value_bytes_max),
             58..64 => self.lock_action(now),
-            other => self.read(match other {
-                64..80 => Consistency::Linearizable,
-                80..88 => Consistency::Sync,
-                _ => Consistency::Local,
-            }),
+            other => {
+                let consistency = match other {
+                    64..80 => Consistency::Linearizable,
+                    80..88 => Consistency::Sync,
+                    _ => Consistency::Local,
+                };
+                Action::Read(self.query(), consistency)
+            }
         }
     }
 
@@ -232,14 +238,17 @@ impl Client {
         Command::Put { put, conditions }
     }
 
-    fn read(&mut self, consistency: Consistency) -> Action {
+    /// Some keys, now or lately.
+    pub(crate) fn plain_query(&mut self) -> Query {
         let at = self.random.one_in(5).then(|| {
             let back = self.random.below(20);
             Revision((self.revision.0 + 2).saturating_sub(back).max(1))
         });
         let limit =
             self.random.one_in(4).then(|| usize::try_from(self.random.below(4)).expect("4"));
-        Action::Read(Query { keys: self.keys(), at, limit }, consistency)
+        let mut query = Query::of(self.keys());
+        (query.range.at, query.range.limit) = (at, limit);
+        query
     }
 
     /// Learns from an answer.
@@ -256,8 +265,8 @@ impl Client {
             OperationResult::LeaseNotThere => self.tenant.lost(),
             OperationResult::Read(reading) => {
                 self.revision = reading.revision;
-                if let Found::Keys { key_values, .. } = &reading.found
-                    && let Some(found) = key_values.first()
+                if let Found::Keys(found) = &reading.found
+                    && let Some(found) = found.key_values.first()
                 {
                     let seen = found.clone();
                     self.seen = Some((seen.key, seen.mod_revision, seen.version, seen.value));

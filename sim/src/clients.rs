@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use consensus::{Consensus, Index, Leadership, Mutant, NodeId, Violation, Wire, mutant};
 use kvcore::replica::{Conclusion, Failure, LeaseQuestion, ReplicaInput};
-use kvcore::{Applied, Command, Envelope, Header, Idempotency, Range, ReadError, RequestId};
+use kvcore::{Applied, Command, Envelope, Header, Idempotency, RequestId};
 
 use crate::agenda::{Happening, Life};
 use crate::client::ClientId;
 use crate::cluster::Cluster;
 use crate::full_store;
-use crate::history::{Action, Consistency, Found, OperationId, OperationResult, Reading};
+use crate::history::{Action, Consistency, OperationId, OperationResult};
 use crate::model::Expected;
 use crate::tenant;
 
@@ -21,6 +21,10 @@ const PATIENCE: Duration = Duration::from_millis(2_700);
 const THINK_HEALED_MAX: Duration = Duration::from_millis(20);
 /// How long a node lets a request wait.
 const TIMEOUTS_MILLIS: [u64; 3] = [150, 600, 2_000];
+/// When everything is repaired for so long and a node has not shown yet that it serves, all requests may wait.
+/// Clients go from node to node then, in step with one another and with the numbers of their requests: the
+/// shortest wait, which over a WAN is too short, could fall to the same node every time.
+const SHORT_WAITS_HEALED_MAX: Duration = Duration::from_secs(10);
 
 impl<C: Consensus> Cluster<C> {
     /// A client makes its next request.
@@ -90,6 +94,7 @@ impl<C: Consensus> Cluster<C> {
         let now = self.agenda.now();
         let clock = self.nodes[&node].clock;
         let committed = self.committed_by_leader_of(node);
+        let timeout = self.request_timeout(operation);
         let Some(process) = self.nodes.get_mut(&node).and_then(|node| node.process.as_mut()) else {
             self.reply(operation, OperationResult::Refused);
             return;
@@ -97,8 +102,7 @@ impl<C: Consensus> Cluster<C> {
         let life = process.life;
         process.requests_taken += 1;
         let request = RequestId(process.requests_taken);
-        let timeout = TIMEOUTS_MILLIS[operation.0 % TIMEOUTS_MILLIS.len()];
-        let deadline = clock.now(now).time + Duration::from_millis(timeout);
+        let deadline = clock.now(now).time + timeout;
         let asked = self.history.get_mut(operation);
         (asked.taken_by, asked.committed) = (Some(life), committed);
         asked.committed_anywhere = self.invariants.committed();
@@ -154,6 +158,15 @@ impl<C: Consensus> Cluster<C> {
         }
     }
 
+    /// How long the node that takes a request lets it wait.
+    fn request_timeout(&self, operation: OperationId) -> Duration {
+        let [.., longest] = TIMEOUTS_MILLIS;
+        let healed_for = self.agenda.now().since(self.healed_at);
+        let is_patient = self.healed && healed_for > SHORT_WAITS_HEALED_MAX;
+        let millis = TIMEOUTS_MILLIS[operation.0 % TIMEOUTS_MILLIS.len()];
+        Duration::from_millis(if is_patient { longest } else { millis })
+    }
+
     /// What the leader has committed that a node knows, if that leads still. Any leader that the node
     /// may know later has committed as much.
     fn committed_by_leader_of(&self, node: NodeId) -> Index {
@@ -188,44 +201,6 @@ impl<C: Consensus> Cluster<C> {
                 }
             }
         }
-    }
-
-    /// A request handler reads from the state machine.
-    pub(crate) fn serve(&mut self, life: Life, request: RequestId) {
-        let Some(process) = self.process(life) else { return };
-        let Some(operation) = process.requests.remove(&request) else { return };
-        let Action::Read(query, consistency) = &self.history.get(operation).action else {
-            panic!("only reads are served");
-        };
-        let goes_back = mutant::on(Mutant::LocalReadGoesBack)
-            && *consistency == Consistency::Local
-            && query.at.is_none();
-        let query = query.clone();
-        let machine = &self.process(life).expect("looked up just now").machine;
-        let stored = machine.flushed_state();
-        if goes_back && stored.revision > machine.compacted() {
-            let keys =
-                Range { at: Some(stored.revision), limit: query.limit, ..Range::of(query.keys) };
-            let result = machine.range(&keys).expect("it is not compacted");
-            let found = Found::Keys { key_values: result.key_values, count: result.count };
-            let (applied, revision) = (stored.applied.index, stored.revision);
-            self.reply(operation, OperationResult::Read(Reading { applied, revision, found }));
-            return;
-        }
-        let range = Range { at: query.at, limit: query.limit, ..Range::of(query.keys) };
-        let found = match machine.range(&range) {
-            Ok(result) => Found::Keys { key_values: result.key_values, count: result.count },
-            Err(ReadError::Compacted { requested, compacted }) => {
-                Found::Compacted(kvcore::Compacted { requested, compacted })
-            }
-            Err(ReadError::Future { .. }) => Found::Future,
-            Err(ReadError::Store(error)) => panic!("the store works: {error}"),
-        };
-        let applied = machine.applied().index;
-        let reading = Reading { applied, revision: machine.revision(), found };
-        self.counters.reads += 1;
-        self.counters.observer_reads += u64::from(self.nodes[&life.node].observes);
-        self.reply(operation, OperationResult::Read(reading));
     }
 
     /// An entry was applied: if it is a write of a client of this node's present life, the client is
@@ -285,6 +260,7 @@ impl<C: Consensus> Cluster<C> {
         let client = &mut self.clients[id.0];
         client.learn(&result);
         client.wants_again(&asked.action, &result);
+        client.turn_page(&asked.action, &result);
         client.busy = None;
         let members = self.options.members();
         if self.healed {

@@ -83,7 +83,7 @@ impl<C: Consensus> Cluster<C> {
             nodes.map(|id| (id, Node::new(id, options, &surroundings, &mut random))).collect();
         let clients =
             (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
-        let watchers = (0..options.watchers).map(|id| Watcher::new(id, &mut random)).collect();
+        let watchers = (0..options.watchers).map(|_| Watcher::new(&mut random)).collect();
         let beginning = options.begins_after();
         let remembers = surroundings.remembers(None);
         let mut script = faults::draw(options, &surroundings);
@@ -232,6 +232,7 @@ impl<C: Consensus> Cluster<C> {
             Happening::Dial(a, b) => self.dial(a, b),
             Happening::Request { node, operation } => self.take_request(node, operation),
             Happening::Serve { life, request } => self.serve(life, request),
+            Happening::ReadOn { life, request } => self.read_on(life, request),
             Happening::Reply { operation, result } => self.complete(operation, *result)?,
             Happening::ClientTurn(client) => self.client_turn(client),
             Happening::Patience(client) => self.patience(client),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use consensus::{Index, Time};
 use kvcore::replica::Failure;
-use kvcore::{Command, Compacted, IdempotencyKey, KeyValue, Keys, LeaseId, Revision};
+use kvcore::{Command, Compacted, IdempotencyKey, Keys, LeaseId, Range, RangeResult, Revision};
 
 use crate::agenda::Life;
 use crate::client::ClientId;
@@ -25,12 +25,23 @@ pub(crate) enum Consistency {
 }
 
 /// What is read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
-    pub(crate) keys: Keys,
-    /// The revision to read at, `None` for the current one.
-    pub(crate) at: Option<Revision>,
-    pub(crate) limit: Option<usize>,
+    pub(crate) range: Range,
+    /// The bytes of keys and values that end the answer, `None` for no end.
+    pub(crate) bytes_max: Option<usize>,
+}
+
+impl Query {
+    /// All of these keys as they are now.
+    pub(crate) fn of(keys: Keys) -> Self {
+        Self { range: Range::of(keys), bytes_max: None }
+    }
+
+    /// Whether it goes on where an earlier answer ended.
+    pub(crate) fn is_next_page(&self) -> bool {
+        self.range.cursor.is_some()
+    }
 }
 
 /// What a client asked for.
@@ -57,7 +68,7 @@ pub(crate) struct Reading {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    Keys { key_values: Vec<KeyValue>, count: u64 },
+    Keys(RangeResult),
     Compacted(Compacted),
     Future,
 }

@@ -31,13 +31,14 @@
 //!   the same revision and digest.
 //! - At every snapshot that takes a machine's place: state, keys and history are the model's.
 //! - At every frame of a connection that was given up: it changes nothing.
-//! - At every pull of a watch, at whatever node: exactly the model's events from the revision asked for on,
-//!   in order, each once, whole revisions, nothing older; and where it says that it goes on is a bookmark,
-//!   before which nothing is missing.
+//! - At every pull of a watch, at whatever node: exactly the model's events from the revision asked for on
+//!   that it wants to hear of, with what was there before if it wants that, in order, each once, whole
+//!   revisions, nothing older; and where it says that it goes on is a bookmark, before which nothing is missing.
 //! - In the end everything is repaired: the cluster must serve again at every node, and become equal
 //!   everywhere. Then what clients saw is judged: linearizability by the revisions that they were told,
 //!   and once more by a search that trusts none; acknowledged writes are there,
-//!   failed ones are not, and those with an idempotency key were done at most once, however often
+//!   failed ones are not, every range is the model's answer in the order asked for, each page of one at the
+//!   revision of the first, and those with an idempotency key were done at most once, however often
 //!   clients and nodes sent them again; `sync` reads see what their leader had committed, and nobody goes
 //!   back at a node that lives, not by `local` reads either.
 //!
@@ -88,6 +89,8 @@ mod options;
 mod oracle;
 mod process;
 mod quorums;
+mod ranges;
+mod reader;
 mod report;
 mod run;
 mod shadow;

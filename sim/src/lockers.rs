@@ -121,7 +121,7 @@ impl Client {
             }
             _ => {
                 let keys = Keys::Prefix(Bytes::from_static(LOCK.as_bytes()));
-                Action::Read(Query { keys, at: None, limit: None }, Consistency::Linearizable)
+                Action::Read(Query::of(keys), Consistency::Linearizable)
             }
         }
     }
@@ -159,10 +159,10 @@ impl<C: Consensus> Cluster<C> {
                 _ => {}
             },
             (Action::Read(query, _), OperationResult::Read(reading))
-                if query.keys == Keys::Prefix(Bytes::from_static(LOCK.as_bytes())) =>
+                if query.range.keys == Keys::Prefix(Bytes::from_static(LOCK.as_bytes())) =>
             {
-                let Found::Keys { key_values, .. } = &reading.found else { return Ok(()) };
-                locker.sees(key_values, &own_key(id));
+                let Found::Keys(found) = &reading.found else { return Ok(()) };
+                locker.sees(&found.key_values, &own_key(id));
             }
             _ => {}
         }

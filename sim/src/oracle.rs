@@ -110,6 +110,11 @@ impl Oracle {
         self.known(index).map_or(Revision(1), |known| known.state.revision)
     }
 
+    /// The oldest revision that could be read after an entry.
+    pub(crate) fn compacted_at(&self, index: Index) -> Revision {
+        self.known(index).map_or(Revision(0), |known| known.state.compacted)
+    }
+
     /// What is told of the entry at an index.
     pub(crate) fn told_at(&self, index: Index) -> Option<&Told> {
         self.known(index).map(|known| &known.told)

@@ -17,6 +17,7 @@ use crate::agenda::Life;
 use crate::disk::NodeDisk;
 use crate::history::OperationId;
 use crate::network::ConnectionId;
+use crate::ranges::RangeRead;
 use crate::snapshots::Snapshots;
 use crate::store::SimulatedStore;
 use crate::trace::fold;
@@ -46,6 +47,8 @@ pub(crate) struct Process<C: Consensus> {
     pub(crate) generations_given: Generation,
     pub(crate) requests: BTreeMap<RequestId, OperationId>,
     pub(crate) requests_taken: u64,
+    /// Ranges that are being read.
+    pub(crate) reads: BTreeMap<RequestId, RangeRead>,
 }
 
 /// The log writer: one batch at a time, of everything that waits.
@@ -101,6 +104,7 @@ impl<C: Consensus> Process<C> {
             generations_given: Generation(0),
             requests: BTreeMap::new(),
             requests_taken: 0,
+            reads: BTreeMap::new(),
         }
     }
 

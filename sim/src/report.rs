@@ -54,6 +54,14 @@ pub struct Counters {
     pub searches_given_up: u64,
     /// Reads of clients that were answered.
     pub reads: u64,
+    /// Those of them that were read in steps, with other things done in between.
+    pub reads_in_steps: u64,
+    /// Times such a read began anew because what it had planned was compacted.
+    pub reads_vanished: u64,
+    /// Reads that went on where an earlier one had ended.
+    pub pages: u64,
+    /// Those of them whose revision was compacted.
+    pub pages_compacted: u64,
     /// Requests that failed at a node.
     pub failed: u64,
     /// Those of them that were refused for want of room.
@@ -62,6 +70,10 @@ pub struct Counters {
     pub refused_full: u64,
     /// Revisions that watchers were given.
     pub watched: u64,
+    /// Watches that began at a revision that did not exist yet.
+    pub watches_ahead: u64,
+    /// Times a watch planned its events anew because they were compacted before it fetched them.
+    pub watches_vanished: u64,
     /// Transactions that were carried out.
     pub transactions: u64,
     /// Leases that were granted.
@@ -138,9 +150,15 @@ impl Counters {
             refused_forgotten: self.refused_forgotten - earlier.refused_forgotten,
             searches_given_up: self.searches_given_up - earlier.searches_given_up,
             reads: self.reads - earlier.reads,
+            reads_in_steps: self.reads_in_steps - earlier.reads_in_steps,
+            reads_vanished: self.reads_vanished - earlier.reads_vanished,
+            pages: self.pages - earlier.pages,
+            pages_compacted: self.pages_compacted - earlier.pages_compacted,
             failed: self.failed - earlier.failed,
             overloaded: self.overloaded - earlier.overloaded,
             watched: self.watched - earlier.watched,
+            watches_ahead: self.watches_ahead - earlier.watches_ahead,
+            watches_vanished: self.watches_vanished - earlier.watches_vanished,
             transactions: self.transactions - earlier.transactions,
             leases_granted: self.leases_granted - earlier.leases_granted,
             leases_expired: self.leases_expired - earlier.leases_expired,

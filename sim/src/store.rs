@@ -52,7 +52,7 @@ impl Stores {
             Depth::Whole => {
                 let directory = self.directory;
                 let options = RedbStoreOptions { directory, number, cache_bytes: CACHE_BYTES };
-                Ok(SimulatedStore::Redb(Box::new(RedbStore::open(disk, options)?)))
+                Ok(SimulatedStore::Redb(Arc::new(RedbStore::open(disk, options)?)))
             }
         }
     }
@@ -76,11 +76,11 @@ impl Stores {
     }
 }
 
-/// A machine's store.
-#[derive(Debug)]
+/// A machine's store, or another handle of it.
+#[derive(Clone, Debug)]
 pub(crate) enum SimulatedStore {
     /// redb, over the simulated disk: the server's own code.
-    Redb(Box<RedbStore>),
+    Redb(Arc<RedbStore>),
     /// Rows in memory that outlive the node; each write is atomic, as redb's are.
     Memory(Arc<MemoryStore>),
 }

@@ -17,6 +17,7 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::history::{self, Action, OperationResult};
 use crate::model::compare_holds;
+use crate::reader::arranged;
 
 /// How many keys there are for all this.
 const KEYS: u64 = 5;
@@ -173,7 +174,9 @@ impl Client {
             let back = self.random.below(12);
             Revision((self.revision.0 + 3).saturating_sub(back).max(1))
         });
-        Range { at, limit: self.random.one_in(4).then_some(2), ..Range::of(keys) }
+        let limit = self.random.one_in(4).then_some(2);
+        let plain = Range { at, limit, ..Range::of(keys) };
+        if self.random.one_in(4) { arranged(plain, &mut self.random) } else { plain }
     }
 }
 

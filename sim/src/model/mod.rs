@@ -1,5 +1,6 @@
 //! The key-value store as a few hundred naive lines: what the real one is compared with.
 
+mod range;
 mod stat;
 mod transaction;
 mod write;

@@ -6,6 +6,7 @@ use kvcore::{
 };
 
 use super::{Expected, Model, OperationTold, TransactionTold, key_value};
+use crate::history::Query;
 
 /// A transaction with the branch that is taken.
 struct Taken<'a> {
@@ -88,9 +89,8 @@ impl Model {
     }
 
     fn read(&self, range: &Range) -> Vec<KeyValue> {
-        let found = self.range(&range.keys, range.at.unwrap_or(self.revision));
-        let found = found.map(|(key, version)| key_value(key, version));
-        found.take(range.limit.unwrap_or(usize::MAX)).collect()
+        let query = Query { range: range.clone(), bytes_max: None };
+        self.answer(&query, range.at.unwrap_or(self.revision)).key_values
     }
 }
 

@@ -12,7 +12,7 @@ use consensus_zab::Zab;
 use sim::{SimOptions, run};
 
 /// The most seeds that a wrong version may survive.
-const SEEDS_MAX: u64 = 4_000;
+const SEEDS_MAX: u64 = 6_000;
 
 const TABLE: &str = include_str!("../../../docs/mutants.md");
 

@@ -19,7 +19,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 39] = [
+    let reached: [(&str, u64, u64); 45] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
         ("keys whose time was up", most(|counters| counters.keys_expired), 500),
@@ -30,6 +30,10 @@ fn corners<C: Consensus>() {
         ("reads at observers", most(|counters| counters.observer_reads), 500),
         ("snapshots installed by observers", most(|counters| counters.observer_installs), 5),
         ("reads", most(|counters| counters.reads), 10_000),
+        ("reads in steps", most(|counters| counters.reads_in_steps), 5_000),
+        ("reads begun anew", most(|counters| counters.reads_vanished), 50),
+        ("pages after the first", most(|counters| counters.pages), 500),
+        ("pages that were compacted", most(|counters| counters.pages_compacted), 50),
         ("transactions", most(|counters| counters.transactions), 2_000),
         ("leases granted", most(|counters| counters.leases_granted), 500),
         ("leases whose time was over", most(|counters| counters.leases_expired), 500),
@@ -41,6 +45,8 @@ fn corners<C: Consensus>() {
         ("writes refused for want of space", most(|counters| counters.refused_full), 100),
         ("failed requests", most(|counters| counters.failed), 100),
         ("revisions watched", most(|counters| counters.watched), 5_000),
+        ("watches that began ahead", most(|counters| counters.watches_ahead), 200),
+        ("watches of what was compacted meanwhile", most(|counters| counters.watches_vanished), 1),
         ("entries read back from the log", most(|counters| counters.fetches), 1_000),
         ("truncations", most(|counters| counters.truncations), 20),
         ("torn writes", most(|counters| counters.torn_tails), 1),
