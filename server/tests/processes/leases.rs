@@ -95,8 +95,10 @@ fn shown(address: SocketAddr, lease: i64) -> Value {
     answer.json()
 }
 
-/// Waits until the leader has written down what is left of the leases: at rest it writes nothing else.
+/// Waits until the leader has written down what is left of the leases, as it does every five seconds. What
+/// else follows from what was asked for is over by then.
 fn wait_for_checkpoint(address: SocketAddr) {
+    std::thread::sleep(Duration::from_secs(6));
     let standing = || {
         let status = request(address, "GET", "/v1/status", b"").expect("an answer").json();
         let number = |name: &str| status[name].as_u64().expect("a number");
