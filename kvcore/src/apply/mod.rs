@@ -30,7 +30,8 @@ pub(crate) struct UnderWay {
 
 impl<S: Store> Machine<S> {
     /// Applies the next entry of the log. A command that fails, or that can not be understood,
-    /// changes nothing but the position, and does so equally on every replica.
+    /// changes nothing but the position, and does so equally on every replica. (But a sequential key whose
+    /// next names are all taken moves its counter behind them.)
     ///
     /// Takes constant time and two or three look-ups of the key, but for what concerns many keys (a
     /// deletion, a transaction, the end of a lease), which takes that for each of them. Nothing is read
