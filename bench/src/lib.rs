@@ -32,6 +32,7 @@ pub mod compaction;
 pub mod compare;
 pub mod echo;
 mod error;
+pub mod exact;
 pub mod failover;
 pub mod load;
 pub mod machine;

@@ -7,6 +7,7 @@ use consensus::{Consensus, Event, Invariants, NodeId, Random, Time, Violation};
 
 use crate::agenda::{Agenda, Happening, Life};
 use crate::client::{Client, ClientId};
+use crate::costs::Cost;
 use crate::faults::{self, Occasion, Scene, Script};
 use crate::history::History;
 use crate::network::Network;
@@ -43,6 +44,8 @@ pub(crate) struct Cluster<C: Consensus> {
     /// What breaks.
     pub(crate) script: Script,
     pub(crate) counters: Counters,
+    /// What was sent.
+    pub(crate) ledger: Cost,
     /// Who was seen leading last.
     pub(crate) leader: Option<NodeId>,
     /// When the last acknowledged write was asked for, and when it was acknowledged.
@@ -107,6 +110,7 @@ impl<C: Consensus> Cluster<C> {
             trace: Trace::new(transcript),
             script: Script::new(script),
             counters: Counters::default(),
+            ledger: Cost::default(),
             leader: None,
             last_acknowledged: None,
             suspected: None,

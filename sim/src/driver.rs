@@ -235,8 +235,14 @@ impl<C: Consensus> Cluster<C> {
             PeerMessage::Consensus(message) => process.replica.core().pledge(to, message),
             PeerMessage::Replica(_) => Pledge::default(),
         };
+        let counts = match message {
+            PeerMessage::Consensus(message) => {
+                (consensus::Message::name(message), consensus::Message::weight(message))
+            }
+            PeerMessage::Replica(message) => (message.name(), 1),
+        };
         let frame = message.to_bytes();
-        let outgoing = Outgoing { to, connection, frame, pledge, text, is_datagram };
+        let outgoing = Outgoing { to, connection, frame, counts, pledge, text, is_datagram };
         if mutant::on(Mutant::SendsEarlyUnseen) {
             self.transmit(life.node, outgoing);
         } else if after <= process.log.durable || mutant::on(Mutant::SendsEarly) {
@@ -265,6 +271,8 @@ impl<C: Consensus> Cluster<C> {
         let (to, connection) = (outgoing.to, outgoing.connection);
         self.counters.frames += 1;
         self.counters.frame_bytes += outgoing.frame.len() as u64;
+        let (name, messages) = outgoing.counts;
+        self.ledger.note(name, messages, outgoing.frame.len());
         self.trace.fold(&outgoing.frame);
         let delay = self.surroundings.frame_delay(from, to, &mut self.random);
         if outgoing.is_datagram && !self.network.is_broken(connection) {
@@ -358,10 +366,12 @@ impl<C: Consensus> Cluster<C> {
         let batch = std::mem::take(&mut process.log.writing);
         let last = batch.last().expect("a batch under way is not empty").sequence;
         let syncs = node.disk.syncs();
-        let segments = process.log.wal.statistics().segments;
+        let before = process.log.wal.statistics();
         let appended = process.log.wal.append(&batch);
+        let after = process.log.wal.statistics();
+        self.ledger.syncs += after.syncs - before.syncs;
         self.counters.log_syncs += node.disk.syncs() - syncs;
-        self.counters.segments += process.log.wal.statistics().segments - segments;
+        self.counters.segments += after.segments - before.segments;
         if appended.is_err() {
             // After a failed sync nobody knows what is durable: the node stops.
             self.trace.line(self.agenda.now(), || format!("{} its disk failed", life.node));

@@ -74,6 +74,7 @@ mod client;
 mod clients;
 mod clock;
 mod cluster;
+pub mod costs;
 mod disk;
 mod driver;
 mod faults;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::costs::ELECTION_TIMEOUT;
 use crate::faults::StepNumber;
 use crate::latency::{self, Links};
 use bytes::Bytes;
@@ -245,6 +246,10 @@ pub(crate) struct Surroundings {
     pub(crate) client_delay: Span,
     pub(crate) think: Span,
     pub(crate) redial: Span,
+    /// How long the system of a killed process takes to close its connections.
+    pub(crate) kill_notice: Span,
+    /// Whether the news of a closed connection takes as long as a frame besides.
+    pub(crate) closing_travels: bool,
     pub(crate) election_timeout: Duration,
     pub(crate) message_bytes_max: usize,
     pub(crate) memory_log_bytes_max: usize,
@@ -335,6 +340,8 @@ impl Surroundings {
             client_delay: Span::micros(50, 1_000),
             think: Span::micros(0, pick(&[500, 5_000, 30_000]) as u64),
             redial: Span::millis(1, pick(&[10, 100, 400]) as u64),
+            kill_notice: Span::millis(0, 5),
+            closing_travels: false,
             election_timeout: Duration::from_millis(pick(&[150, 300, 300, 600]) as u64),
             message_bytes_max: pick(&[200, 4 << 10, 1 << 20]),
             memory_log_bytes_max: pick(&[0, 2 << 10, 16 << 10, 16 << 20]),
@@ -422,6 +429,8 @@ impl Surroundings {
             client_delay: Span::micros(50, 100),
             think: Span::micros(0, 0),
             redial: Span::millis(5, 20),
+            kill_notice: Span::millis(0, 5),
+            closing_travels: false,
             election_timeout: Duration::from_millis(300),
             message_bytes_max: 1 << 20,
             memory_log_bytes_max: 16 << 20,
@@ -443,6 +452,45 @@ impl Surroundings {
             digest_interval: None,
             part_bytes_max: 256 << 10,
             part_delay: Span::micros(500, 1_000),
+        }
+    }
+
+    /// The surroundings in which costs are counted: only links and syncs take time, and always as long.
+    pub(crate) fn for_costs(link: Duration, sync: Duration) -> Self {
+        let always = |time| Span { least: time, most: time };
+        let nothing = always(Duration::ZERO);
+        Self {
+            link_delay: always(link),
+            loop_delay: nothing,
+            sync_delay: always(sync),
+            apply_delay: nothing,
+            fetch_delay: nothing,
+            flush_interval: always(Duration::from_millis(20)),
+            store_delay: nothing,
+            client_delay: nothing,
+            redial: always(Duration::from_millis(5)),
+            kill_notice: nothing,
+            closing_travels: true,
+            election_timeout: ELECTION_TIMEOUT,
+            ..Self::for_measurements()
+        }
+    }
+
+    /// The surroundings in which the deaths of leaders are measured.
+    pub(crate) fn for_failovers(links: Links) -> Self {
+        // Few writes, so that there are many elections.
+        let think = Span::millis(2, 20);
+        let measured = Self { closing_travels: true, think, ..Self::for_measurements() };
+        match links {
+            Links::Drawn => measured,
+            Links::Lan => Self { links, kill_notice: Span::micros(0, 200), ..measured },
+            Links::Wan => Self {
+                links,
+                kill_notice: Span::micros(0, 200),
+                election_timeout: Duration::from_secs(1),
+                redial: Span::millis(50, 200),
+                ..measured
+            },
         }
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Outgoing {
     pub(crate) to: NodeId,
     pub(crate) connection: ConnectionId,
     pub(crate) frame: Bytes,
+    /// The message's name, and how many messages of the papers it is.
+    pub(crate) counts: (&'static str, u64),
     /// What it promises by what it says.
     pub(crate) pledge: Pledge,
     /// The message in words, when a transcript is written.

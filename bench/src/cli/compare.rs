@@ -7,11 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 
 use super::{
-    default_data_base, keep_logs, new_directory, on_own_thread, print, remark, this_program,
-    warn_of_memory,
+    counting_bar, default_data_base, keep_logs, new_directory, on_own_thread, print, remark,
+    this_program, warn_of_memory,
 };
 use crate::Error;
 use crate::compare::{self, Environment, Plan, Settings};
+use crate::exact::{self, ELECTIONS_DEFAULT};
 use crate::report::Report;
 
 /// The arguments of `duorum compare`.
@@ -44,6 +45,25 @@ pub struct CompareArgs {
     /// Where the nodes keep their data; must be on a disk for durability to mean anything
     #[arg(long, env = "DUORUM_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+
+    /// Measure nothing, but count: print the cost sheet, which is the same on every machine
+    #[arg(long, conflicts_with_all = ["quick", "nodes", "connections", "blocks", "seed", "out", "data_dir"])]
+    exact: bool,
+
+    /// With --exact, so many elections of each protocol in each place
+    #[arg(long, value_name = "NUMBER", default_value_t = ELECTIONS_DEFAULT,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    elections: u64,
+}
+
+/// Counts in the simulator what the protocols cost.
+fn print_cost_sheet(elections: u64) -> Result<ExitCode, Error> {
+    let bar = counting_bar(4 * elections, "elections");
+    let held = exact::chances(elections, &|more| bar.inc(more));
+    bar.finish_and_clear();
+    let sheet = held.and_then(|chances| exact::sheet(&chances));
+    print(&sheet.map_err(|violation| Error::Broken(violation.to_string()))?);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs `duorum compare`.
@@ -51,6 +71,9 @@ pub struct CompareArgs {
 /// # Errors
 /// Whatever kept the comparison from being made.
 pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
+    if args.exact {
+        return print_cost_sheet(args.elections);
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut settings = Settings::new(args.seed.unwrap_or(now.as_secs()), args.quick);
     settings.nodes = args.nodes;

@@ -157,6 +157,13 @@ fn remark(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// A bar that fills as things are done.
+fn counting_bar(count: u64, things: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{elapsed_precise} {bar:32} {pos} of {len} {msg}")
+        .expect("the template is a constant that indicatif accepts");
+    ProgressBar::new(count).with_style(style).with_message(things.to_owned())
+}
+
 /// A bar that fills as time passes.
 fn time_bar(length: Duration, message: &str) -> ProgressBar {
     const TICK: Duration = Duration::from_millis(200);

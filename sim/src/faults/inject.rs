@@ -197,7 +197,7 @@ impl<C: Consensus> Cluster<C> {
             // A killed process's connections are closed by its system. A machine without power says
             // nothing: its peers find out by themselves, or when it is back.
             let notice = match crash {
-                Crash::Kill => Span::millis(0, 5),
+                Crash::Kill => self.surroundings.kill_notice,
                 Crash::PowerCut => Span::millis(100, 2_000),
             };
             self.break_connection(id, peer, notice);

@@ -59,7 +59,11 @@ impl<C: Consensus> Cluster<C> {
         }
         for (to, everything) in ends {
             let (from, notice) = if to == a { (b, a_notices) } else { (a, b_notices) };
-            let at = (now + notice.draw(&mut self.random)).max(everything);
+            let travel = match self.surroundings.closing_travels {
+                true => self.surroundings.frame_delay(from, to, &mut self.random),
+                false => Duration::ZERO,
+            };
+            let at = (now + notice.draw(&mut self.random) + travel).max(everything);
             self.agenda.at(at, Happening::Arrive { connection, from, to, item: Item::Down });
         }
         self.plan_dial(a, b);

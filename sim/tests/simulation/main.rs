@@ -2,6 +2,7 @@
 //! they get everywhere, and their checkers bite.
 
 mod bites;
+mod costs;
 mod determinism;
 mod mutants;
 mod null;
