@@ -100,7 +100,7 @@ milliseconds from the death on, until
 |---|---|---|---|---|---|---|---|
 "
         );
-        for (place, _) in PLACES.map(|(_, place)| (place, ())) {
+        for (_, place) in PLACES {
             for (part, name) in PARTS {
                 for (_, protocol, failovers) in self.failovers.iter().filter(|held| held.0 == place)
                 {
