@@ -20,6 +20,8 @@ use kvcore::Command;
 use server::node::Node;
 use server::node::config::NodeConfig;
 use server::node::handle::NodeHandle;
+use sim::Links;
+use sim::costs::{failover, throughput};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -160,13 +162,12 @@ fn elections(criterion: &mut Criterion) {
 /// The virtual time of so many elections, at the mean of the same seeds each time: an election depends
 /// on its seed, and a figure must not depend on how many times criterion asks.
 fn simulated_elections<C: Consensus>(count: u64) -> Duration {
-    let election =
-        |seed| sim::measure_election::<C>(seed).expect("no law is violated").acknowledged;
+    let election = |seed| failover::<C>(seed, Links::Lan).expect("no law is violated").acknowledged;
     let mean = (0..SIMULATED_SEEDS).map(election).sum::<Duration>().div_f64(SIMULATED_SEEDS as f64);
     mean.mul_f64(count as f64)
 }
 
-fn throughput(criterion: &mut Criterion) {
+fn write_throughput(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let mut group = criterion.benchmark_group("writes");
     group.sampling_mode(SamplingMode::Flat).sample_size(10).throughput(Throughput::Elements(1));
@@ -187,9 +188,9 @@ fn throughput(criterion: &mut Criterion) {
 /// The virtual time that so many writes take, at the rate of one seed, which stands for thousands of
 /// writes.
 fn simulated_writes<C: Consensus>(count: u64) -> Duration {
-    let measured = sim::measure_writes::<C>(1).expect("no law is violated");
+    let measured = throughput::<C>(1).expect("no law is violated");
     Duration::from_secs_f64(count as f64 / measured.writes_per_second())
 }
 
-criterion_group!(benches, elections, throughput);
+criterion_group!(benches, elections, write_throughput);
 criterion_main!(benches);

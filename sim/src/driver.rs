@@ -176,12 +176,10 @@ impl<C: Consensus> Cluster<C> {
         }
         self.write_log(life);
         for outbound in effects.consensus.messages.drain(..) {
-            self.counters.messages += consensus::Message::weight(&outbound.message);
             let message = PeerMessage::Consensus(outbound.message);
             self.emit(life, outbound.to, outbound.after, &message)?;
         }
         for (to, message) in effects.messages.drain(..) {
-            self.counters.messages += 1;
             let message = PeerMessage::<C::Message>::Replica(message);
             self.emit(life, to, PersistSequence(0), &message)?;
         }
@@ -269,8 +267,6 @@ impl<C: Consensus> Cluster<C> {
     fn transmit(&mut self, from: NodeId, outgoing: Outgoing) {
         let now = self.agenda.now();
         let (to, connection) = (outgoing.to, outgoing.connection);
-        self.counters.frames += 1;
-        self.counters.frame_bytes += outgoing.frame.len() as u64;
         let (name, messages) = outgoing.counts;
         self.ledger.note(name, messages, outgoing.frame.len());
         self.trace.fold(&outgoing.frame);

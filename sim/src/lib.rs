@@ -58,8 +58,8 @@
 //! `duorum sim` (docs/simulation.md); `cargo test -p sim` runs two thousand seeds. `DUORUM_SIM_SEEDS=10000
 //! cargo test -p sim raft::` makes a soak of it, `DUORUM_SIM_FIRST` says where to begin. A failure prints
 //! the last lines of what happened, what broke, and the command that does it again.
-//! [`measure_election`] and [`measure_writes`] give figures in virtual time. Wrong versions that the
-//! checkers must notice are in [`consensus::mutant`].
+//! [`costs`] gives figures in virtual time. Wrong versions that the checkers must notice are in
+//! [`consensus::mutant`].
 //!
 //! # What it is not
 //! Not exhaustive: it draws samples. It does not simulate threads. Bits flip in the log and not in the
@@ -82,7 +82,6 @@ mod full_store;
 mod history;
 mod latency;
 mod lockers;
-mod measure;
 mod model;
 mod network;
 mod node;
@@ -105,7 +104,6 @@ mod watchers;
 
 pub use faults::{Step, StepNumber};
 pub use latency::Links;
-pub use measure::{ElectionMeasurement, WriteMeasurement, measure_election, measure_writes};
 pub use options::{Beginning, Depth, Profile, SimOptions};
 pub use report::{Counters, Failure, Report};
 pub use run::run;

@@ -12,12 +12,6 @@ use crate::options::SimOptions;
 /// What was counted in a run. All of it follows from the options alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Messages that the replicas emitted; a range of entries counts each of them.
-    pub messages: u64,
-    /// Frames that left a node.
-    pub frames: u64,
-    /// Their bytes.
-    pub frame_bytes: u64,
     /// Frames that turned up after their connection was gone.
     pub late_frames: u64,
     /// Syncs of logs, of files and directories.
@@ -122,70 +116,6 @@ pub struct Counters {
     pub observer_reads: u64,
     /// Snapshots that took the place of an observer's machine.
     pub observer_installs: u64,
-}
-
-impl Counters {
-    /// What was counted since an earlier moment.
-    #[must_use]
-    pub(crate) fn since(&self, earlier: &Self) -> Self {
-        Self {
-            messages: self.messages - earlier.messages,
-            frames: self.frames - earlier.frames,
-            frame_bytes: self.frame_bytes - earlier.frame_bytes,
-            late_frames: self.late_frames - earlier.late_frames,
-            log_syncs: self.log_syncs - earlier.log_syncs,
-            fetches: self.fetches - earlier.fetches,
-            truncations: self.truncations - earlier.truncations,
-            torn_tails: self.torn_tails - earlier.torn_tails,
-            unacknowledged_found: self.unacknowledged_found - earlier.unacknowledged_found,
-            segments: self.segments - earlier.segments,
-            store_writes: self.store_writes - earlier.store_writes,
-            inputs: self.inputs - earlier.inputs,
-            rounds: self.rounds - earlier.rounds,
-            acknowledged: self.acknowledged - earlier.acknowledged,
-            repeated: self.repeated - earlier.repeated,
-            keys_expired: self.keys_expired - earlier.keys_expired,
-            keys_evicted: self.keys_evicted - earlier.keys_evicted,
-            done_anew: self.done_anew - earlier.done_anew,
-            refused_forgotten: self.refused_forgotten - earlier.refused_forgotten,
-            searches_given_up: self.searches_given_up - earlier.searches_given_up,
-            reads: self.reads - earlier.reads,
-            reads_in_steps: self.reads_in_steps - earlier.reads_in_steps,
-            reads_vanished: self.reads_vanished - earlier.reads_vanished,
-            pages: self.pages - earlier.pages,
-            pages_compacted: self.pages_compacted - earlier.pages_compacted,
-            failed: self.failed - earlier.failed,
-            overloaded: self.overloaded - earlier.overloaded,
-            watched: self.watched - earlier.watched,
-            watches_ahead: self.watches_ahead - earlier.watches_ahead,
-            watches_vanished: self.watches_vanished - earlier.watches_vanished,
-            transactions: self.transactions - earlier.transactions,
-            leases_granted: self.leases_granted - earlier.leases_granted,
-            leases_expired: self.leases_expired - earlier.leases_expired,
-            keepalives: self.keepalives - earlier.keepalives,
-            keepalives_logged: self.keepalives_logged - earlier.keepalives_logged,
-            locks_won: self.locks_won - earlier.locks_won,
-            digests_compared: self.digests_compared - earlier.digests_compared,
-            refused_full: self.refused_full - earlier.refused_full,
-            faults: self.faults - earlier.faults,
-            crashes: self.crashes - earlier.crashes,
-            wipes: self.wipes - earlier.wipes,
-            flips_refused: self.flips_refused - earlier.flips_refused,
-            transfers: self.transfers - earlier.transfers,
-            forgotten: self.forgotten - earlier.forgotten,
-            segments_removed: self.segments_removed - earlier.segments_removed,
-            snapshots: self.snapshots - earlier.snapshots,
-            resumed: self.resumed - earlier.resumed,
-            broken_off: self.broken_off - earlier.broken_off,
-            installed: self.installed - earlier.installed,
-            useless: self.useless - earlier.useless,
-            installed_by_start: self.installed_by_start - earlier.installed_by_start,
-            swallowed: self.swallowed - earlier.swallowed,
-            observer_writes: self.observer_writes - earlier.observer_writes,
-            observer_reads: self.observer_reads - earlier.observer_reads,
-            observer_installs: self.observer_installs - earlier.observer_installs,
-        }
-    }
 }
 
 /// A run in which every law held.

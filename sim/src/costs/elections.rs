@@ -37,6 +37,9 @@ pub struct Failover {
     pub acknowledged: Duration,
 }
 
+/// The cluster whose leader dies, and who asks it.
+const NODES: u64 = 3;
+const CLIENTS: usize = 4;
 /// How long a cluster may take to begin, and to go on.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,18 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When a law is broken, or no new leader appears.
 pub fn failover<C: Consensus>(seed: u64, links: Links) -> Result<Failover, Violation> {
-    let options = SimOptions {
-        profile: Profile::Calm,
-        depth: Depth::Protocol,
-        clients: 4,
-        watchers: 0,
-        ..SimOptions::new(seed)
-    };
-    let mut cluster = Cluster::<C>::new(&options, Some(Surroundings::for_failovers(links)), false)?;
-    cluster.only_puts = true;
-    await_that(&mut cluster, "a cluster begins to serve", |cluster| {
-        cluster.leader.is_some() && cluster.counters.acknowledged > 4
-    })?;
+    let mut cluster = serving::<C>(seed, NODES, CLIENTS, Surroundings::for_failovers(links))?;
     let moment = cluster.random.duration_up_to(Duration::from_millis(200));
     cluster.run_until(cluster.agenda.now() + moment, |_| false)?;
     let Some(leader) = cluster.leader else {
@@ -78,6 +70,29 @@ pub fn failover<C: Consensus>(seed: u64, links: Links) -> Result<Failover, Viola
     })?;
     let acknowledged = cluster.agenda.now().since(killed);
     Ok(Failover { suspected, established, acknowledged })
+}
+
+/// A cluster that serves so many clients, who only write.
+pub(super) fn serving<C: Consensus>(
+    seed: u64,
+    nodes: u64,
+    clients: usize,
+    surroundings: Surroundings,
+) -> Result<Cluster<C>, Violation> {
+    let options = SimOptions {
+        profile: Profile::Calm,
+        depth: Depth::Protocol,
+        nodes,
+        clients,
+        watchers: 0,
+        ..SimOptions::new(seed)
+    };
+    let mut cluster = Cluster::<C>::new(&options, Some(surroundings), false)?;
+    cluster.only_puts = true;
+    await_that(&mut cluster, "a cluster begins to serve", |cluster| {
+        cluster.leader.is_some() && cluster.counters.acknowledged > clients as u64
+    })?;
+    Ok(cluster)
 }
 
 fn await_that<C: Consensus>(

@@ -9,6 +9,7 @@ mod elections;
 mod ledger;
 mod rejoins;
 mod steady;
+mod throughput;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use self::elections::{Failover, election_cost, failover};
 pub use self::ledger::{Cost, Sent};
 pub use self::rejoins::rejoin_cost;
 pub use self::steady::{delays, request_cost};
+pub use self::throughput::{Throughput, throughput};
 
 /// How many nodes a cluster has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

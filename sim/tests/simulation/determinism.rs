@@ -3,7 +3,8 @@
 use consensus::{Consensus, Null};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
-use sim::{Profile, SimOptions, measure_election, measure_writes, run};
+use sim::costs::{failover, throughput};
+use sim::{Links, Profile, SimOptions, run};
 
 fn same_seed_same_run<C: Consensus>(nodes: u64) {
     // Seeds 2 and 3 differ in where the rows are.
@@ -32,8 +33,8 @@ fn different_seeds_give_different_runs() {
 
 #[test]
 fn measurements_can_be_repeated() {
-    let election = measure_election::<Raft>(7).expect("the laws hold");
-    assert_eq!(measure_election::<Raft>(7), Ok(election));
-    let writes = measure_writes::<Zab>(7).expect("the laws hold");
-    assert_eq!(measure_writes::<Zab>(7), Ok(writes));
+    let election = failover::<Raft>(7, Links::Wan).expect("the laws hold");
+    assert_eq!(failover::<Raft>(7, Links::Wan), Ok(election));
+    let writes = throughput::<Zab>(7).expect("the laws hold");
+    assert_eq!(throughput::<Zab>(7), Ok(writes));
 }

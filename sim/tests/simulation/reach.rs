@@ -4,7 +4,8 @@
 use consensus::{Consensus, Null};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
-use sim::{Counters, Profile, SimOptions, measure_election, measure_writes, run};
+use sim::costs::{failover, throughput};
+use sim::{Counters, Links, Profile, SimOptions, run};
 
 fn corners<C: Consensus>() {
     // Other seeds for each profile, and so other surroundings.
@@ -95,7 +96,7 @@ fn every_corner_is_reached_with_zab() {
 
 fn elects<C: Consensus>() {
     for seed in 0..8 {
-        let measured = measure_election::<C>(seed).expect("a new leader appears");
+        let measured = failover::<C>(seed, Links::Lan).expect("a new leader appears");
         assert!(measured.suspected <= measured.established, "{measured:?}");
         assert!(measured.established <= measured.acknowledged, "{measured:?}");
         assert!(measured.acknowledged.as_millis() < 500, "{measured:?}");
@@ -106,8 +107,8 @@ fn elects<C: Consensus>() {
 fn measurements_are_plausible() {
     elects::<Raft>();
     elects::<Zab>();
-    let null = measure_writes::<Null>(1).expect("it serves").writes_per_second();
-    for measured in [measure_writes::<Raft>(1), measure_writes::<Zab>(1)] {
+    let null = throughput::<Null>(1).expect("it serves").writes_per_second();
+    for measured in [throughput::<Raft>(1), throughput::<Zab>(1)] {
         let replicated = measured.expect("it serves").writes_per_second();
         assert!(replicated > 10_000.0, "{replicated} writes each second");
         assert!(replicated < null, "replication is not free: {replicated}, alone {null}");
