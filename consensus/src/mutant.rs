@@ -227,6 +227,10 @@ mutants! {
         "A replica compares the leader's digest with that of its present state.";
     EverybodyCounts, "everybody-counts", BOTH,
         "Followers count the time of leases, too, and forward expiries to the leader.";
+    ExpiresUnderAlarm, "expires-under-alarm", BOTH,
+        "A lease ends while an alarm stands, under which nobody can keep it alive.";
+    TimeGoesOnUnderAlarm, "time-goes-on-under-alarm", BOTH,
+        "A leader counts the time of leases while an alarm stands.";
     LeaseLeavesKeys, "lease-leaves-keys", BOTH,
         "The last key of a lease is left when that ends.";
     LeaseEndsBitByBit, "lease-ends-bit-by-bit", BOTH,

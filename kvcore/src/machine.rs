@@ -49,6 +49,8 @@ pub struct Machine<S> {
     /// What became of the children of keys that exist, where anything did.
     pub(crate) families: BTreeMap<Bytes, Family>,
     pub(crate) alarms: Alarms,
+    /// Whether one was raised or ended since the replica was told last.
+    pub(crate) alarm_stood: bool,
     /// What the last comparison found that found something, until the replica is told.
     pub(crate) difference: Option<Corruption>,
     /// What came of comparisons since the store was opened.
@@ -388,6 +390,7 @@ impl<S: Store> Machine<S> {
             digest: self.state().whole_digest(),
             leases: self.leases.take_news(),
             difference: self.difference.take(),
+            alarm_stood: std::mem::take(&mut self.alarm_stood) || !self.alarms.is_empty(),
             alarms: self.alarms.keys().copied().collect(),
         }
     }

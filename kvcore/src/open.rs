@@ -174,6 +174,7 @@ impl<S: Store> Machine<S> {
             leases,
             sequences,
             alarms,
+            alarm_stood: false,
             difference: None,
             comparisons: Comparisons::default(),
             families,

@@ -28,6 +28,8 @@ pub struct Progress {
     pub leases: Vec<LeaseNews>,
     /// What was found if, since this was told last, the state was not that of another replica.
     pub difference: Option<Corruption>,
+    /// Whether an alarm stood at any time since this was told last.
+    pub alarm_stood: bool,
     /// The nodes about which alarms stand.
     pub alarms: Vec<NodeId>,
 }

@@ -20,6 +20,7 @@ for_both_protocols!(
     an_alarm_that_is_cleared_comes_back_while_the_replica_differs,
     a_next_leader_compares_what_it_inherits,
     leases_stand_still_while_an_alarm_stands_also_under_a_next_leader,
+    a_lease_whose_end_is_decided_before_the_leader_hears_of_an_alarm_lives_on,
 );
 
 fn compared_soon() -> Duration {
@@ -158,4 +159,32 @@ fn leases_stand_still_while_an_alarm_stands_also_under_a_next_leader<C: Consensu
     assert!(cluster.machine(next).lease(lease).is_some(), "it has what it had left");
     cluster.advance(Duration::from_secs(4));
     assert!(cluster.machine(next).lease(lease).is_none(), "then it ends");
+}
+
+/// The followers refuse keepalives already, while the leader, which is slow to apply, still counts.
+fn a_lease_whose_end_is_decided_before_the_leader_hears_of_an_alarm_lives_on<C: Consensus>() {
+    let (mut cluster, leader) = Cluster::<C>::with_leader();
+    let lease = LeaseId::new(7).expect("not 0");
+    let grant = LeaseCommand::Grant { lease: Some(lease), ttl_millis: 3_000 };
+    cluster.write(leader, Command::Lease(grant));
+    cluster.advance(Duration::from_millis(100));
+    cluster.hold_up(leader, true);
+    let node = cluster.others(leader)[0];
+    let corruption = Corruption { index: Index(1), compared_with: leader };
+    cluster.write(leader, Command::Alarm(AlarmCommand::Raise { node, corruption }));
+    cluster.advance(Duration::from_secs(4));
+    let is_expiry = |payload: &bytes::Bytes| {
+        let envelope = Envelope::from_bytes(payload.clone()).expect("ours");
+        matches!(envelope.command, Command::Lease(LeaseCommand::Expire { .. }))
+    };
+    let commands = cluster.delivered(node).iter().filter_map(|entry| entry.command());
+    assert_eq!(commands.filter(|payload| is_expiry(payload)).count(), 1, "the leader has counted");
+    cluster.hold_up(leader, false);
+    cluster.advance(Duration::from_secs(30));
+    assert!(cluster.machine(leader).lease(lease).is_some(), "no lease ends under an alarm");
+    cluster.write(leader, Command::Alarm(AlarmCommand::Clear { node }));
+    cluster.advance(Duration::from_secs(2));
+    assert!(cluster.machine(leader).lease(lease).is_some(), "it has all of its time again");
+    cluster.advance(Duration::from_secs(2));
+    assert!(cluster.machine(leader).lease(lease).is_none(), "then it ends");
 }

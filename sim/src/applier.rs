@@ -63,6 +63,7 @@ impl<C: Consensus> Cluster<C> {
             self.answer_write(life, &applied, expected);
             self.note_leases()?;
         }
+        self.end_late_alarms();
         let process = self.process(life).expect("it still runs");
         let progress = process.machine.take_progress();
         self.tell(life, ReplicaInput::Applied(progress));

@@ -159,8 +159,11 @@ fn write(
     let (conditions, touches) = match command {
         Command::Put { put, conditions } => (conditions, put.key == *key),
         Command::Delete { delete, conditions } => (conditions, delete.target.contains(key)),
-        // What transactions write, and what goes with leases, is elsewhere.
-        Command::Compact { .. } | Command::Transaction(_) | Command::Lease(_) => return None,
+        // What transactions write, and what goes with leases, is elsewhere; alarms write nothing.
+        Command::Compact { .. }
+        | Command::Transaction(_)
+        | Command::Lease(_)
+        | Command::Alarm(_) => return None,
         other => unreachable!("no client sends {other:?}"),
     };
     if !touches {

@@ -7,6 +7,7 @@ use kvcore::replica::{Conclusion, Failure, LeaseQuestion, ReplicaInput};
 use kvcore::{Applied, Command, Envelope, Header, Idempotency, RequestId};
 
 use crate::agenda::{Happening, Life};
+use crate::alarms;
 use crate::client::ClientId;
 use crate::cluster::Cluster;
 use crate::full_store;
@@ -30,7 +31,7 @@ impl<C: Consensus> Cluster<C> {
     /// A client makes its next request.
     pub(crate) fn client_turn(&mut self, id: ClientId) {
         let now = self.agenda.now();
-        if self.clients_stop {
+        if self.clients_stop && self.oracle.model.alarms.is_empty() {
             return;
         }
         let only_puts = self.only_puts;
@@ -49,6 +50,8 @@ impl<C: Consensus> Cluster<C> {
         };
         let action =
             full_store::leave_compaction_to_the_leader(action, self.surroundings.quota_bytes);
+        let action = self.with_alarms(id, action);
+        let client = &mut self.clients[id.0];
         let operation = self.history.begin(id, action, now);
         let is_in_a_hurry = !self.healed && (client.is_loyal || client.random.one_in(4));
         client.busy = Some(operation);
@@ -107,6 +110,10 @@ impl<C: Consensus> Cluster<C> {
         (asked.taken_by, asked.committed) = (Some(life), committed);
         asked.committed_anywhere = self.invariants.committed();
         match asked.action.clone() {
+            action if alarms::refuses(process, &action) => {
+                self.counters.refused_corrupt += 1;
+                self.reply(operation, OperationResult::Failed(Failure::Corrupt));
+            }
             Action::Write(command, _)
                 if full_store::refuses(process, self.surroundings.quota_bytes, &command) =>
             {

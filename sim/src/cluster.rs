@@ -6,6 +6,7 @@ use std::time::Duration;
 use consensus::{Consensus, Event, Invariants, NodeId, Random, Time, Violation};
 
 use crate::agenda::{Agenda, Happening, Life};
+use crate::alarms;
 use crate::client::{Client, ClientId};
 use crate::costs::Cost;
 use crate::faults::{self, Occasion, Scene, Script};
@@ -75,11 +76,12 @@ impl<C: Consensus> Cluster<C> {
     ) -> Result<Self, Violation> {
         let mut random = Random::new(options.seed ^ 0x5EED_0000);
         let surroundings = surroundings.unwrap_or_else(|| {
-            Surroundings::draw(&mut random)
+            let drawn = Surroundings::draw(&mut random)
                 .with_profile(options.profile, &mut random)
                 .with_links(options.links, &mut random)
                 .with_think(options.think)
-                .with_quota(&mut random)
+                .with_quota(&mut random);
+            Surroundings { alarms: alarms::are_raised(options.seed), ..drawn }
         });
         let nodes = (1..=options.members()).map(NodeId);
         let nodes =

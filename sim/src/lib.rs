@@ -66,6 +66,7 @@
 //! store, whose pages redb checks itself.
 
 mod agenda;
+mod alarms;
 mod applier;
 mod check_by_search;
 mod check_linearizable;

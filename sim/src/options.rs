@@ -262,6 +262,8 @@ pub(crate) struct Surroundings {
     /// The most bytes of rows. Where there is a most, nobody but the leader compacts, and it would keep far
     /// more revisions than fit.
     pub(crate) quota_bytes: Option<u64>,
+    /// Whether alarms are raised by hand, and ended.
+    pub(crate) alarms: bool,
     pub(crate) suspect_on_connection_loss: bool,
     pub(crate) value_bytes_max: u64,
     pub(crate) fault_interval: Span,
@@ -353,6 +355,7 @@ impl Surroundings {
             retain_for: [None, Some(300), Some(2_000)][pick(&[0, 0, 1, 2])]
                 .map(Duration::from_millis),
             quota_bytes: None,
+            alarms: false,
             suspect_on_connection_loss: pick(&[0, 1]) == 1,
             value_bytes_max: pick(&[20, 300, 3_000]) as u64,
             fault_interval: Span::millis(20, pick(&[300, 800, 1_500]) as u64),
@@ -441,6 +444,7 @@ impl Surroundings {
             retain_revisions: None,
             retain_for: None,
             quota_bytes: None,
+            alarms: false,
             suspect_on_connection_loss: true,
             value_bytes_max: 256,
             fault_interval: Span::millis(1_000, 1_000),

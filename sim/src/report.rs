@@ -62,6 +62,8 @@ pub struct Counters {
     pub overloaded: u64,
     /// Those of them that were refused because the store was full.
     pub refused_full: u64,
+    /// Those of them that were refused because an alarm stood.
+    pub refused_corrupt: u64,
     /// Revisions that watchers were given.
     pub watched: u64,
     /// Watches that began at a revision that did not exist yet.

@@ -50,6 +50,7 @@ impl<S: Store> Machine<S> {
             Some(corruption) => self.alarms.insert(node, corruption),
             None => self.alarms.remove(&node),
         };
+        self.alarm_stood = true;
         let index = self.under_way.position.index;
         let [before, now] = [before, alarm].map(|alarm| alarm.map(RecordValue::Alarm));
         self.records.change(index, RecordKey::Alarm(node), before, now);

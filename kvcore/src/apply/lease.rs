@@ -23,10 +23,14 @@ impl<S: Store> Machine<S> {
             LeaseCommand::Expire { lease, renewed, term } => {
                 let time = self.leases.get(lease).map(|there| there.time);
                 let decided_now = term == self.under_way.position.term;
-                if decided_now && time.is_some_and(|time| time.renewed == renewed) {
+                // While an alarm stands nobody can keep a lease alive, so none ends for want of that.
+                let stands_still =
+                    !self.alarms.is_empty() && !mutant::on(Mutant::ExpiresUnderAlarm);
+                if decided_now && !stands_still && time.is_some_and(|time| time.renewed == renewed)
+                {
                     self.end_lease(lease)
                 } else {
-                    // Whoever decided it has heard of the renewal, or counts no more.
+                    // Whoever decided it has heard of the renewal or of the alarm, or counts no more.
                     Outcome::LeasesNoted
                 }
             }

@@ -117,9 +117,9 @@ impl<S: Store> Machine<S> {
         let with_current = |id| self.index.entry(id).current().map(|current| (id, current));
         let mut doomed = Doomed::default();
         if let Keys::One(key) = target {
-            doomed.keys.extend(self.index.find(key).and_then(with_current));
             // One key alone may always be deleted.
-            doomed.bytes = key.len();
+            doomed.keys.extend(self.index.find(key).and_then(with_current));
+            doomed.bytes = doomed.keys.len() * key.len();
             return Ok(doomed);
         }
         for (key, id) in self.index.span(&target.span()) {

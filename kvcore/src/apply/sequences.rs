@@ -35,8 +35,10 @@ impl<S: Store> Machine<S> {
             }
         }
         if let Some(there) = found {
-            // The next try goes on behind them.
-            self.set_sequence(prefix, Some(next));
+            // The next try goes on behind them. Entries of before rows had times leave the counter as it is.
+            if self.under_way.time.is_some() {
+                self.set_sequence(prefix, Some(next));
+            }
             return Ok(Outcome::ConditionFailed(Box::new(ConditionFailure {
                 condition: Condition::Absent,
                 key: Some(put.key),

@@ -261,7 +261,8 @@ impl<C: Consensus> Replica<C> {
         self.reads.applied(index, &mut effects.conclusions);
         self.compaction.applied(now.time, &progress);
         self.digests.applied(self.settings.id, &progress);
-        self.leases.applied(now.time, progress);
+        let last = self.core.view().log.last().index;
+        self.leases.applied(now.time, progress, last);
         self.answer_behind_barriers(now, effects);
         self.step_core(now, Input::Applied(index), effects);
     }

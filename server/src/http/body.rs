@@ -19,7 +19,8 @@ use super::error::{ApiError, ErrorName};
 const DISCARD_BYTES_MAX: u64 = 32 << 20;
 /// How long that may take, and how long it may stand still: who sends nothing can wait for the answer too.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
-const DISCARD_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Longer than TCP takes to send a lost packet again.
+const DISCARD_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// A body, counted among the bodies of all requests under way until it is dropped.
 #[derive(Debug)]

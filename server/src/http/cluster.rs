@@ -91,7 +91,7 @@ fn tell(app: &App) -> Response {
         term: now.consensus.term.0,
         quorum: (facts.members.len() - facts.observers.len()) / 2 + 1,
         formed: formation.formed,
-        trouble: app.handle.trouble(),
+        trouble: app.trouble(),
         members: members.collect(),
         revision: app.revision().0,
     };

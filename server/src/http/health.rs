@@ -19,7 +19,6 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use consensus::Leadership;
 use hyper::StatusCode;
-use kvcore::replica::Failure;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -27,7 +26,6 @@ use super::call::{self, Answer, Call, Content, Kind, Parameter, Tag, schema_of};
 use super::error::ApiError;
 use super::parameters::Parameters;
 use super::{App, State, answer};
-use crate::node::handle::Consistency;
 
 /// What `/livez` takes and answers.
 pub(super) const LIVEZ: Call = Call {
@@ -82,13 +80,22 @@ const SERIALIZABLE: Parameter = Parameter {
 };
 const EXCLUDED_ALARM: Parameter = Parameter {
     name: "exclude",
-    kind: Kind::Words(&[NO_SPACE, CORRUPT]),
-    meaning: "An alarm that is to make no difference.",
+    kind: Kind::EachOf(&[NO_SPACE, CORRUPT]),
+    meaning: "An alarm that is to make no difference; may be given for each.",
 };
 const EXCLUDED_CHECK: Parameter = Parameter {
     name: "exclude",
-    kind: Kind::Words(&[LEADER, NODE, DATA_CORRUPTION, QUORUM_READ]),
-    meaning: "A check that is to be left out.",
+    kind: Kind::EachOf(&[
+        LEADER,
+        NODE,
+        DATA_CORRUPTION,
+        QUORUM_READ,
+        LINEARIZABLE_READ,
+        SERIALIZABLE_READ,
+        NON_LEARNER,
+    ]),
+    meaning: "A check that is to be left out. `linearizable_read` is `quorum_read`; of \
+              `serializable_read` and `non_learner` there is nothing to check here.",
 };
 const VERBOSE: Parameter = Parameter {
     name: "verbose",
@@ -99,11 +106,14 @@ const VERBOSE: Parameter = Parameter {
 /// The alarms, by etcd's names.
 const NO_SPACE: &str = "NOSPACE";
 const CORRUPT: &str = "CORRUPT";
-/// The checks.
+/// The checks, and what else etcd calls them.
 const LEADER: &str = "leader";
 const NODE: &str = "node";
 const DATA_CORRUPTION: &str = "data_corruption";
 const QUORUM_READ: &str = "quorum_read";
+const LINEARIZABLE_READ: &str = "linearizable_read";
+const SERIALIZABLE_READ: &str = "serializable_read";
+const NON_LEARNER: &str = "non_learner";
 
 /// What is wrong with a store that refuses what would store something.
 pub(super) const FULL: &str = "the store is full (`--quota-bytes`): writes that store something are refused; delete what is \
@@ -161,10 +171,11 @@ pub(super) async fn readyz(app: State, request: Request) -> Response {
 
 async fn tell_whether_ready(app: &App, request: &Parts) -> Result<Response, ApiError> {
     let parameters = Parameters::parse(request.uri.query(), &READYZ)?;
-    let excluded = parameters.text("exclude");
+    let excluded = |name| parameters.has("exclude", name);
     let names = [LEADER, NODE, DATA_CORRUPTION, QUORUM_READ];
-    let asked = names.into_iter().filter(|name| excluded.as_deref() != Some(*name));
-    let checks = check(app, asked.collect(), time_max(&parameters)).await;
+    let left_out = |name| excluded(name) || name == QUORUM_READ && excluded(LINEARIZABLE_READ);
+    let asked = names.into_iter().filter(|name| !left_out(name)).collect();
+    let checks = check(app, asked, time_max(&parameters)).await;
     let ready = checks.iter().all(|check| check.ok);
     let answer = Ready { ready, checks, revision: app.revision().0 };
     Ok(answer::serialized(status(ready), &answer))
@@ -178,8 +189,7 @@ pub(super) async fn health(app: State, request: Request) -> Response {
 
 async fn tell_whether_healthy(app: &App, request: &Parts) -> Result<Response, ApiError> {
     let parameters = Parameters::parse(request.uri.query(), &HEALTH)?;
-    let excluded = parameters.text("exclude");
-    let counts = |alarm: &str| excluded.as_deref() != Some(alarm);
+    let counts = |alarm: &str| !parameters.has("exclude", alarm);
     let mut asked = Vec::new();
     if counts(CORRUPT) {
         asked.push(DATA_CORRUPTION);
@@ -228,14 +238,12 @@ fn knows_leader(app: &App) -> bool {
     app.handle.status().consensus.leadership != Leadership::None
 }
 
-/// Whether a quorum confirms a read. That no read is answered while an alarm stands is another check's matter.
+/// Whether a quorum confirms a read. That none is answered while an alarm stands is another check's matter.
 async fn quorum_read(app: &App, time_max: Duration) -> Result<(), String> {
     // Without a leader the read would only take its time to fail.
     if !knows_leader(app) {
         return Err("a read can not be confirmed without a leader".to_owned());
     }
-    match app.handle.barrier(Consistency::Linearizable, time_max).await {
-        Ok(()) | Err(Failure::Corrupt) => Ok(()),
-        Err(failure) => Err(ApiError::from(failure).message),
-    }
+    let confirmed = app.handle.confirm_with_quorum(time_max).await;
+    confirmed.map_err(|failure| ApiError::from(failure).message)
 }

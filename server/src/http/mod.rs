@@ -155,6 +155,11 @@ impl App {
         }
     }
 
+    /// Why the node does not serve as it should, if it does not, or which replicas differ.
+    fn trouble(&self) -> Option<String> {
+        self.handle.trouble().or_else(|| self.handle.corruption())
+    }
+
     /// Waits until the node stops.
     async fn stopped(&self) {
         // Whoever could say so being gone is as good as being told.

@@ -10,7 +10,7 @@ use hyper::HeaderMap;
 use kvcore::{Condition, IdempotencyKey, Keys, LeaseId, Revision};
 use percent_encoding::percent_decode_str;
 
-use super::call::{Call, Parameter, kind};
+use super::call::{Call, Kind, Parameter, kind};
 use super::error::{ApiError, ErrorName};
 use crate::node::handle::Consistency;
 
@@ -55,7 +55,8 @@ impl Parameters {
             let Some(parameter) = described.iter().find(|parameter| parameter.name == name) else {
                 return Err(refuse(&name, described));
             };
-            if pairs.iter().any(|(earlier, _)| earlier.name == name) {
+            let repeats = matches!(parameter.kind, Kind::EachOf(_));
+            if !repeats && pairs.iter().any(|(earlier, _)| earlier.name == name) {
                 return Err(ApiError::parameter(format!("the parameter `{name}` is given twice")));
             }
             let value = decode_query(value)?;
@@ -89,6 +90,12 @@ impl Parameters {
     /// The text of a parameter.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.value(name, |value| String::from_utf8(value.to_vec()).ok())
+    }
+
+    /// Whether a parameter that may be given several times was given with this word.
+    pub(crate) fn has(&self, name: &str, word: &str) -> bool {
+        let of_name = self.pairs.iter().filter(|(parameter, _)| parameter.name == name);
+        of_name.into_iter().any(|(_, value)| value == word)
     }
 
     /// A parameter that is on when it is given: `?prev`, `?prev=true`.

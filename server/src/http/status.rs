@@ -157,7 +157,7 @@ fn tell(app: &App) -> Response {
         last_fsync_ms: milliseconds(status.last_fsync),
         requests_pending: status.requests_pending,
         persists_pending: status.persists_pending,
-        trouble: app.handle.trouble().or_else(|| app.handle.corruption()),
+        trouble: app.trouble(),
         alarms,
         faults: app.handle.faults(),
         keys: statistics.keys,

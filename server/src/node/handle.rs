@@ -203,6 +203,15 @@ impl NodeHandle {
         self.shared.barrier(consistency, timeout).await
     }
 
+    /// Has a quorum confirm who leads, and waits until what was committed by then is applied here. Unlike a
+    /// read this is done under an alarm as well.
+    ///
+    /// # Errors
+    /// As for a read, but [`Failure::Corrupt`].
+    pub async fn confirm_with_quorum(&self, timeout: Duration) -> Result<(), Failure> {
+        self.shared.confirm(true, timeout).await
+    }
+
     /// How it stands with a lease's time, by the leader's clock. `None` if there is no such lease. Not by
     /// this to be renewed.
     ///

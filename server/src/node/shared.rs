@@ -207,12 +207,19 @@ impl Shared {
             Consistency::Sync => false,
             Consistency::Local => return Ok(()),
         };
+        self.confirm(confirmed, timeout).await?;
+        // It may have been raised by what the read waited for.
+        self.check_corruption()
+    }
+
+    /// Waits until this node has applied what the leader had committed, confirmed by a quorum or not. What
+    /// alarms stand makes no difference.
+    pub(crate) async fn confirm(&self, confirmed: bool, timeout: Duration) -> Result<(), Failure> {
         let request = self.next_request();
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Read { request, confirmed, deadline };
         match self.wait_for(request, input, timeout).await {
-            // It may have been raised by what the read waited for.
-            Ended::ReadReady => self.check_corruption(),
+            Ended::ReadReady => Ok(()),
             Ended::Failed(failure) => Err(failure),
             other => unreachable!("a read does not end as {other:?}"),
         }

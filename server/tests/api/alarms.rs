@@ -51,9 +51,15 @@ async fn while_an_alarm_stands_keys_and_leases_are_neither_read_nor_changed() {
     assert_eq!(ready.status, 503);
     assert_eq!(http.get("/health?exclude=NOSPACE").await.status, 503);
     assert_eq!(http.get("/health?exclude=CORRUPT").await.status, 200);
+    assert_eq!(http.get("/health?exclude=CORRUPT&exclude=NOSPACE").await.status, 200);
     assert_eq!(http.get("/readyz?exclude=data_corruption").await.status, 200);
-    let trouble = http.get("/v1/status").await.json()["trouble"].clone();
-    assert_eq!(trouble, "replicas differ: an alarm stands about node 1; see /v1/alarms");
+    for path in ["/v1/status", "/v1/cluster"] {
+        let trouble = http.get(path).await.json()["trouble"].clone();
+        assert_eq!(
+            trouble, "replicas differ: an alarm stands about node 1; see /v1/alarms",
+            "{path}"
+        );
+    }
     assert_eq!(http.get("/livez").await.status, 200);
     assert_eq!(http.get("/v1/agree").await.json()["agree"], true);
     let metrics = http.get("/metrics").await.body;

@@ -64,6 +64,11 @@ async fn a_node_with_a_quorum_is_alive_ready_and_healthy() {
     assert!(checks.eq(names), "each by its name");
     let less = http.get("/readyz?exclude=quorum_read&verbose").await.json();
     assert_eq!(less["checks"].as_array().map(Vec::len), Some(3));
+    // So somebody asks etcd who wants to know two things only.
+    let names =
+        "exclude=linearizable_read&exclude=serializable_read&exclude=non_learner&exclude=leader";
+    let least = http.get(&format!("/readyz?{names}")).await.json();
+    assert_eq!(least["checks"].as_array().map(Vec::len), Some(2));
     // So kubeadm asks etcd.
     let probe = http.get("/health?exclude=NOSPACE&serializable=true").await;
     assert_eq!((probe.status, &probe.json()["health"]), (200, &json!("true")));

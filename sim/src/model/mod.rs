@@ -7,10 +7,10 @@ mod write;
 
 pub(crate) use transaction::compare_holds;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use consensus::{Index, Position, WallTime};
+use consensus::{Index, NodeId, Position, WallTime};
 use kvcore::{
     Command, Idempotency, IdempotencyKey, IdempotencyLimits, InvalidCommand, KeyValue, Keys,
     LeaseId, LeaseTime, OperationOutcome, Outcome, PutOutcome, Revision, Store, TransactionOutcome,
@@ -41,6 +41,8 @@ pub(crate) enum Expected {
     LeaseEnded { lease: LeaseId, keys: u64 },
     LeasesNoted,
     DigestsCompared,
+    AlarmRaised,
+    AlarmCleared { stood: bool },
     LeaseNotFound,
     LeaseExists,
     KeyNotFound,
@@ -146,6 +148,8 @@ impl Expected {
             Outcome::LeaseEnded { lease, keys } => Self::LeaseEnded { lease: *lease, keys: *keys },
             Outcome::LeasesNoted => Self::LeasesNoted,
             Outcome::DigestsCompared => Self::DigestsCompared,
+            Outcome::AlarmRaised => Self::AlarmRaised,
+            Outcome::AlarmCleared { stood } => Self::AlarmCleared { stood: *stood },
             Outcome::LeaseNotFound { .. } => Self::LeaseNotFound,
             Outcome::LeaseExists { .. } => Self::LeaseExists,
             Outcome::KeyNotFound { .. } => Self::KeyNotFound,
@@ -243,6 +247,8 @@ pub(crate) struct Model {
     /// The last entry of which that is forgotten.
     forgotten: Index,
     pub(crate) leases: BTreeMap<LeaseId, LeaseTime>,
+    /// The nodes about which alarms stand.
+    pub(crate) alarms: BTreeSet<NodeId>,
     /// The number of the next sequential key with each prefix.
     sequences: BTreeMap<Bytes, u64>,
     /// What happened to leases and nobody has looked at.
@@ -257,6 +263,7 @@ impl Model {
         Self {
             limits,
             leases: BTreeMap::new(),
+            alarms: BTreeSet::new(),
             lease_events: Vec::new(),
             sequences: BTreeMap::new(),
             expired: 0,

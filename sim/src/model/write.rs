@@ -56,6 +56,13 @@ impl Model {
             Command::Transaction(transaction) => self.transact(position, transaction),
             Command::Lease(command) => self.change_lease(position, now, command),
             Command::Alarm(AlarmCommand::Compare { .. }) => Expected::DigestsCompared,
+            Command::Alarm(AlarmCommand::Raise { node, .. }) => {
+                self.alarms.insert(*node);
+                Expected::AlarmRaised
+            }
+            Command::Alarm(AlarmCommand::Clear { node }) => {
+                Expected::AlarmCleared { stood: self.alarms.remove(node) }
+            }
             _ => Expected::Undecodable,
         }
     }
@@ -216,6 +223,7 @@ impl Model {
             }
             LeaseCommand::Expire { lease, renewed, term } => {
                 let is_valid = position.term == *term
+                    && self.alarms.is_empty()
                     && self.leases.get(lease).is_some_and(|time| time.renewed == *renewed);
                 if !is_valid {
                     return Expected::LeasesNoted;

@@ -20,7 +20,7 @@ fn corners<C: Consensus>() {
         .collect();
     let most =
         |what: fn(&Counters) -> u64| reports.iter().map(|report| what(&report.counters)).sum();
-    let reached: [(&str, u64, u64); 45] = [
+    let reached: [(&str, u64, u64); 46] = [
         ("acknowledged writes", most(|counters| counters.acknowledged), 10_000),
         ("writes answered once more", most(|counters| counters.repeated), 500),
         ("keys whose time was up", most(|counters| counters.keys_expired), 500),
@@ -43,6 +43,7 @@ fn corners<C: Consensus>() {
         ("locks won", most(|counters| counters.locks_won), 100),
         ("comparisons of digests", most(|counters| counters.digests_compared), 2_000),
         ("requests refused for want of room", most(|counters| counters.overloaded), 100),
+        ("requests refused under an alarm", most(|counters| counters.refused_corrupt), 100),
         ("writes refused for want of space", most(|counters| counters.refused_full), 100),
         ("failed requests", most(|counters| counters.failed), 100),
         ("revisions watched", most(|counters| counters.watched), 5_000),

@@ -42,7 +42,8 @@ pub(super) struct Leases {
 #[derive(Clone, Copy, Debug, Hash)]
 struct Reign {
     term: Term,
-    /// The last entry that it inherited: what time leases have left is known when that is applied.
+    /// The last entry that it inherited, or that was in the log when an alarm ended: what time leases have left
+    /// is known when that is applied.
     inherits: Index,
 }
 
@@ -91,22 +92,27 @@ impl Leases {
         };
     }
 
-    /// Entries up to this one are applied, and did this to leases. While an alarm stands time stands still;
-    /// after it leases have what the log says is left, which is more rather than less.
-    pub(super) fn applied(&mut self, now: Time, progress: Progress) {
+    /// Entries up to this one are applied, of those up to the last, and did this to leases. While an alarm
+    /// stands time stands still; after it leases have what the log says is left, which is more rather than
+    /// less, and says when everything is applied that was decided before.
+    pub(super) fn applied(&mut self, now: Time, progress: Progress, last: Index) {
         for piece in progress.leases {
             self.clocks.hear(now, piece);
         }
         self.stands_still = !progress.alarms.is_empty();
-        if self.stands_still {
+        if progress.alarm_stood && !mutant::on(Mutant::TimeGoesOnUnderAlarm) {
             self.clocks.stop();
+            if let Some(reign) = &mut self.reign {
+                reign.inherits = last;
+            }
         }
         self.start_if_due(now, progress.index);
     }
 
     /// Begins to count, if this node leads and has applied what it inherited.
     fn start_if_due(&mut self, now: Time, applied: Index) {
-        if !self.stands_still && self.reign.is_some_and(|reign| reign.inherits <= applied) {
+        let stands_still = self.stands_still && !mutant::on(Mutant::TimeGoesOnUnderAlarm);
+        if !stands_still && self.reign.is_some_and(|reign| reign.inherits <= applied) {
             self.clocks.start(now);
         }
     }
@@ -290,5 +296,40 @@ impl<C: Consensus> Replica<C> {
             return true;
         }
         self.propose_unasked(now, command, effects)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::lease::LeaseNews;
+
+    /// An expiry that was decided before an alarm is behind its end in the log: nobody may be told meanwhile that
+    /// the lease is renewed.
+    #[test]
+    fn after_an_alarm_time_is_counted_when_all_is_applied_that_was_decided_before() {
+        let lease = LeaseId::new(7).expect("not 0");
+        let time = LeaseTime { ttl_millis: 1_000, remaining_millis: 1_000, renewed: Index(2) };
+        let mut leases = Leases::new(Duration::from_secs(5), vec![], false);
+        leases.leadership_changed(Leadership::Established { term: Term(1) }, Index(1));
+        let up_to = |index| Progress { index: Index(index), ..Progress::default() };
+        let granted = Progress { leases: vec![LeaseNews::Is(lease, time)], ..up_to(2) };
+        leases.applied(Time(0), granted, Index(2));
+        let later = Time(0) + Duration::from_secs(2);
+        assert_eq!(
+            leases.clocks.next_expired(later),
+            Some((lease, Index(2))),
+            "entry 5 is to end it"
+        );
+
+        let question = LeaseQuestion { lease, renew: true };
+        let alarmed = Progress { alarm_stood: true, ..up_to(4) };
+        leases.applied(later, alarmed, Index(5));
+        assert_eq!(leases.clocks.answer(later, &question), None, "the leader does not know yet");
+        let gone = Progress { leases: vec![LeaseNews::Gone(lease)], ..up_to(5) };
+        leases.applied(later, gone, Index(6));
+        assert_eq!(leases.clocks.answer(later, &question), Some(LeaseAnswer::Unknown));
     }
 }

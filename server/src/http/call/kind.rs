@@ -29,6 +29,8 @@ pub(in crate::http) enum Kind {
     Lease,
     /// One of several words.
     Words(&'static [&'static str]),
+    /// Some of several words: the parameter may be given once for each.
+    EachOf(&'static [&'static str]),
     /// The bytes of a key. That it is not empty is checked where it is known what to say of that.
     Key,
     /// The first bytes of keys, or where keys begin or end.
@@ -111,7 +113,9 @@ impl Kind {
                 duration(value).is_some_and(|duration| (least..=most).contains(&duration))
             }
             Self::Lease => lease(value).is_some(),
-            Self::Words(words) => words.iter().any(|word| word.as_bytes() == value),
+            Self::Words(words) | Self::EachOf(words) => {
+                words.iter().any(|word| word.as_bytes() == value)
+            }
             Self::Key | Self::KeyPart if value.len() > KEY_BYTES_MAX => {
                 return Err(ApiError::new(
                     ErrorName::KeyTooLarge,
@@ -139,7 +143,7 @@ impl Kind {
                 bound(most)
             ),
             Self::Lease => LEASE_ALLOWED.to_owned(),
-            Self::Words(words) => words.join(", "),
+            Self::Words(words) | Self::EachOf(words) => words.join(", "),
             Self::Key | Self::KeyPart | Self::Bytes => "any bytes, percent-encoded".to_owned(),
             Self::Token { allowed, .. } => allowed.to_owned(),
         }
@@ -159,6 +163,9 @@ impl Kind {
             }),
             Self::Lease => json!({"type": "integer", "format": "int64", "not": {"const": 0}}),
             Self::Words(words) => json!({"type": "string", "enum": words}),
+            Self::EachOf(words) => {
+                json!({"type": "array", "items": {"type": "string", "enum": words}})
+            }
             Self::Key => json!({"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX}),
             Self::KeyPart => json!({"type": "string", "maxLength": KEY_BYTES_MAX}),
             Self::Bytes => json!({"type": "string"}),

@@ -169,7 +169,8 @@ refusals! {
     Stopped, Unavailable, "etcdserver: server stopped",
         "This node is stopping. Nothing happened; another node may answer.";
     DeadlineExceeded, DeadlineExceeded, "etcdserver: context deadline exceeded",
-        "A lock or an office was not won within `Grpc-Timeout`. What was left in the queue is removed.";
+        "A lock or an office was not won within `Grpc-Timeout`. What was left in the queue is removed, or goes with its \
+         lease where nobody could remove it.";
     SessionLeaseNotFound, Unknown, "etcdserver: requested lease not found",
         "There is no such lease, said of a lock or an election.";
     SessionExpired, Unknown, "mutex: session is expired",
