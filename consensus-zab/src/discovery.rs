@@ -142,12 +142,13 @@ impl Leading {
         current: Option<Epoch>,
         last: Zxid,
         table: EpochTable,
-    ) {
+    ) -> Flow {
         let (phase, initial) = (self.phase, self.initial);
-        let Some(learner) = self.learner(peer, session) else { return };
+        let Some(learner) = self.learner(peer, session) else { return STAY };
         if learner.stage != (LearnerStage::Greeted { informed: true }) || table.last().zxid != last
         {
-            return self.dismiss(cx, peer, Reason::Broken);
+            self.dismiss(cx, peer, Reason::Broken);
+            return STAY;
         }
         // Until a quorum says otherwise, what a more recent learner has may be committed, and this
         // leader can not fetch it.
@@ -157,11 +158,15 @@ impl Leading {
             && theirs.is_some_and(|theirs| theirs > initial)
             && !mutant::on(Mutant::ZabNoDiscovery)
         {
-            return self.dismiss(cx, peer, Reason::MoreRecent);
+            self.dismiss(cx, peer, Reason::MoreRecent);
+            return self.goes_on_without(cx, peer, "its history is more recent");
         }
         learner.stage = LearnerStage::EpochAcked { table, counted: current.is_some() };
         match phase {
-            Phase::AwaitingAcks { epoch } => self.join_epoch(cx, epoch),
+            Phase::AwaitingAcks { epoch } if current.is_some() => self.join_epoch(cx, epoch),
+            Phase::AwaitingAcks { epoch } => {
+                return self.goes_on_without(cx, peer, &format!("it had accepted {epoch} before"));
+            }
             Phase::Synchronizing { .. } | Phase::Broadcasting { .. } => {
                 self.start_stream(cx, peer);
             }
@@ -169,6 +174,22 @@ impl Leading {
             | Phase::PersistingAccepted { .. }
             | Phase::PersistingCurrent { .. } => {}
         }
+        STAY
+    }
+
+    /// A voter will not help to begin this epoch. If those who are connected are no quorum without it, another
+    /// election is sooner over than the timeout of this attempt. (In ZooKeeper the attempt goes on until
+    /// initLimit; the Zab 1.0 wiki has it end as soon as one follower is more recent.)
+    fn goes_on_without(&mut self, cx: &mut Context<'_>, peer: NodeId, why: &str) -> Flow {
+        if cx.core.counts(peer) {
+            self.elsewhere.insert(peer);
+        }
+        let present = |id| id == cx.core.id() || cx.core.connected(id);
+        let refuses = |id| !present(id) || self.elsewhere.contains(&id);
+        if cx.core.quorum.unreachable(refuses) {
+            return look(format!("{peer} does not join, because {why}, and no quorum is left"));
+        }
+        STAY
     }
 
     /// Joins the epoch once a quorum, this server included, has accepted it.

@@ -15,7 +15,7 @@
 //!   ([`Voting::leads`]). The server that joins counts as well, unlike in ZooKeeper. A stale word of a follower can so never make a server leader, or follow one
 //!   that has given up (ZOOKEEPER-975, 1514).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ impl Looking {
             received: BTreeMap::new(),
             outside: BTreeMap::new(),
             told: BTreeMap::new(),
+            backed: BTreeSet::new(),
             resend,
         };
         cx.core.timers.set(Timer::Election, cx.now.time + resend);
@@ -301,16 +302,20 @@ impl Voting {
         ControlFlow::Break(Change::Elect(self.proposal))
     }
 
-    /// Whoever was told that this server votes for it may lead already, and wait for this server. If
-    /// another one is elected after all, it is told: in ZooKeeper it waits for its initLimit.
+    /// Whoever was ever told that this server votes for it may lead already, and wait for this server, also
+    /// if it was told otherwise since: who leads listens to no votes. If another one is elected after all, it is
+    /// told: in ZooKeeper it waits for its initLimit.
     pub(crate) fn take_back(&self, cx: &mut Context<'_>, elected: Vote) {
         let round = cx.core.round;
-        for (&peer, (_, vote)) in &self.told {
-            if vote.leader == peer && elected.leader != peer {
-                let state = ServerState::Following;
-                let taken_back = Notification { state, round, vote: elected };
-                cx.send(peer, ZabMessage::Notification(taken_back));
-            }
+        // Who votes for another by now never comes to lead by this round: votes only get better.
+        let votes_for_another = |peer: NodeId| {
+            self.received.get(&peer).is_some_and(|theirs| theirs.vote.leader != peer)
+        };
+        let waits = |peer: &&NodeId| **peer != elected.leader && !votes_for_another(**peer);
+        for &peer in self.backed.iter().filter(waits) {
+            let state = ServerState::Following;
+            let taken_back = Notification { state, round, vote: elected };
+            cx.send(peer, ZabMessage::Notification(taken_back));
         }
     }
 
@@ -332,6 +337,9 @@ impl Voting {
         let notification = Notification { state: ServerState::Looking, round, vote };
         cx.send(peer, ZabMessage::Notification(notification));
         self.told.insert(peer, (round, vote));
+        if vote.leader == peer {
+            self.backed.insert(peer);
+        }
     }
 }
 

@@ -91,6 +91,8 @@ pub(crate) struct Voting {
     pub outside: BTreeMap<NodeId, Notification>,
     /// The vote that each peer was last told while it may have been LOOKING.
     pub told: BTreeMap<NodeId, (u64, Vote)>,
+    /// The peers that were told at any time that this server votes for them.
+    pub backed: BTreeSet<NodeId>,
     /// How long until the vote is sent again.
     pub resend: Duration,
 }

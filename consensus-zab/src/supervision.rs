@@ -32,7 +32,7 @@ impl Leading {
                 return self.greeted(cx, from, Opening { session, accepted, standing });
             }
             ZabMessage::AckEpoch { session, current_epoch, last, table } => {
-                self.epoch_acknowledged(cx, from, session, current_epoch, last, table);
+                return self.epoch_acknowledged(cx, from, session, current_epoch, last, table);
             }
             ZabMessage::Received { session, up_to } => {
                 self.history_received(cx, from, session, up_to);

@@ -195,6 +195,21 @@ fn every_vote_counts_while_the_short_wait_runs() {
 
 /// FLELostMessageTest: what is lost with a connection is said again, and so is all else, after pauses
 /// that double.
+/// It may lead by then and listens to no votes, so that it would wait for a quorum that never comes. In
+/// ZooKeeper it does.
+#[test]
+fn whoever_was_voted_for_at_any_time_is_told_who_was_elected() {
+    let mut server = with_wait(1, 3, 20);
+    server.say(2, looking(1, vote(2, 0, 0)));
+    server.say(3, looking(1, vote(3, 0, 0)));
+    assert_eq!(votes(&mut server, 2), [(Looking, 1, 1), (Looking, 1, 2), (Looking, 1, 3)]);
+    server.sent.clear();
+    server.pass(20);
+    assert_eq!(server.role(), "FOLLOWING");
+    assert_eq!(votes(&mut server, 2), [(Following, 1, 3)]);
+    assert_eq!(votes(&mut server, 3), []);
+}
+
 #[test]
 fn a_vote_is_repeated_after_pauses_that_double() {
     let mut server = Lone::start(2, 3, disk(&[], 0, 0));

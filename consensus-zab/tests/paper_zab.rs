@@ -124,6 +124,25 @@ fn a_more_recent_learner_is_sent_away_until_a_quorum_has_accepted_the_epoch() {
     assert_eq!(told, ["LEADERINFO epoch=2", "TRUNC 0x100000001", "NEWLEADER 0x200000000"]);
 }
 
+/// A departure: in ZooKeeper the attempt goes on until initLimit. The wiki on Zab 1.0 ends it as soon as a follower
+/// is more recent, whoever else is there.
+#[test]
+fn a_leader_that_has_no_quorum_beside_who_can_not_help_it_gives_up_at_once() {
+    for more_recent in [true, false] {
+        let mut leader = Lone::start(3, 3, disk(&[1], 1, 1));
+        let two = leader.discover(2, 0, 1);
+        leader.lose(1);
+        leader.sent.clear();
+        let (current, entries) = match more_recent {
+            true => (Some(1), entries(&[1, 1])),
+            // It accepted this epoch before, from whomever.
+            false => (None, entries(&[1])),
+        };
+        leader.say(2, ack_epoch(two, current, &entries));
+        assert_eq!(leader.role(), "LOOKING");
+    }
+}
+
 /// A departure: ZooKeeper leaves the server out until the next election.
 #[test]
 fn a_server_that_accepted_a_later_epoch_is_let_in_by_a_new_election() {

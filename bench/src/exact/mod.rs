@@ -15,7 +15,8 @@ const INTRODUCTION: &str = "\
 
 Both protocols, counted exactly: messages, frames, bytes, syncs and message delays. The figures come from the
 simulator, in which whole clusters run the server's own code in virtual time, so they are the same on every machine,
-and a change of one is a change of the code. `duorum compare --exact` prints this.
+and a change of one is a change of the code. This page is what `duorum compare --exact` prints; a test makes it again
+and compares.
 
 - A **message** is one of the papers: a range of entries, acknowledgements or commits counts each. A **frame** is what
   goes over a connection at once; one may carry a range, in both protocols alike. Bytes are those of frames, without
