@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bench::load::{LoadOptions, LoadReport, Until, Workload, fill, run};
+use bench::load::{
+    Freshness, KeyDistribution, LoadOptions, LoadReport, Mix, Until, Workload, fill, run,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -36,7 +38,12 @@ enum Manner {
     ClosesAfterEveryTenth,
     /// Writes are acknowledged and forgotten.
     Forgets,
+    /// From the fiftieth write on nothing is answered for a while.
+    StandsStill,
 }
+
+/// How long a server stands still.
+const STANDSTILL: Duration = Duration::from_millis(300);
 
 struct Server {
     address: SocketAddr,
@@ -51,6 +58,7 @@ struct State {
     under_way: usize,
     under_way_max: usize,
     connections: usize,
+    stands_until: Option<tokio::time::Instant>,
 }
 
 impl Server {
@@ -63,6 +71,7 @@ impl Server {
             under_way: 0,
             under_way_max: 0,
             connections: 0,
+            stands_until: None,
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -101,6 +110,16 @@ async fn answer(
     let body = body.collect().await.expect("a whole body").to_bytes();
     // Long enough for the requests of other connections to arrive meanwhile.
     tokio::time::sleep(Duration::from_millis(1)).await;
+    let stands_until = {
+        let mut state = state.lock().expect("not poisoned");
+        if state.manner == Manner::StandsStill && state.puts >= 49 {
+            state.stands_until.get_or_insert(tokio::time::Instant::now() + STANDSTILL);
+        }
+        state.stands_until
+    };
+    if let Some(until) = stands_until {
+        tokio::time::sleep_until(until).await;
+    }
     let mut state = state.lock().expect("not poisoned");
     state.under_way -= 1;
     let key = head.uri.path().strip_prefix("/v1/kv/").expect("only keys are asked for").to_owned();
@@ -154,6 +173,8 @@ fn options(endpoints: Vec<SocketAddr>, workload: Workload, until: Until) -> Load
         until,
         value_bytes: 100,
         keys: 50,
+        key_distribution: KeyDistribution::Uniform,
+        per_second: None,
         seed: 1,
     }
 }
@@ -195,7 +216,7 @@ async fn a_fill_writes_every_key_once_and_then_every_read_finds_its_key() {
     run_count(&server, Workload::Fill, 50).await;
     assert_eq!(server.state().puts, 50);
     assert_eq!(server.state().store.len(), 50);
-    let report = run_count(&server, Workload::Get, 200).await;
+    let report = run_count(&server, Workload::Get { freshness: Freshness::Linearizable }, 200).await;
     assert_eq!((report.operations, report.not_found), (200, 0));
     assert_eq!(server.state().gets, 200);
 }
@@ -219,7 +240,7 @@ async fn a_fill_leaves_no_key_out_or_fails() {
 #[tokio::test]
 async fn a_read_of_an_absent_key_is_an_answer_and_is_counted() {
     let server = Server::start(Manner::Good).await;
-    let report = run_count(&server, Workload::Get, 30).await;
+    let report = run_count(&server, Workload::Get { freshness: Freshness::Linearizable }, 30).await;
     assert_eq!((report.operations, report.not_found), (30, 30));
     assert!(report.errors.is_empty());
 }
@@ -245,7 +266,7 @@ async fn a_pair_notices_that_an_acknowledged_write_is_gone() {
 #[tokio::test]
 async fn a_mix_has_about_the_share_of_reads_that_was_asked_for() {
     let server = Server::start(Manner::Good).await;
-    run_count(&server, Workload::Mixed { read_percent: 80 }, 1_000).await;
+    run_count(&server, Workload::Mixed(Mix { put: 20, get: 80, range: 0 }), 1_000).await;
     let gets = server.state().gets;
     assert!((740..860).contains(&gets), "{gets} of 1000");
 }
@@ -271,6 +292,37 @@ async fn a_connection_that_the_server_closes_after_an_answer_is_opened_anew() {
     assert_eq!(report.operations, 200);
     assert!(report.errors.is_empty(), "{:?}", report.errors);
     assert!(server.state().connections > 8);
+}
+
+#[tokio::test]
+async fn an_open_loop_feels_a_standstill_as_long_as_it_is() {
+    let window = Until::Elapsed(Duration::from_secs(1));
+    let server = Server::start(Manner::StandsStill).await;
+    let put = options(vec![server.address], Workload::Put, window);
+    let open = LoadOptions { per_second: Some(200.0), ..put.clone() };
+    let report = run(&open).await.expect("a report");
+    assert!((150..=201).contains(&report.operations_with_warmup), "{report:?}");
+    // Twelve of two hundred were due in the first 60 ms of it.
+    assert!(report.latency.p99_ms >= 240.0, "{:?}", report.latency);
+    assert_eq!(report.not_sent, 0);
+
+    // Eight clients of a closed loop wait once each, among a thousand requests.
+    let server = Server::start(Manner::StandsStill).await;
+    let report = run(&put).await.expect("a report");
+    assert!(report.latency.max_ms >= 240.0, "{:?}", report.latency);
+    assert!(report.latency.p99_ms < 240.0 || report.operations < 800, "{:?}", report.latency);
+}
+
+#[tokio::test]
+async fn what_is_due_and_finds_no_connection_is_counted() {
+    let server = Server::start(Manner::Good).await;
+    let window = Until::Elapsed(Duration::from_millis(300));
+    let put = options(vec![server.address], Workload::Put, window);
+    // Eight connections, and at least a millisecond for each answer.
+    let open = LoadOptions { per_second: Some(40_000.0), ..put };
+    let report = run(&open).await.expect("a report");
+    assert!(report.not_sent >= 12_000 - 8 * 300, "{report:?}");
+    assert_eq!(report.not_sent + report.operations_with_warmup, 12_001);
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub(super) async fn measure(
             until: Until::Elapsed(ECHO),
             value_bytes: settings.value_bytes,
             keys: settings.keys,
+            key_distribution: load::KeyDistribution::Uniform,
+            per_second: None,
             seed: settings.seed,
         })
         .await?

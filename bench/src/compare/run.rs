@@ -276,6 +276,8 @@ pub(super) async fn write_and_read(
         until: Until::Elapsed(phases.write),
         value_bytes: settings.value_bytes,
         keys: settings.keys,
+        key_distribution: load::KeyDistribution::Uniform,
+        per_second: None,
         seed,
     };
     let fill = load::fill(&options).await?;
@@ -285,7 +287,7 @@ pub(super) async fn write_and_read(
     let write_use = cluster.resource_use().since(used);
     let write_counters = cluster.counters().await?.since(&counted);
     progress.phase("linearizable reads");
-    options.workload = Workload::Get;
+    options.workload = Workload::Get { freshness: load::Freshness::Linearizable };
     options.warmup = phases.read_warmup;
     options.until = Until::Elapsed(phases.read);
     let read = load::run(&options).await?;

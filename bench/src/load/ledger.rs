@@ -156,7 +156,7 @@ impl Ledger {
         let mut readers = JoinSet::new();
         for number in 0..READERS.min(accounts.len()) {
             let endpoint = endpoints[number % endpoints.len()];
-            let reader = Reader { endpoint, connection: None, get: Request::get("duorum") };
+            let reader = Reader { endpoint, connection: None, get: Request::get("duorum", Freshness::Linearizable) };
             readers.spawn(reader.read_all(Arc::clone(&accounts), Arc::clone(&next), bar.clone()));
         }
         let mut verdict = Verdict::default();

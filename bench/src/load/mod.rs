@@ -1,9 +1,10 @@
-//! The load generator: a closed loop.
+//! The load generator: a closed loop, or an open one.
 //!
 //! Picture a number of clients at a counter, each of whom asks, waits for the answer and asks again
-//! at once. That answers "what can N clients do", the question of throughput. It is the wrong
-//! instrument for a service that stalls, because a client that waits asks nothing: that is what
-//! [`crate::failover`] is for.
+//! at once. That closed loop answers "what can N clients do", the question of throughput. It is the wrong
+//! instrument for what a client sees of a service that is not saturated or that stalls, because a client that
+//! waits asks nothing. In the open loop ([`pace`]) requests are due at a fixed rate, whatever becomes of
+//! those before, and take as long as it is from then to their answers.
 //!
 //! Every client is one connection with one request under way, and all of them live on the thread of
 //! the runtime that calls [`run`]. One thread is enough to keep the servers on the other cores busy
@@ -11,7 +12,9 @@
 
 mod background;
 pub(crate) mod http;
+mod keys;
 mod ledger;
+mod pace;
 mod recorder;
 pub(crate) mod request;
 pub(crate) mod stream;
@@ -28,14 +31,18 @@ use tokio::task::JoinSet;
 
 use crate::Error;
 pub use background::{Background, BackgroundOptions, Window};
+pub use keys::KeyDistribution;
 pub use ledger::{Ledger, Verdict};
 pub(crate) use recorder::Recorder;
 pub use recorder::{LatencyReport, LoadReport, TIMELINE_STEP};
+pub use request::Freshness;
 pub(crate) use request::{KEYS_MAX, STAMP_BYTES};
 pub(crate) use worker::{Client, Outcome, error_of_body, request as exchange};
 
 /// The most connections of one run.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// The most writes of one transaction, as the servers have it.
+pub const TRANSACTION_OPERATIONS_MAX: usize = 128;
 /// How often a fill is tried.
 const FILL_ATTEMPTS: usize = 3;
 
@@ -45,19 +52,71 @@ const FILL_ATTEMPTS: usize = 3;
 pub enum Workload {
     /// Write a value under a key drawn at random.
     Put,
-    /// Read a key drawn at random, linearizably.
-    Get,
-    /// Write a key drawn at random, then read it: one operation.
-    Pairs,
-    /// Reads and writes of keys drawn at random.
-    Mixed {
-        /// How many of 100 operations are reads.
-        read_percent: u8,
+    /// Read a key drawn at random.
+    Get {
+        /// How fresh the answer must be.
+        freshness: Freshness,
     },
+    /// Write a key drawn at random, then read it, linearizably: one operation.
+    Pairs,
+    /// Read so many keys from one on that is drawn at random.
+    Range {
+        /// How many.
+        limit: u64,
+        /// How fresh the answer must be.
+        freshness: Freshness,
+    },
+    /// Write several keys in one transaction: one drawn at random and those behind it.
+    Transactions {
+        /// How many.
+        operations: usize,
+    },
+    /// Several kinds of operations.
+    Mixed(Mix),
     /// Write every key once, in order, to fill the store before a measurement.
     Fill,
     /// Have a body echoed by [`crate::echo`].
     Echo,
+}
+
+/// How many parts of all operations are of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mix {
+    /// Writes.
+    pub put: u32,
+    /// Linearizable reads.
+    pub get: u32,
+    /// Linearizable reads of a hundred keys.
+    pub range: u32,
+}
+
+impl Mix {
+    /// All parts together.
+    #[must_use]
+    pub fn parts(&self) -> u64 {
+        u64::from(self.put) + u64::from(self.get) + u64::from(self.range)
+    }
+}
+
+impl Workload {
+    /// Whether any of it reads keys that should be there.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        match self {
+            Self::Get { .. } | Self::Range { .. } => true,
+            Self::Mixed(mix) => mix.get + mix.range > 0,
+            Self::Put | Self::Pairs | Self::Transactions { .. } | Self::Fill | Self::Echo => false,
+        }
+    }
+
+    /// How many operations of the store one request is.
+    #[must_use]
+    pub fn operations_of_request(&self) -> usize {
+        match self {
+            Self::Transactions { operations } => *operations,
+            _ => 1,
+        }
+    }
 }
 
 /// When a run ends.
@@ -88,6 +147,13 @@ pub struct LoadOptions {
     pub value_bytes: usize,
     /// How many keys there are.
     pub keys: u64,
+    /// How they are drawn.
+    #[serde(default)]
+    pub key_distribution: KeyDistribution,
+    /// Requests a second that are due whether or not earlier ones are answered; `None` for a closed loop, in
+    /// which each client asks as soon as it has its answer.
+    #[serde(default)]
+    pub per_second: Option<f64>,
     /// Where all randomness comes from.
     pub seed: u64,
 }
@@ -114,12 +180,31 @@ impl LoadOptions {
         if self.value_bytes > 8 << 20 {
             return usage(format!("a value of {} bytes: allowed are 0 to 8 MiB", self.value_bytes));
         }
-        if let Workload::Mixed { read_percent } = self.workload
-            && read_percent > 100
-        {
-            return usage(format!("{read_percent} % of reads: allowed are 0 to 100"));
+        match self.workload {
+            Workload::Mixed(mix) if mix.parts() == 0 => {
+                return usage("a mix of nothing: at least one part must be more than 0".to_owned());
+            }
+            Workload::Transactions { operations }
+                if operations == 0
+                    || operations > TRANSACTION_OPERATIONS_MAX
+                    || operations as u64 > self.keys =>
+            {
+                return usage(format!(
+                    "transactions of {operations} puts of {} keys: allowed are 1 to {} of different keys",
+                    self.keys, TRANSACTION_OPERATIONS_MAX
+                ));
+            }
+            _ => {}
         }
-        Ok(())
+        match (self.per_second, self.until) {
+            (Some(rate), _) if !(0.1..=1e6).contains(&rate) => {
+                usage(format!("{rate} requests a second: allowed are 0.1 to 1000000"))
+            }
+            (Some(_), Until::Operations(_)) => {
+                usage("a fixed rate goes on for a time, not for a number of operations".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -140,11 +225,17 @@ pub async fn run(options: &LoadOptions) -> Result<LoadReport, Error> {
         let random = Random::new(seeds.next_u64());
         workers.spawn(worker::run(shared, connection, random, start));
     }
+    let not_sent = match (&shared.pace, options.until) {
+        (Some(pace), Until::Elapsed(window)) => {
+            pace.run(start, start + options.warmup + window).await?
+        }
+        _ => 0,
+    };
     let mut merged = shared.recorder(start);
     while let Some(joined) = workers.join_next().await {
         merged.merge(&joined.expect("a client of the load generator does not panic"));
     }
-    Ok(merged.report())
+    Ok(LoadReport { not_sent, ..merged.report() })
 }
 
 /// Writes every key once, so that a measurement after it finds each of them. Keys that could not be
@@ -158,6 +249,7 @@ pub async fn fill(options: &LoadOptions) -> Result<LoadReport, Error> {
     options.workload = Workload::Fill;
     options.warmup = Duration::ZERO;
     options.until = Until::Operations(options.keys);
+    options.per_second = None;
     let mut errors = BTreeMap::new();
     for _ in 0..FILL_ATTEMPTS {
         let mut report = run(&options).await?;

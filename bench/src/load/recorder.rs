@@ -123,6 +123,7 @@ impl Recorder {
             not_found: self.not_found,
             errors: self.errors.clone(),
             unknown_outcomes: self.unknown_outcomes,
+            not_sent: 0,
             timeline_step_ms: millis(TIMELINE_STEP),
             timeline: self.timeline.clone(),
         }
@@ -150,6 +151,10 @@ pub struct LoadReport {
     pub errors: BTreeMap<String, u64>,
     /// Failed writes of which nobody knows whether they took effect; also counted in `errors`.
     pub unknown_outcomes: u64,
+    /// In an open loop, requests that were due and for which no connection became free. No latency says how long
+    /// they waited, so those of a run that has any are too good.
+    #[serde(default)]
+    pub not_sent: u64,
     /// The width of a bar of the timeline in milliseconds.
     pub timeline_step_ms: f64,
     /// Operations completed in each bar, warm-up and the end's stragglers included.

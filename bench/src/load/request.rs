@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use consensus::Random;
+use serde::{Deserialize, Serialize};
 
 /// The digits of a key's number.
 const KEY_DIGITS: usize = 6;
@@ -11,10 +12,50 @@ pub(crate) const KEYS_MAX: u64 = 1_000_000;
 /// The bytes of a value that tell one write from the next, when the value has room for them.
 pub(crate) const STAMP_BYTES: usize = 16;
 
-/// One request, sent again and again with another key.
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freshness {
+    /// It sees everything that was acknowledged anywhere.
+    #[default]
+    Linearizable,
+    /// It sees everything that the leader had committed, by its own word.
+    Sync,
+    /// It sees what the node has.
+    Local,
+}
+
+impl Freshness {
+    /// Its name, as in requests.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linearizable => "linearizable",
+            Self::Sync => "sync",
+            Self::Local => "local",
+        }
+    }
+
+    /// How a request says so; what is said by default is not said.
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::Linearizable => "",
+            Self::Sync => "consistency=sync",
+            Self::Local => "consistency=local",
+        }
+    }
+}
+
+/// One request, sent again and again with other keys and values.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     bytes: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+/// Where a key lies in a request, and the value that goes with it.
+#[derive(Clone, Debug)]
+struct Part {
     key: Range<usize>,
     stamp: Range<usize>,
 }
@@ -26,17 +67,56 @@ impl Request {
         let key = append_key(&mut bytes);
         let head = format!(" HTTP/1.1\r\nhost: {host}\r\ncontent-length: {value_bytes}\r\n\r\n");
         bytes.extend_from_slice(head.as_bytes());
-        let stamp = bytes.len()..bytes.len() + value_bytes.min(STAMP_BYTES);
-        bytes.extend((0..value_bytes).map(|_| letter(random)));
-        Self { bytes, key, stamp }
+        let stamp = append_value(&mut bytes, value_bytes, random);
+        Self { bytes, parts: vec![Part { key, stamp }] }
     }
 
-    /// `GET /v1/kv/bench/000123`, linearizable because that is the default.
-    pub(crate) fn get(host: &str) -> Self {
+    /// `GET /v1/kv/bench/000123?consistency=local`.
+    pub(crate) fn get(host: &str, freshness: Freshness) -> Self {
         let mut bytes = b"GET /v1/kv/bench/".to_vec();
         let key = append_key(&mut bytes);
-        bytes.extend_from_slice(format!(" HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes());
-        Self { bytes, key, stamp: 0..0 }
+        let parameter = freshness.parameter();
+        let query = if parameter.is_empty() { String::new() } else { format!("?{parameter}") };
+        bytes.extend_from_slice(format!("{query} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes());
+        Self { bytes, parts: vec![Part { key, stamp: 0..0 }] }
+    }
+
+    /// `GET /v1/kv?from=bench/000123&limit=100`: so many keys from one on.
+    pub(crate) fn range(host: &str, keys: u64, freshness: Freshness) -> Self {
+        let mut bytes = b"GET /v1/kv?from=bench/".to_vec();
+        let key = append_key(&mut bytes);
+        let query = format!("&limit={keys}&{}", freshness.parameter());
+        bytes.extend_from_slice(format!("{query} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes());
+        Self { bytes, parts: vec![Part { key, stamp: 0..0 }] }
+    }
+
+    /// `POST /v1/txn` that puts so many keys, whatever is there.
+    pub(crate) fn transaction(
+        host: &str,
+        operations: usize,
+        value_bytes: usize,
+        random: &mut Random,
+    ) -> Self {
+        let mut body = b"{\"then\":[".to_vec();
+        let mut parts = Vec::with_capacity(operations);
+        for number in 0..operations {
+            body.extend_from_slice(if number == 0 { b"" } else { b"," });
+            body.extend_from_slice(b"{\"put\":{\"key\":\"bench/");
+            let key = append_key(&mut body);
+            body.extend_from_slice(b"\",\"value\":\"");
+            let stamp = append_value(&mut body, value_bytes, random);
+            body.extend_from_slice(b"\"}}");
+            parts.push(Part { key, stamp });
+        }
+        body.extend_from_slice(b"]}");
+        let body = String::from_utf8(body).expect("made of ASCII");
+        let bytes = Self::post_json(host, "/v1/txn", &body);
+        let head = bytes.len() - body.len();
+        let moved = |range: Range<usize>| range.start + head..range.end + head;
+        let parts = parts.into_iter();
+        let parts =
+            parts.map(|Part { key, stamp }| Part { key: moved(key), stamp: moved(stamp) });
+        Self { bytes, parts: parts.collect() }
     }
 
     /// `POST /` with a body to be echoed.
@@ -44,9 +124,8 @@ impl Request {
         let mut bytes =
             format!("POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: {value_bytes}\r\n\r\n")
                 .into_bytes();
-        let stamp = bytes.len()..bytes.len() + value_bytes.min(STAMP_BYTES);
-        bytes.extend((0..value_bytes).map(|_| letter(random)));
-        Self { bytes, key: 0..0, stamp }
+        let stamp = append_value(&mut bytes, value_bytes, random);
+        Self { bytes, parts: vec![Part { key: 0..0, stamp }] }
     }
 
     /// Any GET, for the calls that control a measurement.
@@ -69,17 +148,32 @@ impl Request {
         .into_bytes()
     }
 
-    /// Chooses the key.
-    pub(crate) fn set_key(&mut self, mut number: u64) {
-        for byte in self.bytes[self.key.clone()].iter_mut().rev() {
+    /// How many keys it names.
+    pub(crate) fn keys(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Chooses the first key.
+    pub(crate) fn set_key(&mut self, number: u64) {
+        self.set_key_at(0, number);
+    }
+
+    /// Makes the first value differ from those before, so that no write is the same as another.
+    pub(crate) fn set_stamp(&mut self, number: u64) {
+        self.set_stamp_at(0, number);
+    }
+
+    /// Chooses one of several keys.
+    pub(crate) fn set_key_at(&mut self, place: usize, mut number: u64) {
+        for byte in self.bytes[self.parts[place].key.clone()].iter_mut().rev() {
             *byte = b'0' + u8::try_from(number % 10).expect("a digit");
             number /= 10;
         }
     }
 
-    /// Makes the value differ from those before, so that no write is the same as another.
-    pub(crate) fn set_stamp(&mut self, mut number: u64) {
-        for byte in self.bytes[self.stamp.clone()].iter_mut().rev() {
+    /// Makes one of several values differ from those before.
+    pub(crate) fn set_stamp_at(&mut self, place: usize, mut number: u64) {
+        for byte in self.bytes[self.parts[place].stamp.clone()].iter_mut().rev() {
             *byte = b"0123456789abcdef"[usize::try_from(number % 16).expect("a digit")];
             number /= 16;
         }
@@ -95,6 +189,13 @@ fn append_key(bytes: &mut Vec<u8>) -> Range<usize> {
     let start = bytes.len();
     bytes.resize(start + KEY_DIGITS, b'0');
     start..bytes.len()
+}
+
+/// Appends a value; returns where its stamp lies.
+fn append_value(bytes: &mut Vec<u8>, value_bytes: usize, random: &mut Random) -> Range<usize> {
+    let stamp = bytes.len()..bytes.len() + value_bytes.min(STAMP_BYTES);
+    bytes.extend((0..value_bytes).map(|_| letter(random)));
+    stamp
 }
 
 fn letter(random: &mut Random) -> u8 {
@@ -129,6 +230,26 @@ mod tests {
             let (_, value) = text.split_once("\r\n\r\n").expect("a body");
             assert_eq!(value.len(), value_bytes);
             assert!(value.bytes().take(16).all(|byte| byte == b'f'), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_is_json_with_keys_and_values_of_its_own() {
+        let mut transaction = Request::transaction("h", 3, 20, &mut Random::new(1));
+        assert_eq!(transaction.keys(), 3);
+        for place in 0..3 {
+            transaction.set_key_at(place, 7 + place as u64);
+            transaction.set_stamp_at(place, place as u64);
+        }
+        let text = String::from_utf8(transaction.bytes().to_vec()).expect("ASCII");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a body");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        let json: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        for place in 0..3 {
+            let put = &json["then"][place]["put"];
+            assert_eq!(put["key"], format!("bench/00000{}", 7 + place));
+            let value = put["value"].as_str().expect("text");
+            assert!(value.len() == 20 && value.starts_with(&format!("{place:016x}")), "{value}");
         }
     }
 }

@@ -10,15 +10,19 @@ use consensus::Random;
 use serde::Deserialize;
 
 use super::http::{Answer, HttpConnection};
+use super::keys::KeyDraw;
+use super::pace::Pace;
 use super::recorder::Recorder;
-use super::request::Request;
-use super::{LoadOptions, Until, Workload};
+use super::request::{Freshness, Request};
+use super::{LoadOptions, Mix, Until, Workload};
 
 /// How long a client pauses after an error. Without a pause, a server that refuses would be asked
 /// as fast as the loop can turn, and the errors would take the time of the others' work.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
 /// How long after the end of the run an answer may still come. Servers give up after 5 s.
 const GRACE: Duration = Duration::from_secs(8);
+/// How many keys a range of a mixed load reads.
+const MIXED_RANGE_LIMIT: u64 = 100;
 /// How long a client of a run without an end in time waits for one answer.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
@@ -28,11 +32,19 @@ pub(crate) struct Shared {
     options: LoadOptions,
     /// How many operations were begun, in runs that end after a number of them.
     begun: AtomicU64,
+    keys: KeyDraw,
+    /// When requests are due, in an open loop.
+    pub(crate) pace: Option<Pace>,
 }
 
 impl Shared {
     pub(crate) fn new(options: &LoadOptions) -> Self {
-        Self { options: options.clone(), begun: AtomicU64::new(0) }
+        Self {
+            options: options.clone(),
+            begun: AtomicU64::new(0),
+            keys: KeyDraw::new(options.key_distribution, options.keys),
+            pace: options.per_second.map(Pace::new),
+        }
     }
 
     /// Empty notes for a run with these options.
@@ -77,7 +89,7 @@ pub(crate) async fn run(
 ) -> Recorder {
     let mut recorder = shared.recorder(start);
     let options = &shared.options;
-    let mut requests = Requests::new(options, client.address, random);
+    let mut requests = Requests::new(&shared, client.address, random);
     let limit = match options.until {
         Until::Elapsed(window) => options.warmup + window + GRACE,
         Until::Operations(_) => PATIENCE,
@@ -96,27 +108,14 @@ async fn ask_until_the_end(
     start: Instant,
     recorder: &mut Recorder,
 ) {
-    let options = &shared.options;
-    let mut now = Instant::now();
-    loop {
-        match options.until {
-            Until::Elapsed(window) if now >= start + options.warmup + window => return,
-            Until::Operations(count) => {
-                let number = shared.begun.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return;
-                }
-                requests.number = number;
-            }
-            Until::Elapsed(_) => {}
-        }
-        let sent = now;
-        let outcome = operation(client, requests, options.workload).await;
+    let mut now = start;
+    while let Some(since) = begin(shared, requests, start, now).await {
+        let outcome = operation(client, requests, shared.options.workload).await;
         now = Instant::now();
         match outcome {
-            Outcome::Success => recorder.success(sent, now),
+            Outcome::Success => recorder.success(since, now),
             Outcome::NotFound => {
-                recorder.success(sent, now);
+                recorder.success(since, now);
                 recorder.not_found();
             }
             Outcome::Failed { name, outcome_unknown } => {
@@ -128,29 +127,66 @@ async fn ask_until_the_end(
     }
 }
 
+/// Waits until the next operation may begin; returns the moment from which its latency counts. `None` when the
+/// run is over.
+async fn begin(
+    shared: &Shared,
+    requests: &mut Requests,
+    start: Instant,
+    now: Instant,
+) -> Option<Instant> {
+    if let Some(pace) = &shared.pace {
+        return pace.next(start).await;
+    }
+    match shared.options.until {
+        Until::Elapsed(window) => (now < start + shared.options.warmup + window).then_some(now),
+        Until::Operations(count) => {
+            requests.number = shared.begun.fetch_add(1, Ordering::Relaxed);
+            (requests.number < count).then_some(now)
+        }
+    }
+}
+
 /// The prepared requests of one client.
 struct Requests {
     put: Request,
     get: Request,
+    range: Request,
+    transaction: Request,
     echo: Request,
-    keys: u64,
+    keys: KeyDraw,
+    keys_max: u64,
     random: Random,
     /// The number of the operation in a run that ends after a number of them.
     number: u64,
 }
 
 impl Requests {
-    fn new(options: &LoadOptions, address: SocketAddr, mut random: Random) -> Self {
-        let host = address.to_string();
+    fn new(shared: &Shared, address: SocketAddr, mut random: Random) -> Self {
+        let (host, options) = (address.to_string(), &shared.options);
         let value_bytes = options.value_bytes;
+        let (mut freshness, mut limit) = (Freshness::default(), MIXED_RANGE_LIMIT);
+        match options.workload {
+            Workload::Get { freshness: asked } => freshness = asked,
+            Workload::Range { limit: keys, freshness: asked } => (freshness, limit) = (asked, keys),
+            _ => {}
+        }
+        let operations = options.workload.operations_of_request();
         Self {
             put: Request::put(&host, value_bytes, &mut random),
-            get: Request::get(&host),
+            get: Request::get(&host, freshness),
+            range: Request::range(&host, limit, freshness),
+            transaction: Request::transaction(&host, operations, value_bytes, &mut random),
             echo: Request::echo(&host, value_bytes, &mut random),
-            keys: options.keys,
+            keys: shared.keys,
+            keys_max: options.keys,
             random,
             number: 0,
         }
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.keys.draw(&mut self.random)
     }
 
     /// A write to this key with a value that no other write has.
@@ -165,6 +201,20 @@ impl Requests {
         self.get.bytes()
     }
 
+    fn range(&mut self, from: u64) -> &[u8] {
+        self.range.set_key(from);
+        self.range.bytes()
+    }
+
+    /// Writes to this key and those behind it.
+    fn transaction(&mut self, first: u64) -> &[u8] {
+        for place in 0..self.transaction.keys() {
+            self.transaction.set_key_at(place, (first + place as u64) % self.keys_max);
+            self.transaction.set_stamp_at(place, self.random.next_u64());
+        }
+        self.transaction.bytes()
+    }
+
     fn echo(&mut self) -> &[u8] {
         self.echo.set_stamp(self.random.next_u64());
         self.echo.bytes()
@@ -173,31 +223,56 @@ impl Requests {
 
 /// Does one operation of the workload, which may be two requests.
 async fn operation(client: &mut Client, requests: &mut Requests, workload: Workload) -> Outcome {
-    let key = match workload {
-        Workload::Fill => requests.number % requests.keys,
-        _ => requests.random.below(requests.keys),
-    };
     match workload {
-        Workload::Put | Workload::Fill => request(client, requests.put(key), true).await,
-        Workload::Get => request(client, requests.get(key), false).await,
-        Workload::Echo => request(client, requests.echo(), false).await,
-        Workload::Mixed { read_percent } => {
-            if requests.random.below(100) < u64::from(read_percent) {
-                request(client, requests.get(key), false).await
-            } else {
-                request(client, requests.put(key), true).await
-            }
+        Workload::Fill => {
+            let key = requests.number % requests.keys_max;
+            request(client, requests.put(key), true).await
         }
-        Workload::Pairs => match request(client, requests.put(key), true).await {
-            Outcome::Success => match request(client, requests.get(key), false).await {
-                // The key was acknowledged just now and nobody deletes: its absence is a fault.
-                Outcome::NotFound => {
-                    Outcome::Failed { name: "lost_write".to_owned(), outcome_unknown: false }
-                }
-                outcome => outcome,
-            },
+        Workload::Put => {
+            let key = requests.draw();
+            request(client, requests.put(key), true).await
+        }
+        Workload::Get { .. } => {
+            let key = requests.draw();
+            request(client, requests.get(key), false).await
+        }
+        Workload::Range { .. } => {
+            let from = requests.draw();
+            request(client, requests.range(from), false).await
+        }
+        Workload::Transactions { .. } => {
+            let first = requests.draw();
+            request(client, requests.transaction(first), true).await
+        }
+        Workload::Echo => request(client, requests.echo(), false).await,
+        Workload::Mixed(mix) => mixed(client, requests, mix).await,
+        Workload::Pairs => pair(client, requests).await,
+    }
+}
+
+async fn mixed(client: &mut Client, requests: &mut Requests, mix: Mix) -> Outcome {
+    let part = requests.random.below(mix.parts());
+    let key = requests.draw();
+    if part < u64::from(mix.put) {
+        request(client, requests.put(key), true).await
+    } else if part < u64::from(mix.put) + u64::from(mix.get) {
+        request(client, requests.get(key), false).await
+    } else {
+        request(client, requests.range(key), false).await
+    }
+}
+
+async fn pair(client: &mut Client, requests: &mut Requests) -> Outcome {
+    let key = requests.draw();
+    match request(client, requests.put(key), true).await {
+        Outcome::Success => match request(client, requests.get(key), false).await {
+            // The key was acknowledged just now and nobody deletes: its absence is a fault.
+            Outcome::NotFound => {
+                Outcome::Failed { name: "lost_write".to_owned(), outcome_unknown: false }
+            }
             outcome => outcome,
         },
+        outcome => outcome,
     }
 }
 

@@ -64,6 +64,8 @@ impl StoreOptions {
             until: Until::Operations(self.burst),
             value_bytes: self.value_bytes,
             keys: self.keys,
+            key_distribution: load::KeyDistribution::Uniform,
+            per_second: None,
             seed: self.seed,
         }
     }

@@ -62,6 +62,8 @@ impl IdleOptions {
             until: Until::Elapsed(self.duration),
             value_bytes: self.value_bytes,
             keys: self.keys,
+            key_distribution: load::KeyDistribution::Uniform,
+            per_second: None,
             seed: self.seed.wrapping_add(number),
         }
     }

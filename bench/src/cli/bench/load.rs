@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::super::target::{FreshCluster, TargetArgs, parse_endpoint};
@@ -14,7 +14,9 @@ use super::super::{print, this_program, time_bar, warn_of_memory};
 use super::{in_directory_of_logs, print_json};
 use crate::Error;
 use crate::echo::{self, EchoProcess};
-use crate::load::{self, LoadOptions, LoadReport, Until, Workload};
+use crate::load::{
+    self, Freshness, KeyDistribution, LoadOptions, LoadReport, Mix, Until, Workload,
+};
 use crate::machine::{BackgroundDiskProbe, DiskProbe, Machine};
 use crate::report::format::{count_words, figure, seconds};
 
@@ -37,6 +39,15 @@ struct VolumeArgs {
     #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
     value_bytes: usize,
 
+    /// Requests a second that are due whether or not earlier ones are answered; latencies count from when each
+    /// was due. Without it each client asks again as soon as it has its answer
+    #[arg(long, env = "DUORUM_RATE", value_name = "REQUESTS")]
+    rate: Option<f64>,
+
+    /// Which keys are chosen
+    #[arg(long, value_enum, default_value_t = Keys::Uniform)]
+    key_distribution: Keys,
+
     /// Where keys and values come from
     #[arg(long, env = "DUORUM_SEED", default_value_t = 1)]
     seed: u64,
@@ -44,6 +55,46 @@ struct VolumeArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Keys {
+    /// Each as often as any other
+    Uniform,
+    /// The n-th most popular one 1/n^0.99 times as often as the first, as in YCSB
+    Zipf,
+    /// One key nine times of ten
+    Hot,
+}
+
+impl From<Keys> for KeyDistribution {
+    fn from(keys: Keys) -> Self {
+        match keys {
+            Keys::Uniform => Self::Uniform,
+            Keys::Zipf => Self::Zipf,
+            Keys::Hot => Self::Hot,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Consistency {
+    /// Sees everything that was acknowledged anywhere
+    Linearizable,
+    /// Sees everything that the leader had committed, by its own word
+    Sync,
+    /// Sees what the node has
+    Local,
+}
+
+impl From<Consistency> for Freshness {
+    fn from(consistency: Consistency) -> Self {
+        match consistency {
+            Consistency::Linearizable => Self::Linearizable,
+            Consistency::Sync => Self::Sync,
+            Consistency::Local => Self::Local,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -76,13 +127,53 @@ pub(super) struct LoadArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(super) struct GetArgs {
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+
+    /// How fresh the answers must be
+    #[arg(long, value_enum, default_value_t = Consistency::Linearizable)]
+    pub(super) consistency: Consistency,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RangeArgs {
+    #[command(flatten)]
+    pub(super) get: GetArgs,
+
+    /// How many keys each reads
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(super) limit: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct TransactionArgs {
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+
+    /// How many keys each writes, 1 to 128
+    #[arg(long, default_value_t = 32)]
+    pub(super) operations: usize,
+}
+
+#[derive(Clone, Debug, Args)]
 pub(super) struct MixedArgs {
     #[command(flatten)]
     pub(super) load: LoadArgs,
 
-    /// How many of 100 operations are reads
-    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(super) read_percent: u8,
+    /// How many parts of the operations are writes, reads of one key, and reads of a hundred keys
+    #[arg(long, default_value = "10:90:0", value_name = "PUT:GET:RANGE", value_parser = parse_mix)]
+    pub(super) mix: Mix,
+}
+
+fn parse_mix(text: &str) -> Result<Mix, String> {
+    let parts: Option<Vec<u32>> = text.split(':').map(|part| part.parse().ok()).collect();
+    match parts.as_deref() {
+        Some(&[put, get, range]) if [put, get, range].iter().all(|part| *part <= 1_000_000) => {
+            Ok(Mix { put, get, range })
+        }
+        _ => Err("expected three numbers up to 1000000, as in 50:45:5".to_owned()),
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -111,6 +202,8 @@ impl VolumeArgs {
             until: Until::Elapsed(self.duration),
             value_bytes: self.value_bytes,
             keys,
+            key_distribution: self.key_distribution.into(),
+            per_second: self.rate,
             seed: self.seed,
         }
     }
@@ -142,8 +235,7 @@ async fn load_verb(args: LoadArgs, workload: Workload, logs: PathBuf) -> Result<
         options.until = Until::Operations(count);
     }
     options.check()?;
-    let reads = matches!(workload, Workload::Get | Workload::Mixed { .. });
-    if args.fill || (fresh.is_some() && reads) {
+    if args.fill || (fresh.is_some() && workload.reads()) {
         load::fill(&options).await?;
     }
     let disk = match &args.fdatasync_in {
@@ -186,9 +278,15 @@ fn show(options: &LoadOptions, report: &LoadReport, fdatasync: Option<DiskProbe>
 fn load_text(options: &LoadOptions, report: &LoadReport, fdatasync: Option<DiskProbe>) -> String {
     let what = match options.workload {
         Workload::Put | Workload::Fill => "writes".to_owned(),
-        Workload::Get => "linearizable reads".to_owned(),
+        Workload::Get { freshness } => format!("{} reads", freshness.name()),
+        Workload::Range { limit, freshness } => {
+            format!("{} reads of {limit} keys", freshness.name())
+        }
         Workload::Pairs => "pairs of a write and a read".to_owned(),
-        Workload::Mixed { read_percent } => format!("operations, {read_percent} % reads"),
+        Workload::Transactions { operations } => format!("transactions of {operations} writes"),
+        Workload::Mixed(Mix { put, get, range }) => {
+            format!("operations, writes to reads to ranges as {put} to {get} to {range},")
+        }
         Workload::Echo => "echoes".to_owned(),
     };
     let latency = &report.latency;
@@ -203,7 +301,14 @@ fn load_text(options: &LoadOptions, report: &LoadReport, fdatasync: Option<DiskP
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<14} {value:>12}");
     };
+    if let Some(rate) = options.per_second {
+        line("due per second", figure(rate));
+    }
     line("per second", figure(report.per_second));
+    let operations = options.workload.operations_of_request();
+    if operations > 1 {
+        line("writes/s", figure(report.per_second * operations as f64));
+    }
     line("operations", figure(report.operations as f64));
     line("mean", format!("{} ms", figure(latency.mean_ms)));
     line("p50", format!("{} ms", figure(latency.p50_ms)));
@@ -213,6 +318,9 @@ fn load_text(options: &LoadOptions, report: &LoadReport, fdatasync: Option<DiskP
     if let Some(disk) = fdatasync {
         line("fdatasync p50", format!("{} ms", figure(disk.p50_ms)));
         line("fdatasync p99", format!("{} ms", figure(disk.p99_ms)));
+    }
+    if report.not_sent > 0 {
+        line("not sent", figure(report.not_sent as f64));
     }
     if report.not_found > 0 {
         line("not found", figure(report.not_found as f64));

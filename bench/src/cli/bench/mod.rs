@@ -29,7 +29,9 @@ use crate::report::format::{bytes, figure};
 use compaction::{CompactionArgs, run_compaction};
 use failover::{FailoverArgs, run_failover};
 use idle::{IdleArgs, run_idle};
-use load::{EchoArgs, LoadArgs, MixedArgs, run_echo, run_load, serve_echo};
+use load::{
+    EchoArgs, GetArgs, LoadArgs, MixedArgs, RangeArgs, TransactionArgs, run_echo, run_load, serve_echo,
+};
 use rejoin::{RejoinArgs, run_rejoin};
 use rolling::{RollingArgs, run_rolling};
 use soak::{SoakArgs, run_soak};
@@ -47,8 +49,12 @@ pub struct BenchArgs {
 enum BenchVerb {
     /// Write keys drawn at random
     Put(LoadArgs),
-    /// Read keys drawn at random, linearizably
-    Get(LoadArgs),
+    /// Read keys drawn at random
+    Get(GetArgs),
+    /// Read many keys at once
+    Range(RangeArgs),
+    /// Write many keys in each transaction
+    Txn(TransactionArgs),
     /// Write a key, then read it: one operation
     Pairs(LoadArgs),
     /// Reads and writes mixed
@@ -92,11 +98,17 @@ enum BenchVerb {
 pub fn run_bench(args: BenchArgs) -> Result<ExitCode, Error> {
     match args.verb {
         BenchVerb::Put(args) => run_load(args, Workload::Put),
-        BenchVerb::Get(args) => run_load(args, Workload::Get),
-        BenchVerb::Pairs(args) => run_load(args, Workload::Pairs),
-        BenchVerb::Mixed(MixedArgs { load, read_percent }) => {
-            run_load(load, Workload::Mixed { read_percent })
+        BenchVerb::Get(GetArgs { load, consistency }) => {
+            run_load(load, Workload::Get { freshness: consistency.into() })
         }
+        BenchVerb::Range(RangeArgs { get: GetArgs { load, consistency }, limit }) => {
+            run_load(load, Workload::Range { limit, freshness: consistency.into() })
+        }
+        BenchVerb::Txn(TransactionArgs { load, operations }) => {
+            run_load(load, Workload::Transactions { operations })
+        }
+        BenchVerb::Pairs(args) => run_load(args, Workload::Pairs),
+        BenchVerb::Mixed(MixedArgs { load, mix }) => run_load(load, Workload::Mixed(mix)),
         BenchVerb::Echo(args) => on_own_thread(run_echo(args)),
         BenchVerb::Failover(args) => in_directory_of_logs(|logs| run_failover(args, logs)),
         BenchVerb::Rejoin(args) => in_directory_of_logs(|logs| run_rejoin(args, logs)),
