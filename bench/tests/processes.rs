@@ -312,7 +312,9 @@ fn comparison() {
     let fsyncs = report.analysis.finding(Measure::FsyncsPerWrite).expect("the nodes count them");
     assert_eq!((fsyncs.raft.median * 1e3).round(), 500.0, "half of one for each write");
     for run in &comparison.runs {
-        assert!(run.write.operations > 0 && run.read.operations > 0);
+        let (write, read) = (run.loads.write_report(), run.loads.read.as_ref());
+        assert!(write.is_some_and(|write| write.operations > 0));
+        assert!(read.is_some_and(|read| read.operations > 0));
         assert_eq!(run.fill.operations, comparison.settings.keys);
         assert_eq!(run.failovers.len(), 1);
         assert!(run.failovers[0].outage_ms.is_some());

@@ -6,7 +6,7 @@ mod sample;
 
 use std::path::Path;
 
-use bench::compare::{Exclusion, Measure, plan_text, table_text};
+use bench::compare::{Contender, Exclusion, Measure, Part, Side, plan_text, table_text};
 use bench::report::{Report, warnings};
 
 /// Whether every element is closed, by itself or by its end, in order.
@@ -67,7 +67,8 @@ fn a_page_is_well_formed_and_needs_nothing_but_itself() {
 fn what_comes_from_outside_is_escaped() {
     let mut comparison = sample::comparison(5, 1.0);
     comparison.command = "duorum compare --out \"<script>alert(1)</script>&\"".to_owned();
-    comparison.runs[0].write.errors.insert("<b>".to_owned(), 3);
+    let write = comparison.runs[0].loads.write.as_mut().expect("there are writes");
+    write.report.errors.insert("<b>".to_owned(), 3);
     let page = Report::new(comparison).html();
     check_well_formed(&page);
     check_self_contained(&page);
@@ -92,7 +93,7 @@ fn a_tie_names_no_winner_and_a_difference_does() {
 fn an_outage_that_never_ended_counts_as_long_as_the_limit() {
     let mut comparison = sample::comparison(6, 1.0);
     for run in &mut comparison.runs {
-        if run.protocol == consensus::Protocol::Zab {
+        if run.side == Side::B {
             for failover in &mut run.failovers {
                 failover.outage_ms = None;
             }
@@ -100,7 +101,7 @@ fn an_outage_that_never_ended_counts_as_long_as_the_limit() {
     }
     let report = Report::new(comparison);
     let finding = report.analysis.finding(Measure::Failover).expect("a finding");
-    assert_eq!(finding.zab.median, 15_000.0);
+    assert_eq!(finding.b.median, 15_000.0);
     assert!(finding.verdict.starts_with("raft is "), "{}", finding.verdict);
     check_well_formed(&report.html());
 }
@@ -121,11 +122,13 @@ fn a_block_whose_reads_missed_keys_does_not_count_and_is_warned_of() {
     let mut comparison = sample::comparison(6, 1.0);
     for run in comparison.runs.iter_mut().filter(|run| run.block == 2 && run.place == 1) {
         // Reads that find nothing are faster.
-        run.read.per_second *= 100.0;
-        run.read.not_found = 7;
+        let read = run.loads.read.as_mut().expect("there are reads");
+        read.per_second *= 100.0;
+        read.not_found = 7;
     }
-    comparison.floors[0].null_read.not_found = 3;
-    comparison.floors[0].null_read.per_second *= 100.0;
+    let read = comparison.floors[0].null.read.as_mut().expect("there are reads");
+    read.not_found = 3;
+    read.per_second *= 100.0;
     let report = Report::new(comparison);
     for finding in &report.analysis.findings {
         let counted: Vec<usize> = finding.blocks.iter().map(|&(block, ..)| block).collect();
@@ -208,4 +211,40 @@ fn the_table_says_what_was_found_and_under_which_conditions() {
     }
     let plan = plan_text(&report.comparison.settings, &report.comparison.plan);
     assert!(plan.contains("6 blocks of 4 runs by coin (seed 7)"), "{plan}");
+}
+
+#[test]
+fn a_comparison_of_some_parts_tells_of_those_and_of_no_others() {
+    let mut comparison = sample::comparison(12, 1.05);
+    comparison.settings = comparison.settings.only([Part::Writes].into());
+    for loads in comparison.runs.iter_mut().map(|run| &mut run.loads) {
+        (loads.fill, loads.read) = (None, None);
+    }
+    for floor in &mut comparison.floors {
+        floor.null.read = None;
+    }
+    for run in &mut comparison.runs {
+        run.failovers.clear();
+    }
+    let report = Report::new(comparison);
+    assert!(report.analysis.finding(Measure::ReadThroughput).is_none());
+    assert!(report.analysis.finding(Measure::Failover).is_none());
+    let page = report.html();
+    check_well_formed(&page);
+    assert!(!page.contains("linearizable reads for") && !page.contains("Outage after"), "left out");
+    let text = table_text(&report.comparison, &report.analysis);
+    assert!(text.contains("write throughput: raft is 1.0") && !text.contains("read"), "{text}");
+}
+
+#[test]
+fn the_same_contender_twice_is_told_apart() {
+    let mut comparison = sample::comparison(6, 1.25);
+    let raft = Contender::new(consensus::Protocol::Raft);
+    comparison.settings.contenders = Contender::pair(raft.clone(), raft);
+    let report = Report::new(comparison);
+    let finding = report.analysis.finding(Measure::WriteThroughput).expect("a finding");
+    assert!(finding.verdict.starts_with("raft (A) is 1.2"), "{}", finding.verdict);
+    check_well_formed(&report.html());
+    let plan = plan_text(&report.comparison.settings, &report.comparison.plan);
+    assert!(plan.starts_with("raft (A) and raft (B), 3 nodes each"), "{plan}");
 }

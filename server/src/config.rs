@@ -30,6 +30,8 @@ const TIMER_MAX: Duration = Duration::from_secs(60);
 /// An election timeout has room for at least so many heartbeats, or one lost frame would depose a
 /// leader.
 const HEARTBEATS_PER_TIMEOUT_MIN: u32 = 3;
+/// The largest handicap: more would be another server.
+const HANDICAP_MAX: Duration = Duration::from_millis(1);
 /// How often a watch of `/v3` may be told that nothing happened, as in etcd.
 const WATCH_PROGRESS_MIN: Duration = Duration::from_millis(100);
 
@@ -165,6 +167,16 @@ impl ServeConfig {
                 )));
             }
             limits.watch_progress_interval = interval;
+        }
+        if let Some(handicap) = flags.handicap {
+            if handicap > HANDICAP_MAX {
+                return Err(ConfigError(format!(
+                    "--handicap is {}; allowed: 0s to {}",
+                    humantime::format_duration(handicap),
+                    humantime::format_duration(HANDICAP_MAX)
+                )));
+            }
+            limits.handicap = handicap;
         }
         limits.session_timeouts =
             session_timeouts(flags.session_timeout_min, flags.session_timeout_max)?;

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
     counting_bar, default_data_base, keep_logs, new_directory, on_own_thread, print, remark,
     this_program, warn_of_memory,
 };
 use crate::Error;
-use crate::compare::{self, Environment, Plan, Settings};
+use crate::compare::{self, Contender, Environment, Part, Plan, Settings};
 use crate::exact::{self, ELECTIONS_DEFAULT};
 use crate::report::Report;
 
@@ -22,6 +22,19 @@ pub struct CompareArgs {
     #[arg(long)]
     quick: bool,
 
+    /// The first contender: raft, zab or null, with flags of `duorum serve` behind it
+    #[arg(long, value_name = "CONTENDER", default_value = "raft")]
+    a: String,
+
+    /// The second one, as `zab`, or `"raft --finalize-wait 0ms"`; the same as the first to see what the method
+    /// makes of no difference
+    #[arg(long, value_name = "CONTENDER", default_value = "zab")]
+    b: String,
+
+    /// Measure only this, in more blocks, within a minute; may be given more than once
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<PartName>,
+
     /// Nodes of each cluster
     #[arg(long, env = "DUORUM_NODES", default_value_t = 3)]
     nodes: usize,
@@ -29,6 +42,10 @@ pub struct CompareArgs {
     /// Clients, each a connection with one request under way
     #[arg(long, env = "DUORUM_CONNECTIONS", default_value_t = 64)]
     connections: usize,
+
+    /// The size of a value in bytes
+    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
+    value_bytes: usize,
 
     /// Blocks of four runs; without it six, as far as they fit into three minutes
     #[arg(long, env = "DUORUM_BLOCKS")]
@@ -56,6 +73,26 @@ pub struct CompareArgs {
     elections: u64,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PartName {
+    /// Writes on all connections, as fast as they can
+    Writes,
+    /// Linearizable reads on all connections, as fast as they can
+    Reads,
+    /// From SIGKILL of the leader to the next acknowledged write
+    Failover,
+}
+
+impl From<PartName> for Part {
+    fn from(name: PartName) -> Self {
+        match name {
+            PartName::Writes => Self::Writes,
+            PartName::Reads => Self::Reads,
+            PartName::Failover => Self::Failover,
+        }
+    }
+}
+
 /// Counts in the simulator what the protocols cost.
 fn print_cost_sheet(elections: u64) -> Result<ExitCode, Error> {
     let bar = counting_bar(4 * elections, "elections");
@@ -76,8 +113,13 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut settings = Settings::new(args.seed.unwrap_or(now.as_secs()), args.quick);
+    settings.contenders = Contender::pair(Contender::parse(&args.a)?, Contender::parse(&args.b)?);
+    if !args.only.is_empty() {
+        settings = settings.only(args.only.iter().map(|&part| part.into()).collect());
+    }
     settings.nodes = args.nodes;
     settings.connections = args.connections;
+    settings.value_bytes = args.value_bytes;
     if let Some(blocks) = args.blocks {
         // Who asks for a number of blocks gets them, however long they take.
         settings.blocks = blocks;

@@ -5,38 +5,39 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::Protocol;
 use serde::{Deserialize, Serialize};
 
+use super::contender::Side;
 use super::measures::{Better, Measure};
-use super::record::{Comparison, Exclusion, Run};
+use super::record::{Comparison, Exclusion, Loads, Run};
 use crate::load::LoadReport;
 use crate::stats::{BLOCKS_TO_CONCLUDE, RESAMPLES, RatioInterval, extent, median, paired_ratio};
 
 /// What the comparison found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// One finding for each measure that both protocols have figures for.
+    /// One finding for each measure that both sides have figures for.
     pub findings: Vec<Finding>,
     /// Blocks that a measure had to leave out.
     pub exclusions: Vec<Exclusion>,
-    /// Failed requests of both protocols and of the null protocol, warm-ups included.
+    /// Failed requests of both sides and of the null protocol, warm-ups included.
     pub errors: Vec<(String, BTreeMap<String, u64>)>,
     /// The echo's requests a second, in the order of the floors.
     pub echo_per_second: Vec<f64>,
 }
 
-/// One measure of both protocols.
+/// One measure of both sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The measure.
     pub measure: Measure,
-    /// Raft over the blocks.
-    pub raft: Spread,
-    /// ZAB over the blocks.
-    pub zab: Spread,
+    /// The first over the blocks.
+    pub a: Spread,
+    /// The second over the blocks.
+    pub b: Spread,
     /// The null protocol on one node.
     pub null: Option<Spread>,
-    /// The block's number, Raft's figure and ZAB's.
+    /// The block's number, the first's figure and the second's.
     pub blocks: Vec<(usize, f64, f64)>,
-    /// Raft over ZAB; `None` for fewer than two blocks.
+    /// The first over the second; `None` for fewer than two blocks.
     pub ratio: Option<RatioInterval>,
     /// What may be said about it.
     pub verdict: String,
@@ -81,15 +82,12 @@ impl Analysis {
             .into_iter()
             .filter_map(|measure| finding(comparison, measure, &valid, &mut exclusions))
             .collect();
-        let mut errors: Vec<_> = [Protocol::Raft, Protocol::Zab]
+        let loads_of = |side| comparison.all_runs_of(side).map(|run| &run.loads);
+        let mut errors: Vec<_> = Side::BOTH
             .into_iter()
-            .map(|protocol| (protocol.to_string(), errors_of(comparison.all_runs_of(protocol))))
+            .map(|side| (comparison.name(side).to_owned(), errors_of(loads_of(side))))
             .collect();
-        let mut null = BTreeMap::new();
-        for floor in &comparison.floors {
-            add_errors(&mut null, &floor.null_write);
-            add_errors(&mut null, &floor.null_read);
-        }
+        let null = errors_of(comparison.floors.iter().map(|floor| &floor.null));
         errors.push((Protocol::Null.to_string(), null));
         Self {
             findings,
@@ -108,12 +106,10 @@ impl Analysis {
 
 /// Counts what failed under load. Failed probes of a killed leader are the outage itself and are
 /// reported there.
-fn errors_of<'a>(runs: impl Iterator<Item = &'a Run>) -> BTreeMap<String, u64> {
+fn errors_of<'a>(loads: impl Iterator<Item = &'a Loads>) -> BTreeMap<String, u64> {
     let mut errors = BTreeMap::new();
-    for run in runs {
-        for report in [&run.fill, &run.write, &run.read] {
-            add_errors(&mut errors, report);
-        }
+    for report in loads.flat_map(Loads::reports) {
+        add_errors(&mut errors, report);
     }
     errors
 }
@@ -136,41 +132,41 @@ fn finding(
 ) -> Option<Finding> {
     let mut blocks = Vec::new();
     for &block in valid {
-        let figure = |protocol| {
-            let runs: Vec<&Run> = comparison.runs_of(protocol, block).collect();
+        let figure = |side| {
+            let runs: Vec<&Run> = comparison.runs_of(side, block).collect();
             // Half a block is not balanced, so it does not count.
             (runs.len() == 2)
                 .then(|| measure.of_block(&runs, &comparison.failover_options))
                 .flatten()
         };
-        match (figure(Protocol::Raft), figure(Protocol::Zab)) {
-            (Some(raft), Some(zab)) => blocks.push((block, raft, zab)),
+        match (figure(Side::A), figure(Side::B)) {
+            (Some(a), Some(b)) => blocks.push((block, a, b)),
             (None, None) => {}
             _ => exclusions.push(Exclusion {
                 block,
-                reason: format!("{}: one protocol has no figure", measure.name()),
+                reason: format!("{}: one side has no figure", measure.name()),
             }),
         }
     }
-    let raft: Vec<f64> = blocks.iter().map(|&(_, raft, _)| raft).collect();
-    let zab: Vec<f64> = blocks.iter().map(|&(_, _, zab)| zab).collect();
+    let a: Vec<f64> = blocks.iter().map(|&(_, a, _)| a).collect();
+    let b: Vec<f64> = blocks.iter().map(|&(_, _, b)| b).collect();
     let floors: Vec<f64> =
         comparison.floors.iter().filter_map(|floor| measure.of_floor(floor)).collect();
-    let pairs: Vec<(f64, f64)> = blocks.iter().map(|&(_, raft, zab)| (raft, zab)).collect();
+    let pairs: Vec<(f64, f64)> = blocks.iter().map(|&(_, a, b)| (a, b)).collect();
     let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed);
     Some(Finding {
         measure,
-        raft: Spread::of(&raft)?,
-        zab: Spread::of(&zab)?,
+        a: Spread::of(&a)?,
+        b: Spread::of(&b)?,
         null: Spread::of(&floors),
         blocks,
         ratio,
-        verdict: verdict(measure, ratio),
+        verdict: verdict(measure, ratio, Side::BOTH.map(|side| comparison.name(side))),
     })
 }
 
 /// What may be said: a winner only where the interval leaves 1 out.
-fn verdict(measure: Measure, ratio: Option<RatioInterval>) -> String {
+fn verdict(measure: Measure, ratio: Option<RatioInterval>, [a, b]: [&str; 2]) -> String {
     let Some(interval) = ratio else {
         return "too few blocks to say (1)".to_owned();
     };
@@ -180,8 +176,8 @@ fn verdict(measure: Measure, ratio: Option<RatioInterval>) -> String {
     if !interval.concludes() {
         return "no difference shown".to_owned();
     }
-    let raft_wins = (interval.ratio > 1.0) == (measure.better() == Better::Higher);
-    let winner = if raft_wins { Protocol::Raft } else { Protocol::Zab };
+    let a_wins = (interval.ratio > 1.0) == (measure.better() == Better::Higher);
+    let winner = if a_wins { a } else { b };
     let factor = interval.ratio.max(1.0 / interval.ratio);
     format!("{winner} is {factor:.2} × {}", measure.advantage())
 }
@@ -208,7 +204,7 @@ mod tests {
             (throughput, interval(1.08, 1.02, 1.15, 4), "too few blocks to say (4)"),
             (throughput, None, "too few blocks to say (1)"),
         ] {
-            assert_eq!(verdict(measure, interval), said);
+            assert_eq!(verdict(measure, interval, ["raft", "zab"]), said);
         }
     }
 }

@@ -54,14 +54,7 @@ pub(super) async fn measure(
         flags: Vec::new(),
     })
     .await?;
-    let loads = write_and_read(&mut cluster, settings, settings.seed, progress).await?;
+    let null = write_and_read(&mut cluster, settings, settings.seed, progress).await?;
     cluster.remove()?;
-    Ok(Floor {
-        after_runs,
-        echo,
-        null_write: loads.write,
-        null_read: loads.read,
-        null_write_use: loads.write_use,
-        null_write_counters: loads.write_counters,
-    })
+    Ok(Floor { after_runs, echo, null })
 }

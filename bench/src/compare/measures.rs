@@ -2,14 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Floor, Run};
-use crate::cluster::{Counters, ResourceUse};
+use super::plan::Part;
+use super::record::{Floor, Loads, Run, Writes};
 use crate::failover::FailoverOptions;
-use crate::load::LoadReport;
 use crate::report::format::figure;
 use crate::stats::{geometric_mean, median};
 
-/// Something that both protocols are measured by.
+/// Something that both sides are measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
@@ -70,6 +69,16 @@ impl Measure {
     #[must_use]
     pub fn is_cost(self) -> bool {
         self.counter().is_some() || self == Self::CpuPerWrite
+    }
+
+    /// What it is a measure of.
+    #[must_use]
+    pub fn part(self) -> Part {
+        match self {
+            Self::ReadThroughput => Part::Reads,
+            Self::Failover => Part::Failover,
+            _ => Part::Writes,
+        }
     }
 
     /// The counter at `/metrics` that says it, if that is where it comes from.
@@ -151,7 +160,7 @@ impl Measure {
         }
     }
 
-    /// The figure of one protocol in one block: the mean of its runs, and for faults, which are
+    /// The figure of one side in one block: the mean of its runs, and for faults, which are
     /// single events, the median of all of them. `None` when the runs have no such figure.
     pub(super) fn of_block(self, runs: &[&Run], options: &FailoverOptions) -> Option<f64> {
         if self == Self::Failover {
@@ -166,36 +175,36 @@ impl Measure {
 
     /// The figure of one run; `None` when it has none, as when nothing succeeded.
     fn of_run(self, run: &Run) -> Option<f64> {
-        self.of_loads(&run.write, &run.read, run.write_use, &run.write_counters)
+        self.of_loads(&run.loads)
     }
 
     /// The figure of the null protocol; `None` where one node has no such figure.
     pub(super) fn of_floor(self, floor: &Floor) -> Option<f64> {
-        if floor.null_read.not_found > 0 {
+        if floor.null.reads_not_found() > 0 {
             return None;
         }
-        let counters = &floor.null_write_counters;
-        self.of_loads(&floor.null_write, &floor.null_read, floor.null_write_use, counters)
+        self.of_loads(&floor.null)
     }
 
-    fn of_loads(
-        self,
-        write: &LoadReport,
-        read: &LoadReport,
-        write_use: ResourceUse,
-        counters: &Counters,
-    ) -> Option<f64> {
-        let writes = write.operations_with_warmup as f64;
+    fn of_loads(self, loads: &Loads) -> Option<f64> {
         let figure = match self {
-            Self::WriteThroughput => write.per_second,
-            Self::WriteLatencyP50 => write.latency.p50_ms,
-            Self::WriteLatencyP99 => write.latency.p99_ms,
-            Self::WriteLatencyP999 => write.latency.p999_ms,
-            Self::ReadThroughput => read.per_second,
-            Self::CpuPerWrite => write_use.cpu_seconds * 1e6 / writes,
+            Self::ReadThroughput => loads.read.as_ref()?.per_second,
             Self::Failover => return None,
-            _ => counters.sum(self.counter()?)? / writes,
+            _ => self.of_writes(loads.write.as_ref()?)?,
         };
         (figure.is_finite() && figure > 0.0).then_some(figure)
+    }
+
+    fn of_writes(self, write: &Writes) -> Option<f64> {
+        let Writes { report, used, counters } = write;
+        let writes = report.operations_with_warmup as f64;
+        Some(match self {
+            Self::WriteThroughput => report.per_second,
+            Self::WriteLatencyP50 => report.latency.p50_ms,
+            Self::WriteLatencyP99 => report.latency.p99_ms,
+            Self::WriteLatencyP999 => report.latency.p999_ms,
+            Self::CpuPerWrite => used.cpu_seconds * 1e6 / writes,
+            _ => counters.sum(self.counter()?)? / writes,
+        })
     }
 }

@@ -1,6 +1,9 @@
 //! The comparison of Raft and ZAB: the same binary, workload, machine and minutes.
 //!
-//! A comparison is made of blocks. Each block runs each protocol twice, in the order A B B A or
+//! Any two contenders can take their places: the same one twice, to see what the method makes of no
+//! difference, or one with and without something, to see what that is worth.
+//!
+//! A comparison is made of blocks. Each block runs each contender twice, in the order A B B A or
 //! B A A B, as a coin decides, so that whatever drifts while a block lasts (the disk's state, the
 //! clock of the cores, a neighbour on the same host) hits both alike. Each run starts a cluster from
 //! nothing in a fresh directory, fills it, measures writes and linearizable reads in a closed loop,
@@ -17,6 +20,7 @@
 //! - Whatever is left out of the analysis is listed with its reason.
 
 mod analysis;
+mod contender;
 mod floor;
 mod measures;
 mod plan;
@@ -25,8 +29,10 @@ mod run;
 mod table;
 
 pub use analysis::{Analysis, Finding, Spread};
+pub use contender::{Contender, Side};
 pub use measures::{Better, Measure};
-pub use plan::{Block, Phases, Plan, Settings};
-pub use record::{Comparison, Exclusion, Floor, Run};
+pub use plan::{Block, Part, Phases, Plan, Settings};
+pub use record::{Comparison, Exclusion, Floor, Loads, Run, Writes};
 pub use run::{Environment, compare};
+pub(crate) use table::phases_text;
 pub use table::{plan_text, table_text};

@@ -1,19 +1,26 @@
 //! What a comparison will do, decided before it begins: the order of the runs and the length of
 //! every phase.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use consensus::{Protocol, Random};
 use serde::{Deserialize, Serialize};
 
+use super::contender::{Contender, Side};
 use crate::Error;
 use crate::load::{CONNECTIONS_MAX, KEYS_MAX};
 
 /// The blocks of a comparison without flags, and of a quick one.
 const BLOCKS_DEFAULT: usize = 6;
 const BLOCKS_QUICK: usize = 2;
+/// The blocks where only some of it is measured, and how long that may take.
+const BLOCKS_OF_PARTS: usize = 12;
+const BUDGET_OF_PARTS: Duration = Duration::from_secs(57);
 /// The most blocks that can be asked for.
 const BLOCKS_MAX: usize = 1_000;
+/// The largest value.
+const VALUE_BYTES_MAX: usize = 1 << 20;
 /// The most nodes of a cluster.
 const NODES_MAX: usize = 9;
 /// How long a comparison without flags may take: three minutes, less what the report and the last
@@ -23,6 +30,10 @@ const BUDGET_DEFAULT: Duration = Duration::from_secs(168);
 /// What the user can choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// Who is compared.
+    pub contenders: [Contender; 2],
+    /// What is measured.
+    pub parts: BTreeSet<Part>,
     /// Nodes of each cluster.
     pub nodes: usize,
     /// Clients of the closed loop.
@@ -39,6 +50,23 @@ pub struct Settings {
     pub phases: Phases,
     /// No block begins that would probably end later than this. Time decides, never a result.
     pub budget: Option<Duration>,
+}
+
+/// Something that is measured of each cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Writes by a closed loop.
+    Writes,
+    /// Linearizable reads by a closed loop.
+    Reads,
+    /// How long no write is acknowledged after the leader was killed.
+    Failover,
+}
+
+impl Part {
+    /// Everything.
+    pub const ALL: [Self; 3] = [Self::Writes, Self::Reads, Self::Failover];
 }
 
 /// How long the phases of one run are.
@@ -69,6 +97,8 @@ impl Settings {
             kills: if quick { 1 } else { 2 },
         };
         Self {
+            contenders: [Protocol::Raft, Protocol::Zab].map(Contender::new),
+            parts: BTreeSet::from(Part::ALL),
             nodes: 3,
             connections: 64,
             blocks: if quick { BLOCKS_QUICK } else { BLOCKS_DEFAULT },
@@ -78,6 +108,42 @@ impl Settings {
             phases,
             budget: (!quick).then_some(BUDGET_DEFAULT),
         }
+    }
+
+    /// Only some of it, which leaves time for more blocks: enough for a difference of a few percent to show
+    /// within a minute.
+    #[must_use]
+    pub fn only(self, parts: BTreeSet<Part>) -> Self {
+        let all = parts.len() == Part::ALL.len();
+        if all || self.budget.is_none() {
+            return Self { parts, ..self };
+        }
+        let each = Duration::from_millis(1_200);
+        let phases = Phases {
+            write: each,
+            read: each,
+            kills: if parts.contains(&Part::Failover) && parts.len() == 1 { 4 } else { self.phases.kills },
+            ..self.phases
+        };
+        Self { parts, phases, blocks: BLOCKS_OF_PARTS, budget: Some(BUDGET_OF_PARTS), ..self }
+    }
+
+    /// A side.
+    #[must_use]
+    pub fn contender(&self, side: Side) -> &Contender {
+        &self.contenders[usize::from(side == Side::B)]
+    }
+
+    /// The name of a side.
+    #[must_use]
+    pub fn name(&self, side: Side) -> &str {
+        &self.contender(side).name
+    }
+
+    /// Whether something is measured.
+    #[must_use]
+    pub fn measures(&self, part: Part) -> bool {
+        self.parts.contains(&part) && (part != Part::Failover || self.nodes >= 3)
     }
 
     /// Refuses what can not be run.
@@ -96,31 +162,37 @@ impl Settings {
                 return Err(Error::Usage(format!("{name} {value}: allowed are {least} to {most}")));
             }
         }
+        if self.value_bytes > VALUE_BYTES_MAX {
+            return Err(Error::Usage(format!(
+                "--value-bytes {}: allowed are 0 to {VALUE_BYTES_MAX}",
+                self.value_bytes
+            )));
+        }
         Ok(())
     }
 }
 
-/// Four runs, two of each protocol.
+/// Four runs, two of each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// What the coin said: true for A B B A, false for B A A B, where A is Raft and B is ZAB.
-    pub raft_outside: bool,
+    /// What the coin said: true for A B B A, false for B A A B.
+    pub a_outside: bool,
     /// The seed of the keys and values of all four runs, so that they do the same work.
     pub seed: u64,
 }
 
 impl Block {
-    /// The protocols in the order of their runs.
+    /// The sides in the order of their runs.
     #[must_use]
-    pub fn order(self) -> [Protocol; 4] {
-        use Protocol::{Raft, Zab};
-        if self.raft_outside { [Raft, Zab, Zab, Raft] } else { [Zab, Raft, Raft, Zab] }
+    pub fn order(self) -> [Side; 4] {
+        use Side::{A, B};
+        if self.a_outside { [A, B, B, A] } else { [B, A, A, B] }
     }
 
     /// The order in letters.
     #[must_use]
     pub fn letters(self) -> &'static str {
-        if self.raft_outside { "A B B A" } else { "B A A B" }
+        if self.a_outside { "A B B A" } else { "B A A B" }
     }
 }
 
@@ -139,8 +211,8 @@ impl Plan {
         let blocks = (0..settings.blocks)
             .map(|_| {
                 // The seed stays below 2^53, so that every reader of the JSON reads the same number.
-                let raft_outside = random.next_u64() >> 63 == 1;
-                Block { raft_outside, seed: random.next_u64() >> 11 }
+                let a_outside = random.next_u64() >> 63 == 1;
+                Block { a_outside, seed: random.next_u64() >> 11 }
             })
             .collect();
         Self { blocks }
@@ -153,16 +225,16 @@ mod tests {
 
     #[test]
     fn every_block_is_balanced_in_number_and_in_position() {
-        for raft_outside in [true, false] {
-            let order = Block { raft_outside, seed: 0 }.order();
-            let places = |protocol| {
-                let at = |(place, &one)| (one == protocol).then_some(place);
+        for a_outside in [true, false] {
+            let order = Block { a_outside, seed: 0 }.order();
+            let places = |side| {
+                let at = |(place, &one)| (one == side).then_some(place);
                 order.iter().enumerate().filter_map(at).collect::<Vec<usize>>()
             };
-            let (raft, zab) = (places(Protocol::Raft), places(Protocol::Zab));
-            assert_eq!((raft.len(), zab.len()), (2, 2));
-            // Equal sums of places: a drift that is linear in time hits both protocols alike.
-            assert_eq!(raft.iter().sum::<usize>(), zab.iter().sum::<usize>());
+            let (a, b) = (places(Side::A), places(Side::B));
+            assert_eq!((a.len(), b.len()), (2, 2));
+            // Equal sums of places: a drift that is linear in time hits both sides alike.
+            assert_eq!(a.iter().sum::<usize>(), b.iter().sum::<usize>());
         }
     }
 
@@ -172,7 +244,7 @@ mod tests {
         settings.blocks = 400;
         let plan = Plan::toss(&settings);
         assert_eq!(plan, Plan::toss(&settings));
-        let outside = plan.blocks.iter().filter(|block| block.raft_outside).count();
+        let outside = plan.blocks.iter().filter(|block| block.a_outside).count();
         assert!((150..250).contains(&outside), "{outside} of 400");
         settings.seed = 8;
         assert_ne!(plan, Plan::toss(&settings));

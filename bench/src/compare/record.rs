@@ -1,8 +1,8 @@
 //! Everything that a comparison measured, as it is written to `report.json`.
 
-use consensus::Protocol;
 use serde::{Deserialize, Serialize};
 
+use super::contender::Side;
 use super::plan::{Plan, Settings};
 use crate::cluster::{Counters, ResourceUse};
 use crate::failover::{Failover, FailoverOptions};
@@ -36,7 +36,7 @@ pub struct Comparison {
     pub failover_options: FailoverOptions,
     /// The coins.
     pub plan: Plan,
-    /// The runs of both protocols in the order in which they were made.
+    /// The runs of both sides in the order in which they were made.
     pub runs: Vec<Run>,
     /// The floors in the order in which they were measured.
     pub floors: Vec<Floor>,
@@ -51,27 +51,59 @@ pub struct Run {
     pub block: usize,
     /// The place in the block, 0 to 3.
     pub place: usize,
-    /// The protocol.
-    #[serde(with = "protocol_name")]
-    pub protocol: Protocol,
+    /// Whose it is.
+    pub side: Side,
     /// From starting the processes to the first agreed leader, in milliseconds.
     pub start_ms: f64,
     /// The command line of each node.
     pub commands: Vec<String>,
     /// What each node said of itself after the writes.
     pub statuses: Vec<serde_json::Value>,
-    /// Writing every key once, which does not count.
-    pub fill: LoadReport,
-    /// Writes of keys drawn at random.
-    pub write: LoadReport,
-    /// Linearizable reads of keys drawn at random.
-    pub read: LoadReport,
-    /// What the nodes used during the writes, warm-up included.
-    pub write_use: ResourceUse,
-    /// What the nodes counted during the writes, warm-up included.
-    pub write_counters: Counters,
+    /// What the closed loops measured.
+    pub loads: Loads,
     /// The faults, in order.
     pub failovers: Vec<Failover>,
+}
+
+/// What the closed loops measured of a cluster. What was not asked for is not there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loads {
+    /// Writing every key once, which does not count.
+    pub fill: Option<LoadReport>,
+    /// Writes of keys drawn at random.
+    pub write: Option<Writes>,
+    /// Linearizable reads of keys drawn at random.
+    pub read: Option<LoadReport>,
+}
+
+/// Writes, and what they cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Writes {
+    /// What the clients saw.
+    pub report: LoadReport,
+    /// What the nodes used meanwhile, warm-up included.
+    pub used: ResourceUse,
+    /// What the nodes counted meanwhile, warm-up included.
+    pub counters: Counters,
+}
+
+impl Loads {
+    /// What the clients saw of the writes.
+    #[must_use]
+    pub fn write_report(&self) -> Option<&LoadReport> {
+        self.write.as_ref().map(|write| &write.report)
+    }
+
+    /// What the clients saw of everything, in the order in which it was done.
+    pub fn reports(&self) -> impl Iterator<Item = &LoadReport> {
+        [self.fill.as_ref(), self.write_report(), self.read.as_ref()].into_iter().flatten()
+    }
+
+    /// How many reads found no key.
+    #[must_use]
+    pub fn reads_not_found(&self) -> u64 {
+        self.read.as_ref().map_or(0, |read| read.not_found)
+    }
 }
 
 /// Both floors, measured one after the other.
@@ -81,14 +113,8 @@ pub struct Floor {
     pub after_runs: usize,
     /// Bodies of the same size, echoed.
     pub echo: LoadReport,
-    /// Writes to one node of the null protocol.
-    pub null_write: LoadReport,
-    /// Reads from it.
-    pub null_read: LoadReport,
-    /// What the node used during the writes, warm-up included.
-    pub null_write_use: ResourceUse,
-    /// What the node counted during the writes, warm-up included.
-    pub null_write_counters: Counters,
+    /// The same as of both sides, of one node of the null protocol.
+    pub null: Loads,
 }
 
 /// Something that is missing.
@@ -101,9 +127,9 @@ pub struct Exclusion {
 }
 
 impl Comparison {
-    /// The runs of one protocol in one block.
-    pub fn runs_of(&self, protocol: Protocol, block: usize) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(move |run| run.protocol == protocol && run.block == block)
+    /// The runs of one side in one block.
+    pub fn runs_of(&self, side: Side, block: usize) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(move |run| run.side == side && run.block == block)
     }
 
     /// Reads of one block that found no key. Every key was written before, and a read without a value
@@ -111,33 +137,17 @@ impl Comparison {
     #[must_use]
     pub fn reads_not_found(&self, block: usize) -> u64 {
         let runs = self.runs.iter().filter(|run| run.block == block);
-        runs.map(|run| run.read.not_found).sum()
+        runs.map(|run| run.loads.reads_not_found()).sum()
     }
 
-    /// All runs of one protocol.
-    pub fn all_runs_of(&self, protocol: Protocol) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(move |run| run.protocol == protocol)
-    }
-}
-
-/// Protocols are written as the flags name them.
-mod protocol_name {
-    use consensus::Protocol;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        protocol: &Protocol,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(protocol.name())
+    /// All runs of one side.
+    pub fn all_runs_of(&self, side: Side) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(move |run| run.side == side)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Protocol, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Protocol::from_name(&name)
-            .ok_or_else(|| D::Error::custom(format!("there is no protocol `{name}`")))
+    /// The name of a side.
+    #[must_use]
+    pub fn name(&self, side: Side) -> &str {
+        self.settings.name(side)
     }
 }

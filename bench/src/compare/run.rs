@@ -3,20 +3,21 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use consensus::{Protocol, Random};
+use consensus::Random;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::contender::Side;
 use super::floor;
-use super::plan::{Block, Plan, Settings};
-use super::record::{Comparison, Exclusion, Floor, Run};
+use super::plan::{Block, Part, Plan, Settings};
+use super::record::{Comparison, Exclusion, Floor, Loads, Run, Writes};
 use crate::Error;
-use crate::cluster::{Cluster, ClusterOptions, Counters, Fault, ResourceUse};
+use crate::cluster::{Cluster, ClusterOptions, Fault};
 use crate::failover::{self, FailoverOptions};
-use crate::load::{self, LoadOptions, LoadReport, Until, Workload};
+use crate::load::{self, LoadOptions, Until, Workload};
 use crate::machine::{CpuTimes, DiskProbe, FileSystem, Machine};
 
 /// The version of the format of `report.json`.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Steps of the progress bar: the phases of a run and of a floor.
 const STEPS_OF_RUN: u64 = 4;
 const STEPS_OF_FLOOR: u64 = 4;
@@ -168,8 +169,8 @@ impl Session<'_> {
     }
 
     async fn block(&mut self, number: usize, block: Block) -> Result<(), Error> {
-        for (place, protocol) in block.order().into_iter().enumerate() {
-            let run = self.run(number, place, protocol, block.seed).await?;
+        for (place, side) in block.order().into_iter().enumerate() {
+            let run = self.run(number, place, side, block.seed).await?;
             self.runs.push(run);
         }
         Ok(())
@@ -179,48 +180,38 @@ impl Session<'_> {
         &self,
         block: usize,
         place: usize,
-        protocol: Protocol,
+        side: Side,
         seed: u64,
     ) -> Result<Run, Error> {
         let blocks = self.settings.blocks;
+        let contender = self.settings.contender(side);
         self.progress.phase(&format!(
-            "block {} of {blocks}, run {} of 4: {protocol}",
+            "block {} of {blocks}, run {} of 4: {}",
             block + 1,
-            place + 1
+            place + 1,
+            contender.name
         ));
-        let name = format!("run-{:03}-{protocol}", block * 4 + place + 1);
+        let name = format!("run-{:03}-{}", block * 4 + place + 1, contender.protocol);
         let starting = Instant::now();
         let mut cluster = Cluster::start(ClusterOptions {
             executable: self.environment.executable.clone(),
-            protocol,
+            protocol: contender.protocol,
             nodes: self.settings.nodes,
             data: self.environment.data.join(&name),
             logs: self.environment.logs.clone(),
             name,
-            flags: Vec::new(),
+            flags: contender.flags.clone(),
         })
         .await?;
         let start_ms = starting.elapsed().as_secs_f64() * 1e3;
         let loads = write_and_read(&mut cluster, self.settings, seed, self.progress).await?;
         let statuses = cluster.statuses().await?;
         let commands = cluster.command_lines();
-        self.progress.phase(&format!("block {} of {blocks}: {protocol}, leader killed", block + 1));
+        self.progress
+            .phase(&format!("block {} of {blocks}: {}, leader killed", block + 1, contender.name));
         let failovers = self.kills(&mut cluster, seed, place).await?;
         cluster.remove()?;
-        Ok(Run {
-            block,
-            place,
-            protocol,
-            start_ms,
-            commands,
-            statuses,
-            fill: loads.fill,
-            write: loads.write,
-            read: loads.read,
-            write_use: loads.write_use,
-            write_counters: loads.write_counters,
-            failovers,
-        })
+        Ok(Run { block, place, side, start_ms, commands, statuses, loads, failovers })
     }
 
     /// Kills leader after leader; each comes back before the next is killed.
@@ -231,7 +222,7 @@ impl Session<'_> {
         place: usize,
     ) -> Result<Vec<failover::Failover>, Error> {
         let mut failovers = Vec::new();
-        if self.settings.nodes < 3 {
+        if !self.settings.measures(Part::Failover) {
             return Ok(failovers);
         }
         let mut random = Random::new(seed ^ place as u64);
@@ -251,16 +242,8 @@ impl Session<'_> {
     }
 }
 
-/// What the closed loops measured.
-pub(super) struct Loads {
-    pub(super) fill: LoadReport,
-    pub(super) write: LoadReport,
-    pub(super) read: LoadReport,
-    pub(super) write_use: ResourceUse,
-    pub(super) write_counters: Counters,
-}
-
-/// Fills a fresh cluster, then measures writes, then reads, spread over all nodes.
+/// Measures writes and reads of a fresh cluster, as far as asked for, spread over all nodes. It is filled before
+/// reads.
 pub(super) async fn write_and_read(
     cluster: &mut Cluster,
     settings: &Settings,
@@ -280,16 +263,24 @@ pub(super) async fn write_and_read(
         per_second: None,
         seed,
     };
-    let fill = load::fill(&options).await?;
+    let mut loads = Loads { fill: None, write: None, read: None };
+    if settings.measures(Part::Reads) {
+        loads.fill = Some(load::fill(&options).await?);
+    }
     progress.phase("writes");
-    let (used, counted) = (cluster.resource_use(), cluster.counters().await?);
-    let write = load::run(&options).await?;
-    let write_use = cluster.resource_use().since(used);
-    let write_counters = cluster.counters().await?.since(&counted);
+    if settings.measures(Part::Writes) {
+        let (used, counted) = (cluster.resource_use(), cluster.counters().await?);
+        let report = load::run(&options).await?;
+        let used = cluster.resource_use().since(used);
+        let counters = cluster.counters().await?.since(&counted);
+        loads.write = Some(Writes { report, used, counters });
+    }
     progress.phase("linearizable reads");
-    options.workload = Workload::Get { freshness: load::Freshness::Linearizable };
-    options.warmup = phases.read_warmup;
-    options.until = Until::Elapsed(phases.read);
-    let read = load::run(&options).await?;
-    Ok(Loads { fill, write, read, write_use, write_counters })
+    if settings.measures(Part::Reads) {
+        options.workload = Workload::Get { freshness: load::Freshness::Linearizable };
+        options.warmup = phases.read_warmup;
+        options.until = Until::Elapsed(phases.read);
+        loads.read = Some(load::run(&options).await?);
+    }
+    Ok(loads)
 }

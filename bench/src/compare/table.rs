@@ -3,38 +3,30 @@
 use std::fmt::Write;
 
 use super::analysis::{Analysis, Finding, Spread};
+use super::contender::Side;
 use super::measures::Measure;
-use super::plan::{Plan, Settings};
+use super::plan::{Part, Plan, Settings};
 use super::record::Comparison;
 use crate::report::format::{bytes, count_words, figure, seconds};
 
 /// What will be done, before it is done.
 #[must_use]
 pub fn plan_text(settings: &Settings, plan: &Plan) -> String {
-    let phases = &settings.phases;
     let coins: Vec<&str> = plan.blocks.iter().map(|block| block.letters()).collect();
+    let [a, b] = &settings.contenders;
     let mut text = format!(
-        "Raft (A) and ZAB (B), {} nodes each, one cluster at a time, {}.\n\
+        "{} (A) and {} (B), {} nodes each, one cluster at a time, {}.\n\
          {} of 4 runs by coin (seed {}): {}\n\
-         Each run: a cluster from nothing, {} filled, writes of {} bytes for {} ({} discarded), \
-         linearizable reads for {} ({} discarded), leader killed {}.\n\
+         Each run: a cluster from nothing{}.\n\
          Before and after: one node of the null protocol, and an HTTP echo, as floors.\n",
+        a.name.trim_end_matches(" (A)"),
+        b.name.trim_end_matches(" (B)"),
         settings.nodes,
         count_words(settings.connections, "connection"),
         count_words(settings.blocks, "block"),
         settings.seed,
         coins.join(" | "),
-        count_words(usize::try_from(settings.keys).unwrap_or(usize::MAX), "key"),
-        settings.value_bytes,
-        seconds(phases.write),
-        seconds(phases.write_warmup),
-        seconds(phases.read),
-        seconds(phases.read_warmup),
-        if settings.nodes < 3 {
-            "not at all, with fewer than three nodes".to_owned()
-        } else {
-            count_words(phases.kills, "time")
-        },
+        phases_text(settings),
     );
     if let Some(budget) = settings.budget {
         let _ = writeln!(text, "No block begins that would end after {}.", seconds(budget));
@@ -42,11 +34,41 @@ pub fn plan_text(settings: &Settings, plan: &Plan) -> String {
     text
 }
 
+/// What is done with each cluster, as the rest of a sentence.
+pub(crate) fn phases_text(settings: &Settings) -> String {
+    let phases = &settings.phases;
+    let mut text = String::new();
+    if settings.measures(Part::Reads) {
+        let keys = usize::try_from(settings.keys).unwrap_or(usize::MAX);
+        let _ = write!(text, ", {} filled", count_words(keys, "key"));
+    }
+    if settings.measures(Part::Writes) {
+        let _ = write!(
+            text,
+            ", writes of {} bytes for {} ({} discarded)",
+            settings.value_bytes,
+            seconds(phases.write),
+            seconds(phases.write_warmup)
+        );
+    }
+    if settings.measures(Part::Reads) {
+        let (read, warmup) = (seconds(phases.read), seconds(phases.read_warmup));
+        let _ = write!(text, ", linearizable reads for {read} ({warmup} discarded)");
+    }
+    if settings.measures(Part::Failover) {
+        let _ = write!(text, ", leader killed {}", count_words(phases.kills, "time"));
+    } else if settings.parts.contains(&Part::Failover) {
+        text.push_str(", leader not killed, with fewer than three nodes");
+    }
+    text
+}
+
 /// The result.
 #[must_use]
 pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
-    let mut rows =
-        vec![["", "raft", "zab", "raft / zab [95 %]", "null, 1 node"].map(str::to_owned).to_vec()];
+    let [a, b] = Side::BOTH.map(|side| comparison.name(side).to_owned());
+    let ratio = format!("{a} / {b} [95 %]");
+    let mut rows = vec![vec![String::new(), a, b, ratio, "null, 1 node".to_owned()]];
     rows.extend(analysis.findings.iter().map(row));
     let mut text = aligned(&rows);
     text.push('\n');
@@ -68,8 +90,8 @@ fn row(finding: &Finding) -> Vec<String> {
     );
     vec![
         finding.measure.heading(),
-        spread(&finding.raft),
-        spread(&finding.zab),
+        spread(&finding.a),
+        spread(&finding.b),
         ratio,
         finding.null.as_ref().map_or_else(|| "–".to_owned(), |null| figure(null.median)),
     ]
@@ -94,8 +116,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
 
 fn footnotes(comparison: &Comparison, analysis: &Analysis) -> String {
     let machine = &comparison.machine;
-    let blocks =
-        analysis.finding(Measure::WriteThroughput).map_or(0, |finding| finding.blocks.len());
+    let blocks = analysis.findings.first().map_or(0, |finding| finding.blocks.len());
     let mut text = format!(
         "Median over {} (smallest–largest); intervals by paired bootstrap.\n",
         count_words(blocks, "block")

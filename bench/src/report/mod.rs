@@ -88,7 +88,7 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
     }
     let in_blocks =
         (0..comparison.plan.blocks.len()).map(|block| comparison.reads_not_found(block));
-    let at_floors = comparison.floors.iter().map(|floor| floor.null_read.not_found);
+    let at_floors = comparison.floors.iter().map(|floor| floor.null.reads_not_found());
     let not_found: u64 = in_blocks.chain(at_floors).sum();
     if not_found > 0 {
         warnings.push(format!(

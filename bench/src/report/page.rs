@@ -2,13 +2,12 @@
 
 use std::fmt::Write;
 
-use consensus::Protocol;
-
 use super::format::{bytes, count_words, figure, seconds, utc};
 use super::html::{escape, table};
 use super::{Report, plots, warnings};
-use crate::compare::{Better, Comparison, Finding, Measure, Run, Spread};
+use crate::compare::{Better, Comparison, Finding, Measure, Run, Side, Spread, phases_text};
 use crate::failover::Failover;
+use crate::load::LatencyReport;
 
 const STYLE: &str = include_str!("style.css");
 const METHOD: &str = include_str!("method.html");
@@ -26,7 +25,8 @@ pub(super) fn page(report: &Report) -> String {
     let mut text = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <title>Raft and ZAB compared</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        escape(&title(comparison))
     );
     text.push_str(&head(report));
     text.push_str(&figures(report));
@@ -41,14 +41,15 @@ pub(super) fn page(report: &Report) -> String {
 fn head(report: &Report) -> String {
     let comparison = &report.comparison;
     let mut text = format!(
-        "<h1>Raft and ZAB on the same stack</h1>\n<p class=\"when\">{} · {} · {} of 4 runs</p>\n",
+        "<h1>{}</h1>\n<p class=\"when\">{} · {} · {} of 4 runs</p>\n",
+        escape(&title(comparison)),
         utc(comparison.began_at_seconds),
         seconds(std::time::Duration::from_secs_f64(comparison.took_seconds.round())),
         count_words(comparison.plan.blocks.len(), "block"),
     );
     text.push_str("<div class=\"findings\">\n");
     for finding in HEADLINES.iter().filter_map(|&measure| report.analysis.finding(measure)) {
-        text.push_str(&headline(finding));
+        text.push_str(&headline(finding, names(comparison)));
     }
     text.push_str("</div>\n");
     let _ = writeln!(
@@ -65,29 +66,43 @@ fn head(report: &Report) -> String {
     text
 }
 
-fn headline(finding: &Finding) -> String {
+fn headline(finding: &Finding, [a, b]: [&str; 2]) -> String {
     let measure = finding.measure;
     let class = match finding.ratio {
         Some(ratio) if ratio.concludes() => {
-            let raft = (ratio.ratio > 1.0) == (measure.better() == Better::Higher);
-            if raft { "raft" } else { "zab" }
+            let a_wins = (ratio.ratio > 1.0) == (measure.better() == Better::Higher);
+            if a_wins { "a" } else { "b" }
         }
         _ => "open",
     };
     let interval = finding.ratio.map_or_else(String::new, |ratio| {
         format!(
-            "<span>raft / zab {:.2}, 95 % interval {:.2} to {:.2}, n = {}</span>",
+            "<span>{} / {} {:.2}, 95 % interval {:.2} to {:.2}, n = {}</span>",
+            escape(a),
+            escape(b),
             ratio.ratio, ratio.low, ratio.high, ratio.blocks
         )
     });
     format!(
         "<div class=\"finding {class}\">{}<strong>{}</strong>\
-         <span>raft {}, zab {}</span>{interval}</div>\n",
+         <span>{} {}, {} {}</span>{interval}</div>\n",
         capitalized(measure.name()),
         escape(&finding.verdict),
-        measure.with_unit(finding.raft.median),
-        measure.with_unit(finding.zab.median),
+        escape(a),
+        measure.with_unit(finding.a.median),
+        escape(b),
+        measure.with_unit(finding.b.median),
     )
+}
+
+fn title(comparison: &Comparison) -> String {
+    let [a, b] = names(comparison);
+    format!("{a} and {b} on the same stack")
+}
+
+/// What both sides are called.
+fn names(comparison: &Comparison) -> [&str; 2] {
+    Side::BOTH.map(|side| comparison.name(side))
 }
 
 fn capitalized(text: &str) -> String {
@@ -115,8 +130,8 @@ fn figures(report: &Report) -> String {
         );
         vec![
             escape(&finding.measure.heading()),
-            spread(&finding.raft),
-            spread(&finding.zab),
+            spread(&finding.a),
+            spread(&finding.b),
             ratio,
             finding.blocks.len().to_string(),
             finding.null.as_ref().map_or_else(|| "–".to_owned(), spread),
@@ -127,7 +142,9 @@ fn figures(report: &Report) -> String {
         let findings = report.analysis.findings.iter();
         findings.filter(|finding| finding.measure.is_cost() == costs).map(row).collect()
     };
-    let head = ["", "raft", "zab", "raft / zab", "n", "null, 1 node", "what may be said"];
+    let [a, b] = names(&report.comparison).map(escape);
+    let ratio = format!("{a} / {b}");
+    let head = ["", &a, &b, &ratio, "n", "null, 1 node", "what may be said"];
     format!(
         "<h2>Figures</h2>\n<p>Medians over the blocks, below them the smallest and the largest \
          block; the ratio with its 95 % interval. The null protocol does not replicate: the \
@@ -142,9 +159,10 @@ fn figures(report: &Report) -> String {
 
 fn plots_section(report: &Report) -> String {
     let comparison = &report.comparison;
-    let mut text = String::from(
-        "<h2>Plots</h2>\n<p class=\"keys\"><span><i class=\"key raft\"></i>raft</span>\
-         <span><i class=\"key zab\"></i>zab</span>\
+    let [a, b] = names(comparison).map(escape);
+    let mut text = format!(
+        "<h2>Plots</h2>\n<p class=\"keys\"><span><i class=\"key a\"></i>{a}</span>\
+         <span><i class=\"key b\"></i>{b}</span>\
          <span><i class=\"key open\"></i>neither</span></p>\n<div class=\"plots\">\n",
     );
     let mut add = |title: &str, caption: &str, plot: Option<String>| {
@@ -187,19 +205,19 @@ fn plots_section(report: &Report) -> String {
         "Every kill is one mark.",
         plots::outages(comparison),
     );
-    for protocol in [Protocol::Raft, Protocol::Zab] {
+    for side in Side::BOTH {
         add(
-            &format!("Writes through the kills: {protocol}"),
+            &format!("Writes through the kills: {}", comparison.name(side)),
             "Paced writes to the surviving nodes; latency from the intended moment. \
              Crosses are errors.",
-            plots::probes(comparison, protocol),
+            plots::probes(comparison, side),
         );
     }
-    for protocol in [Protocol::Raft, Protocol::Zab] {
+    for side in Side::BOTH {
         add(
-            &format!("Write throughput over time: {protocol}"),
+            &format!("Write throughput over time: {}", comparison.name(side)),
             "One line for each run. The shaded beginning does not count.",
-            plots::timelines(comparison, protocol),
+            plots::timelines(comparison, side),
         );
     }
     text.push_str("</div>\n");
@@ -211,19 +229,16 @@ fn method(comparison: &Comparison) -> String {
     let settings = &comparison.settings;
     let phases = &settings.phases;
     let options = &comparison.failover_options;
-    let measures = Measure::ALL.into_iter().filter(|measure| !measure.is_cost()).count();
+    let is_looked_at =
+        |measure: &Measure| !measure.is_cost() && settings.measures(measure.part());
+    let measures = Measure::ALL.into_iter().filter(is_looked_at).count();
     // The chance that at least one of so many 95 % intervals misses the truth, if each had its own
     // luck.
     let false_alarm = 100.0 * (1.0 - 0.95f64.powf(measures as f64));
     let numbers = [
         ("NODES", settings.nodes.to_string()),
         ("CONNECTIONS", settings.connections.to_string()),
-        ("KEYS", figure(settings.keys as f64)),
-        ("VALUE_BYTES", settings.value_bytes.to_string()),
-        ("WRITE_WARMUP", seconds(phases.write_warmup)),
-        ("WRITE", seconds(phases.write)),
-        ("READ_WARMUP", seconds(phases.read_warmup)),
-        ("READ", seconds(phases.read)),
+        ("STEPS", phases_text(settings)),
         ("KILLS", count_words(phases.kills, "time")),
         ("PERIOD", format!("{} ms", options.period.as_millis())),
         ("LIMIT", seconds(options.limit)),
@@ -285,7 +300,9 @@ fn manifest(comparison: &Comparison) -> String {
         ("compiler", machine.rustc.clone()),
         ("command", comparison.command.clone()),
         ("seed", comparison.settings.seed.to_string()),
-        ("coins (A is raft, B is zab)", coins.join(" | ")),
+        ("A", comparison.name(Side::A).to_owned()),
+        ("B", comparison.name(Side::B).to_owned()),
+        ("coins", coins.join(" | ")),
     ];
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(name, value)| vec![name.to_owned(), escape(&value)]).collect();
@@ -296,19 +313,19 @@ fn manifest(comparison: &Comparison) -> String {
     )
 }
 
-/// The command lines of one cluster of each protocol: their settings, which are otherwise the
+/// The command lines of one cluster of each side: their settings, which are otherwise the
 /// defaults.
 fn commands(comparison: &Comparison) -> String {
     let mut text = String::from("<details><summary>How the nodes were started</summary>\n");
-    for protocol in [Protocol::Raft, Protocol::Zab] {
-        if let Some(run) = comparison.all_runs_of(protocol).next() {
+    for side in Side::BOTH {
+        if let Some(run) = comparison.all_runs_of(side).next() {
             for command in &run.commands {
                 let _ = writeln!(text, "<p><code>{}</code></p>", escape(command));
             }
         }
     }
     text.push_str(
-        "<p>All other settings are the defaults, which both protocols share. The nodes' \
+        "<p>All other settings are the defaults, which both sides share. The nodes' \
          environment was cleared of settings.</p>\n</details>\n",
     );
     text
@@ -344,23 +361,30 @@ fn raw(report: &Report) -> String {
 }
 
 fn runs_table(comparison: &Comparison) -> String {
+    let or_none = |figure: Option<String>| figure.unwrap_or_else(|| "–".to_owned());
     let row = |run: &Run| {
-        let errors: u64 = run.write.errors.values().chain(run.read.errors.values()).sum();
+        let (write, read) = (run.loads.write_report(), run.loads.read.as_ref());
+        let errors: u64 =
+            write.into_iter().chain(read).flat_map(|report| report.errors.values()).sum();
         let outage = |failover: &Failover| {
             failover.outage_ms.map_or_else(|| "never".to_owned(), |outage| format!("{outage:.0}"))
         };
         let outages: Vec<String> = run.failovers.iter().map(outage).collect();
+        let latency = |of: fn(&LatencyReport) -> f64| {
+            or_none(write.map(|report| figure(of(&report.latency))))
+        };
+        let used = run.loads.write.as_ref().map(|write| write.used.memory_peak_bytes_max);
         vec![
-            format!("{}.{} {}", run.block + 1, run.place + 1, run.protocol),
+            format!("{}.{} {}", run.block + 1, run.place + 1, escape(comparison.name(run.side))),
             format!("{:.0}", run.start_ms),
-            figure(run.write.per_second),
-            figure(run.write.latency.p50_ms),
-            figure(run.write.latency.p99_ms),
-            figure(run.write.latency.p999_ms),
-            figure(run.write.latency.max_ms),
-            figure(run.read.per_second),
-            outages.join(", "),
-            bytes(run.write_use.memory_peak_bytes_max),
+            or_none(write.map(|report| figure(report.per_second))),
+            latency(|latency| latency.p50_ms),
+            latency(|latency| latency.p99_ms),
+            latency(|latency| latency.p999_ms),
+            latency(|latency| latency.max_ms),
+            or_none(read.map(|report| figure(report.per_second))),
+            or_none((!outages.is_empty()).then(|| outages.join(", "))),
+            or_none(used.map(bytes)),
             errors.to_string(),
         ]
     };

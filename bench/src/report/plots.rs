@@ -1,17 +1,19 @@
 //! The plots of a report.
 
-use consensus::Protocol;
-
 use super::Report;
 use super::format::figure;
 use super::svg::{Mark, Plot, Scale};
-use crate::compare::{Better, Comparison, Finding, Measure, Run};
+use crate::compare::{Better, Comparison, Finding, Measure, Run, Side};
+use crate::load::LoadReport;
 use crate::stats::{extent, median};
 
-const BOTH: [Protocol; 2] = [Protocol::Raft, Protocol::Zab];
+fn mark_of(side: Side) -> Mark {
+    if side == Side::A { Mark::Circle } else { Mark::Square }
+}
 
-fn mark_of(protocol: Protocol) -> Mark {
-    if protocol == Protocol::Raft { Mark::Circle } else { Mark::Square }
+/// The style of what belongs to a side.
+fn class_of(side: Side) -> &'static str {
+    if side == Side::A { "a" } else { "b" }
 }
 
 fn labelled(scale: Scale) -> Vec<(f64, String)> {
@@ -30,7 +32,7 @@ fn figure_of_tick(tick: f64) -> String {
     text
 }
 
-/// Every ratio with its interval, turned so that right is better for Raft.
+/// Every ratio with its interval, turned so that right is better for the first.
 pub(super) fn ratios(report: &Report) -> Option<String> {
     let rows: Vec<(&Finding, f64, f64, f64)> = report
         .analysis
@@ -69,7 +71,8 @@ pub(super) fn ratios(report: &Report) -> Option<String> {
         }
         ticks.push((factor, label));
     }
-    plot.x_axis("← ZAB better by\u{2003}\u{2003}Raft better by →", &ticks);
+    let [a, b] = Side::BOTH.map(|side| report.comparison.name(side));
+    plot.x_axis(&format!("← {b} better by\u{2003}\u{2003}{a} better by →"), &ticks);
     let labels: Vec<(f64, String)> = rows
         .iter()
         .enumerate()
@@ -79,8 +82,8 @@ pub(super) fn ratios(report: &Report) -> Option<String> {
     plot.rule(1.0, "equal");
     for (place, (finding, ratio, low, high)) in rows.iter().enumerate() {
         let concludes = finding.ratio.is_some_and(|ratio| ratio.concludes());
-        let winner = if *ratio > 1.0 { Protocol::Raft } else { Protocol::Zab };
-        let class = if concludes { winner.name() } else { "open" };
+        let winner = if *ratio > 1.0 { Side::A } else { Side::B };
+        let class = if concludes { class_of(winner) } else { "open" };
         let y = row_of(place);
         plot.line(&[(*low, y), (*high, y)], &format!("{class} thick"));
         let text = format!("{}: {}", finding.measure.name(), finding.verdict);
@@ -92,7 +95,7 @@ pub(super) fn ratios(report: &Report) -> Option<String> {
 /// One measure over the blocks: the blocks' figures, paired.
 pub(super) fn blocks(report: &Report, measure: Measure) -> Option<String> {
     let finding = report.analysis.finding(measure)?;
-    let values: Vec<f64> = finding.blocks.iter().flat_map(|&(_, raft, zab)| [raft, zab]).collect();
+    let values: Vec<f64> = finding.blocks.iter().flat_map(|&(_, a, b)| [a, b]).collect();
     let (smallest, largest) = extent(&values)?;
     let margin = ((largest - smallest) * 0.25).max(largest * 0.02);
     let y = Scale::linear((smallest - margin).max(0.0), largest + margin);
@@ -104,32 +107,34 @@ pub(super) fn blocks(report: &Report, measure: Measure) -> Option<String> {
         .collect();
     plot.x_axis("block", &ticks);
     plot.y_axis(&format!("{}, {}", measure.name(), measure.unit()), &labelled(y));
-    for &(block, raft, zab) in &finding.blocks {
+    for &(block, a, b) in &finding.blocks {
         let (left, right) = (block as f64 - 0.12, block as f64 + 0.12);
-        plot.line(&[(left, raft), (right, zab)], "pair");
-        for (x, value, protocol) in [(left, raft, Protocol::Raft), (right, zab, Protocol::Zab)] {
+        plot.line(&[(left, a), (right, b)], "pair");
+        for (x, value, side) in [(left, a, Side::A), (right, b, Side::B)] {
             let letters = report.comparison.plan.blocks[block].letters();
             let text = format!(
-                "block {} ({letters}), {protocol}: {} {}",
+                "block {} ({letters}), {}: {} {}",
                 block + 1,
+                report.comparison.name(side),
                 figure(value),
                 measure.unit()
             );
-            plot.mark((x, value), mark_of(protocol), protocol.name(), &text);
+            plot.mark((x, value), mark_of(side), class_of(side), &text);
         }
     }
-    Some(plot.finish(&format!("{} of both protocols in each block", measure.name())))
+    Some(plot.finish(&format!("{} of both sides in each block", measure.name())))
 }
 
 /// The whole distribution of write latencies: the median over the runs, and their extremes.
 pub(super) fn latencies(comparison: &Comparison) -> Option<String> {
-    let curve = |protocol: Protocol| {
-        let runs: Vec<&Run> = comparison.all_runs_of(protocol).collect();
+    let curve = |side: Side| {
+        let writes = comparison.all_runs_of(side).filter_map(|run| run.loads.write_report());
+        let runs: Vec<&LoadReport> = writes.collect();
         let shares: Vec<f64> =
-            runs.first()?.write.latency.curve.iter().map(|&(share, _)| share).collect();
+            runs.first()?.latency.curve.iter().map(|&(share, _)| share).collect();
         let points = shares.into_iter().filter_map(|share| {
-            let at = |run: &&Run| {
-                let curve = &run.write.latency.curve;
+            let at = |write: &&LoadReport| {
+                let curve = &write.latency.curve;
                 curve.iter().find(|&&(other, _)| other == share).map(|&(_, latency)| latency)
             };
             // A share that not every run is long enough for would compare different runs.
@@ -139,8 +144,8 @@ pub(super) fn latencies(comparison: &Comparison) -> Option<String> {
         });
         Some(points.collect::<Vec<_>>())
     };
-    let curves: Vec<(Protocol, Vec<_>)> =
-        BOTH.into_iter().filter_map(|protocol| Some((protocol, curve(protocol)?))).collect();
+    let curves: Vec<(Side, Vec<_>)> =
+        Side::BOTH.into_iter().filter_map(|side| Some((side, curve(side)?))).collect();
     let points = || curves.iter().flat_map(|(_, points)| points);
     let lowest = points().map(|point| point.2).reduce(f64::min)?;
     let highest = points().map(|point| point.3).reduce(f64::max)?;
@@ -156,37 +161,39 @@ pub(super) fn latencies(comparison: &Comparison) -> Option<String> {
         .collect();
     plot.x_axis("share of the writes that were no slower", &ticks);
     plot.y_axis("write latency, ms", &labelled(y));
-    for (protocol, points) in &curves {
+    for (side, points) in &curves {
         let band: Vec<_> = points.iter().map(|&(x, _, low, high)| (x, low, high)).collect();
-        plot.band(&band, protocol.name());
+        plot.band(&band, class_of(*side));
     }
-    for (protocol, points) in &curves {
+    for (side, points) in &curves {
         let line: Vec<_> = points.iter().map(|&(x, middle, ..)| (x, middle)).collect();
-        plot.line(&line, protocol.name());
+        plot.line(&line, class_of(*side));
         for &(x, middle, low, high) in points {
             let text = format!(
-                "{protocol}: {} ms (runs {}–{})",
+                "{}: {} ms (runs {}–{})",
+                comparison.name(*side),
                 figure(middle),
                 figure(low),
                 figure(high)
             );
-            plot.mark((x, middle), mark_of(*protocol), &format!("{protocol} small"), &text);
+            let class = format!("{} small", class_of(*side));
+            plot.mark((x, middle), mark_of(*side), &class, &text);
         }
     }
     Some(plot.finish("Write latency by share of the writes"))
 }
 
-/// The outages of both protocols, sorted.
+/// The outages of both sides, sorted.
 pub(super) fn outages(comparison: &Comparison) -> Option<String> {
     let options = &comparison.failover_options;
-    let sorted = |protocol| {
-        let failovers = comparison.all_runs_of(protocol).flat_map(|run| &run.failovers);
+    let sorted = |side| {
+        let failovers = comparison.all_runs_of(side).flat_map(|run| &run.failovers);
         let mut outages: Vec<f64> =
             failovers.map(|failover| failover.outage_at_least_ms(options)).collect();
         outages.sort_by(f64::total_cmp);
         outages
     };
-    let curves = BOTH.map(|protocol| (protocol, sorted(protocol)));
+    let curves = Side::BOTH.map(|side| (side, sorted(side)));
     let all: Vec<f64> = curves.iter().flat_map(|(_, outages)| outages.iter().copied()).collect();
     let (smallest, largest) = extent(&all)?;
     let x = if largest > 10.0 * median(&all)? {
@@ -201,25 +208,26 @@ pub(super) fn outages(comparison: &Comparison) -> Option<String> {
         "kills that were over by then, %",
         &shares.map(|share| (share, format!("{share:.0}"))),
     );
-    for (protocol, outages) in &curves {
+    for (side, outages) in &curves {
         let step = 100.0 / outages.len() as f64;
         let mut line = Vec::new();
         for (place, &outage) in outages.iter().enumerate() {
             line.push((outage, place as f64 * step));
             line.push((outage, (place + 1) as f64 * step));
         }
-        plot.line(&line, protocol.name());
+        plot.line(&line, class_of(*side));
         for (place, &outage) in outages.iter().enumerate() {
-            let text = format!("{protocol}: {} ms", options.outage_text(outage, figure));
+            let name = comparison.name(*side);
+            let text = format!("{name}: {} ms", options.outage_text(outage, figure));
             let y = (place as f64 + 0.5) * step;
-            plot.mark((outage, y), mark_of(*protocol), protocol.name(), &text);
+            plot.mark((outage, y), mark_of(*side), class_of(*side), &text);
         }
     }
     Some(plot.finish("Distribution of the outages after the leader was killed"))
 }
 
-/// What the paced writes saw around the faults of one protocol.
-pub(super) fn probes(comparison: &Comparison, protocol: Protocol) -> Option<String> {
+/// What the paced writes saw around the faults of one side.
+pub(super) fn probes(comparison: &Comparison, side: Side) -> Option<String> {
     let probes = || {
         let failovers = comparison.runs.iter().flat_map(|run| &run.failovers);
         failovers.flat_map(|failover| &failover.probes)
@@ -235,45 +243,46 @@ pub(super) fn probes(comparison: &Comparison, protocol: Protocol) -> Option<Stri
     plot.y_axis("latency from then, ms", &labelled(y));
     plot.rule(0.0, "equal");
     let mine = || {
-        let failovers = comparison.all_runs_of(protocol).flat_map(|run| &run.failovers);
+        let failovers = comparison.all_runs_of(side).flat_map(|run| &run.failovers);
         failovers.flat_map(|failover| &failover.probes)
     };
     let place = |probe: &crate::failover::Probe| (probe.intended_ms, probe.latency_ms);
-    plot.cloud(mine().filter(|probe| probe.error.is_none()).map(place), protocol.name());
+    plot.cloud(mine().filter(|probe| probe.error.is_none()).map(place), class_of(side));
     plot.crosses(mine().filter(|probe| probe.error.is_some()).map(place), "failed");
     mine().next()?;
-    Some(plot.finish(&format!("Latency of paced writes around the kills of {protocol} leaders")))
+    let name = comparison.name(side);
+    Some(plot.finish(&format!("Latency of paced writes around the kills of leaders: {name}")))
 }
 
 /// Writes in each tenth of a second, one line for each run, with what was discarded.
-pub(super) fn timelines(comparison: &Comparison, protocol: Protocol) -> Option<String> {
-    let series = |run: &Run| {
-        let step = run.write.timeline_step_ms;
-        let end = run.write.warmup_ms + run.write.window_ms;
-        let bars = run.write.timeline.iter().enumerate();
+pub(super) fn timelines(comparison: &Comparison, side: Side) -> Option<String> {
+    let series = |write: &LoadReport| {
+        let step = write.timeline_step_ms;
+        let end = write.warmup_ms + write.window_ms;
+        let bars = write.timeline.iter().enumerate();
         bars.map(|(bar, &count)| (bar as f64 * step, f64::from(count) * 1e3 / step))
             // The last answers after the end belong to no full bar.
             .filter(|&(begin, _)| begin + step <= end + 1e-6)
             .map(|(begin, rate)| ((begin + step / 2.0) / 1e3, rate))
             .collect::<Vec<_>>()
     };
-    let highest = comparison.runs.iter().flat_map(series).map(|(_, rate)| rate).reduce(f64::max)?;
-    let first = comparison.all_runs_of(protocol).next()?;
-    let (warmup, end) =
-        (first.write.warmup_ms / 1e3, (first.write.warmup_ms + first.write.window_ms) / 1e3);
+    let writes = |run: &'_ Run| run.loads.write_report().map(series).unwrap_or_default();
+    let highest = comparison.runs.iter().flat_map(writes).map(|(_, rate)| rate).reduce(f64::max)?;
+    let first = comparison.all_runs_of(side).find_map(|run| run.loads.write_report())?;
+    let (warmup, end) = (first.warmup_ms / 1e3, (first.warmup_ms + first.window_ms) / 1e3);
     let x = Scale::linear(0.0, end);
     let y = Scale::linear(0.0, highest * 1.1);
     let mut plot = Plot::new(x, y);
     plot.region(0.0, warmup, "discarded");
     plot.x_axis("seconds of the write phase", &labelled(x));
     plot.y_axis("writes/s in each 100 ms", &labelled(y));
-    for run in comparison.all_runs_of(protocol) {
-        plot.line(&series(run), &format!("{protocol} thin"));
+    for run in comparison.all_runs_of(side) {
+        plot.line(&writes(run), &format!("{} thin", class_of(side)));
     }
-    Some(plot.finish(&format!("Write throughput of {protocol} over time")))
+    Some(plot.finish(&format!("Write throughput of {} over time", comparison.name(side))))
 }
 
-/// The floors beside both protocols: how much of what is possible replication leaves.
+/// The floors beside both sides: how much of what is possible replication leaves.
 pub(super) fn floors(report: &Report) -> Option<String> {
     let finding = report.analysis.finding(Measure::WriteThroughput)?;
     let null = finding.null?;
@@ -281,8 +290,8 @@ pub(super) fn floors(report: &Report) -> Option<String> {
     let rows = [
         ("HTTP echo", echo, "open"),
         ("null, 1 node", null.median, "open"),
-        ("raft", finding.raft.median, "raft"),
-        ("zab", finding.zab.median, "zab"),
+        (report.comparison.name(Side::A), finding.a.median, "a"),
+        (report.comparison.name(Side::B), finding.b.median, "b"),
     ];
     let x = Scale::linear(0.0, echo.max(null.median) * 1.18);
     let y = Scale::linear(-0.6, rows.len() as f64 - 0.4);
@@ -300,5 +309,5 @@ pub(super) fn floors(report: &Report) -> Option<String> {
         plot.line(&[(0.0, y), (value, y)], &format!("{class} bar"));
         plot.note((value, y), &figure(value));
     }
-    Some(plot.finish("Writes a second of both protocols beside the floors"))
+    Some(plot.finish("Writes a second of both sides beside the floors"))
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bench::cluster::{Counters, Fault, ResourceUse};
-use bench::compare::{Comparison, Floor, Plan, Run, Settings};
+use bench::compare::{Comparison, Floor, Loads, Plan, Run, Settings, Side, Writes};
 use bench::failover::{Failover, FailoverOptions, Probe};
 use bench::load::{LatencyReport, LoadReport};
 use bench::machine::{DiskProbe, FileSystem, Machine};
-use consensus::{Protocol, Random};
+use consensus::Random;
 
 const SHARES: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999];
 
@@ -20,15 +20,15 @@ pub(crate) fn comparison(blocks: usize, advantage: f64) -> Comparison {
     let mut runs = Vec::new();
     for (block, coin) in plan.blocks.iter().enumerate() {
         let drift = 1.0 + 0.04 * (block as f64).sin();
-        for (place, protocol) in coin.order().into_iter().enumerate() {
-            let factor = if protocol == Protocol::Raft { advantage } else { 1.0 };
-            runs.push(run(block, place, protocol, drift * factor, &mut random));
+        for (place, side) in coin.order().into_iter().enumerate() {
+            let factor = if side == Side::A { advantage } else { 1.0 };
+            runs.push(run(block, place, side, drift * factor, &mut random));
         }
     }
     let floors = (0..2).map(|number| floor(number * 4 * blocks, &mut random)).collect();
     let disk = DiskProbe { writes: 400, write_bytes: 512, p50_ms: 0.31, p99_ms: 1.1 };
     Comparison {
-        format: 1,
+        format: 2,
         began_at_seconds: 1_795_314_660,
         took_seconds: 161.0,
         command: "duorum compare".to_owned(),
@@ -72,23 +72,30 @@ fn noise(random: &mut Random) -> f64 {
     0.97 + 0.06 * random.below(1_000) as f64 / 1_000.0
 }
 
-fn run(block: usize, place: usize, protocol: Protocol, factor: f64, random: &mut Random) -> Run {
+fn run(block: usize, place: usize, side: Side, factor: f64, random: &mut Random) -> Run {
     let write = load(12_500.0 * factor * noise(random), 5.0 / factor, 500.0, 1_800.0, random);
+    let protocol = if side == Side::A { "raft" } else { "zab" };
+    let start_ms = 400.0 * noise(random);
+    let fill = load(11_000.0, 5.0, 0.0, 900.0, random);
+    let read = load(21_000.0 * factor * noise(random), 3.0 / factor, 200.0, 800.0, random);
+    let written = write.operations_with_warmup as f64;
+    let used = ResourceUse {
+        cpu_seconds: written * 95e-6 / factor * noise(random),
+        memory_peak_bytes_max: 92 << 20,
+    };
+    let counters = counters(written / factor, random);
     Run {
         block,
         place,
-        protocol,
-        start_ms: 400.0 * noise(random),
+        side,
+        start_ms,
         commands: vec![format!("duorum serve --protocol {protocol} --id 1"); 3],
         statuses: vec![serde_json::json!({"role": "leader"})],
-        fill: load(11_000.0, 5.0, 0.0, 900.0, random),
-        read: load(21_000.0 * factor * noise(random), 3.0 / factor, 200.0, 800.0, random),
-        write_use: ResourceUse {
-            cpu_seconds: write.operations_with_warmup as f64 * 95e-6 / factor * noise(random),
-            memory_peak_bytes_max: 92 << 20,
+        loads: Loads {
+            fill: Some(fill),
+            write: Some(Writes { report: write, used, counters }),
+            read: Some(read),
         },
-        write_counters: counters(write.operations_with_warmup as f64 / factor, random),
-        write,
         failovers: (0..2).map(|_| failover(180.0 / factor * noise(random), random)).collect(),
     }
 }
@@ -136,6 +143,7 @@ fn load(per_second: f64, p50: f64, warmup: f64, window: f64, random: &mut Random
         not_found: 0,
         errors: BTreeMap::new(),
         unknown_outcomes: 0,
+        not_sent: 0,
         timeline_step_ms: 100.0,
         timeline,
     }
@@ -169,16 +177,17 @@ fn failover(outage: f64, random: &mut Random) -> Failover {
 }
 
 fn floor(after_runs: usize, random: &mut Random) -> Floor {
-    let null_write = load(38_000.0 * noise(random), 1.6, 500.0, 1_800.0, random);
-    Floor {
-        after_runs,
-        echo: load(82_000.0 * noise(random), 0.7, 300.0, 1_000.0, random),
-        null_write_use: ResourceUse {
-            cpu_seconds: null_write.operations_with_warmup as f64 * 22e-6,
-            memory_peak_bytes_max: 60 << 20,
-        },
-        null_write_counters: counters(null_write.operations_with_warmup as f64 * 0.3, random),
-        null_write,
-        null_read: load(70_000.0 * noise(random), 0.9, 200.0, 800.0, random),
-    }
+    let write = load(38_000.0 * noise(random), 1.6, 500.0, 1_800.0, random);
+    let echo = load(82_000.0 * noise(random), 0.7, 300.0, 1_000.0, random);
+    let written = write.operations_with_warmup as f64;
+    let used =
+        ResourceUse { cpu_seconds: written * 22e-6, memory_peak_bytes_max: 60 << 20 };
+    let counters = counters(written * 0.3, random);
+    let read = load(70_000.0 * noise(random), 0.9, 200.0, 800.0, random);
+    let null = Loads {
+        fill: None,
+        write: Some(Writes { report: write, used, counters }),
+        read: Some(read),
+    };
+    Floor { after_runs, echo, null }
 }

@@ -187,6 +187,10 @@ async fn serve_http(stream: TcpStream, app: &Arc<App>, router: Router) {
         let (app, router) = (app.clone(), router.clone());
         async move {
             let began = Instant::now();
+            // It takes the processor, as code that is slower would.
+            while began.elapsed() < app.limits.handicap {
+                std::hint::spin_loop();
+            }
             let call = routes::call_name(request.method(), request.uri().path());
             let result: Result<_, Infallible> = router.call(request).await;
             result.map(|mut response| {

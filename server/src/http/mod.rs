@@ -99,6 +99,8 @@ pub struct Limits {
     pub watch_progress_interval: Duration,
     /// Between what the time of a lease is that is asked for as a session.
     pub session_timeouts: SessionTimeouts,
+    /// How much time each request takes besides, on purpose.
+    pub handicap: Duration,
 }
 
 impl Default for Limits {
@@ -114,6 +116,7 @@ impl Default for Limits {
             stop_timeout: Duration::from_secs(3),
             watch_progress_interval: Duration::from_secs(600),
             session_timeouts: SessionTimeouts::default(),
+            handicap: Duration::ZERO,
         }
     }
 }
