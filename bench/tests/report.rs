@@ -6,7 +6,9 @@ mod sample;
 
 use std::path::Path;
 
-use bench::compare::{Contender, Exclusion, Measure, Part, Side, plan_text, table_text};
+use bench::compare::{
+    Contender, CurveKind, Exclusion, Loads, Measure, Part, Side, plan_text, table_text,
+};
 use bench::report::{Report, warnings};
 
 /// Whether every element is closed, by itself or by its end, in order.
@@ -247,4 +249,37 @@ fn the_same_contender_twice_is_told_apart() {
     check_well_formed(&report.html());
     let plan = plan_text(&report.comparison.settings, &report.comparison.plan);
     assert!(plan.starts_with("raft (A) and raft (B), 3 nodes each"), "{plan}");
+}
+
+#[test]
+fn curves_have_a_row_and_a_mark_for_each_step_that_could_be_measured() {
+    let mut comparison = sample::comparison(6, 1.0);
+    comparison.settings = comparison.settings.only([Part::Sweep, Part::Paced].into());
+    let mut random = consensus::Random::new(5);
+    for run in &mut comparison.runs {
+        let factor = if run.side == Side::A { 1.3 } else { 1.0 };
+        let [sweep, paced] = sample::steps(factor, &mut random);
+        run.loads = Loads { sweep, paced, ..Loads::default() };
+        run.failovers.clear();
+    }
+    let report = Report::new(comparison);
+    let curves = &report.analysis.curves;
+    let lengths: Vec<_> = curves.iter().map(|curve| (curve.kind, curve.points.len())).collect();
+    let expected = [
+        (CurveKind::SweepThroughput, 3),
+        // At the highest rate not everything could be sent.
+        (CurveKind::PacedP50, 3),
+        (CurveKind::PacedP99, 3),
+    ];
+    assert_eq!(lengths, expected);
+    let ratio = curves[0].points[2].ratio.expect("six blocks");
+    assert!(ratio.low > 1.2 && ratio.high < 1.4, "{ratio:?}");
+    assert_eq!(curves[2].knees, [Some(8_000.0); 2]);
+    let page = report.html();
+    check_well_formed(&page);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("curves");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    report.write(&directory).expect("written");
+    let text = table_text(&report.comparison, &report.analysis);
+    assert!(text.contains("raft: keeps up to 8,000 a second"), "{text}");
 }

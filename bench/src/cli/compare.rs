@@ -64,7 +64,7 @@ pub struct CompareArgs {
     data_dir: Option<PathBuf>,
 
     /// Measure nothing, but count: print the cost sheet, which is the same on every machine
-    #[arg(long, conflicts_with_all = ["quick", "nodes", "connections", "blocks", "seed", "out", "data_dir"])]
+    #[arg(long, conflicts_with_all = ["a", "b", "only", "value_bytes", "quick", "nodes", "connections", "blocks", "seed", "out", "data_dir"])]
     exact: bool,
 
     /// With --exact, so many elections of each protocol in each place
@@ -81,6 +81,10 @@ enum PartName {
     Reads,
     /// From SIGKILL of the leader to the next acknowledged write
     Failover,
+    /// Writes by 1 to 256 clients, each as fast as it can: throughput over clients; takes minutes
+    Sweep,
+    /// Writes that are due at 500 to 32,000 a second: latency over rates; takes minutes
+    Paced,
 }
 
 impl From<PartName> for Part {
@@ -89,6 +93,8 @@ impl From<PartName> for Part {
             PartName::Writes => Self::Writes,
             PartName::Reads => Self::Reads,
             PartName::Failover => Self::Failover,
+            PartName::Sweep => Self::Sweep,
+            PartName::Paced => Self::Paced,
         }
     }
 }

@@ -6,6 +6,7 @@ use consensus::Protocol;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Side;
+use super::curves::{self, Curve};
 use super::measures::{Better, Measure};
 use super::record::{Comparison, Exclusion, Loads, Run};
 use crate::load::LoadReport;
@@ -16,6 +17,9 @@ use crate::stats::{BLOCKS_TO_CONCLUDE, RESAMPLES, RatioInterval, extent, median,
 pub struct Analysis {
     /// One finding for each measure that both sides have figures for.
     pub findings: Vec<Finding>,
+    /// What was measured in steps.
+    #[serde(default)]
+    pub curves: Vec<Curve>,
     /// Blocks that a measure had to leave out.
     pub exclusions: Vec<Exclusion>,
     /// Failed requests of both sides and of the null protocol, warm-ups included.
@@ -55,7 +59,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(values: &[f64]) -> Option<Self> {
+    pub(super) fn of(values: &[f64]) -> Option<Self> {
         let (min, max) = extent(values)?;
         Some(Self { median: median(values)?, min, max })
     }
@@ -91,6 +95,7 @@ impl Analysis {
         errors.push((Protocol::Null.to_string(), null));
         Self {
             findings,
+            curves: curves::of(comparison),
             exclusions,
             errors,
             echo_per_second: comparison.floors.iter().map(|floor| floor.echo.per_second).collect(),

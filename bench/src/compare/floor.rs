@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use consensus::Protocol;
 
-use super::plan::Settings;
+use super::plan::{Part, Settings};
 use super::record::Floor;
 use super::run::{Environment, Progress, write_and_read};
 use crate::Error;
@@ -54,7 +54,9 @@ pub(super) async fn measure(
         flags: Vec::new(),
     })
     .await?;
-    let null = write_and_read(&mut cluster, settings, settings.seed, progress).await?;
+    // The floors are points, and no curves.
+    let plain = Settings { parts: &settings.parts & &Part::USUAL.into(), ..settings.clone() };
+    let null = write_and_read(&mut cluster, &plain, settings.seed, progress).await?;
     cluster.remove()?;
     Ok(Floor { after_runs, echo, null })
 }

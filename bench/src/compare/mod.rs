@@ -21,6 +21,7 @@
 
 mod analysis;
 mod contender;
+mod curves;
 mod floor;
 mod measures;
 mod plan;
@@ -30,9 +31,10 @@ mod table;
 
 pub use analysis::{Analysis, Finding, Spread};
 pub use contender::{Contender, Side};
+pub use curves::{Curve, CurveKind, CurvePoint};
 pub use measures::{Better, Measure};
 pub use plan::{Block, Part, Phases, Plan, Settings};
-pub use record::{Comparison, Exclusion, Floor, Loads, Run, Writes};
+pub use record::{Comparison, Exclusion, Floor, Loads, Run, Step, Writes};
 pub use run::{Environment, compare};
 pub(crate) use table::phases_text;
 pub use table::{plan_text, table_text};

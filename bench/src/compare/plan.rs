@@ -62,12 +62,27 @@ pub enum Part {
     Reads,
     /// How long no write is acknowledged after the leader was killed.
     Failover,
+    /// Writes by closed loops of more and more clients.
+    Sweep,
+    /// Writes at higher and higher fixed rates.
+    Paced,
 }
 
 impl Part {
-    /// Everything.
-    pub const ALL: [Self; 3] = [Self::Writes, Self::Reads, Self::Failover];
+    /// What is measured when nobody says what.
+    pub const USUAL: [Self; 3] = [Self::Writes, Self::Reads, Self::Failover];
+
+    /// Whether it is made of many steps, which take longer than a minute.
+    fn has_steps(self) -> bool {
+        matches!(self, Self::Sweep | Self::Paced)
+    }
 }
+
+/// The clients of a sweep, step by step, and the requests a second of the paced writes. Each step is twice the
+/// last, so that a curve has as many points where little happens as where much does.
+pub(super) const SWEEP: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+pub(super) const RATES: [f64; 8] =
+    [500.0, 1_000.0, 2_000.0, 4_000.0, 8_000.0, 16_000.0, 24_000.0, 32_000.0];
 
 /// How long the phases of one run are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,7 +113,7 @@ impl Settings {
         };
         Self {
             contenders: [Protocol::Raft, Protocol::Zab].map(Contender::new),
-            parts: BTreeSet::from(Part::ALL),
+            parts: BTreeSet::from(Part::USUAL),
             nodes: 3,
             connections: 64,
             blocks: if quick { BLOCKS_QUICK } else { BLOCKS_DEFAULT },
@@ -110,22 +125,21 @@ impl Settings {
         }
     }
 
-    /// Only some of it, which leaves time for more blocks: enough for a difference of a few percent to show
-    /// within a minute.
+    /// Only some of it, or more: what takes less time leaves some for more blocks, enough for a difference of a
+    /// few percent to show within a minute. Curves take as long as they take.
     #[must_use]
     pub fn only(self, parts: BTreeSet<Part>) -> Self {
-        let all = parts.len() == Part::ALL.len();
-        if all || self.budget.is_none() {
+        if parts == BTreeSet::from(Part::USUAL) || self.budget.is_none() {
             return Self { parts, ..self };
         }
         let each = Duration::from_millis(1_200);
-        let phases = Phases {
-            write: each,
-            read: each,
-            kills: if parts.contains(&Part::Failover) && parts.len() == 1 { 4 } else { self.phases.kills },
-            ..self.phases
+        let kills = if parts == BTreeSet::from([Part::Failover]) { 4 } else { self.phases.kills };
+        let phases = Phases { write: each, read: each, kills, ..self.phases };
+        let (blocks, budget) = match parts.iter().any(|part| part.has_steps()) {
+            true => (BLOCKS_DEFAULT, None),
+            false => (BLOCKS_OF_PARTS, Some(BUDGET_OF_PARTS)),
         };
-        Self { parts, phases, blocks: BLOCKS_OF_PARTS, budget: Some(BUDGET_OF_PARTS), ..self }
+        Self { parts, phases, blocks, budget, ..self }
     }
 
     /// A side.

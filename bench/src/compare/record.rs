@@ -66,7 +66,7 @@ pub struct Run {
 }
 
 /// What the closed loops measured of a cluster. What was not asked for is not there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Loads {
     /// Writing every key once, which does not count.
     pub fill: Option<LoadReport>,
@@ -74,6 +74,21 @@ pub struct Loads {
     pub write: Option<Writes>,
     /// Linearizable reads of keys drawn at random.
     pub read: Option<LoadReport>,
+    /// Writes by closed loops of more and more clients.
+    #[serde(default)]
+    pub sweep: Vec<Step>,
+    /// Writes at higher and higher rates.
+    #[serde(default)]
+    pub paced: Vec<Step>,
+}
+
+/// A step of a curve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// How many clients there were, or how many requests a second were due.
+    pub at: f64,
+    /// What the clients saw.
+    pub report: LoadReport,
 }
 
 /// Writes, and what they cost.
@@ -96,7 +111,9 @@ impl Loads {
 
     /// What the clients saw of everything, in the order in which it was done.
     pub fn reports(&self) -> impl Iterator<Item = &LoadReport> {
-        [self.fill.as_ref(), self.write_report(), self.read.as_ref()].into_iter().flatten()
+        let steps = self.sweep.iter().chain(&self.paced).map(|step| &step.report);
+        let single = [self.fill.as_ref(), self.write_report(), self.read.as_ref()];
+        single.into_iter().flatten().chain(steps)
     }
 
     /// How many reads found no key.

@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::contender::Side;
 use super::floor;
-use super::plan::{Block, Part, Plan, Settings};
-use super::record::{Comparison, Exclusion, Floor, Loads, Run, Writes};
+use super::plan::{Block, Part, Plan, RATES, SWEEP, Settings};
+use super::record::{Comparison, Exclusion, Floor, Loads, Run, Step, Writes};
 use crate::Error;
 use crate::cluster::{Cluster, ClusterOptions, Fault};
 use crate::failover::{self, FailoverOptions};
@@ -21,6 +21,9 @@ const FORMAT: u32 = 2;
 /// Steps of the progress bar: the phases of a run and of a floor.
 const STEPS_OF_RUN: u64 = 4;
 const STEPS_OF_FLOOR: u64 = 4;
+/// How long a step of a curve is, and its beginning that does not count.
+const STEP: Duration = Duration::from_millis(1_000);
+const STEP_WARMUP: Duration = Duration::from_millis(300);
 /// More blocks than this may not fail: then something is wrong that the user should know.
 const FAILED_BLOCKS_MAX: usize = 1;
 
@@ -263,7 +266,7 @@ pub(super) async fn write_and_read(
         per_second: None,
         seed,
     };
-    let mut loads = Loads { fill: None, write: None, read: None };
+    let mut loads = Loads::default();
     if settings.measures(Part::Reads) {
         loads.fill = Some(load::fill(&options).await?);
     }
@@ -282,5 +285,31 @@ pub(super) async fn write_and_read(
         options.until = Until::Elapsed(phases.read);
         loads.read = Some(load::run(&options).await?);
     }
+    if settings.measures(Part::Sweep) {
+        progress.phase("writes by more and more clients");
+        for connections in SWEEP {
+            let options = LoadOptions { connections, ..step_of(&options) };
+            let report = load::run(&options).await?;
+            loads.sweep.push(Step { at: connections as f64, report });
+        }
+    }
+    if settings.measures(Part::Paced) {
+        progress.phase("writes at higher and higher rates");
+        for rate in RATES {
+            let options = LoadOptions { per_second: Some(rate), ..step_of(&options) };
+            let report = load::run(&options).await?;
+            loads.paced.push(Step { at: rate, report });
+        }
+    }
     Ok(loads)
+}
+
+/// One step of a curve.
+fn step_of(options: &LoadOptions) -> LoadOptions {
+    LoadOptions {
+        workload: Workload::Put,
+        warmup: STEP_WARMUP,
+        until: Until::Elapsed(STEP),
+        ..options.clone()
+    }
 }

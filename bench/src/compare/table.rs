@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 use super::analysis::{Analysis, Finding, Spread};
 use super::contender::Side;
+use super::curves::{Curve, CurveKind};
 use super::measures::Measure;
-use super::plan::{Part, Plan, Settings};
+use super::plan::{Part, Plan, RATES, SWEEP, Settings};
 use super::record::Comparison;
 use crate::report::format::{bytes, count_words, figure, seconds};
+use crate::stats::RatioInterval;
 
 /// What will be done, before it is done.
 #[must_use]
@@ -55,6 +57,14 @@ pub(crate) fn phases_text(settings: &Settings) -> String {
         let (read, warmup) = (seconds(phases.read), seconds(phases.read_warmup));
         let _ = write!(text, ", linearizable reads for {read} ({warmup} discarded)");
     }
+    if settings.measures(Part::Sweep) {
+        let (least, most) = (SWEEP[0], SWEEP[SWEEP.len() - 1]);
+        let _ = write!(text, ", writes by {least} to {most} clients, a second each");
+    }
+    if settings.measures(Part::Paced) {
+        let (least, most) = (figure(RATES[0]), figure(RATES[RATES.len() - 1]));
+        let _ = write!(text, ", {least} to {most} writes a second that are due, a second each");
+    }
     if settings.measures(Part::Failover) {
         let _ = write!(text, ", leader killed {}", count_words(phases.kills, "time"));
     } else if settings.parts.contains(&Part::Failover) {
@@ -70,8 +80,11 @@ pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
     let ratio = format!("{a} / {b} [95 %]");
     let mut rows = vec![vec![String::new(), a, b, ratio, "null, 1 node".to_owned()]];
     rows.extend(analysis.findings.iter().map(row));
-    let mut text = aligned(&rows);
-    text.push('\n');
+    let mut text = if rows.len() > 1 { aligned(&rows) + "\n" } else { String::new() };
+    for curve in &analysis.curves {
+        text.push_str(&curve_text(comparison, curve));
+        text.push('\n');
+    }
     for finding in analysis.findings.iter().filter(|finding| !finding.measure.is_cost()) {
         let _ = writeln!(text, "{}: {}", finding.measure.name(), finding.verdict);
     }
@@ -80,19 +93,49 @@ pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
     text
 }
 
-fn row(finding: &Finding) -> Vec<String> {
-    let spread = |spread: &Spread| {
-        format!("{} ({}–{})", figure(spread.median), figure(spread.min), figure(spread.max))
-    };
-    let ratio = finding.ratio.map_or_else(
+fn spread_text(spread: &Spread) -> String {
+    format!("{} ({}–{})", figure(spread.median), figure(spread.min), figure(spread.max))
+}
+
+fn ratio_text(ratio: Option<RatioInterval>) -> String {
+    ratio.map_or_else(
         || "–".to_owned(),
         |ratio| format!("{:.2} [{:.2}, {:.2}]", ratio.ratio, ratio.low, ratio.high),
-    );
+    )
+}
+
+/// A curve, a step a line.
+fn curve_text(comparison: &Comparison, curve: &Curve) -> String {
+    let [a, b] = Side::BOTH.map(|side| comparison.name(side).to_owned());
+    let ratio = format!("{a} / {b} [95 %]");
+    let mut rows = vec![vec![curve.kind.axis().to_owned(), a, b, ratio]];
+    rows.extend(curve.points.iter().map(|point| {
+        vec![
+            figure(point.at),
+            spread_text(&point.a),
+            spread_text(&point.b),
+            ratio_text(point.ratio),
+        ]
+    }));
+    let mut text = format!("{}\n{}", curve.kind.name(), aligned(&rows));
+    if curve.kind == CurveKind::PacedP99 {
+        for (side, knee) in Side::BOTH.into_iter().zip(curve.knees) {
+            let name = comparison.name(side);
+            let _ = match knee {
+                Some(rate) => writeln!(text, "{name}: keeps up to {} a second", figure(rate)),
+                None => writeln!(text, "{name}: does not keep up with the lowest rate"),
+            };
+        }
+    }
+    text
+}
+
+fn row(finding: &Finding) -> Vec<String> {
     vec![
         finding.measure.heading(),
-        spread(&finding.a),
-        spread(&finding.b),
-        ratio,
+        spread_text(&finding.a),
+        spread_text(&finding.b),
+        ratio_text(finding.ratio),
         finding.null.as_ref().map_or_else(|| "–".to_owned(), |null| figure(null.median)),
     ]
 }

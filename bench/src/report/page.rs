@@ -5,7 +5,9 @@ use std::fmt::Write;
 use super::format::{bytes, count_words, figure, seconds, utc};
 use super::html::{escape, table};
 use super::{Report, plots, warnings};
-use crate::compare::{Better, Comparison, Finding, Measure, Run, Side, Spread, phases_text};
+use crate::compare::{
+    Better, Comparison, CurveKind, Finding, Measure, Run, Side, Spread, phases_text,
+};
 use crate::failover::Failover;
 use crate::load::LatencyReport;
 
@@ -185,6 +187,18 @@ fn plots_section(report: &Report) -> String {
         "Writes a second, beside the same stack without replication and a bare HTTP echo.",
         plots::floors(report),
     );
+    for curve in &report.analysis.curves {
+        let caption = match curve.kind {
+            CurveKind::SweepThroughput => {
+                "Closed loops of more and more clients. Line: the median over the blocks; band: the extremes."
+            }
+            CurveKind::PacedP50 | CurveKind::PacedP99 => {
+                "Writes that are due at fixed moments; latency from then. A curve ends where not all could be sent; \
+                 the upright lines are the last rates that are kept up with."
+            }
+        };
+        add(&capitalized(curve.kind.name()), caption, plots::curve(report, curve));
+    }
     add(
         "Write throughput by block",
         "The two marks of a block were measured close together, under the same conditions.",

@@ -3,7 +3,9 @@
 use super::Report;
 use super::format::figure;
 use super::svg::{Mark, Plot, Scale};
-use crate::compare::{Better, Comparison, Finding, Measure, Run, Side};
+use crate::compare::{
+    Better, Comparison, Curve, CurveKind, CurvePoint, Finding, Measure, Run, Side, Spread,
+};
 use crate::load::LoadReport;
 use crate::stats::{extent, median};
 
@@ -310,4 +312,48 @@ pub(super) fn floors(report: &Report) -> Option<String> {
         plot.note((value, y), &figure(value));
     }
     Some(plot.finish("Writes a second of both sides beside the floors"))
+}
+
+/// A curve of both sides over its steps: the median over the blocks, and the extremes.
+pub(super) fn curve(report: &Report, curve: &Curve) -> Option<String> {
+    let (first, last) = (curve.points.first()?.at, curve.points.last()?.at);
+    let spread = |point: &CurvePoint, side| if side == Side::A { point.a } else { point.b };
+    let all = || curve.points.iter().flat_map(|point| [point.a, point.b]);
+    let lowest = all().map(|spread| spread.min).reduce(f64::min)?;
+    let highest = all().map(|spread| spread.max).reduce(f64::max)?;
+    let y = match curve.kind {
+        CurveKind::SweepThroughput => Scale::linear(0.0, highest * 1.1),
+        CurveKind::PacedP50 | CurveKind::PacedP99 => {
+            Scale::logarithmic(lowest * 0.8, highest * 1.2)
+        }
+    };
+    let x = Scale::logarithmic(first * 0.9, last * 1.1);
+    let mut plot = Plot::new(x, y);
+    let ticks = curve.points.iter().map(|point| (point.at, figure_of_tick(point.at)));
+    plot.x_axis(curve.kind.axis(), &ticks.collect::<Vec<_>>());
+    plot.y_axis(curve.kind.name(), &labelled(y));
+    for side in Side::BOTH {
+        let points = curve.points.iter().map(|point| (point.at, spread(point, side)));
+        let points: Vec<(f64, Spread)> = points.collect();
+        let band: Vec<_> = points.iter().map(|&(at, of)| (at, of.min, of.max)).collect();
+        let line: Vec<_> = points.iter().map(|&(at, of)| (at, of.median)).collect();
+        plot.band(&band, class_of(side));
+        plot.line(&line, class_of(side));
+        for &(at, of) in &points {
+            let text = format!(
+                "{}, {} {}: {} ({}–{})",
+                report.comparison.name(side),
+                figure(at),
+                curve.kind.axis(),
+                figure(of.median),
+                figure(of.min),
+                figure(of.max)
+            );
+            plot.mark((at, of.median), mark_of(side), class_of(side), &text);
+        }
+    }
+    for knee in curve.knees.into_iter().flatten() {
+        plot.rule(knee, "equal");
+    }
+    Some(plot.finish(curve.kind.name()))
 }

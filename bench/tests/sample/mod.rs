@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bench::cluster::{Counters, Fault, ResourceUse};
-use bench::compare::{Comparison, Floor, Loads, Plan, Run, Settings, Side, Writes};
+use bench::compare::{Comparison, Floor, Loads, Plan, Run, Settings, Side, Step, Writes};
 use bench::failover::{Failover, FailoverOptions, Probe};
 use bench::load::{LatencyReport, LoadReport};
 use bench::machine::{DiskProbe, FileSystem, Machine};
@@ -95,6 +95,7 @@ fn run(block: usize, place: usize, side: Side, factor: f64, random: &mut Random)
             fill: Some(fill),
             write: Some(Writes { report: write, used, counters }),
             read: Some(read),
+            ..Loads::default()
         },
         failovers: (0..2).map(|_| failover(180.0 / factor * noise(random), random)).collect(),
     }
@@ -188,6 +189,22 @@ fn floor(after_runs: usize, random: &mut Random) -> Floor {
         fill: None,
         write: Some(Writes { report: write, used, counters }),
         read: Some(read),
+        ..Loads::default()
     };
     Floor { after_runs, echo, null }
+}
+
+/// The steps of both curves: throughput that grows, and latencies that grow beyond a rate.
+pub(crate) fn steps(factor: f64, random: &mut Random) -> [Vec<Step>; 2] {
+    let sweep = [1.0, 8.0, 64.0].map(|at| {
+        let per_second = 20_000.0 * factor * at / (at + 16.0) * noise(random);
+        Step { at, report: load(per_second, 1.0, 300.0, 1_000.0, random) }
+    });
+    let paced = [1_000.0, 8_000.0, 16_000.0, 32_000.0].map(|at| {
+        let p50 = if at > 10_000.0 { 40.0 } else { 1.0 } / factor * noise(random);
+        let mut report = load(at, p50, 300.0, 1_000.0, random);
+        report.not_sent = if at > 20_000.0 { 5_000 } else { 0 };
+        Step { at, report }
+    });
+    [sweep.to_vec(), paced.to_vec()]
 }

@@ -6,9 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bench::compare::{Comparison, Measure};
+use bench::compare::{Comparison, Measure, Side, Writes};
 use bench::report::Report;
-use consensus::Protocol;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{PROGRAM, Place, eventually};
@@ -76,7 +75,8 @@ fn check_figures(report: &Report) {
     assert_eq!(report.analysis.exclusions, []);
     for run in &report.comparison.runs {
         let keys = report.comparison.settings.keys;
-        assert_eq!((run.fill.operations, run.read.not_found), (keys, 0));
+        let filled = run.loads.fill.as_ref().expect("it is filled before reads").operations;
+        assert_eq!((filled, run.loads.reads_not_found()), (keys, 0));
         assert_eq!(run.failovers.len(), 1);
         assert!(run.failovers[0].outage_ms.is_some_and(|outage| outage > 1.0));
     }
@@ -86,26 +86,80 @@ fn check_figures(report: &Report) {
 fn check_counters(comparison: &Comparison) {
     let read: Vec<&str> = Measure::ALL.into_iter().filter_map(Measure::counter).collect();
     assert_eq!(read, COUNTERS);
-    for protocol in [Protocol::Raft, Protocol::Zab] {
-        assert_eq!(comparison.all_runs_of(protocol).count(), 2);
-        for run in comparison.all_runs_of(protocol) {
+    for side in Side::BOTH {
+        assert_eq!(comparison.all_runs_of(side).count(), 2);
+        for run in comparison.all_runs_of(side) {
+            let Writes { report, counters, .. } = run.loads.write.as_ref().expect("writes");
             for counter in COUNTERS {
-                let count = run.write_counters.sum(counter);
-                assert!(count > Some(0.0), "{protocol} does not count {counter}");
+                let count = counters.sum(counter);
+                assert!(count > Some(0.0), "{} does not count {counter}", comparison.name(side));
             }
-            let writes = run.write.operations_with_warmup as f64;
+            let writes = report.operations_with_warmup as f64;
             // Each of three nodes has every value in its log, and syncs several at once or each alone.
-            let bytes = run.write_counters.sum("etcd_disk_wal_write_bytes_total");
+            let bytes = counters.sum("etcd_disk_wal_write_bytes_total");
             assert!(bytes.is_some_and(|bytes| bytes > 3.0 * 256.0 * writes), "{bytes:?}");
-            let fsyncs = run.write_counters.sum("duorum_wal_fsyncs_total");
+            let fsyncs = counters.sum("duorum_wal_fsyncs_total");
             assert!(fsyncs.is_some_and(|fsyncs| fsyncs < 4.0 * writes), "{fsyncs:?}");
         }
     }
     for floor in &comparison.floors {
         for counter in ["duorum_wal_fsyncs_total", "etcd_disk_wal_write_bytes_total"] {
-            let count = floor.null_write_counters.sum(counter);
+            let counters = &floor.null.write.as_ref().expect("writes").counters;
+            let count = counters.sum(counter);
             assert!(count > Some(0.0), "null does not count {counter}");
         }
+    }
+}
+
+/// The same protocol twice, of which one is slowed, and nothing but its writes.
+#[test]
+fn contenders_are_started_with_their_flags_and_only_what_was_asked_for_is_measured() {
+    let _place = Place::take_all();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let output = Command::new(PROGRAM)
+        .args(["compare", "--quick", "--blocks", "1", "--connections", "8", "--seed", "7"])
+        .args(["--a", "raft", "--b", "raft --handicap 1us", "--only", "writes"])
+        .args(["--value-bytes", "1000"])
+        .arg("--out")
+        .arg(directory.path())
+        .output()
+        .expect("the program runs");
+    let errors = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.success(), "{errors}");
+    let json = fs::read(directory.path().join("report.json")).expect("a report");
+    let Report { comparison, .. } = serde_json::from_slice(&json).expect("a report");
+    assert_eq!(comparison.name(Side::B), "raft --handicap 1us");
+    for run in &comparison.runs {
+        let slowed = run.commands.iter().all(|command| command.contains("--handicap 1us"));
+        assert_eq!(slowed, run.side == Side::B, "{:?}", run.commands);
+        assert!(run.loads.write_report().is_some_and(|write| write.operations > 0));
+        assert!(run.loads.fill.is_none() && run.loads.read.is_none() && run.failovers.is_empty());
+    }
+}
+
+#[test]
+fn every_load_is_what_its_verb_says() {
+    let _place = Place::take();
+    for (flags, said) in [
+        (&["get", "--consistency", "local"][..], "local reads on 4 connections"),
+        (&["range", "--limit", "10"], "linearizable reads of 10 keys on 4 connections"),
+        (&["txn", "--operations", "8"], "transactions of 8 writes on 4 connections"),
+        (&["mixed", "--mix", "2:1:1"], "writes to reads to ranges as 2 to 1 to 1"),
+        (&["put", "--rate", "500", "--key-distribution", "zipf"], "due per second"),
+    ] {
+        let output = Command::new(PROGRAM)
+            .arg("bench")
+            .args(flags)
+            .args(["--protocol", "null", "--connections", "4", "--duration", "300ms"])
+            .args(["--warmup", "0s", "--keys", "200"])
+            .output()
+            .expect("the program runs");
+        let errors = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.success(), "{flags:?}: {errors}");
+        let told = String::from_utf8(output.stdout).expect("text");
+        assert!(told.contains(said), "{flags:?}: {told}");
+        let errors = told.lines().find(|line| line.starts_with("errors")).expect("a line of errors");
+        assert!(errors.ends_with("none") && !told.contains("not found"), "{flags:?}: {told}");
     }
 }
 
