@@ -216,7 +216,8 @@ async fn a_fill_writes_every_key_once_and_then_every_read_finds_its_key() {
     run_count(&server, Workload::Fill, 50).await;
     assert_eq!(server.state().puts, 50);
     assert_eq!(server.state().store.len(), 50);
-    let report = run_count(&server, Workload::Get { freshness: Freshness::Linearizable }, 200).await;
+    let report =
+        run_count(&server, Workload::Get { freshness: Freshness::Linearizable }, 200).await;
     assert_eq!((report.operations, report.not_found), (200, 0));
     assert_eq!(server.state().gets, 200);
 }
@@ -301,14 +302,15 @@ async fn an_open_loop_feels_a_standstill_as_long_as_it_is() {
     let put = options(vec![server.address], Workload::Put, window);
     let open = LoadOptions { per_second: Some(200.0), ..put.clone() };
     let report = run(&open).await.expect("a report");
-    assert!((150..=201).contains(&report.operations_with_warmup), "{report:?}");
+    assert!((150..=200).contains(&report.operations_with_warmup), "{report:?}");
     // Twelve of two hundred were due in the first 60 ms of it.
     assert!(report.latency.p99_ms >= 240.0, "{:?}", report.latency);
     assert_eq!(report.not_sent, 0);
 
     // Eight clients of a closed loop wait once each, among a thousand requests.
     let server = Server::start(Manner::StandsStill).await;
-    let report = run(&put).await.expect("a report");
+    let closed = LoadOptions { endpoints: vec![server.address], ..put };
+    let report = run(&closed).await.expect("a report");
     assert!(report.latency.max_ms >= 240.0, "{:?}", report.latency);
     assert!(report.latency.p99_ms < 240.0 || report.operations < 800, "{:?}", report.latency);
 }
@@ -322,7 +324,7 @@ async fn what_is_due_and_finds_no_connection_is_counted() {
     let open = LoadOptions { per_second: Some(40_000.0), ..put };
     let report = run(&open).await.expect("a report");
     assert!(report.not_sent >= 12_000 - 8 * 300, "{report:?}");
-    assert_eq!(report.not_sent + report.operations_with_warmup, 12_001);
+    assert_eq!(report.not_sent + report.operations_with_warmup, 12_000);
 }
 
 #[tokio::test]

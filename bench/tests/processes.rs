@@ -301,21 +301,19 @@ fn comparison() {
     let again = Report::new(comparison.clone());
     for (one, other) in report.analysis.findings.iter().zip(&again.analysis.findings) {
         assert_eq!((one.measure, &one.verdict), (other.measure, &other.verdict));
-        assert!(
-            (one.raft.median / other.raft.median - 1.0).abs() < 1e-9,
-            "it follows from the data"
-        );
+        assert!((one.a.median / other.a.median - 1.0).abs() < 1e-9, "it follows from the data");
     }
     assert_eq!((comparison.runs.len(), comparison.floors.len()), (4, 2));
     let order = comparison.plan.blocks[0].order();
-    assert!(comparison.runs.iter().map(|run| run.protocol).eq(order));
+    assert!(comparison.runs.iter().map(|run| run.side).eq(order));
     let fsyncs = report.analysis.finding(Measure::FsyncsPerWrite).expect("the nodes count them");
-    assert_eq!((fsyncs.raft.median * 1e3).round(), 500.0, "half of one for each write");
+    assert_eq!((fsyncs.a.median * 1e3).round(), 500.0, "half of one for each write");
     for run in &comparison.runs {
         let (write, read) = (run.loads.write_report(), run.loads.read.as_ref());
         assert!(write.is_some_and(|write| write.operations > 0));
         assert!(read.is_some_and(|read| read.operations > 0));
-        assert_eq!(run.fill.operations, comparison.settings.keys);
+        let filled = run.loads.fill.as_ref().map(|fill| fill.operations);
+        assert_eq!(filled, Some(comparison.settings.keys));
         assert_eq!(run.failovers.len(), 1);
         assert!(run.failovers[0].outage_ms.is_some());
     }

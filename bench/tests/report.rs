@@ -137,7 +137,7 @@ fn a_block_whose_reads_missed_keys_does_not_count_and_is_warned_of() {
         assert_eq!(counted, [0, 1, 3, 4, 5], "{:?}", finding.measure);
     }
     let null = report.analysis.finding(Measure::ReadThroughput).and_then(|finding| finding.null);
-    let untouched = report.comparison.floors[1].null_read.per_second;
+    let untouched = report.comparison.floors[1].null.read.as_ref().expect("reads").per_second;
     assert_eq!(null.expect("the other floor").median, untouched);
     let table = table_text(&report.comparison, &report.analysis);
     for part in [

@@ -69,7 +69,9 @@ impl Contender {
         let mut words = text.split_whitespace().map(str::to_owned);
         let protocol = words.next().and_then(|name| Protocol::from_name(&name));
         let Some(protocol) = protocol else {
-            return usage("expected raft, zab or null, and flags of `duorum serve` behind it".to_owned());
+            return usage(
+                "expected raft, zab or null, and flags of `duorum serve` behind it".to_owned(),
+            );
         };
         let flags: Vec<String> = words.collect();
         let name_of = |flag: &String| flag.split('=').next().unwrap_or_default().to_owned();

@@ -100,8 +100,9 @@ pub(super) fn of(comparison: &Comparison) -> Vec<Curve> {
 
 fn curve(comparison: &Comparison, kind: CurveKind) -> Curve {
     let mut points = Vec::new();
-    let is_whole =
-        |block: &usize| Side::BOTH.iter().all(|&side| comparison.runs_of(side, *block).count() == 2);
+    let is_whole = |block: &usize| {
+        Side::BOTH.iter().all(|&side| comparison.runs_of(side, *block).count() == 2)
+    };
     let whole = (0..comparison.plan.blocks.len()).filter(is_whole).count();
     let steps = comparison.runs.first().map_or(&[][..], |run| kind.steps(&run.loads));
     for (number, step) in steps.iter().enumerate() {
@@ -112,14 +113,16 @@ fn curve(comparison: &Comparison, kind: CurveKind) -> Curve {
             break;
         }
         let values = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).collect::<Vec<f64>>();
-        let (Some(a), Some(b)) = (Spread::of(&values(|pair| pair.0)), Spread::of(&values(|pair| pair.1)))
+        let (Some(a), Some(b)) =
+            (Spread::of(&values(|pair| pair.0)), Spread::of(&values(|pair| pair.1)))
         else {
             break;
         };
         let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed);
         points.push(CurvePoint { at: step.at, a, b, ratio });
     }
-    let knees = Side::BOTH.map(|side| (kind == CurveKind::PacedP99).then(|| knee(&points, side)).flatten());
+    let knees =
+        Side::BOTH.map(|side| (kind == CurveKind::PacedP99).then(|| knee(&points, side)).flatten());
     Curve { kind, points, knees }
 }
 

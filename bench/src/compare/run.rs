@@ -179,13 +179,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn run(
-        &self,
-        block: usize,
-        place: usize,
-        side: Side,
-        seed: u64,
-    ) -> Result<Run, Error> {
+    async fn run(&self, block: usize, place: usize, side: Side, seed: u64) -> Result<Run, Error> {
         let blocks = self.settings.blocks;
         let contender = self.settings.contender(side);
         self.progress.phase(&format!(
@@ -210,8 +204,11 @@ impl Session<'_> {
         let loads = write_and_read(&mut cluster, self.settings, seed, self.progress).await?;
         let statuses = cluster.statuses().await?;
         let commands = cluster.command_lines();
-        self.progress
-            .phase(&format!("block {} of {blocks}: {}, leader killed", block + 1, contender.name));
+        self.progress.phase(&format!(
+            "block {} of {blocks}: {}, leader killed",
+            block + 1,
+            contender.name
+        ));
         let failovers = self.kills(&mut cluster, seed, place).await?;
         cluster.remove()?;
         Ok(Run { block, place, side, start_ms, commands, statuses, loads, failovers })

@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn few_keys_are_drawn_in_any_way() {
-        for distribution in [KeyDistribution::Uniform, KeyDistribution::Zipf, KeyDistribution::Hot] {
+        for distribution in [KeyDistribution::Uniform, KeyDistribution::Zipf, KeyDistribution::Hot]
+        {
             for keys in 1..=3 {
                 counts(distribution, keys);
             }

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::KEYS_MAX;
 use super::http::HttpConnection;
-use super::request::{Request, STAMP_BYTES};
+use super::request::{Freshness, Request, STAMP_BYTES};
 use crate::Error;
 use crate::cluster::Agreement;
 
@@ -156,7 +156,11 @@ impl Ledger {
         let mut readers = JoinSet::new();
         for number in 0..READERS.min(accounts.len()) {
             let endpoint = endpoints[number % endpoints.len()];
-            let reader = Reader { endpoint, connection: None, get: Request::get("duorum", Freshness::Linearizable) };
+            let reader = Reader {
+                endpoint,
+                connection: None,
+                get: Request::get("duorum", Freshness::Linearizable),
+            };
             readers.spawn(reader.read_all(Arc::clone(&accounts), Arc::clone(&next), bar.clone()));
         }
         let mut verdict = Verdict::default();

@@ -4,25 +4,18 @@
 //! waits for a free connection, and that wait is what its user would feel. A closed loop sends nothing
 //! meanwhile and so hides it, which is called coordinated omission.
 
-use std::future::pending;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 
-use crate::Error;
-
 /// How often it is looked whether something is due. The runtime's own timers are good to a millisecond, which is
-/// longer than many answers take; looking more often would take time from the servers.
+/// longer than many answers take; to look more often would take time from the servers.
 const TICK: Duration = Duration::from_micros(200);
+
+/// How long after the end a connection that is free may take what became due just before.
+const LAST_TAKEN_WITHIN: Duration = Duration::from_millis(5);
 
 /// Hands out what is due.
 #[derive(Debug)]
@@ -45,65 +38,44 @@ impl Pace {
     pub(super) async fn next(&self, start: Instant) -> Option<Instant> {
         self.due.acquire().await.ok()?.forget();
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
-        Some(start + self.period.mul_f64(number as f64))
+        let nanos = self.period.as_nanos() * u128::from(number);
+        Some(start + Duration::from_nanos(u64::try_from(nanos).expect("within centuries")))
     }
 
     /// Lets requests become due from the start to the end. Returns how many no connection was free for.
-    pub(super) async fn run(&self, start: Instant, end: Instant) -> Result<u64, Error> {
-        let ticks = Ticks::new().map_err(|source| Error::Io { what: "make a timer".to_owned(), source })?;
+    pub(super) async fn run(self: &Arc<Self>, start: Instant, end: Instant) -> u64 {
+        let pace = Arc::clone(self);
+        let releasing = tokio::task::spawn_blocking(move || pace.release(start, end));
+        let released = releasing.await.expect("what only sleeps does not panic");
+        released - self.taken.load(Ordering::Relaxed).min(released)
+    }
+
+    /// The same, on a thread of its own: it wakes on time. Returns how many became due.
+    fn release(&self, start: Instant, end: Instant) -> u64 {
         let mut released = 0;
         loop {
-            let now = Instant::now().min(end);
-            let due = due_after(now.saturating_duration_since(start), self.period);
-            self.due.add_permits(usize::try_from(due - released).expect("few become due at a time"));
+            let now = Instant::now();
+            // What would be due at the end itself belongs to the time after it.
+            let last = end - Duration::from_nanos(1);
+            let due = due_after(now.min(last).saturating_duration_since(start), self.period);
+            self.due
+                .add_permits(usize::try_from(due - released).expect("few become due at a time"));
             released = due;
-            if now == end {
+            if now >= end {
                 break;
             }
-            ticks.next().await;
+            std::thread::sleep(TICK);
         }
+        std::thread::sleep(LAST_TAKEN_WITHIN);
         self.due.close();
-        Ok(released - self.taken.load(Ordering::Relaxed).min(released))
+        released
     }
 }
 
 /// How many requests are due so long after the start; the first at once.
 fn due_after(elapsed: Duration, period: Duration) -> u64 {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a count of what a million a second make in hours"
-    )]
-    let periods = (elapsed.as_secs_f64() / period.as_secs_f64()) as u64;
-    periods + 1
-}
-
-/// A timer of the system's.
-struct Ticks(AsyncFd<OwnedFd>);
-
-impl Ticks {
-    fn new() -> io::Result<Self> {
-        let timer = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
-        )?;
-        let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
-        let every = Itimerspec { it_interval: tick, it_value: tick };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
-        Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
-    }
-
-    /// Waits for the next tick; those that were missed count as one.
-    async fn next(&self) {
-        let mut expirations = [0; 8];
-        let read = self.0.async_io(Interest::READABLE, |timer| {
-            Ok(rustix::io::read(timer.as_fd(), &mut expirations)?)
-        });
-        if read.await.is_err() {
-            // A timer that is set can be read; if not, whoever waits is ended by the end of the run.
-            pending::<()>().await;
-        }
-    }
+    let periods = elapsed.as_nanos() / period.as_nanos();
+    u64::try_from(periods + 1).expect("fewer than a million a second, for years")
 }
 
 #[cfg(test)]
@@ -119,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_due_is_handed_out_once_with_its_moment_and_the_rest_is_counted() {
-        let pace = Pace::new(1_000.0);
+        let pace = Arc::new(Pace::new(1_000.0));
         let start = Instant::now();
         let take_some = async {
             let mut taken = Vec::new();
@@ -132,7 +104,7 @@ mod tests {
             tokio::join!(take_some, pace.run(start, start + Duration::from_millis(50)));
         let expected: Vec<_> = (0..20).map(Duration::from_millis).collect();
         assert_eq!(taken, expected);
-        assert_eq!(left.expect("a timer"), 51 - 20);
+        assert_eq!(left, 50 - 20);
         assert_eq!(pace.next(start).await, None);
     }
 }

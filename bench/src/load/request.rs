@@ -114,8 +114,7 @@ impl Request {
         let head = bytes.len() - body.len();
         let moved = |range: Range<usize>| range.start + head..range.end + head;
         let parts = parts.into_iter();
-        let parts =
-            parts.map(|Part { key, stamp }| Part { key: moved(key), stamp: moved(stamp) });
+        let parts = parts.map(|Part { key, stamp }| Part { key: moved(key), stamp: moved(stamp) });
         Self { bytes, parts: parts.collect() }
     }
 

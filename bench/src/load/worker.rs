@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     begun: AtomicU64,
     keys: KeyDraw,
     /// When requests are due, in an open loop.
-    pub(crate) pace: Option<Pace>,
+    pub(crate) pace: Option<Arc<Pace>>,
 }
 
 impl Shared {
@@ -43,7 +43,7 @@ impl Shared {
             options: options.clone(),
             begun: AtomicU64::new(0),
             keys: KeyDraw::new(options.key_distribution, options.keys),
-            pace: options.per_second.map(Pace::new),
+            pace: options.per_second.map(|rate| Arc::new(Pace::new(rate))),
         }
     }
 

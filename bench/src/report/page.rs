@@ -82,7 +82,10 @@ fn headline(finding: &Finding, [a, b]: [&str; 2]) -> String {
             "<span>{} / {} {:.2}, 95 % interval {:.2} to {:.2}, n = {}</span>",
             escape(a),
             escape(b),
-            ratio.ratio, ratio.low, ratio.high, ratio.blocks
+            ratio.ratio,
+            ratio.low,
+            ratio.high,
+            ratio.blocks
         )
     });
     format!(
@@ -243,8 +246,7 @@ fn method(comparison: &Comparison) -> String {
     let settings = &comparison.settings;
     let phases = &settings.phases;
     let options = &comparison.failover_options;
-    let is_looked_at =
-        |measure: &Measure| !measure.is_cost() && settings.measures(measure.part());
+    let is_looked_at = |measure: &Measure| !measure.is_cost() && settings.measures(measure.part());
     let measures = Measure::ALL.into_iter().filter(is_looked_at).count();
     // The chance that at least one of so many 95 % intervals misses the truth, if each had its own
     // luck.

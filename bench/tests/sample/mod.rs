@@ -181,8 +181,7 @@ fn floor(after_runs: usize, random: &mut Random) -> Floor {
     let write = load(38_000.0 * noise(random), 1.6, 500.0, 1_800.0, random);
     let echo = load(82_000.0 * noise(random), 0.7, 300.0, 1_000.0, random);
     let written = write.operations_with_warmup as f64;
-    let used =
-        ResourceUse { cpu_seconds: written * 22e-6, memory_peak_bytes_max: 60 << 20 };
+    let used = ResourceUse { cpu_seconds: written * 22e-6, memory_peak_bytes_max: 60 << 20 };
     let counters = counters(written * 0.3, random);
     let read = load(70_000.0 * noise(random), 0.9, 200.0, 800.0, random);
     let null = Loads {

@@ -158,7 +158,8 @@ fn every_load_is_what_its_verb_says() {
         assert!(output.status.success(), "{flags:?}: {errors}");
         let told = String::from_utf8(output.stdout).expect("text");
         assert!(told.contains(said), "{flags:?}: {told}");
-        let errors = told.lines().find(|line| line.starts_with("errors")).expect("a line of errors");
+        let errors =
+            told.lines().find(|line| line.starts_with("errors")).expect("a line of errors");
         assert!(errors.ends_with("none") && !told.contains("not found"), "{flags:?}: {told}");
     }
 }

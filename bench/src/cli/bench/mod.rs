@@ -30,7 +30,8 @@ use compaction::{CompactionArgs, run_compaction};
 use failover::{FailoverArgs, run_failover};
 use idle::{IdleArgs, run_idle};
 use load::{
-    EchoArgs, GetArgs, LoadArgs, MixedArgs, RangeArgs, TransactionArgs, run_echo, run_load, serve_echo,
+    EchoArgs, GetArgs, LoadArgs, MixedArgs, RangeArgs, TransactionArgs, run_echo, run_load,
+    serve_echo,
 };
 use rejoin::{RejoinArgs, run_rejoin};
 use rolling::{RollingArgs, run_rolling};

@@ -296,7 +296,8 @@ impl Model {
             }
             LeaseCommand::Expire { lease, renewed, term } => {
                 let renewed_then = self.leases.get(lease).map(|time| time.renewed);
-                if position.term == *term && renewed_then == Some(*renewed) {
+                let decided_now = position.term == *term && renewed_then == Some(*renewed);
+                if decided_now && self.alarms.is_empty() {
                     self.end(now, *lease)
                 } else {
                     Effect::LeasesNoted
