@@ -34,6 +34,16 @@ impl CurveKind {
         }
     }
 
+    /// What its figures are, in short.
+    #[must_use]
+    pub fn figure(self) -> &'static str {
+        match self {
+            Self::SweepThroughput => "writes/s",
+            Self::PacedP50 => "latency p50, ms",
+            Self::PacedP99 => "latency p99, ms",
+        }
+    }
+
     /// What its steps are.
     #[must_use]
     pub fn axis(self) -> &'static str {

@@ -3,7 +3,7 @@
 //! Picture a number of clients at a counter, each of whom asks, waits for the answer and asks again
 //! at once. That closed loop answers "what can N clients do", the question of throughput. It is the wrong
 //! instrument for what a client sees of a service that is not saturated or that stalls, because a client that
-//! waits asks nothing. In the open loop ([`pace`]) requests are due at a fixed rate, whatever becomes of
+//! waits asks nothing. In the open loop (`pace.rs`) requests are due at a fixed rate, whatever becomes of
 //! those before, and take as long as it is from then to their answers.
 //!
 //! Every client is one connection with one request under way, and all of them live on the thread of

@@ -150,15 +150,20 @@ fn figures(report: &Report) -> String {
     let [a, b] = names(&report.comparison).map(escape);
     let ratio = format!("{a} / {b}");
     let head = ["", &a, &b, &ratio, "n", "null, 1 node", "what may be said"];
-    format!(
+    let section = |text: &str, rows: Vec<Vec<String>>| match rows.is_empty() {
+        true => String::new(),
+        false => format!("{text}{}", table(&head, &rows)),
+    };
+    section(
         "<h2>Figures</h2>\n<p>Medians over the blocks, below them the smallest and the largest \
          block; the ratio with its 95 % interval. The null protocol does not replicate: the \
-         distance to it is the price of replication.</p>\n{}\
-         <h2>What a write costs</h2>\n<p>Of all nodes together, from their own counters: what \
+         distance to it is the price of replication.</p>\n",
+        rows(false),
+    ) + &section(
+        "<h2>What a write costs</h2>\n<p>Of all nodes together, from their own counters: what \
          explains the figures above. A frame can carry many messages, and one fdatasync can make \
-         many writes durable; the more there is to do at once, the more are carried together.</p>\n{}",
-        table(&head, &rows(false)),
-        table(&head, &rows(true)),
+         many writes durable; the more there is to do at once, the more are carried together.</p>\n",
+        rows(true),
     )
 }
 
@@ -259,8 +264,21 @@ fn method(comparison: &Comparison) -> String {
         ("PERIOD", format!("{} ms", options.period.as_millis())),
         ("LIMIT", seconds(options.limit)),
         ("RESAMPLES", figure(crate::stats::RESAMPLES as f64)),
-        ("MEASURES", measures.to_string()),
-        ("FALSE_ALARM", format!("{false_alarm:.0}")),
+        (
+            "MEASURES",
+            match measures {
+                0 => String::new(),
+                _ => format!(
+                    "{} looked at: if all were ties in truth, up to {false_alarm:.0} of 100 comparisons would \
+                     name a winner somewhere by chance.",
+                    if measures == 1 {
+                        "1 measure is".to_owned()
+                    } else {
+                        format!("{measures} measures are")
+                    }
+                ),
+            },
+        ),
         ("BLOCKS_TO_CONCLUDE", crate::stats::BLOCKS_TO_CONCLUDE.to_string()),
     ];
     numbers.into_iter().fold(METHOD.to_owned(), |text, (name, value)| {

@@ -331,7 +331,7 @@ pub(super) fn curve(report: &Report, curve: &Curve) -> Option<String> {
     let mut plot = Plot::new(x, y);
     let ticks = curve.points.iter().map(|point| (point.at, figure_of_tick(point.at)));
     plot.x_axis(curve.kind.axis(), &ticks.collect::<Vec<_>>());
-    plot.y_axis(curve.kind.name(), &labelled(y));
+    plot.y_axis(curve.kind.figure(), &labelled(y));
     for side in Side::BOTH {
         let points = curve.points.iter().map(|point| (point.at, spread(point, side)));
         let points: Vec<(f64, Spread)> = points.collect();
