@@ -22,7 +22,7 @@ pub struct CompareArgs {
     #[arg(long)]
     quick: bool,
 
-    /// The first contender: raft, zab or null, with flags of `duorum serve` behind it
+    /// The first contender: raft or zab, with flags of `duorum serve` behind it
     #[arg(long, value_name = "CONTENDER", default_value = "raft")]
     a: String,
 

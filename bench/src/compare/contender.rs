@@ -68,10 +68,10 @@ impl Contender {
         let usage = |why: String| Err(Error::Usage(format!("`{text}`: {why}")));
         let mut words = text.split_whitespace().map(str::to_owned);
         let protocol = words.next().and_then(|name| Protocol::from_name(&name));
+        // The floor is no contender: it can not be replicated.
+        let protocol = protocol.filter(|&protocol| protocol != Protocol::Null);
         let Some(protocol) = protocol else {
-            return usage(
-                "expected raft, zab or null, and flags of `duorum serve` behind it".to_owned(),
-            );
+            return usage("expected raft or zab, and flags of `duorum serve` behind it".to_owned());
         };
         let flags: Vec<String> = words.collect();
         let name_of = |flag: &String| flag.split('=').next().unwrap_or_default().to_owned();
@@ -133,8 +133,9 @@ mod tests {
         assert_eq!(other.name, "zab --finalize-wait 0ms");
         assert_eq!((other.protocol, other.flags.len()), (Protocol::Zab, 2));
         for (text, why) in [
-            ("", "expected raft, zab or null"),
-            ("paxos", "expected raft, zab or null"),
+            ("", "expected raft or zab"),
+            ("paxos", "expected raft or zab"),
+            ("null", "expected raft or zab"),
             ("raft fast", "`fast` is no flag"),
             ("raft --id=7", "--id is what the comparison itself says"),
             ("zab --heartbeat 10ms --peer x", "--peer is what the comparison itself says"),
