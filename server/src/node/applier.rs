@@ -25,7 +25,7 @@ const APPLY_ENTRIES_MAX: usize = 256;
 /// How often the applier looks whether the store has caught up.
 const STORE_WAIT: Duration = Duration::from_millis(5);
 /// Entries that the loop applies itself.
-const AT_ONCE_ENTRIES_MAX: usize = 8;
+pub(super) const AT_ONCE_ENTRIES_MAX: usize = 8;
 
 /// What is put in the applier's queue.
 pub(crate) enum ApplierWork {

@@ -16,6 +16,8 @@ pub mod faults;
 pub mod formation;
 mod giving_way;
 pub mod handle;
+#[cfg(feature = "measuring")]
+pub mod measuring;
 mod open;
 pub(crate) mod shared;
 pub(crate) mod snapshots;
