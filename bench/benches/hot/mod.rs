@@ -75,7 +75,7 @@ macro_rules! for_each_path {
             zab_leader_proposals: ZabProposals, "the same at a leader of ZAB: one write, one PROPOSAL to each";
             raft_leader_acknowledgements: RaftAcknowledgements, "the answers of both followers to 64 entries, at a leader of Raft: committed, delivered, told";
             zab_leader_acknowledgements: ZabAcknowledgements, "the same at a leader of ZAB";
-            raft_follower_entries: RaftEntries, "64 entries at a follower of Raft: checked, one write, one answer";
+            raft_follower_entries: RaftEntries, "64 entries and the word that they are committed, at a follower of Raft: one write, durable, one answer, delivered";
             zab_follower_entries: ZabEntries, "the same at a follower of ZAB";
             raft_frame_encode: RaftEncoding, "an AppendEntries of 64 entries into the content of a frame";
             zab_frame_encode: ZabEncoding, "a PROPOSAL of 64 entries into the content of a frame";

@@ -44,13 +44,20 @@ impl<C: Consensus> Established<C> {
         self.cluster.settle().expect("no law is broken");
     }
 
-    /// One step of a node as it is now, with these inputs and a flush.
-    fn step(&self, id: NodeId, inputs: Vec<Input<C::Message>>) -> Step<C> {
+    /// A step of a node as it is now, with these inputs and a flush, after one of the same kind.
+    fn step(
+        &self,
+        id: NodeId,
+        before: Vec<Input<C::Message>>,
+        inputs: Vec<Input<C::Message>>,
+    ) -> Step<C> {
         let time = self.cluster.time();
+        let flushed = |inputs: Vec<_>| inputs.into_iter().chain([Input::Flush]).collect();
         Step {
             core: self.cluster.core(id).clone(),
             now: Now { time, wall: WallTime(time.0 / 1_000) },
-            inputs: inputs.into_iter().chain([Input::Flush]).collect(),
+            before: flushed(before),
+            inputs: flushed(inputs),
             effects: Effects::default(),
         }
     }
@@ -64,11 +71,13 @@ impl<C: Consensus> Established<C> {
 
     /// A step of a follower that is sent a batch.
     fn appended(mut self) -> Step<C> {
-        let follower = self.followers[0];
-        self.cluster.hold(self.leader, follower);
+        let (leader, follower) = (self.leader, self.followers[0]);
+        self.cluster.hold(leader, follower);
         self.propose();
-        let inputs = self.under_way(self.leader, follower);
-        self.step(follower, inputs)
+        let before = self.under_way(leader, follower);
+        self.propose();
+        let inputs = self.under_way(leader, follower).split_off(before.len());
+        self.step(follower, before, inputs)
     }
 
     /// A batch, as a message from the leader to a follower.
@@ -91,6 +100,9 @@ fn commands() -> impl Iterator<Item = Bytes> {
 pub(crate) struct Step<C: Consensus> {
     core: C,
     now: Now,
+    /// Inputs of the same kind, taken before: a copy of a node has no room for anything, and making it is no
+    /// part of a step.
+    before: Vec<Input<C::Message>>,
     inputs: Vec<Input<C::Message>>,
     effects: Effects<C::Message>,
 }
@@ -104,10 +116,32 @@ impl<C: Consensus> Step<C> {
         (self.core, self.effects)
     }
 
-    /// The same, for a driver that has such steps all the time: its buffer has the room.
-    fn with_room(&self, effects: &mut Effects<C::Message>) -> Self {
-        effects.clear();
-        Self { effects: std::mem::take(effects), ..self.clone() }
+    /// The same, ready to be taken, with the buffer that the driver has all the time.
+    fn ready(&self, effects: &mut Effects<C::Message>) -> Self {
+        let mut step = self.clone();
+        step.effects = std::mem::take(effects);
+        for input in std::mem::take(&mut step.before) {
+            step.core.step(step.now, input, &mut step.effects);
+        }
+        step.effects.clear();
+        step
+    }
+
+    /// The same with the word of the disk, after each flush, that what is to be written is durable.
+    fn with_durable_writes(mut self) -> Self {
+        let (mut core, mut effects) = (self.core.clone(), Effects::default());
+        for inputs in [&mut self.before, &mut self.inputs] {
+            for input in inputs.iter() {
+                core.step(self.now, input.clone(), &mut effects);
+            }
+            let written = effects.persists.last().expect("something is written").sequence;
+            let durable = [Input::Persisted(written), Input::Flush];
+            for input in durable.clone() {
+                core.step(self.now, input, &mut effects);
+            }
+            inputs.extend(durable);
+        }
+        self
     }
 }
 
@@ -133,7 +167,7 @@ macro_rules! step_path {
             }
 
             fn next(&mut self) -> Step<C> {
-                self.step.with_room(&mut self.effects)
+                self.step.ready(&mut self.effects)
             }
 
             fn run(&mut self, work: Step<C>) -> Self::Done {
@@ -158,10 +192,13 @@ step_path!(
     Proposals,
     "A leader is asked to replicate a batch.",
     |established| {
-        let tokens = (1_u64 << 32)..;
-        let inputs = commands().zip(tokens);
-        let inputs = inputs.map(|(command, token)| Input::Propose { token: Token(token), command });
-        established.step(established.leader, inputs.collect())
+        let batch = |first: u64| {
+            let commands = commands().zip(first..);
+            commands
+                .map(|(command, token)| Input::Propose { token: Token(token), command })
+                .collect()
+        };
+        established.step(established.leader, batch(1 << 32), batch(1 << 33))
     },
     |effects| {
         let entries: usize = effects.persists.iter().map(|persist| persist.entries.len()).sum();
@@ -179,9 +216,17 @@ step_path!(
         for &follower in &followers {
             established.cluster.hold(follower, leader);
         }
-        established.propose();
-        let inputs = followers.iter().flat_map(|&id| established.under_way(id, leader)).collect();
-        established.step(leader, inputs)
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            established.propose();
+            let all = followers.iter().map(|&id| established.under_way(id, leader));
+            answers.push(all.collect::<Vec<_>>());
+        }
+        let (before, both) = (answers.remove(0), answers.remove(0));
+        let new =
+            both.into_iter().zip(&before).flat_map(|(all, old)| all.into_iter().skip(old.len()));
+        let new = new.collect();
+        established.step(leader, before.into_iter().flatten().collect(), new)
     },
     |effects| {
         assert_eq!(effects.deliveries.len() as u64, BATCH, "the batch is committed and delivered");
@@ -191,8 +236,9 @@ step_path!(
 
 step_path!(
     Entries,
-    "A follower is sent a batch.",
-    |established| established.appended(),
+    "A follower is sent a batch, and hears that it is durable: ZAB's acknowledges it only then, Raft's has tagged
+    its answer with the write before.",
+    |established| established.appended().with_durable_writes(),
     |effects| {
         let entries: usize = effects.persists.iter().map(|persist| persist.entries.len()).sum();
         assert_eq!(entries as u64, BATCH, "the batch is written");
