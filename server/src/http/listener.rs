@@ -14,12 +14,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -27,7 +25,8 @@ use tracing::Instrument as _;
 
 use super::connection::{Beginning, Connection, beginning, refuse};
 use super::error::{ApiError, ErrorName};
-use super::{App, Limits, routes};
+use super::routes::{self, Router};
+use super::{App, Limits};
 use crate::node::handle::NodeHandle;
 
 /// The most that hyper buffers of one connection in each direction: the longest head of a request.
@@ -85,7 +84,7 @@ impl Listener {
         let Self { listener, app } = self;
         let places = Arc::new(Semaphore::new(app.limits.connections_max));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-        let router = routes::router(app.clone());
+        let router = Router::new(app.clone());
         let metrics = app.handle.metrics().clone();
         let mut pause = PAUSE_MIN;
         let mut stopped = pin!(app.stopped());
@@ -182,24 +181,19 @@ fn no_http() -> ApiError {
 }
 
 async fn serve_http(stream: TcpStream, app: &Arc<App>, router: Router) {
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(|request: hyper::Request<Incoming>| {
-        let (app, router) = (app.clone(), router.clone());
-        async move {
-            let began = Instant::now();
-            // It takes the processor, as code that is slower would.
-            while began.elapsed() < app.limits.handicap {
-                std::hint::spin_loop();
-            }
-            let call = routes::call_name(request.method(), request.uri().path());
-            let result: Result<_, Infallible> = router.call(request).await;
-            result.map(|mut response| {
-                app.sign(response.headers_mut());
-                let status = response.status().as_u16();
-                app.handle.metrics().http_answered(call, status, began.elapsed());
-                response
-            })
+    let router = &router;
+    let service = service_fn(move |request: hyper::Request<Incoming>| async move {
+        let began = Instant::now();
+        // It takes the processor, as code that is slower would.
+        while !app.limits.handicap.is_zero() && began.elapsed() < app.limits.handicap {
+            std::hint::spin_loop();
         }
+        let asked = routes::asked(request.method(), request.uri().path());
+        let mut response = router.answer(asked, request).await;
+        app.sign(response.headers_mut());
+        let status = response.status().as_u16();
+        app.handle.metrics().http_answered(asked.name, status, began.elapsed());
+        Ok::<_, Infallible>(response)
     });
     // hyper's `pipeline_flush` is left off: it holds an answer back as long as anything unread is
     // in the buffer, be it half of the next request, so that bad requests get no answer at all.

@@ -1,9 +1,9 @@
 //! The HTTP API `/v1`: one endpoint a file, each with its request, its answer and a line of curl.
 //!
 //! This is the only place that knows HTTP and JSON. Requests come in through our own accept loop
-//! (`listener`), are routed by axum, parsed strictly (`parameters`, `body`), and answered
-//! from one buffer of JSON written by hand (`json`, `answer`). Whatever goes wrong is in one
-//! table ([`error`]).
+//! (`listener`), are routed by axum unless they are about one key (`routes`), parsed strictly
+//! (`parameters`, `body`), and answered from one buffer of JSON written by hand (`json`, `answer`). Whatever
+//! goes wrong is in one table ([`error`]).
 //!
 //! A read costs a barrier, which says that this node is fresh enough, and then a look at the state
 //! machine under its lock, which says where the row is; the row is fetched when the lock is free.

@@ -1,12 +1,17 @@
 //! Which path is answered where, and what is said about all other paths.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
 use hyper::Method;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 
 use super::call::Call;
 use super::error::{ApiError, Detail, ErrorName};
@@ -126,16 +131,74 @@ impl Route {
     }
 }
 
-/// The routes of the API.
-pub(super) fn router(app: Arc<App>) -> Router {
-    ROUTES
-        .iter()
-        .fold(Router::new(), |router, route| router.route(route.pattern, (route.endpoints)()))
-        .route(KEYS, (ROUTES[0].endpoints)())
-        .merge(v3::router())
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(app)
+/// The routes of the API. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Router {
+    app: Arc<App>,
+    all: TowerToHyperService<axum::Router>,
+}
+
+impl Router {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        let all = ROUTES
+            .iter()
+            .fold(axum::Router::new(), |all, route| all.route(route.pattern, (route.endpoints)()))
+            .route(KEYS, (ROUTES[0].endpoints)())
+            .merge(v3::router())
+            .fallback(unknown_path)
+            .method_not_allowed_fallback(method_not_allowed)
+            .with_state(app.clone());
+        Self { app, all: TowerToHyperService::new(all) }
+    }
+
+    /// Answers a request for this call.
+    pub(super) async fn answer(&self, call: Asked, request: hyper::Request<Incoming>) -> Response {
+        let Some(call) = call.of_key else {
+            let result: Result<_, Infallible> = self.all.call(request).await;
+            return result.unwrap_or_else(|never| match never {});
+        };
+        let (app, request) = (axum::extract::State(self.app.clone()), request.map(Body::new));
+        let mut response = match call {
+            OfKey::Get => get::get(app, request).await,
+            OfKey::Put => put::put(app, request).await,
+            OfKey::Delete => delete::delete_one(app, request).await,
+        };
+        if let Some(length) = response.body().size_hint().exact() {
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        response
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// The name under which it is counted.
+    pub(super) name: &'static str,
+    of_key: Option<OfKey>,
+}
+
+/// A call of one key. Nearly all requests are such calls, so they go to their endpoints directly: axum's
+/// router would decode and note the key for endpoints that read it from the URI, and box each call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OfKey {
+    Get,
+    Put,
+    Delete,
+}
+
+/// What a request asks for.
+pub(super) fn asked(method: &Method, path: &str) -> Asked {
+    let has_key = path.len() > KEYS.len() && path.starts_with(KEYS);
+    let of_key = match *method {
+        _ if !has_key => None,
+        Method::GET => Some(OfKey::Get),
+        Method::PUT => Some(OfKey::Put),
+        Method::DELETE => Some(OfKey::Delete),
+        // What is done to a key otherwise is for the router: it knows what HEAD is, and what is not allowed.
+        _ => None,
+    };
+    Asked { name: call_name(method, path), of_key }
 }
 
 /// The name under which a request is counted.
