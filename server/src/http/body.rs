@@ -1,5 +1,8 @@
 //! Reading request bodies: bounded in bytes and in time, and all or nothing.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -66,7 +69,14 @@ pub(super) async fn read(
             return Err(error);
         }
     };
-    match timeout(time_max, collect(&mut body, bytes_max)).await {
+    let collected = {
+        let mut collecting = pin!(collect(&mut body, bytes_max));
+        match at_once(collecting.as_mut()).await {
+            Some(collected) => Ok(collected),
+            None => timeout(time_max, collecting).await,
+        }
+    };
+    match collected {
         Ok(Ok(Some(bytes))) => Ok(WholeBody { bytes, _place: place }),
         Ok(Ok(None)) => {
             discard(&mut body).await;
@@ -93,6 +103,23 @@ pub(crate) async fn discard_all(request: Request) {
     if !expects_continue && !body.is_end_stream() {
         discard(&mut body).await;
     }
+}
+
+/// What comes of a body that is there already. hyper begins to read a body when it is asked for, and hands
+/// over what came together with the head when its connection is looked at again: so a body is asked for
+/// twice. Most are there then, and need no timer.
+async fn at_once<T>(mut collecting: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut is_asked = false;
+    poll_fn(|context| match collecting.as_mut().poll(context) {
+        Poll::Ready(collected) => Poll::Ready(Some(collected)),
+        Poll::Pending if is_asked => Poll::Ready(None),
+        Poll::Pending => {
+            is_asked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// The whole body; `None` when it is longer than allowed.

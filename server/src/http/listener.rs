@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -25,6 +25,7 @@ use tracing::Instrument as _;
 
 use super::connection::{Beginning, Connection, beginning, refuse};
 use super::error::{ApiError, ErrorName};
+use super::head_timer::HeadTimer;
 use super::routes::{self, Router};
 use super::{App, Limits};
 use crate::node::handle::NodeHandle;
@@ -198,7 +199,7 @@ async fn serve_http(stream: TcpStream, app: &Arc<App>, router: Router) {
     // hyper's `pipeline_flush` is left off: it holds an answer back as long as anything unread is
     // in the buffer, be it half of the next request, so that bad requests get no answer at all.
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::new())
         .header_read_timeout(app.limits.read_timeout)
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_header_size(BUFFER_BYTES_MAX)

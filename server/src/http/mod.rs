@@ -30,6 +30,7 @@ mod faults;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod get;
+mod head_timer;
 mod health;
 mod json;
 mod key;

@@ -172,7 +172,7 @@ impl Applier {
             changed
         });
         if !self.ended.is_empty() {
-            self.shared.end(self.ended.drain(..));
+            self.shared.waiting.end(self.ended.drain(..));
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) mod shared;
 pub(crate) mod snapshots;
 pub mod trace;
 pub(crate) mod transport;
+mod waiting;
 mod workers;
 
 use std::cell::{Cell, RefCell};
@@ -51,6 +52,7 @@ use driver::{Driver, DriverInput, INBOX_INPUTS_MAX, Workers};
 use handle::NodeHandle;
 use shared::Shared;
 use transport::{Peers, accept_peers, dial_peers};
+use waiting::give_up_in_time;
 
 /// How long a stopping node lets the requests under way come to an end.
 const STOP_WAIT: Duration = Duration::from_secs(3);
@@ -104,6 +106,8 @@ impl Node {
         let opened = opened.await.map_err(|error| StartError(error.to_string()))??;
         let (replica, parts) = (opened.replica, opened.parts);
         let shared = Arc::clone(&parts.shared);
+        let waiting = Arc::downgrade(&shared.waiting);
+        tokio::spawn(give_up_in_time(waiting, shared.clock));
         let (failure_sender, failure) = watch::channel(None);
         let (stop_flusher, flusher_stops) = thread_channel::channel();
         let mut threads = Threads { failure: failure_sender, handles: Vec::new() };
@@ -185,7 +189,7 @@ impl Node {
         shared.stopping.store(true, Ordering::Relaxed);
         shared.heal_faults(OVER);
         let deadline = tokio::time::Instant::now() + STOP_WAIT;
-        while !shared.waiting.lock().expect("no holder of this lock panics").is_empty()
+        while !shared.waiting.is_empty()
             && tokio::time::Instant::now() < deadline
             && self.failure.borrow().is_none()
         {

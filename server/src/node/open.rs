@@ -213,7 +213,7 @@ pub(super) fn open<C: Consensus>(
         revisions: watch::Sender::new(revision),
         last_fsync_micros: AtomicU64::new(0),
         links: Arc::default(),
-        waiting: Mutex::new(HashMap::new()),
+        waiting: Arc::default(),
         requests: AtomicU64::new(0),
         ring: Arc::new(Ring::new(clock.host())),
         questions: Mutex::new(HashMap::new()),

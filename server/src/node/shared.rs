@@ -24,10 +24,8 @@ use super::handle::{Consistency, NodeFacts, NodeStatus, Reply, SharedMachine, Wr
 use super::snapshots::Receiver;
 use super::trace::{HostClock, Ring};
 use super::transport::{Hello, HelloPurpose, Links};
+use super::waiting::WaitingRequests;
 use crate::metrics::Metrics;
-
-/// How much later than the replica a client gives up: the replica knows what became of the request.
-const ANSWER_SLACK: Duration = Duration::from_secs(2);
 
 /// What the consensus loop takes from the clients of this node.
 #[derive(Debug)]
@@ -117,7 +115,7 @@ pub(crate) struct Shared {
     pub(crate) status: RwLock<Arc<NodeStatus>>,
     pub(crate) last_fsync_micros: AtomicU64,
     pub(crate) links: Links,
-    pub(crate) waiting: Mutex<HashMap<RequestId, oneshot::Sender<Ended>>>,
+    pub(crate) waiting: Arc<WaitingRequests>,
     pub(crate) requests: AtomicU64,
     /// What happened here lately.
     pub(crate) ring: Arc<Ring>,
@@ -154,7 +152,7 @@ impl Shared {
         let envelope = Envelope { origin, incarnation, request, idempotency, command }.to_bytes();
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Write { request, envelope, deadline };
-        match self.wait_for(request, input, timeout).await {
+        match self.wait_for(request, input, deadline).await {
             Ended::Written(written) => Ok(written),
             Ended::Failed(failure) => {
                 self.metrics.proposals_failed.inc();
@@ -218,7 +216,7 @@ impl Shared {
         let request = self.next_request();
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Read { request, confirmed, deadline };
-        match self.wait_for(request, input, timeout).await {
+        match self.wait_for(request, input, deadline).await {
             Ended::ReadReady => Ok(()),
             Ended::Failed(failure) => Err(failure),
             other => unreachable!("a read does not end as {other:?}"),
@@ -233,7 +231,7 @@ impl Shared {
         let request = self.next_request();
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Transfer { request, to, deadline };
-        match self.wait_for(request, input, timeout).await {
+        match self.wait_for(request, input, deadline).await {
             Ended::Transferred(leader) => Ok(leader),
             Ended::Failed(failure) => Err(failure),
             other => unreachable!("a transfer does not end as {other:?}"),
@@ -250,7 +248,7 @@ impl Shared {
         let request = self.next_request();
         let deadline = self.clock.time() + timeout;
         let input = ClientInput::Lease { request, question, deadline };
-        match self.wait_for(request, input, timeout).await {
+        match self.wait_for(request, input, deadline).await {
             Ended::Lease(answer) => self.check_corruption().map(|()| answer),
             Ended::Failed(failure) => Err(failure),
             other => unreachable!("a question about a lease does not end as {other:?}"),
@@ -286,7 +284,7 @@ impl Shared {
         RequestId(self.requests.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    async fn wait_for(&self, request: RequestId, input: ClientInput, timeout: Duration) -> Ended {
+    async fn wait_for(&self, request: RequestId, input: ClientInput, deadline: Time) -> Ended {
         if self.stopping.load(Ordering::Relaxed) {
             return Ended::Failed(Failure::ShuttingDown);
         }
@@ -296,29 +294,11 @@ impl Shared {
             ClientInput::Transfer { .. } => Failure::TransferFailed,
             ClientInput::Lab(_) => unreachable!("nobody waits for it"),
         };
-        let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().expect("no holder of this lock panics").insert(request, sender);
-        let forget = ForgetOnDrop { shared: self, request };
+        let wait = self.waiting.add(request, deadline);
         if let Err(failure) = (self.clients)(input) {
             return Ended::Failed(failure);
         }
-        let ended = tokio::time::timeout(timeout + ANSWER_SLACK, receiver).await;
-        drop(forget);
-        match ended {
-            Ok(Ok(ended)) => ended,
-            // The loop is gone, or so late that it does not count.
-            _ => Ended::Failed(unanswered),
-        }
-    }
-
-    /// Answers the requests that ended; a client that is gone is no matter.
-    pub(crate) fn end(&self, ended: impl Iterator<Item = (RequestId, Ended)>) {
-        let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
-        for (request, ended) in ended {
-            if let Some(sender) = waiting.remove(&request) {
-                let _ = sender.send(ended);
-            }
-        }
+        wait.over().await.unwrap_or(Ended::Failed(unanswered))
     }
 
     /// What time it is, for the protocol. A fault may have put the wall clock off.
@@ -359,20 +339,6 @@ impl Shared {
 
     pub(crate) fn status(&self) -> Arc<NodeStatus> {
         Arc::clone(&self.status.read().expect("no holder of this lock panics"))
-    }
-}
-
-/// Takes a request out of those that wait, also when its client goes away.
-struct ForgetOnDrop<'a> {
-    shared: &'a Shared,
-    request: RequestId,
-}
-
-impl Drop for ForgetOnDrop<'_> {
-    fn drop(&mut self) {
-        if let Ok(mut waiting) = self.shared.waiting.lock() {
-            waiting.remove(&self.request);
-        }
     }
 }
 

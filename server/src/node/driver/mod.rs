@@ -404,7 +404,7 @@ impl<C: Consensus> Driver<C> {
         }
         if !self.effects.conclusions.is_empty() {
             let conclusions = self.effects.conclusions.drain(..);
-            self.shared.end(conclusions.map(|(request, end)| (request, Ended::from(end))));
+            self.shared.waiting.end(conclusions.map(|(request, end)| (request, Ended::from(end))));
         }
         for event in std::mem::take(&mut self.effects.consensus.events) {
             self.tell(&event);
