@@ -4,12 +4,12 @@
 //! Instead all of them are looked through now and then, and those are given up that the loop should have ended
 //! long ago, because it stands still or is gone.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use consensus::Time;
 use kvcore::RequestId;
+use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -23,7 +23,7 @@ const GIVE_UP_INTERVAL: Duration = Duration::from_millis(250);
 /// All requests that wait.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingRequests {
-    requests: Mutex<HashMap<RequestId, Waiting>>,
+    requests: Mutex<FxHashMap<RequestId, Waiting>>,
 }
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ struct Waiting {
 }
 
 impl WaitingRequests {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<RequestId, Waiting>> {
         self.requests.lock().expect("no holder of this lock panics")
     }
 
@@ -43,7 +43,7 @@ impl WaitingRequests {
         let (sender, receiver) = oneshot::channel();
         let give_up_at = deadline + ANSWER_SLACK;
         self.lock().insert(request, Waiting { ended: sender, give_up_at });
-        Wait { all: self, request, receiver }
+        Wait { all: self, request, receiver, is_over: false }
     }
 
     /// Answers the requests that ended; a client that is gone is no matter.
@@ -81,18 +81,24 @@ pub(crate) struct Wait<'a> {
     all: &'a WaitingRequests,
     request: RequestId,
     receiver: oneshot::Receiver<Ended>,
+    /// Whether it ended or was given up, and so does not wait any more.
+    is_over: bool,
 }
 
 impl Wait<'_> {
     /// How the request ended; `None` if it was given up.
     pub(crate) async fn over(mut self) -> Option<Ended> {
-        (&mut self.receiver).await.ok()
+        let ended = (&mut self.receiver).await;
+        self.is_over = true;
+        ended.ok()
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        if let Ok(mut requests) = self.all.requests.lock() {
+        if !self.is_over
+            && let Ok(mut requests) = self.all.requests.lock()
+        {
             requests.remove(&self.request);
         }
     }
