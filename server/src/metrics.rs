@@ -6,6 +6,7 @@
 //! `duorum_…`. Counters and histograms are counted where things happen; gauges are taken from the
 //! node when somebody asks ([`Metrics::render`]).
 
+mod answers;
 mod process;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+pub(crate) use self::answers::AnswerCounters;
 use crate::node::handle::NodeHandle;
 use kvcore::Comparisons;
 
@@ -230,12 +232,6 @@ impl Metrics {
         for _ in 0..fsyncs {
             self.wal_fsync_seconds.observe(fsync_time.as_secs_f64() / fsyncs as f64);
         }
-    }
-
-    /// Counts an answer to a call, which took so long until its body began.
-    pub fn http_answered(&self, route: &'static str, status: u16, took: Duration) {
-        self.http_requests.get_or_create(&RequestLabel { route, status }).inc();
-        self.http_seconds.get_or_create(&RouteLabel { route }).observe(took.as_secs_f64());
     }
 
     // The registry adds `_total` to the names of counters.

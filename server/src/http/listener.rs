@@ -193,7 +193,8 @@ async fn serve_http(stream: TcpStream, app: &Arc<App>, router: Router) {
         let mut response = router.answer(asked, request).await;
         app.sign(response.headers_mut());
         let status = response.status().as_u16();
-        app.handle.metrics().http_answered(asked.name, status, began.elapsed());
+        let counters = asked.call.map_or(&app.other_answers, |call| &app.answers[call]);
+        counters.count(app.handle.metrics(), status, began.elapsed());
         Ok::<_, Infallible>(response)
     });
     // hyper's `pipeline_flush` is left off: it holds an answer back as long as anything unread is

@@ -69,6 +69,7 @@ use self::budget::Budget;
 pub(crate) use self::lease::LEASE_TTL_LEAST;
 pub use self::listener::Listener;
 pub(crate) use self::status::leader;
+use crate::metrics::AnswerCounters;
 use crate::node::handle::NodeHandle;
 
 /// How long a node that stops still answers, so that clients hear that their connections end.
@@ -137,6 +138,10 @@ pub(crate) struct App {
     address: Option<SocketAddr>,
     /// What `/v3` calls the cluster, once it is formed.
     cluster_id: OnceLock<u64>,
+    /// What counts the answers of each of [`routes::counted_calls`].
+    answers: Box<[AnswerCounters]>,
+    /// What counts all other answers.
+    other_answers: AnswerCounters,
 }
 
 impl App {
@@ -152,6 +157,8 @@ impl App {
             protocol: HeaderValue::from_static(handle.facts().protocol.name()),
             node: HeaderValue::from(handle.facts().id.0),
             cluster_id: OnceLock::new(),
+            answers: routes::counted_calls().map(AnswerCounters::new).collect(),
+            other_answers: AnswerCounters::new("other"),
             handle,
             budget: Budget::new(&limits),
             limits,

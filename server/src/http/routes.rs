@@ -32,7 +32,7 @@ pub(super) struct Route {
     pattern: &'static str,
     /// The methods as the header Allow lists them, and a comma.
     methods: &'static str,
-    /// The name of each method's call, for counting: few, whatever clients send.
+    /// The name of each method's call, by which its answers are counted.
     calls: &'static [(&'static str, &'static str)],
     /// What each method takes and answers.
     pub(super) descriptions: &'static [(&'static str, &'static Call)],
@@ -173,8 +173,8 @@ impl Router {
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// The name under which it is counted.
-    pub(super) name: &'static str,
+    /// By what it is counted: a place among [`counted_calls`], or with everything else.
+    pub(super) call: Option<usize>,
     of_key: Option<OfKey>,
 }
 
@@ -198,23 +198,31 @@ pub(super) fn asked(method: &Method, path: &str) -> Asked {
         // What is done to a key otherwise is for the router: it knows what HEAD is, and what is not allowed.
         _ => None,
     };
-    Asked { name: call_name(method, path), of_key }
+    Asked { call: counted_call(method, path), of_key }
 }
 
-/// The name under which a request is counted.
-pub(super) fn call_name(method: &Method, path: &str) -> &'static str {
+/// The names of all calls, by which requests are counted.
+pub(super) fn counted_calls() -> impl Iterator<Item = &'static str> {
+    let of_routes = ROUTES.iter().flat_map(|route| route.calls.iter().map(|(_, name)| *name));
+    of_routes.chain(v3::call_names())
+}
+
+/// The place among [`counted_calls`] of what a request asks for, if it is one of them.
+fn counted_call(method: &Method, path: &str) -> Option<usize> {
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-    ROUTES
-        .iter()
-        .find(|route| route.is_of(path))
-        .and_then(|route| route.calls.iter().find(|(known, _)| *known == method))
-        .map(|(_, name)| *name)
-        .or_else(|| v3::call_name(method, path))
-        .unwrap_or("other")
+    let mut before = 0;
+    for route in ROUTES {
+        if route.is_of(path) {
+            let call = route.calls.iter().position(|(known, _)| *known == method);
+            return call.map(|call| before + call);
+        }
+        before += route.calls.len();
+    }
+    v3::call(method, path).map(|call| before + call)
 }
 
 pub(super) fn allowed_methods(path: &str) -> &'static str {
-    let of_v3 = || if v3::call_name("POST", path).is_some() { "POST" } else { "" };
+    let of_v3 = || if v3::call("POST", path).is_some() { "POST" } else { "" };
     ROUTES.iter().find(|route| route.is_of(path)).map_or_else(of_v3, Route::methods)
 }
 
@@ -252,6 +260,12 @@ async fn method_not_allowed(app: State, request: Request) -> Response {
 mod tests {
     use super::*;
 
+    /// The name under which a request is counted.
+    fn call_name(method: &str, path: &str) -> &'static str {
+        let call = asked(&method.parse().expect("a method"), path).call;
+        call.map_or("other", |call| counted_calls().nth(call).expect("a place among the calls"))
+    }
+
     #[test]
     fn every_call_has_a_name_for_counting_and_everything_else_one_together() {
         for route in ROUTES {
@@ -259,20 +273,42 @@ mod tests {
             let path = path.replace("{lease}", "7").replace("{node}", "7");
             assert_eq!(allowed_methods(&path), route.methods());
             for method in route.methods().split(", ") {
-                let name = call_name(&method.parse().expect("a method"), &path);
+                let name = call_name(method, &path);
                 assert_eq!(name.split_once(' ').map(|(_, path)| path), Some(route.path));
             }
+            assert_eq!(call_name("TRACE", &path), "other");
         }
         assert_eq!(allowed_methods("/v1/kv/"), "GET, HEAD, PUT, DELETE");
-        assert_eq!(call_name(&Method::HEAD, "/v1/kv/a"), "GET /v1/kv/{key}");
-        assert_eq!(call_name(&Method::DELETE, "/v1/faults/7"), "DELETE /v1/faults/{id}");
-        assert_eq!(call_name(&Method::DELETE, "/v1/faults/7/8"), "other");
-        assert_eq!(call_name(&Method::DELETE, "/v1/leases/"), "other");
+        assert_eq!(call_name("HEAD", "/v1/kv/a"), "GET /v1/kv/{key}");
+        assert_eq!(call_name("DELETE", "/v1/faults/7"), "DELETE /v1/faults/{id}");
+        assert_eq!(call_name("DELETE", "/v1/faults/7/8"), "other");
+        assert_eq!(call_name("DELETE", "/v1/leases/"), "other");
         assert_eq!(
-            call_name(&Method::POST, "/v1/leases/7/keepalive"),
+            call_name("POST", "/v1/leases/7/keepalive"),
             "POST /v1/leases/{lease}/keepalive"
         );
-        assert_eq!(call_name(&Method::TRACE, "/v1/kv/a"), "other");
-        assert_eq!(call_name(&Method::GET, "/v1/kvs"), "other");
+        assert_eq!(call_name("GET", "/v1/kvs"), "other");
+        assert_eq!(call_name("POST", "/v3/kv/put"), "POST /v3/kv/put");
+        assert_eq!(call_name("POST", "/v3beta/kv/put"), "POST /v3/kv/put");
+        assert_eq!(call_name("POST", "/v3/auth/user/add"), "POST /v3/auth/enable");
+        assert_eq!(call_name("GET", "/v3/kv/put"), "other");
+        for path in ["/v3/kv/put/", "/v3alpha/kv/put", "/v1/kv/put"] {
+            assert_eq!(call_name("POST", path), "other");
+        }
+    }
+
+    #[test]
+    fn what_is_done_to_a_key_goes_to_its_endpoint_and_all_else_to_the_router() {
+        let of_key = |method: Method, path| asked(&method, path).of_key;
+        for path in ["/v1/kv/a", "/v1/kv//", "/v1/kv/a/b%2F"] {
+            assert_eq!(of_key(Method::GET, path), Some(OfKey::Get));
+            assert_eq!(of_key(Method::PUT, path), Some(OfKey::Put));
+            assert_eq!(of_key(Method::DELETE, path), Some(OfKey::Delete));
+            assert_eq!(of_key(Method::HEAD, path), None);
+            assert_eq!(of_key(Method::POST, path), None);
+        }
+        for path in ["/v1/kv/", "/v1/kv", "/v1/kvs/a", "/v3/kv/put", ""] {
+            assert_eq!(of_key(Method::GET, path), None);
+        }
     }
 }

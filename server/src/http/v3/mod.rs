@@ -52,6 +52,8 @@ macro_rules! calls {
         }
 
         impl Call {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+
             /// The call of a path without the version before it.
             fn of(path: &str) -> Option<Self> {
                 match path {
@@ -114,10 +116,15 @@ pub(super) fn router() -> Router<Arc<App>> {
         .fold(Router::new(), |router, path| router.route(path, any(answer_call)))
 }
 
-/// The name under which a request is counted, if it is a call.
-pub(super) fn call_name(method: &str, path: &str) -> Option<&'static str> {
+/// The names under which requests are counted.
+pub(super) fn call_names() -> impl Iterator<Item = &'static str> {
+    Call::ALL.iter().map(|call| call.name())
+}
+
+/// The place of a request among [`call_names`], if it is a call.
+pub(super) fn call(method: &str, path: &str) -> Option<usize> {
     let call = Call::of(below_version(path)?).filter(|_| method == "POST");
-    call.map(Call::name)
+    call.map(|call| call as usize)
 }
 
 fn below_version(path: &str) -> Option<&str> {
@@ -197,20 +204,4 @@ fn line(message: &impl Json) -> Vec<u8> {
     message.write(&mut out);
     out.push(b'\n');
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_is_counted_by_its_path_under_either_version_and_only_as_a_post() {
-        assert_eq!(call_name("POST", "/v3/kv/put"), Some("POST /v3/kv/put"));
-        assert_eq!(call_name("POST", "/v3beta/kv/put"), Some("POST /v3/kv/put"));
-        assert_eq!(call_name("POST", "/v3/auth/user/add"), Some("POST /v3/auth/enable"));
-        assert_eq!(call_name("GET", "/v3/kv/put"), None);
-        assert_eq!(call_name("POST", "/v3/kv/put/"), None);
-        assert_eq!(call_name("POST", "/v3alpha/kv/put"), None);
-        assert_eq!(call_name("POST", "/v1/kv/put"), None);
-    }
 }
