@@ -1,5 +1,7 @@
 //! Answers: what every one of them has, whatever became of the request.
 
+use std::sync::{Arc, RwLock};
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use kvcore::Revision;
 
 use super::App;
 use super::error::ApiError;
+use crate::node::handle::{NodeHandle, NodeStatus};
 
 /// The content type of almost everything.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -18,6 +21,64 @@ const PROTOCOL: HeaderName = HeaderName::from_static("duorum-protocol");
 const NODE: HeaderName = HeaderName::from_static("duorum-node");
 const LEADER: HeaderName = HeaderName::from_static("duorum-leader");
 const POSITION: HeaderName = HeaderName::from_static("duorum-position");
+
+/// The headers that say which node answered and what it knows. Those that follow from its status are made once
+/// for each status that it publishes, of which there are far fewer than answers.
+#[derive(Debug)]
+pub(super) struct Signature {
+    protocol: HeaderValue,
+    node: HeaderValue,
+    of_status: RwLock<OfStatus>,
+}
+
+#[derive(Debug)]
+struct OfStatus {
+    status: Arc<NodeStatus>,
+    leader: HeaderValue,
+    position: Option<HeaderValue>,
+}
+
+impl Signature {
+    pub(super) fn new(handle: &NodeHandle) -> Self {
+        let protocol = HeaderValue::from_static(handle.facts().protocol.name());
+        let node = HeaderValue::from(handle.facts().id.0);
+        let of_status = RwLock::new(OfStatus::new(handle.status(), &node));
+        Self { protocol, node, of_status }
+    }
+
+    fn put(&self, status: Arc<NodeStatus>, headers: &mut HeaderMap) {
+        headers.insert(PROTOCOL, self.protocol.clone());
+        headers.insert(NODE, self.node.clone());
+        let of_status = self.of_status.read().expect("no holder of this lock panics");
+        if Arc::ptr_eq(&of_status.status, &status) {
+            return of_status.put(headers);
+        }
+        drop(of_status);
+        let of_status = OfStatus::new(status, &self.node);
+        of_status.put(headers);
+        *self.of_status.write().expect("no holder of this lock panics") = of_status;
+    }
+}
+
+impl OfStatus {
+    fn new(status: Arc<NodeStatus>, node: &HeaderValue) -> Self {
+        let leader = match status.consensus.leadership {
+            Leadership::None => HeaderValue::from_static("none"),
+            Leadership::Following { leader, .. } => HeaderValue::from(leader.0),
+            Leadership::Established { .. } => node.clone(),
+        };
+        // A protocol's words for a position are ASCII; were they not, the header would be missing.
+        let position = HeaderValue::from_str(&status.position).ok();
+        Self { status, leader, position }
+    }
+
+    fn put(&self, headers: &mut HeaderMap) {
+        headers.insert(LEADER, self.leader.clone());
+        if let Some(position) = &self.position {
+            headers.insert(POSITION, position.clone());
+        }
+    }
+}
 
 /// An answer of JSON, complete in one buffer: its length is known, so it is sent in one piece.
 pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response {
@@ -59,22 +120,10 @@ impl App {
 
     /// Adds the headers that say which node answered and what it knows.
     pub(super) fn sign(&self, headers: &mut HeaderMap) {
-        let status = self.handle.status();
-        let leader = match status.consensus.leadership {
-            Leadership::None => HeaderValue::from_static("none"),
-            Leadership::Following { leader, .. } => HeaderValue::from(leader.0),
-            Leadership::Established { .. } => self.node.clone(),
-        };
         if self.is_stopping() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        headers.insert(PROTOCOL, self.protocol.clone());
-        headers.insert(NODE, self.node.clone());
-        headers.insert(LEADER, leader);
-        // A protocol's words for a position are ASCII; were they not, the header would be missing.
-        if let Ok(position) = HeaderValue::from_str(&status.position) {
-            headers.insert(POSITION, position);
-        }
+        self.signature.put(self.handle.status(), headers);
     }
 }
 

@@ -61,10 +61,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hyper::header::HeaderValue;
 use kvcore::{Revision, SessionTimeouts};
 use tokio::sync::watch as signal;
 
+use self::answer::Signature;
 use self::budget::Budget;
 pub(crate) use self::lease::LEASE_TTL_LEAST;
 pub use self::listener::Listener;
@@ -132,8 +132,7 @@ pub(crate) struct App {
     revisions: signal::Receiver<Revision>,
     /// Turns true when the node stops.
     stop: signal::Receiver<bool>,
-    protocol: HeaderValue,
-    node: HeaderValue,
+    signature: Signature,
     /// Where clients find this node, if it listens on one address.
     address: Option<SocketAddr>,
     /// What `/v3` calls the cluster, once it is formed.
@@ -154,8 +153,7 @@ impl App {
         Self {
             address,
             revisions: handle.revisions(),
-            protocol: HeaderValue::from_static(handle.facts().protocol.name()),
-            node: HeaderValue::from(handle.facts().id.0),
+            signature: Signature::new(&handle),
             cluster_id: OnceLock::new(),
             answers: routes::counted_calls().map(AnswerCounters::new).collect(),
             other_answers: AnswerCounters::new("other"),
