@@ -25,11 +25,11 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 /// Longer than TCP takes to send a lost packet again.
 const DISCARD_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// A body, counted among the bodies of all requests under way until it is dropped.
+/// A body, counted among the bodies of all requests under way until its place is dropped.
 #[derive(Debug)]
 pub(super) struct WholeBody {
     pub(super) bytes: Bytes,
-    _place: Option<OwnedSemaphorePermit>,
+    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads a body of at most `bytes_max` bytes within the time that clients have for it. When it is
@@ -77,7 +77,7 @@ pub(super) async fn read(
         }
     };
     match collected {
-        Ok(Ok(Some(bytes))) => Ok(WholeBody { bytes, _place: place }),
+        Ok(Ok(Some(bytes))) => Ok(WholeBody { bytes, place }),
         Ok(Ok(None)) => {
             discard(&mut body).await;
             Err(error(None))

@@ -31,6 +31,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 use kvcore::{Command, IdempotencyKey, Outcome, Put, PutLease, PutOutcome, PutValue, Revision};
 
+use super::body::WholeBody;
 use super::call::{self, Answer, Call, Content, Kind, Parameter, RequestBody, Tag, schema_of};
 use super::error::{ApiError, ErrorName};
 use super::json;
@@ -116,9 +117,12 @@ async fn store(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
         }
     };
     let most = app.limits.value_bytes_max;
-    let body = body::read(app, request, most, ErrorName::ValueTooLarge).await?;
+    // The value goes into the command and nowhere else: when that is encoded, which copies it, the connection
+    // has the buffer back in which it came, and does not keep it for as long as the write takes.
+    let WholeBody { bytes, place: _place } =
+        body::read(app, request, most, ErrorName::ValueTooLarge).await?;
     if let Command::Put { put, .. } = &mut command {
-        put.value = PutValue::New(body.bytes.clone());
+        put.value = PutValue::New(bytes);
     }
     command.check()?;
     let Written { outcome, revision, repeated } = app.handle.write(command, key, timeout).await?;
