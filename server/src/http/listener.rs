@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::connection::{Beginning, Connection, beginning, refuse};
 use super::error::{ApiError, ErrorName};
@@ -93,7 +93,11 @@ impl Listener {
             if let Ok(place) = places.clone().try_acquire_owned() {
                 metrics.http_connections_accepted.inc();
                 let serving = serve(stream, app.clone(), router.clone(), place);
-                tokio::spawn(serving.in_current_span());
+                // To enter the span costs something at every event of a connection, also if there is none.
+                match Span::current() {
+                    span if span.is_none() => tokio::spawn(serving),
+                    span => tokio::spawn(serving.instrument(span)),
+                };
             } else {
                 metrics.http_connections_refused.inc();
                 if let Ok(permit) = refusals.clone().try_acquire_owned() {
@@ -160,14 +164,11 @@ async fn serve(stream: TcpStream, app: Arc<App>, router: Router, place: OwnedSem
     }
     let open = &app.handle.metrics().http_connections_open;
     open.inc();
-    let begun = tokio::select! {
-        begun = timeout(app.limits.read_timeout, beginning(&stream)) => begun,
-        () = app.retired() => Ok(Beginning::Nothing),
-    };
-    match begun {
-        Ok(Beginning::Http) => serve_http(stream, &app, router).await,
-        Ok(Beginning::Other) => refuse(stream, &app, &no_http()).await,
-        Ok(Beginning::Nothing) | Err(_) => {}
+    let begun = timeout(app.limits.read_timeout, beginning(&stream));
+    match app.unless_retired(begun).await {
+        Some(Ok(Beginning::Http)) => serve_http(stream, &app, router).await,
+        Some(Ok(Beginning::Other)) => refuse(stream, &app, &no_http()).await,
+        Some(Ok(Beginning::Nothing) | Err(_)) | None => {}
     }
     open.dec();
     drop(place);
@@ -205,9 +206,9 @@ async fn serve_http(stream: TcpStream, app: &Arc<App>, router: Router) {
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_header_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(Connection::new(stream, app.limits.write_timeout)), service);
-    let result = tokio::select! {
-        result = &mut connection => result,
-        () = app.retired() => {
+    let result = match app.unless_retired(&mut connection).await {
+        Some(result) => result,
+        None => {
             Pin::new(&mut connection).graceful_shutdown();
             timeout(app.limits.stop_timeout, &mut connection).await.unwrap_or(Ok(()))
         }

@@ -57,12 +57,16 @@ mod version;
 mod watch;
 mod write;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use kvcore::{Revision, SessionTimeouts};
 use tokio::sync::watch as signal;
+use tokio::task::unconstrained;
 
 use self::answer::Signature;
 use self::budget::Budget;
@@ -177,7 +181,7 @@ impl App {
 
     /// Whether the node stops.
     fn is_stopping(&self) -> bool {
-        *self.stop.borrow()
+        *self.stop.borrow() || self.stop.has_changed().is_err()
     }
 
     /// Waits until the node stops and its clients have had the time to hear of it: every answer
@@ -186,6 +190,27 @@ impl App {
     async fn retired(&self) {
         self.stopped().await;
         tokio::time::sleep(FAREWELL).await;
+    }
+
+    /// What comes of something before that; `None` if nothing does.
+    ///
+    /// It is polled for each event of a connection. To wait for the stop anew each time would cost more than
+    /// the rest of it, so that is done once: whoever waits is woken when the node stops. That must not be put
+    /// off by tokio's budget for a task.
+    async fn unless_retired<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let (mut future, mut retired) = (pin!(future), pin!(unconstrained(self.retired())));
+        let mut waits = false;
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            if waits && !self.is_stopping() {
+                return Poll::Pending;
+            }
+            waits = true;
+            retired.as_mut().poll(context).map(|()| None)
+        })
+        .await
     }
 
     /// The store's revision here and now.
