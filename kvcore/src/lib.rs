@@ -112,6 +112,7 @@ mod statistics;
 pub mod store;
 
 pub use alarm::{AlarmCommand, Alarms, Comparisons, Corruption};
+pub use apply::DecodedEntry;
 pub use command::{
     CONDITIONS_MAX, Command, Compare, CompareOperator, CompareTarget, Condition, Delete,
     InvalidCommand, KEY_BYTES_MAX, OPERATIONS_MAX, OPERATIONS_TOTAL_MAX, Operation, Put, PutLease,

@@ -10,6 +10,8 @@ mod rows;
 mod sequences;
 mod transaction;
 
+use bytes::Bytes;
+use consensus::codec::CodecError;
 use consensus::{Entry, Mutant, Position, WallTime, Wire, mutant};
 
 use crate::command::Command;
@@ -28,7 +30,45 @@ pub(crate) struct UnderWay {
     pub(crate) time: Option<WallTime>,
 }
 
+/// An entry and what its bytes say, which are decoded once, however often that is looked at.
+#[derive(Clone, Debug)]
+pub struct DecodedEntry<'a> {
+    entry: &'a Entry,
+    /// `None` if it has no command.
+    envelope: Option<Result<Envelope, CodecError>>,
+}
+
+impl<'a> DecodedEntry<'a> {
+    /// Decodes an entry.
+    #[must_use]
+    pub fn of(entry: &'a Entry) -> Self {
+        let decode = |payload: &Bytes| Envelope::from_bytes(payload.clone());
+        Self { entry, envelope: entry.command().map(decode) }
+    }
+
+    /// Whether it is applied in constant time and from memory alone: see [`Command::takes_constant_time`].
+    /// What has no command, or none that can be understood, changes only the position.
+    #[must_use]
+    pub fn takes_constant_time(&self) -> bool {
+        match &self.envelope {
+            Some(Ok(envelope)) => envelope.command.takes_constant_time(),
+            Some(Err(_)) | None => true,
+        }
+    }
+}
+
 impl<S: Store> Machine<S> {
+    /// Applies the next entry of the log: [`Self::apply_decoded`] after decoding it.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn apply(&mut self, entry: &Entry) -> Result<Applied, StoreError> {
+        self.apply_decoded(DecodedEntry::of(entry))
+    }
+
     /// Applies the next entry of the log. A command that fails, or that can not be understood,
     /// changes nothing but the position, and does so equally on every replica. (But a sequential key whose
     /// next names are all taken moves its counter behind them.)
@@ -43,7 +83,8 @@ impl<S: Store> Machine<S> {
     ///
     /// # Panics
     /// If the entry is not the next one.
-    pub fn apply(&mut self, entry: &Entry) -> Result<Applied, StoreError> {
+    pub fn apply_decoded(&mut self, decoded: DecodedEntry<'_>) -> Result<Applied, StoreError> {
+        let DecodedEntry { entry, envelope } = decoded;
         let position = entry.position;
         assert!(position.index == self.applied.index.next(), "entries are applied without gaps");
         assert!(position.term >= self.applied.term, "terms never decrease along the log");
@@ -52,26 +93,25 @@ impl<S: Store> Machine<S> {
         let time = self.row_time(entry);
         self.under_way = UnderWay { position, rows: 0, time };
         let mut repeats = None;
-        let (header, outcome) = match entry.command() {
-            None => (None, Outcome::Nothing),
-            Some(payload) => match Envelope::from_bytes(payload.clone()) {
-                Ok(envelope) => {
-                    let header = Some(envelope.address());
-                    let Envelope { idempotency, command, .. } = envelope;
-                    match idempotency {
-                        None => (header, self.carry_out(command)?),
-                        Some(idempotency) => {
-                            let request = Envelope::command_digest(payload, &idempotency);
-                            let index = position.index;
-                            let answered =
-                                self.carry_out_once(index, idempotency, request, command)?;
-                            repeats = answered.repeats;
-                            (header, answered.outcome)
-                        }
+        let (header, outcome) = match (entry.command(), envelope) {
+            (Some(payload), Some(Ok(envelope))) => {
+                let header = Some(envelope.address());
+                let Envelope { idempotency, command, .. } = envelope;
+                match idempotency {
+                    None => (header, self.carry_out(command)?),
+                    Some(idempotency) => {
+                        let request = Envelope::command_digest(payload, &idempotency);
+                        let index = position.index;
+                        let answered = self.carry_out_once(index, idempotency, request, command)?;
+                        repeats = answered.repeats;
+                        (header, answered.outcome)
                     }
                 }
-                Err(error) => (Envelope::header(payload).ok(), Outcome::Undecodable(error)),
-            },
+            }
+            (Some(payload), Some(Err(error))) => {
+                (Envelope::header(payload).ok(), Outcome::Undecodable(error))
+            }
+            (None, _) | (_, None) => (None, Outcome::Nothing),
         };
         self.applied = position;
         self.states.push(self.state());

@@ -11,7 +11,7 @@ use std::sync::{Arc, TryLockError};
 use std::time::Duration;
 
 use consensus::Entry;
-use kvcore::{Applied, Envelope, Machine, Outcome, Progress, RequestId, Revision};
+use kvcore::{Applied, DecodedEntry, Machine, Outcome, Progress, RequestId, Revision};
 use storage::RedbStore;
 use tokio::sync::mpsc;
 
@@ -69,7 +69,7 @@ impl Applier {
                 self.wait_for_the_store();
                 let shared = Arc::clone(&self.shared);
                 let mut machine = shared.machine.write().expect("no holder of this lock panics");
-                let applied = self.apply(&mut machine, portion)?;
+                let applied = self.apply(&mut machine, portion.iter().map(DecodedEntry::of))?;
                 drop(machine);
                 self.tell(applied.revision);
                 if driver.blocking_send(DriverInput::Applied(applied)).is_err() {
@@ -118,7 +118,11 @@ impl Applier {
     /// and no look at the store, nothing waits for the store to catch up, and nobody uses the state
     /// machine just now.
     pub(super) fn try_apply(&mut self, entries: &[Entry]) -> Result<Option<Progress>, String> {
-        if entries.len() > AT_ONCE_ENTRIES_MAX || !entries.iter().all(takes_constant_time) {
+        if entries.len() > AT_ONCE_ENTRIES_MAX {
+            return Ok(None);
+        }
+        let entries: Vec<_> = entries.iter().map(DecodedEntry::of).collect();
+        if !entries.iter().all(DecodedEntry::takes_constant_time) {
             return Ok(None);
         }
         let shared = Arc::clone(&self.shared);
@@ -130,20 +134,21 @@ impl Applier {
         if machine.is_behind() {
             return Ok(None);
         }
-        let applied = self.apply(&mut machine, entries)?;
+        let applied = self.apply(&mut machine, entries.into_iter())?;
         drop(machine);
         self.tell(applied.revision);
         Ok(Some(applied))
     }
 
-    fn apply(
+    fn apply<'a>(
         &mut self,
         machine: &mut Machine<Arc<RedbStore>>,
-        entries: &[Entry],
+        entries: impl ExactSizeIterator<Item = DecodedEntry<'a>>,
     ) -> Result<Progress, String> {
         let shared = &*self.shared;
+        shared.metrics.applied_entries.inc_by(entries.len() as u64);
         for entry in entries {
-            let applied = machine.apply(entry).map_err(|error| error.to_string())?;
+            let applied = machine.apply_decoded(entry).map_err(|error| error.to_string())?;
             match applied.outcome {
                 _ if applied.repeated => 0,
                 Outcome::Put(_) => shared.metrics.applied_puts.inc(),
@@ -157,7 +162,6 @@ impl Applier {
                 self.ended.push((header.request, Ended::Written(written)));
             }
         }
-        shared.metrics.applied_entries.inc_by(entries.len() as u64);
         let progress = machine.take_progress();
         shared.note(&progress);
         Ok(progress)
@@ -175,14 +179,4 @@ impl Applier {
             self.shared.waiting.end(self.ended.drain(..));
         }
     }
-}
-
-/// Whether an entry is applied in constant time and from memory alone. What has no command, or none
-/// that can be understood, changes only the position.
-fn takes_constant_time(entry: &Entry) -> bool {
-    entry.command().is_none_or(|payload| {
-        use consensus::codec::Wire as _;
-        Envelope::from_bytes(payload.clone())
-            .map_or(true, |envelope| envelope.command.takes_constant_time())
-    })
 }
