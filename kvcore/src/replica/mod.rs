@@ -28,6 +28,7 @@
 mod boundary;
 mod compaction;
 mod digests;
+mod in_order;
 mod leases;
 mod message;
 mod reads;

@@ -1,10 +1,11 @@
 //! The writes of this node's clients, from arrival to delivery or failure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use consensus::{Answer, Consensus, Entry, Input, Leadership, NodeId, Now, Refusal, Term, Time};
 
+use super::in_order::InOrder;
 use super::{
     Conclusion, Failure, RETRY_WAIT, Replica, ReplicaEffects, ReplicaMessage, ReplicaSettings,
     conclude, own_request,
@@ -17,13 +18,13 @@ const FORWARD_BYTES_MAX: usize = 1 << 20;
 /// All writes that wait for their end.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Writes {
-    waiting: BTreeMap<RequestId, Waiting>,
+    waiting: InOrder<RequestId, Waiting>,
     bytes: usize,
     /// Those at the stage [`Stage::Held`], in the order of their arrival.
-    held: BTreeSet<RequestId>,
+    held: InOrder<RequestId, ()>,
     /// The leader refused a write: nothing is handed over before this.
     retry_at: Option<Time>,
-    deadlines: BTreeSet<(Time, RequestId)>,
+    deadlines: InOrder<(Time, RequestId), ()>,
     /// The largest term of a delivered entry: nothing of an earlier term can be delivered any more.
     delivered_term: Term,
     /// The smallest term under which a waiting write was handed over, or something smaller.
@@ -84,7 +85,7 @@ impl Writes {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let deadline = self.deadlines.first().map(|&(deadline, _)| deadline);
+        let deadline = self.deadlines.first().map(|((deadline, _), ())| deadline);
         deadline.into_iter().chain(self.retry_at).min()
     }
 
@@ -96,13 +97,13 @@ impl Writes {
 
     /// The leader or the connection to it is another one: what has a key is handed over again.
     pub(super) fn hold_again(&mut self) {
-        for (&request, waiting) in &mut self.waiting {
+        for (request, waiting) in self.waiting.iter_mut() {
             if let Stage::HandedOver(term, envelope) = &waiting.stage
                 && waiting.has_key
             {
                 waiting.perhaps_under = waiting.perhaps_under.max(Some(*term));
                 waiting.stage = Stage::Held(envelope.clone());
-                self.held.insert(request);
+                self.held.insert(request, ());
             }
         }
     }
@@ -120,7 +121,7 @@ impl Writes {
     /// over may be among them, unless its leader's term is later than all of them.
     pub(super) fn installed(&mut self, term: Term, conclusions: &mut Vec<(RequestId, Conclusion)>) {
         self.delivered_term = self.delivered_term.max(term);
-        for waiting in self.waiting.values_mut().filter(|waiting| waiting.has_key) {
+        for (_, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| waiting.has_key) {
             if waiting.terms().any(|under| under <= term) {
                 waiting.perhaps_under = Some(TERM_NEVER_SETTLED);
             }
@@ -133,7 +134,7 @@ impl Writes {
     /// refused and asks again at once is refused again.
     pub(super) fn refused(&mut self, now: Time, refused: Refused) -> Option<Failure> {
         let Refused { term, is_present, request, reason } = refused;
-        let waiting = self.waiting.get_mut(&request)?;
+        let waiting = self.waiting.get_mut(request)?;
         let Stage::HandedOver(handed, envelope) = &waiting.stage else { return None };
         if *handed != term {
             // Another copy, under another leader, is under way.
@@ -148,13 +149,13 @@ impl Writes {
         }
         // It was not appended, so handing it over again can not make it happen twice.
         waiting.stage = Stage::Held(envelope.clone());
-        self.held.insert(request);
+        self.held.insert(request, ());
         None
     }
 
     /// Ends the writes whose time is up, and the wait after a refusal.
     pub(super) fn expire(&mut self, now: Time, conclusions: &mut Vec<(RequestId, Conclusion)>) {
-        while let Some(&(deadline, request)) = self.deadlines.first() {
+        while let Some(((deadline, request), ())) = self.deadlines.first() {
             if deadline > now {
                 break;
             }
@@ -180,14 +181,14 @@ impl Writes {
     /// and never will under that leader, so to hand them to the next one can not make them happen
     /// twice.
     pub(super) fn settle_before(&mut self, term: Term) {
-        for (&request, waiting) in &mut self.waiting {
+        for (request, waiting) in self.waiting.iter_mut() {
             waiting.perhaps_under = waiting.perhaps_under.filter(|&under| under >= term);
             if let Stage::HandedOver(under, envelope) = &waiting.stage
                 && *under < term
             {
                 waiting.stage = Stage::Held(envelope.clone());
                 waiting.was_lost = true;
-                self.held.insert(request);
+                self.held.insert(request, ());
             }
         }
         self.note_handed();
@@ -196,12 +197,12 @@ impl Writes {
     /// What may be inside a snapshot is handed over again if it has a key, and is in doubt otherwise.
     fn end_in_doubt(&mut self, up_to: Term, conclusions: &mut Vec<(RequestId, Conclusion)>) {
         let mut ended = Vec::new();
-        for (&request, waiting) in &mut self.waiting {
+        for (request, waiting) in self.waiting.iter_mut() {
             match &waiting.stage {
                 Stage::HandedOver(term, envelope) if *term <= up_to => {
                     if waiting.has_key {
                         waiting.stage = Stage::Held(envelope.clone());
-                        self.held.insert(request);
+                        self.held.insert(request, ());
                     } else {
                         ended.push(request);
                     }
@@ -221,10 +222,10 @@ impl Writes {
     }
 
     fn remove(&mut self, request: RequestId) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&request)?;
+        let waiting = self.waiting.remove(request)?;
         self.bytes -= waiting.envelope_bytes;
-        self.deadlines.remove(&(waiting.deadline, request));
-        self.held.remove(&request);
+        self.deadlines.remove((waiting.deadline, request));
+        self.held.remove(request);
         if self.waiting.is_empty() {
             self.handed_term_min = None;
         }
@@ -236,8 +237,8 @@ impl Writes {
         if self.retry_at.is_some() {
             return None;
         }
-        let request = self.held.pop_first()?;
-        let waiting = self.waiting.get_mut(&request).expect("a held write waits");
+        let (request, ()) = self.held.pop_first()?;
+        let waiting = self.waiting.get_mut(request).expect("a held write waits");
         let Stage::Held(envelope) = &waiting.stage else {
             panic!("what is held has no leader");
         };
@@ -271,8 +272,8 @@ impl<C: Consensus> Replica<C> {
         let former = writes.waiting.insert(request, waiting);
         assert!(former.is_none(), "a request's number is used once");
         writes.bytes += envelope_bytes;
-        writes.held.insert(request);
-        writes.deadlines.insert((deadline, request));
+        writes.held.insert(request, ());
+        writes.deadlines.insert((deadline, request), ());
     }
 
     /// Hands the held writes to the leader, if there is one: to the protocol here, or in as few
@@ -388,8 +389,8 @@ mod tests {
             Waiting { envelope_bytes: 8, deadline, stage, has_key, was_lost, perhaps_under };
         writes.waiting.insert(REQUEST, waiting);
         writes.bytes = 8;
-        writes.held.insert(REQUEST);
-        writes.deadlines.insert((deadline, REQUEST));
+        writes.held.insert(REQUEST, ());
+        writes.deadlines.insert((deadline, REQUEST), ());
         assert!(writes.hand_over_next(Term(1)).is_some());
         writes
     }
