@@ -13,6 +13,7 @@
 //! - [`cluster`]: `duorum serve` as child processes, killed whatever happens to the measurement.
 //! - [`echo`]: an HTTP server that only echoes. No server on the same stack can be faster.
 //! - [`compare`]: both protocols in interleaved blocks, and what may be concluded from them.
+//! - [`systems`]: etcd and ZooKeeper under the same workload, which compares systems and not protocols.
 //! - [`report`]: the JSON and HTML pages of a comparison.
 //! - [`cli`]: the verbs `duorum bench` and `duorum compare`.
 //!
@@ -42,6 +43,7 @@ pub mod rolling;
 pub mod soak;
 pub mod stats;
 pub mod store;
+pub mod systems;
 pub mod watch;
 
 pub use error::Error;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 
@@ -14,6 +15,7 @@ use crate::Error;
 use crate::compare::{self, Contender, Environment, Part, Plan, Settings};
 use crate::exact::{self, ELECTIONS_DEFAULT};
 use crate::report::Report;
+use crate::systems::{self, Options, Subjects, Systems, With};
 
 /// The arguments of `duorum compare`.
 #[derive(Clone, Debug, Args)]
@@ -66,6 +68,16 @@ pub struct CompareArgs {
     /// Measure nothing, but count: print the cost sheet, which is the same on every machine
     #[arg(long, conflicts_with_all = ["a", "b", "only", "value_bytes", "quick", "nodes", "connections", "blocks", "seed", "out", "data_dir"])]
     exact: bool,
+
+    /// Measure etcd and ZooKeeper as well, as they are installed (`--with etcd,zookeeper`) or unpacked
+    /// (`--with etcd=/opt/etcd`): a comparison of systems, not of protocols
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "etcd[=PATH],zookeeper[=PATH]",
+        conflicts_with = "exact"
+    )]
+    with: Vec<With>,
 
     /// With --exact, so many elections of each protocol in each place
     #[arg(long, value_name = "NUMBER", default_value_t = ELECTIONS_DEFAULT,
@@ -132,6 +144,10 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
         settings.budget = None;
     }
     settings.check()?;
+    let with = match args.with.is_empty() {
+        true => None,
+        false => Some(find_systems(&args, &settings)?),
+    };
     // Whatever the report needs is tried before the minutes that come before it.
     let logs = new_directory(&args.out, "logs-").map_err(|error| error.or_choose("--out"))?;
     Report::check_writable(&args.out).map_err(|error| error.or_choose("--out"))?;
@@ -140,6 +156,9 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
         new_directory(&base, "duorum-compare-").map_err(|error| error.or_choose("--data-dir"))?;
     warn_of_memory(data.path());
     print(&compare::plan_text(&settings, &Plan::toss(&settings)));
+    if let Some((subjects, options)) = &with {
+        print(&systems::plan_text(subjects, options));
+    }
 
     let environment = Environment {
         executable: this_program()?,
@@ -148,9 +167,46 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
         command: std::env::args().collect::<Vec<_>>().join(" "),
     };
     let measured = on_own_thread(compare::compare(&environment, &settings, true));
-    let report = Report::new(keep_logs(measured, logs)?);
+    // The logs stay where they are until the systems have been measured as well.
+    let measured = match measured {
+        Ok(measured) => measured,
+        Err(error) => return keep_logs(Err(error), logs),
+    };
+    let mut report = Report::new(measured);
     let (json, html) = report.write(&args.out)?;
     print(&format!("\n{}", compare::table_text(&report.comparison, &report.analysis)));
+    if let Some((subjects, options)) = &with {
+        let systems = keep_logs(measure_systems(&environment, options, subjects), logs)?;
+        print(&format!("\n{}", systems::table_text(&systems)));
+        report.systems = Some(systems);
+        report.write(&args.out)?;
+    }
     remark(&format!("\nreport: {} and {}", html.display(), json.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Finds the systems that were asked for, before anything is measured.
+fn find_systems(args: &CompareArgs, settings: &Settings) -> Result<(Subjects, Options), Error> {
+    let options = Options::beside(settings, args.blocks, args.quick);
+    Ok((Subjects::find(&args.with, &options)?, options))
+}
+
+/// Measures the systems that were asked for, which the report of the comparison does not have to wait
+/// for.
+fn measure_systems(
+    environment: &Environment,
+    options: &Options,
+    subjects: &Subjects,
+) -> Result<Systems, Error> {
+    let runs = (options.blocks * subjects.count()) as u64;
+    let bar = counting_bar(runs, "");
+    bar.enable_steady_tick(Duration::from_millis(250));
+    let begun = AtomicU64::new(0);
+    let progress = |what: &str| {
+        bar.set_position(begun.fetch_add(1, Ordering::Relaxed));
+        bar.set_message(what.to_owned());
+    };
+    let measured = on_own_thread(systems::measure(environment, options, subjects, &progress));
+    bar.finish_and_clear();
+    measured
 }

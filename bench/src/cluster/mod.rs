@@ -26,12 +26,12 @@ use crate::Error;
 pub use control::NodeStatus;
 pub(crate) use control::{get, post, post_json};
 pub use counters::Counters;
-use node::Node;
+pub(crate) use node::Node;
 pub use node::ResourceUse;
 pub(crate) use node::own_cpu_seconds;
 pub use observe::{Agreement, Disk, Memory, NodeMemory, Progress, StoreProgress};
-pub(crate) use parent::flag as stop_with_parent_flag;
 pub use parent::stop_with_parent;
+pub(crate) use parent::{flag as stop_with_parent_flag, launch, without_settings_of_others};
 
 /// How often a cluster is begun anew with other ports when some were taken in the meantime.
 const PORT_ATTEMPTS: usize = 3;
@@ -54,6 +54,14 @@ const REAP_INTERVAL: Duration = Duration::from_millis(1);
 /// When there is none.
 pub(crate) fn free_address() -> Result<SocketAddr, Error> {
     Ok(ports::free(1)?[0])
+}
+
+/// So many distinct loopback addresses on which nobody listens.
+///
+/// # Errors
+/// When there are not so many.
+pub(crate) fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Error> {
+    ports::free(count)
 }
 
 /// What a cluster is made of.
@@ -339,13 +347,7 @@ impl Cluster {
     /// What all running nodes together have used of the machine since they started.
     #[must_use]
     pub fn resource_use(&self) -> ResourceUse {
-        self.nodes.iter().filter_map(Node::resource_use).fold(
-            ResourceUse::default(),
-            |sum, node| ResourceUse {
-                cpu_seconds: sum.cpu_seconds + node.cpu_seconds,
-                memory_peak_bytes_max: sum.memory_peak_bytes_max.max(node.memory_peak_bytes_max),
-            },
-        )
+        ResourceUse::sum(self.nodes.iter().filter_map(Node::resource_use))
     }
 
     /// Kills every node and removes the data.

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,11 +25,14 @@ const SIGNAL_MARGIN: Duration = Duration::from_millis(1);
 
 /// One node of a cluster.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) id: NodeId,
-    pub(super) http: SocketAddr,
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    /// Where it talks to its clients.
+    pub(crate) http: SocketAddr,
     executable: PathBuf,
     arguments: Vec<String>,
+    /// How our own program is told to become another one; none for a node of ours.
+    launcher: Vec<String>,
     pub(super) data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
@@ -48,6 +51,14 @@ pub struct ResourceUse {
 }
 
 impl ResourceUse {
+    /// What several processes used together; of memory it is the largest of them.
+    pub(crate) fn sum(all: impl Iterator<Item = Self>) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            cpu_seconds: sum.cpu_seconds + one.cpu_seconds,
+            memory_peak_bytes_max: sum.memory_peak_bytes_max.max(one.memory_peak_bytes_max),
+        })
+    }
+
     /// What was used since an earlier look; of memory there is only the peak.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
@@ -86,6 +97,7 @@ impl Node {
             id,
             http,
             executable: options.executable.clone(),
+            launcher: Vec::new(),
             arguments: arguments.into_iter().chain(options.flags.iter().cloned()).collect(),
             data,
             log: options.logs.join(format!("{}-node-{}.log", options.name, id.0)),
@@ -95,9 +107,35 @@ impl Node {
         }
     }
 
+    /// Another program as a node: its path and arguments, and where it talks to its clients, keeps its
+    /// data and says what it has to say. It is started through [`super::launch`] by our own program
+    /// (`launcher`), so that it ends with this process as our own nodes do.
+    pub(crate) fn of_program(
+        id: NodeId,
+        http: SocketAddr,
+        launcher: &Path,
+        command: Vec<String>,
+        data: PathBuf,
+        log: PathBuf,
+    ) -> Self {
+        let [flag, parent] = super::stop_with_parent_flag();
+        Self {
+            id,
+            http,
+            executable: launcher.to_owned(),
+            launcher: ["bench", "launch", &flag, &parent, "--"].map(str::to_owned).into(),
+            arguments: command,
+            data,
+            log,
+            child: None,
+            dying: None,
+            paused: false,
+        }
+    }
+
     /// Starts the process. Its settings come from the command line alone: what the user's own
     /// environment says about Duorum must not make one measurement differ from the next.
-    pub(super) fn start(&mut self) -> Result<(), Error> {
+    pub(crate) fn start(&mut self) -> Result<(), Error> {
         if let Some(mut dying) = self.dying.take() {
             dying.wait().map_err(|source| Error::Io { what: "reap a node".to_owned(), source })?;
         }
@@ -108,9 +146,11 @@ impl Node {
             .map_err(|source| Error::path("open the log", &self.log, source))?;
         let errors = log.try_clone().map_err(|source| Error::path("share", &self.log, source))?;
         let mut command = Command::new(&self.executable);
+        command.args(&self.launcher).args(&self.arguments);
+        if self.launcher.is_empty() {
+            command.args(super::stop_with_parent_flag());
+        }
         command
-            .args(&self.arguments)
-            .args(super::stop_with_parent_flag())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(log)
@@ -128,24 +168,27 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn command_line(&self) -> String {
+    pub(crate) fn command_line(&self) -> String {
+        if !self.launcher.is_empty() {
+            return self.arguments.join(" ");
+        }
         let name = self.executable.file_name().unwrap_or_default().to_string_lossy();
         format!("{name} {}", self.arguments.join(" "))
     }
 
     /// Whether the node was started and neither killed nor stopped.
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.child.is_some() && !self.paused
     }
 
     /// How the process ended, if it did so on its own.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 
     /// SIGKILL. The process is reaped later, before it is started again: giving back its memory
     /// takes longer than some elections.
-    pub(super) async fn kill(&mut self) -> Result<(Instant, Instant), Error> {
+    pub(crate) async fn kill(&mut self) -> Result<(Instant, Instant), Error> {
         let mut child = self.child.take().expect("only a running node is killed");
         let sent = Instant::now();
         let killed = child.kill();
@@ -195,7 +238,7 @@ impl Node {
     }
 
     /// The end of the node's log.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let mut text = String::new();
         if let Ok(mut file) = File::open(&self.log) {
             let length = file.metadata().map(|metadata| metadata.len()).unwrap_or(0);
@@ -211,7 +254,7 @@ impl Node {
     }
 
     /// What the process used so far, from `/proc`; `None` when it is not there.
-    pub(super) fn resource_use(&self) -> Option<ResourceUse> {
+    pub(crate) fn resource_use(&self) -> Option<ResourceUse> {
         resource_use_of(&self.child.as_ref()?.id().to_string())
     }
 }

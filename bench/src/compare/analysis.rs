@@ -59,7 +59,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    pub(super) fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let (min, max) = extent(values)?;
         Some(Self { median: median(values)?, min, max })
     }

@@ -36,5 +36,5 @@ pub use measures::{Better, Measure};
 pub use plan::{Block, Part, Phases, Plan, Settings};
 pub use record::{Comparison, Exclusion, Floor, Loads, Run, Step, Writes};
 pub use run::{Environment, compare};
-pub(crate) use table::phases_text;
+pub(crate) use table::{aligned, phases_text};
 pub use table::{plan_text, table_text};

@@ -14,6 +14,8 @@ use std::ops::Range;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::stream::Body;
+
 /// The size of a fresh receive buffer, enough for every usual answer.
 const BUFFER_BYTES: usize = 4 << 10;
 /// The longest head of an answer that is accepted.
@@ -52,9 +54,9 @@ impl HttpConnection {
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
-        let (answer, end) = loop {
+        let head = loop {
             filled += self.fill(filled).await?;
-            if let Some(found) = parse_head(&self.buffer[..filled])? {
+            if let Some(found) = Head::parse(&self.buffer[..filled])? {
                 break found;
             }
             if filled >= HEAD_BYTES_MAX {
@@ -62,6 +64,11 @@ impl HttpConnection {
             }
             self.make_room(filled, filled * 2);
         };
+        let Framing::Length(length) = head.framing else {
+            return self.put_together(head, filled).await;
+        };
+        let body = body_of_length(&head, length)?;
+        let end = body.end;
         self.make_room(filled, end);
         while filled < end {
             filled += self.fill(filled).await?;
@@ -69,7 +76,25 @@ impl HttpConnection {
         if filled > end {
             return Err(invalid("bytes follow an answer that nobody asked for"));
         }
-        Ok(answer)
+        Ok(Answer { status: head.status, body, closes: head.closes })
+    }
+
+    /// Reads the rest of an answer that comes in chunks, and leaves its body in the buffer as a whole. Go's
+    /// servers, etcd's gateway among them, send so whatever is longer than 2 KiB.
+    async fn put_together(&mut self, head: Head, filled: usize) -> io::Result<Answer> {
+        let (mut rest, mut whole) = (Body::new(head.framing), Vec::new());
+        rest.take(&self.buffer[head.bytes..filled], &mut whole)?;
+        while !rest.is_over() {
+            if whole.len() > BODY_BYTES_MAX {
+                return Err(invalid("the answer's body is longer than 16 MiB"));
+            }
+            let more = self.fill(0).await?;
+            rest.take(&self.buffer[..more], &mut whole)?;
+        }
+        let body = 0..whole.len();
+        whole.resize(body.end.max(BUFFER_BYTES), 0);
+        self.buffer = whole;
+        Ok(Answer { status: head.status, body, closes: head.closes })
     }
 
     /// The body of the answer that the last exchange returned.
@@ -103,18 +128,12 @@ impl HttpConnection {
     }
 }
 
-/// Reads the head of an answer if it is complete: the answer, and where its body ends.
-fn parse_head(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
-    let Some(head) = Head::parse(bytes)? else { return Ok(None) };
-    let Framing::Length(length) = head.framing else {
-        return Err(invalid("the answer has no content-length"));
-    };
+/// Where a body of known length lies in the buffer.
+fn body_of_length(head: &Head, length: u64) -> io::Result<Range<usize>> {
     if length > BODY_BYTES_MAX as u64 {
         return Err(invalid("the answer's body is longer than 16 MiB"));
     }
-    let body = head.bytes..head.bytes + usize::try_from(length).expect("at most 16 MiB");
-    let end = body.end;
-    Ok(Some((Answer { status: head.status, body, closes: head.closes }, end)))
+    Ok(head.bytes..head.bytes + usize::try_from(length).expect("at most 16 MiB"))
 }
 
 /// What comes before the body of an answer.
@@ -195,6 +214,82 @@ pub(super) fn invalid(what: &'static str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpListener;
+
+    const OK: &str = "HTTP/1.1 200 OK\r\n";
+
+    /// Has a server that listens to nobody answer each request with one of these; returns what the
+    /// client makes of them, on one connection, with the bodies.
+    async fn answers(texts: &[&[&str]]) -> Vec<io::Result<(u16, Vec<u8>)>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let texts: Vec<Vec<String>> =
+            texts.iter().map(|parts| parts.iter().map(|&part| part.to_owned()).collect()).collect();
+        let count = texts.len();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            for parts in texts {
+                let mut request = [0; 3];
+                if stream.read_exact(&mut request).await.is_err() {
+                    return;
+                }
+                for part in parts {
+                    // The client may have refused what it has seen so far.
+                    if stream.write_all(part.as_bytes()).await.is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let mut connection = HttpConnection::connect(address).await.expect("somebody listens");
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let answer = connection.exchange(b"ask").await;
+            let failed = answer.is_err();
+            all.push(answer.map(|answer| (answer.status, connection.body(&answer).to_vec())));
+            if failed {
+                break;
+            }
+        }
+        drop(connection);
+        server.await.expect("the server does not panic");
+        all
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_chunks_is_put_together_and_the_connection_goes_on() {
+        let long = "x".repeat(9_000);
+        let chunk = format!("{:x}\r\n{long}\r\n", long.len());
+        let chunked = format!("{OK}Transfer-Encoding: chunked\r\n\r\n");
+        let one = format!("{OK}content-length: 3\r\n\r\none");
+        let all = answers(&[
+            &[&chunked, "3\r\none\r\n", "3;x=1\r\ntwo\r", "\n0\r\n", "\r\n"],
+            &[&one],
+            &[&chunked, &chunk, &chunk, "0\r\nGrpc-Status: 0\r\n", "\r\n"],
+            &[&chunked, "0\r\n\r\n"],
+            &[&one],
+        ])
+        .await;
+        let all: Vec<(u16, Vec<u8>)> = all.into_iter().map(|one| one.expect("valid")).collect();
+        let texts: Vec<&[u8]> = all.iter().map(|(_, body)| &body[..]).collect();
+        let twice = format!("{long}{long}");
+        assert_eq!(texts, [&b"onetwo"[..], b"one", twice.as_bytes(), b"", b"one"]);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_belong_to_an_answer_is_refused() {
+        let chunked = format!("{OK}transfer-encoding: chunked\r\n\r\n");
+        for parts in [
+            &[&chunked[..], "0\r\n\r\nHTTP"][..],
+            &[&chunked, "z\r\n"],
+            &[&chunked, "2\r\nab\r\n"],
+            &[OK, "content-length: 1\r\n\r\nab"],
+            &[OK, "content-length: 99999999\r\n\r\n"],
+        ] {
+            assert!(answers(&[parts]).await[0].is_err(), "{parts:?}");
+        }
+    }
 
     #[test]
     fn a_head_is_read_once_it_is_complete() {
@@ -202,11 +297,12 @@ mod tests {
             b"HTTP/1.1 201 Created\r\nContent-Type: text/plain\r\nCONTENT-LENGTH: 5\r\n\r\nhello";
         let head = text.len() - 5;
         for cut in 0..head {
-            assert_eq!(parse_head(&text[..cut]).expect("nothing wrong so far"), None, "{cut}");
+            assert_eq!(Head::parse(&text[..cut]).expect("nothing wrong so far"), None, "{cut}");
         }
-        let (answer, end) = parse_head(text).expect("valid").expect("complete");
-        assert_eq!((answer.status, end, answer.closes), (201, text.len(), false));
-        assert_eq!(&text[answer.body], b"hello");
+        let found = Head::parse(text).expect("valid").expect("complete");
+        assert_eq!((found.status, found.bytes, found.closes), (201, head, false));
+        let body = body_of_length(&found, 5).expect("not too long");
+        assert_eq!(&text[body], b"hello");
     }
 
     #[test]
@@ -215,24 +311,24 @@ mod tests {
             "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 2x0 OK\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 9999999999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
             "SSH-2.0\r\n\r\n",
         ] {
-            assert!(parse_head(text.as_bytes()).is_err(), "{text}");
+            assert!(Head::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_closing_answer_and_an_answer_without_a_body_are_told_apart() {
-        let (answer, _) =
-            parse_head(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nConnection: close\r\n\r\n")
+        let head =
+            Head::parse(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nConnection: close\r\n\r\n")
                 .expect("valid")
                 .expect("complete");
-        assert!(answer.closes);
-        let (answer, _) =
-            parse_head(b"HTTP/1.1 304 Not Modified\r\n\r\n").expect("valid").expect("complete");
-        assert_eq!((answer.status, answer.body.len()), (304, 0));
+        assert!(head.closes);
+        let head =
+            Head::parse(b"HTTP/1.1 304 Not Modified\r\n\r\n").expect("valid").expect("complete");
+        assert_eq!((head.status, head.framing), (304, Framing::Length(0)));
     }
 }

@@ -69,7 +69,7 @@ impl HttpStream {
 
 /// What of an answer's body is still to come.
 #[derive(Debug, PartialEq, Eq)]
-enum Body {
+pub(super) enum Body {
     /// So many bytes.
     Length(u64),
     /// Within a chunk's line, of whose size so many digits were read.
@@ -78,12 +78,12 @@ enum Body {
     Chunk(u64),
     /// So many bytes of the end of a chunk's line.
     ChunkEnd(u8),
-    /// What follows the last chunk.
-    Trailer,
+    /// The lines that follow the last chunk; the first empty one is the end.
+    Trailer { empty_line: bool },
 }
 
 impl Body {
-    fn new(framing: Framing) -> Self {
+    pub(super) fn new(framing: Framing) -> Self {
         match framing {
             Framing::Length(bytes) => Self::Length(bytes),
             Framing::Chunked => Self::size(),
@@ -94,12 +94,12 @@ impl Body {
         Self::Size { bytes: 0, digits: 0, extension: false }
     }
 
-    fn is_over(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Trailer)
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Length(0))
     }
 
     /// Appends what these bytes hold of the body.
-    fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         while let Some((&byte, rest)) = bytes.split_first() {
             match self {
                 Self::Length(0) => {
@@ -118,7 +118,7 @@ impl Body {
                 }
                 Self::Size { bytes: size, digits, extension } => match byte {
                     b'\n' if *digits == 0 => return Err(invalid("a chunk without a size")),
-                    b'\n' if *size == 0 => *self = Self::Trailer,
+                    b'\n' if *size == 0 => *self = Self::Trailer { empty_line: true },
                     b'\n' => *self = Self::Chunk(*size),
                     b';' | b'\r' => *extension = true,
                     _ if *extension => {}
@@ -136,7 +136,12 @@ impl Body {
                         *self = Self::size();
                     }
                 }
-                Self::Trailer => return Ok(()),
+                Self::Trailer { empty_line } => match byte {
+                    b'\n' if *empty_line => *self = Self::Length(0),
+                    b'\n' => *empty_line = true,
+                    b'\r' => {}
+                    _ => *empty_line = false,
+                },
             }
             bytes = rest;
         }
@@ -158,6 +163,21 @@ mod tests {
             }
             assert!(body.is_over());
             assert_eq!(out, b"hello, watchers!", "{step}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_last_chunk_belongs_to_the_answer_and_nothing_after_it() {
+        for text in [&b"1\r\nx\r\n0\r\n\r\n"[..], b"1\r\nx\r\n0\r\nGrpc-Status: 0\r\nB: c\r\n\r\n"]
+        {
+            let (mut body, mut out) = (Body::new(Framing::Chunked), Vec::new());
+            for (place, &byte) in text.iter().enumerate() {
+                assert!(!body.is_over(), "over before byte {place}");
+                body.take(&[byte], &mut out).expect("chunks");
+            }
+            assert!(body.is_over());
+            assert_eq!(out, b"x");
+            body.take(b"H", &mut out).expect_err("the next answer, which nobody asked for");
         }
     }
 

@@ -6,6 +6,7 @@ mod html;
 mod page;
 mod plots;
 mod svg;
+mod systems;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::compare::{Analysis, Comparison};
 use crate::stats::BLOCKS_TO_CONCLUDE;
+use crate::systems::Systems;
 
 /// The files of a report, JSON first.
 const FILES: [&str; 2] = ["report.json", "index.html"];
@@ -26,13 +28,16 @@ pub struct Report {
     pub analysis: Analysis,
     /// Everything that was measured.
     pub comparison: Comparison,
+    /// Systems that others wrote, if any were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systems: Option<Systems>,
 }
 
 impl Report {
     /// Analyses a comparison.
     #[must_use]
     pub fn new(comparison: Comparison) -> Self {
-        Self { analysis: Analysis::of(&comparison), comparison }
+        Self { analysis: Analysis::of(&comparison), comparison, systems: None }
     }
 
     /// The HTML page.

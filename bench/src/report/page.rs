@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::format::{bytes, count_words, figure, seconds, utc};
 use super::html::{escape, table};
-use super::{Report, plots, warnings};
+use super::{Report, plots, systems, warnings};
 use crate::compare::{
     Better, Comparison, CurveKind, Finding, Measure, Run, Side, Spread, phases_text,
 };
@@ -33,6 +33,9 @@ pub(super) fn page(report: &Report) -> String {
     text.push_str(&head(report));
     text.push_str(&figures(report));
     text.push_str(&plots_section(report));
+    if let Some(measured) = &report.systems {
+        text.push_str(&systems::section(measured));
+    }
     let _ = write!(text, "<h2>Method</h2>\n{}", method(comparison));
     text.push_str(&manifest(comparison));
     text.push_str(&raw(report));

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use super::{keep_logs, new_directory, on_own_thread, print};
 use crate::Error;
-use crate::cluster::{NodeMemory, stop_with_parent};
+use crate::cluster::{NodeMemory, launch, stop_with_parent};
 use crate::load::{LatencyReport, Workload, errors_text};
 use crate::report::format::{bytes, figure};
 use compaction::{CompactionArgs, run_compaction};
@@ -90,6 +90,17 @@ enum BenchVerb {
         #[arg(long, value_name = "PID")]
         stop_with_parent: Option<u32>,
     },
+    /// Become a program that others wrote, without what the environment says to it
+    #[command(hide = true)]
+    Launch {
+        /// End when the process of this number ends, which started this one
+        #[arg(long, value_name = "PID")]
+        stop_with_parent: u32,
+
+        /// The program with its arguments
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
+    },
 }
 
 /// Runs `duorum bench`.
@@ -127,6 +138,10 @@ pub fn run_bench(args: BenchArgs) -> Result<ExitCode, Error> {
                 })?;
             }
             match serve_echo(http)? {}
+        }
+        BenchVerb::Launch { stop_with_parent: parent, program } => {
+            let source = launch(parent, &program);
+            Err(Error::Io { what: "bench launch".to_owned(), source })
         }
     }
 }
