@@ -10,11 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hot::{
-    ApplyPuts, ApplyTransaction, HttpPutIn, HttpPutOut, LogAppend, Path, RaftAcknowledgements,
-    RaftDecoding, RaftEncoding, RaftEntries, RaftProposals, RangeOfKeys, WatchFanOut,
-    ZabAcknowledgements, ZabDecoding, ZabEncoding, ZabEntries, ZabProposals,
-};
+use hot::Path;
 
 fn measure<P: Path>(criterion: &mut Criterion, name: &str) {
     let mut group = criterion.benchmark_group("paths");
@@ -43,7 +39,7 @@ fn measure<P: Path>(criterion: &mut Criterion, name: &str) {
 macro_rules! measure_each {
     ($($name:ident: $path:ident, $what:literal;)*) => {
         fn paths(criterion: &mut Criterion) {
-            $(measure::<$path>(criterion, stringify!($name));)*
+            $(measure::<hot::$path>(criterion, stringify!($name));)*
         }
     };
 }

@@ -79,7 +79,7 @@ pub(crate) fn compare(rows: &[Row]) -> Result<(), String> {
 }
 
 /// Has gungraun count, and tells each count as it comes.
-fn count(mut tell: impl FnMut(&str, u64)) -> Result<BTreeMap<String, u64>, String> {
+fn count(tell: impl FnMut(&str, u64)) -> Result<BTreeMap<String, u64>, String> {
     let program = env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
     let mut harness = Command::new(program)
         .args(env::args_os().skip(1))
@@ -88,26 +88,30 @@ fn count(mut tell: impl FnMut(&str, u64)) -> Result<BTreeMap<String, u64>, Strin
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("this program can not be run again: {error}"))?;
-    let out = io::BufReader::new(harness.stdout.take().expect("it is piped"));
-    let mut counted = BTreeMap::new();
-    let read = || -> Result<(), String> {
-        for summary in Deserializer::from_reader(out).into_iter::<Value>() {
-            let summary =
-                summary.map_err(|error| format!("what gungraun says is no JSON: {error}"))?;
-            let (name, count) = read_summary(&summary)
-                .ok_or_else(|| format!("gungraun says something unexpected: {summary}"))?;
-            tell(&name, count);
-            counted.insert(name, count);
-        }
-        Ok(())
-    };
-    let read = read();
+    let summaries = harness.stdout.take().expect("it is piped");
+    let counted = read_summaries(io::BufReader::new(summaries), tell);
     let status = harness.wait().map_err(|error| format!("gungraun: {error}"))?;
-    match (status.success(), read) {
-        // What it says on its way out is the cause of whatever else is wrong.
-        (false, _) => Err(format!("gungraun could not count ({status}); see above")),
-        (true, read) => read.map(|()| counted),
+    // What it says on its way out is the cause of whatever else is wrong.
+    if !status.success() {
+        return Err(format!("gungraun could not count ({status}); see above"));
     }
+    counted
+}
+
+/// Reads what gungraun says of each path.
+fn read_summaries(
+    summaries: impl io::Read,
+    mut tell: impl FnMut(&str, u64),
+) -> Result<BTreeMap<String, u64>, String> {
+    let mut counted = BTreeMap::new();
+    for summary in Deserializer::from_reader(summaries).into_iter::<Value>() {
+        let summary = summary.map_err(|error| format!("what gungraun says is no JSON: {error}"))?;
+        let (name, count) = read_summary(&summary)
+            .ok_or_else(|| format!("gungraun says something unexpected: {summary}"))?;
+        tell(&name, count);
+        counted.insert(name, count);
+    }
+    Ok(counted)
 }
 
 /// The name of a path, and what was counted.

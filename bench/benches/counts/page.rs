@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::Row;
-use super::tools::Tools;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/instruction-counts.md");
 /// What is between these lines is written by the benchmark.
@@ -33,10 +32,9 @@ impl Page {
     }
 
     /// What the page was counted by.
-    pub(super) fn tools(&self) -> Tools {
+    pub(super) fn tools(&self) -> &str {
         let line = self.counts.lines().find_map(|line| line.strip_prefix(COUNTED_BY));
-        let line = line.unwrap_or("nobody yet.");
-        Tools(line.strip_suffix('.').unwrap_or(line).to_owned())
+        line.unwrap_or("nobody yet.").trim_end_matches('.')
     }
 
     /// What the page has of a path.
@@ -54,7 +52,7 @@ impl Page {
         &self,
         rows: &[Row],
         counted: &BTreeMap<String, u64>,
-        tools: &Tools,
+        tools: &str,
     ) -> Result<(), String> {
         let mut table = format!(
             "{COUNTED_BY}{tools}.\n\n| path | what it does | instructions | for each |\n|---|---|--:|--:|\n"
@@ -63,7 +61,7 @@ impl Page {
             let count = *counted
                 .get(*name)
                 .ok_or_else(|| format!("the page has all paths, and {name} was not counted"))?;
-            let (count, each) = (grouped(count), grouped(count / elements));
+            let (count, each) = (grouped(count), grouped((count + elements / 2) / elements));
             table.push_str(&format!("| `{name}` | {what} | {count} | {each} |\n"));
         }
         let page = [&self.before, BEGIN, &table, END, &self.after].concat();

@@ -1,33 +1,22 @@
 //! What it takes to count.
 
 use std::env;
-use std::fmt;
 use std::process::Command;
 
 /// The version of gungraun in `Cargo.toml`; its runner must be the same.
 const GUNGRAUN: &str = "0.20.0";
 
-/// What counts depend on besides the code.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tools(pub(super) String);
-
-impl fmt::Display for Tools {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Looks for valgrind and gungraun's runner.
+/// Looks for valgrind and gungraun's runner, and says what counts depend on besides the code.
 ///
 /// # Errors
 /// What is missing, and how it is installed.
-pub(super) fn find() -> Result<Tools, String> {
+pub(super) fn find() -> Result<String, String> {
     let valgrind = version("valgrind");
     let runner = version(option_env!("GUNGRAUN_RUNNER").unwrap_or("gungraun-runner"));
     let has_runner = runner.as_ref().is_some_and(|found| found.ends_with(GUNGRAUN));
     if let (Some(valgrind), true) = (&valgrind, has_runner) {
         let rustc = env!("DUORUM_BUILD_RUSTC").split(" (").next().unwrap_or_default();
-        return Ok(Tools(format!("{valgrind}, {rustc}, {}", env::consts::ARCH)));
+        return Ok(format!("{valgrind}, {rustc}, {}", env::consts::ARCH));
     }
     let mut problem = "instructions can not be counted on this machine.".to_owned();
     if valgrind.is_none() {

@@ -4,8 +4,8 @@
 //! All of it is the server's own code on real sockets: its listener runs on a runtime in this thread, over a
 //! node whose threads do not ([`StillNode`]). The kernel's part is timed and not counted. The runtime begins
 //! each of its choices between several events at a random place and keeps timers by the clock, so that the
-//! counts of these paths differ a little from run to run: by less than a thousandth, because each is about
-//! many requests.
+//! counts of these paths differ a little from run to run: by a thousandth at most or little more, because each
+//! is about many requests.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};

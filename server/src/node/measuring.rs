@@ -19,12 +19,13 @@ use super::handle::NodeHandle;
 use super::open::{self, Parts};
 use super::shared::ClientInput;
 
-/// See the module.
+/// A node of which nothing runs by itself, the only one of its cluster.
 pub struct StillNode {
     inbox: mpsc::Receiver<DriverInput<NullMessage>>,
     applier: Applier,
+    /// The last entry that was applied.
     applied: Index,
-    /// The log and the lock of the directory.
+    /// What the threads would share, and what holds the directory.
     parts: Parts,
 }
 
