@@ -17,6 +17,12 @@ const TESTS: &[Test] = &[
     ("a_zab_leader_hands_over_under_load_without_an_error", || hand_over("zab")),
     ("a_leader_that_is_told_to_end_is_replaced", terminate),
     ("a_leader_is_killed_under_load", kill),
+    ("a_raft_leader_that_hears_nobody_is_replaced_and_healed", || isolate("raft", "isolate-in")),
+    ("a_zab_leader_that_nobody_hears_is_replaced_and_healed", || isolate("zab", "isolate-out")),
+    ("a_raft_leader_that_is_cut_off_is_replaced_and_healed", || isolate("raft", "isolate-both")),
+    ("a_leader_whose_disk_stalls_leads_on_until_it_is_healed", stall),
+    ("a_zab_cluster_starts_cold", cold_start),
+    ("a_raft_cluster_is_restarted_in_turn_with_its_leader_last", rolling_restart),
     ("a_raft_follower_comes_back_by_log", || rejoin_by_log("raft")),
     ("a_zab_follower_comes_back_by_log", || rejoin_by_log("zab")),
     ("a_raft_follower_comes_back_by_snapshot", || rejoin_by_snapshot("raft")),
@@ -106,7 +112,85 @@ fn terminate() {
 fn kill() {
     let measured = json(&["failover", "--protocol", "raft", "--count", "2", "--load", "4"]);
     assert_checked(&measured);
-    assert_eq!(measured["failovers"][0]["fault"], "kill");
+    for failover in measured["failovers"].as_array().expect("a list") {
+        assert_eq!(failover["fault"], "kill");
+        let timeline = &failover["timeline"];
+        assert_eq!(timeline["violations"], serde_json::json!([]), "{timeline}");
+        assert_told(timeline, &["suspected_ms", "candidate_ms", "elected_ms", "synchronized_ms"]);
+        assert_told(timeline, &["first_write_ms", "followers_caught_up_ms", "all_caught_up_ms"]);
+        let outage = number(&failover["outage_ms"]);
+        assert!((outage - number(&timeline["first_write_ms"])).abs() < 0.01, "{failover}");
+    }
+}
+
+/// What one fault came to, after what every failover must show: that writes succeeded again, that an election was
+/// held unless it is `None`, and that all moments are in order.
+fn failover(protocol: &str, fault: &str) -> Value {
+    let measured = json(&["failover", "--protocol", protocol, "--fault", fault, "--count", "1"]);
+    assert_eq!(measured["agreement"]["agree"], true, "{measured}");
+    let failover = measured["failovers"][0].clone();
+    assert_eq!(
+        failover["timeline"]["violations"],
+        serde_json::json!([]),
+        "{}",
+        failover["timeline"]
+    );
+    assert!(number(&failover["outage_ms"]) > 0.0);
+    failover
+}
+
+/// The moments of a timeline that are there, and that all of these are.
+fn assert_told(timeline: &Value, names: &[&str]) {
+    for name in names {
+        assert!(!timeline[name].is_null(), "no {name} in {timeline}");
+    }
+}
+
+fn isolate(protocol: &str, fault: &str) {
+    let failover = failover(protocol, fault);
+    let timeline = &failover["timeline"];
+    let way = ["suspected_ms", "candidate_ms", "elected_ms", "synchronized_ms", "first_write_ms"];
+    assert_told(timeline, &way);
+    assert_told(timeline, &["stepped_down_ms", "healed_ms", "all_caught_up_ms"]);
+    assert_eq!(timeline["discovered_ms"].is_null(), protocol == "raft", "{timeline}");
+    // It was silent one way or the other, so that it took an election timeout, less one heartbeat.
+    assert!(number(&timeline["suspected_ms"]) > 200.0, "{timeline}");
+    assert!(number(&timeline["all_caught_up_ms"]) > number(&timeline["healed_ms"]), "{timeline}");
+    assert!(number(&timeline["elections"]) >= 1.0, "{timeline}");
+}
+
+fn stall() {
+    let failover = failover("raft", "stall-disk");
+    let timeline = &failover["timeline"];
+    assert_eq!(timeline["elections"], 0, "nobody missed the leader: {timeline}");
+    assert_eq!(timeline["elected_ms"], Value::Null);
+    assert_told(timeline, &["first_write_ms", "healed_ms", "all_caught_up_ms"]);
+    assert!(number(&timeline["healed_ms"]) > 2_900.0, "it stalled for long: {timeline}");
+    // The log of the leader was not durable while its disk stalled, and was when it did no more.
+    assert!(number(&timeline["all_caught_up_ms"]) >= number(&timeline["healed_ms"]), "{timeline}");
+}
+
+fn cold_start() {
+    let failover = failover("zab", "cold-start");
+    let timeline = &failover["timeline"];
+    let way = ["started_ms", "candidate_ms", "elected_ms", "discovered_ms", "first_write_ms"];
+    assert_told(timeline, &way);
+    assert_told(timeline, &["all_caught_up_ms"]);
+    assert_eq!(timeline["suspected_ms"], Value::Null, "there was nobody to suspect: {timeline}");
+}
+
+fn rolling_restart() {
+    let failover = failover("raft", "rolling-restart");
+    let timeline = &failover["timeline"];
+    assert_told(timeline, &["elected_ms", "synchronized_ms", "first_write_ms", "all_caught_up_ms"]);
+    let turns = failover["turns"].as_array().expect("a list");
+    assert_eq!(turns.len(), 3);
+    assert_eq!(turns[2]["node"], failover["node"], "the leader is the last");
+    assert_eq!(number(&turns[2]["sent_ms"]), 0.0, "the fault is its SIGTERM");
+    for turn in turns {
+        assert!(number(&turn["ready_ms"]) > number(&turn["ended_ms"]), "{turn}");
+        assert!(number(&turn["gap_ms"]) > 0.0, "{turn}");
+    }
 }
 
 fn rejoin_by_log(protocol: &str) {

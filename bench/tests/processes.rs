@@ -129,10 +129,13 @@ fn fault(fault: Fault) {
         let mut random = Random::new(1);
         let ledger = failover::ledger(&measured);
         for _ in 0..2 {
-            let (node, failover) = failover::measure(&mut cluster, &measured, &ledger, &mut random)
+            let failover = failover::measure(&mut cluster, &measured, &ledger, &mut random)
                 .await
                 .expect("measured");
-            assert_eq!((node, cluster.endpoints().len()), (NodeId(1), 2));
+            assert_eq!((failover.node, cluster.endpoints().len()), (1, 3), "it is healed");
+            assert_eq!(failover.timeline.elections, 0, "nobody told of any");
+            assert_eq!(failover.timeline.violations, Vec::<String>::new());
+            assert!(failover.timeline.first_write_ms.is_some(), "the probes tell that");
             let outage = failover.outage_ms.expect("the others go on");
             let interregnum = fake_node::INTERREGNUM.as_secs_f64() * 1e3;
             assert!(outage >= interregnum && outage < 5_000.0, "{outage}");
@@ -149,7 +152,6 @@ fn fault(fault: Fault) {
             };
             assert!(acknowledged(-100.0, -5.0) > 5, "writes succeed before the fault");
             assert!(acknowledged(outage - 1.0, outage + 100.0) > 5, "and after it");
-            cluster.heal(node, fault).expect("healed");
             assert_eq!(cluster.settle().await.expect("agreed again"), NodeId(1));
         }
         cluster.remove().expect("removable");

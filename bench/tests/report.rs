@@ -6,9 +6,11 @@ mod sample;
 
 use std::path::Path;
 
+use bench::cluster::Fault;
 use bench::compare::{
-    Contender, CurveKind, Exclusion, Loads, Measure, Part, Side, plan_text, table_text,
+    Contender, CurveKind, Exclusion, FaultPart, Loads, Measure, Part, Side, plan_text, table_text,
 };
+use bench::failover::{Phase, Timeline};
 use bench::report::{Report, warnings};
 use bench::systems::{self, Installation, Options, Subject, System, SystemRun, SystemWrites};
 
@@ -107,6 +109,54 @@ fn an_outage_that_never_ended_counts_as_long_as_the_limit() {
     assert_eq!(finding.b.median, 15_000.0);
     assert!(finding.verdict.starts_with("raft is "), "{}", finding.verdict);
     check_well_formed(&report.html());
+}
+
+#[test]
+fn every_kind_of_fault_has_its_phases_and_only_kills_count_as_kills() {
+    let mut comparison = sample::comparison(6, 1.25);
+    for run in &mut comparison.runs {
+        let mut stopped = run.failovers[0].clone();
+        stopped.fault = Fault::Stop;
+        stopped.outage_ms = stopped.outage_ms.map(|outage| 3.0 * outage);
+        let mut stalled = stopped.clone();
+        stalled.fault = Fault::StallDisk;
+        stalled.timeline = Timeline { first_write_ms: Some(1.5), ..Timeline::default() };
+        run.failovers.extend([stopped, stalled]);
+    }
+    comparison.runs[3].failovers[0].timeline.violations.push("that was <not> so".to_owned());
+    let report = Report::new(comparison);
+    let kills = report.analysis.finding(Measure::Failover).expect("a finding");
+    let [kill, stop, stall] = &report.analysis.faults[..] else { panic!("three kinds") };
+    let kinds = [kill.fault, stop.fault, stall.fault];
+    assert_eq!(kinds, [Fault::Kill, Fault::Stop, Fault::StallDisk]);
+    assert_eq!((kills.blocks.len(), &kills.blocks), (6, &kill.blocks), "told twice, counted alike");
+    assert!(stop.outages[0].median > kill.outages[0].median.map(|median| 2.0 * median));
+    assert!(kill.verdict.starts_with("raft is "), "{}", kill.verdict);
+    let detection = FaultPart::Phase(Phase::Detection);
+    let of_kill = kill.parts.iter().find(|found| found.part == detection).expect("a phase");
+    let tenth = kill.outages[1].median.expect("outages") / 10.0;
+    assert!((of_kill.sides[1].median.expect("phases") - tenth).abs() < 0.5, "{of_kill:?}");
+    assert!(stall.parts.iter().all(|found| found.part != detection), "nobody suspected anybody");
+
+    let table = table_text(&report.comparison, &report.analysis);
+    for part in
+        ["kill, × 24", "stop, × 12", "  detection ", "  healed to old leader", "1 moment not"]
+    {
+        assert!(table.contains(part), "no {part} in\n{table}");
+    }
+    let page = report.html();
+    check_well_formed(&page);
+    check_self_contained(&page);
+    for part in [
+        "Failover, phase by phase",
+        "class=\"phase detection\"",
+        "class=\"phase first-write faint\"",
+        "The outage of zab",
+        "stall-disk: outage",
+        "that was &lt;not&gt; so",
+    ] {
+        assert!(page.contains(part), "no {part} on the page");
+    }
 }
 
 #[test]

@@ -7,11 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 
+use super::fault::fault_parser;
 use super::{
     counting_bar, default_data_base, keep_logs, new_directory, on_own_thread, print, remark,
     this_program, warn_of_memory,
 };
 use crate::Error;
+use crate::cluster::Fault;
 use crate::compare::{self, Contender, Environment, Part, Plan, Settings};
 use crate::exact::{self, ELECTIONS_DEFAULT};
 use crate::report::Report;
@@ -36,6 +38,10 @@ pub struct CompareArgs {
     /// Measure only this, in more blocks, within a minute; may be given more than once
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
     only: Vec<PartName>,
+
+    /// What happens to the leaders where failover is measured, one after another
+    #[arg(long, value_parser = fault_parser(), value_delimiter = ',', value_name = "FAULT", default_value = "kill")]
+    faults: Vec<Fault>,
 
     /// Nodes of each cluster
     #[arg(long, env = "DUORUM_NODES", default_value_t = 3)]
@@ -66,7 +72,7 @@ pub struct CompareArgs {
     data_dir: Option<PathBuf>,
 
     /// Measure nothing, but count: print the cost sheet, which is the same on every machine
-    #[arg(long, conflicts_with_all = ["a", "b", "only", "value_bytes", "quick", "nodes", "connections", "blocks", "seed", "out", "data_dir"])]
+    #[arg(long, conflicts_with_all = ["a", "b", "only", "faults", "value_bytes", "quick", "nodes", "connections", "blocks", "seed", "out", "data_dir"])]
     exact: bool,
 
     /// Measure etcd and ZooKeeper as well, as they are installed (`--with etcd,zookeeper`) or unpacked
@@ -91,7 +97,7 @@ enum PartName {
     Writes,
     /// Linearizable reads on all connections, as fast as they can
     Reads,
-    /// From SIGKILL of the leader to the next acknowledged write
+    /// From a fault of the leader, SIGKILL unless --faults says otherwise, to the next acknowledged write
     Failover,
     /// Writes by 1 to 256 clients, each as fast as it can: throughput over clients; takes minutes
     Sweep,
@@ -135,6 +141,7 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
     if !args.only.is_empty() {
         settings = settings.only(args.only.iter().map(|&part| part.into()).collect());
     }
+    settings = settings.with_faults(args.faults.clone());
     settings.nodes = args.nodes;
     settings.connections = args.connections;
     settings.value_bytes = args.value_bytes;

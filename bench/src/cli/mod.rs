@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod fault;
 mod target;
 
 use std::future::Future;

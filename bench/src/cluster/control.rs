@@ -61,6 +61,15 @@ pub(crate) async fn post_json(
     ask(address, Request::post_json(&address.to_string(), path, body), timeout).await
 }
 
+/// The status and body of the answer to a DELETE, over a connection of its own.
+pub(crate) async fn delete(
+    address: SocketAddr,
+    path: &str,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
+    ask(address, Request::delete(&address.to_string(), path), timeout).await
+}
+
 async fn ask(
     address: SocketAddr,
     request: Vec<u8>,

@@ -8,6 +8,8 @@
 
 mod control;
 mod counters;
+mod elections;
+mod fault;
 mod node;
 mod observe;
 mod parent;
@@ -16,16 +18,19 @@ mod ports;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use consensus::{NodeId, Protocol};
 use rustix::process::Signal;
-use serde::{Deserialize, Serialize};
 
 use crate::Error;
 pub use control::NodeStatus;
-pub(crate) use control::{get, post, post_json};
+pub(crate) use control::{delete, get, post, post_json};
 pub use counters::Counters;
+pub use elections::{Election, Follower, Moment};
+pub(crate) use elections::{HostClock, boot_id};
+pub use fault::{Fault, Struck, Turn};
 pub(crate) use node::Node;
 pub use node::ResourceUse;
 pub(crate) use node::own_cpu_seconds;
@@ -81,28 +86,6 @@ pub struct ClusterOptions {
     pub name: String,
     /// More flags of `serve`, the same for every node.
     pub flags: Vec<String>,
-}
-
-/// A fault of a whole process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    /// SIGKILL: the process is gone and its connections break.
-    Kill,
-    /// SIGSTOP: the process is there and silent; nobody is told.
-    Stop,
-    /// `POST /v1/cluster/transfer`: the leader is asked to hand over, and goes on as a follower.
-    Transfer,
-    /// SIGTERM: the leader hands over, and ends.
-    Terminate,
-}
-
-impl Fault {
-    /// Whether the leader hands over before it stops leading. Nobody has to notice anything then.
-    #[must_use]
-    pub fn hands_over(self) -> bool {
-        matches!(self, Self::Transfer | Self::Terminate)
-    }
 }
 
 /// A running cluster.
@@ -251,61 +234,34 @@ impl Cluster {
         }
     }
 
-    /// Does the fault to a node. Returns when the signal was sent, and the moment from which on the
-    /// node certainly did nothing more.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the signal can not be sent.
-    pub async fn strike(&mut self, id: NodeId, fault: Fault) -> Result<(Instant, Instant), Error> {
-        match fault {
-            Fault::Kill => self.node_mut(id).kill().await,
-            Fault::Stop => self.node_mut(id).pause().await,
-            Fault::Transfer => self.transfer(id).await,
-            Fault::Terminate => {
-                let sent = Instant::now();
-                self.terminate(id).await?;
-                Ok((sent, Instant::now()))
-            }
-        }
-    }
-
-    /// Asks a leader to hand over to whom it likes. Returns when it was asked, and when it said that
-    /// another one leads.
-    async fn transfer(&self, id: NodeId) -> Result<(Instant, Instant), Error> {
-        let (node, sent) = (self.node(id), Instant::now());
-        let refused = |why: String| {
-            let what = format!("node {} was asked to hand over leadership: {why}", id.0);
-            self.complaint(&what, Some(id))
-        };
-        match post(node.http, "/v1/cluster/transfer", TRANSFER_TIMEOUT).await {
-            Ok((200, _)) => Ok((sent, Instant::now())),
-            Ok((_, body)) => Err(refused(String::from_utf8_lossy(&body).into_owned())),
-            Err(error) => Err(refused(error.to_string())),
-        }
-    }
-
     /// SIGTERM, and waits until the process has ended.
     ///
     /// # Errors
     /// [`Error::Node`] when it does not end in time or not cleanly.
     pub async fn terminate(&mut self, id: NodeId) -> Result<(), Error> {
         self.node(id).signal(Signal::TERM)?;
-        let deadline = Instant::now() + END_TIMEOUT;
-        let status = loop {
-            if let Some(status) = self.node_mut(id).reap()? {
-                break status;
-            }
-            if Instant::now() > deadline {
-                let what = format!("node {} runs {} s after SIGTERM", id.0, END_TIMEOUT.as_secs());
-                return Err(self.complaint(&what, Some(id)));
-            }
-            tokio::time::sleep(REAP_INTERVAL).await;
-        };
+        let status = self.wait_until_ended(id).await?;
         // A program without a handler of its own ends by the signal, which is as good.
         if status.success() || status.signal() == Some(Signal::TERM.as_raw()) {
             return Ok(());
         }
         Err(self.complaint(&format!("node {} ended badly: {status}", id.0), Some(id)))
+    }
+
+    /// Waits until a process that was told to end has ended.
+    async fn wait_until_ended(&mut self, id: NodeId) -> Result<ExitStatus, Error> {
+        let deadline = Instant::now() + END_TIMEOUT;
+        loop {
+            if let Some(status) = self.node_mut(id).reap()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                let what =
+                    format!("node {} runs {} s after its signal", id.0, END_TIMEOUT.as_secs());
+                return Err(self.complaint(&what, Some(id)));
+            }
+            tokio::time::sleep(REAP_INTERVAL).await;
+        }
     }
 
     /// Starts a node that does not run again on its data, without waiting for it.
@@ -314,19 +270,6 @@ impl Cluster {
     /// [`Error::Io`] when that is not possible.
     pub fn start_node(&mut self, id: NodeId) -> Result<(), Error> {
         self.node_mut(id).start()
-    }
-
-    /// Undoes a fault: starts the killed node again on its data, or lets the stopped one go on.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when that is not possible.
-    pub fn heal(&mut self, id: NodeId, fault: Fault) -> Result<(), Error> {
-        let node = self.node_mut(id);
-        match fault {
-            Fault::Kill | Fault::Terminate => node.start(),
-            Fault::Stop => node.resume(),
-            Fault::Transfer => Ok(()),
-        }
     }
 
     /// What all running nodes together have counted since they started.

@@ -39,6 +39,8 @@ pub(crate) struct Node {
     /// A process that was killed and has not been reaped yet.
     dying: Option<Child>,
     paused: bool,
+    /// What it was asked to do to itself, by name.
+    pub(super) fault: Option<String>,
 }
 
 /// What processes used of the machine.
@@ -104,6 +106,7 @@ impl Node {
             child: None,
             dying: None,
             paused: false,
+            fault: None,
         }
     }
 
@@ -165,6 +168,8 @@ impl Node {
             command.spawn().map_err(|source| Error::path("start", &self.executable, source))?;
         self.child = Some(child);
         self.paused = false;
+        // A node that starts has none.
+        self.fault = None;
         Ok(())
     }
 

@@ -21,6 +21,10 @@ pub struct Progress {
     pub term: u64,
     /// The index of the last entry applied.
     pub applied_index: u64,
+    /// The index of the last entry of its log.
+    pub last_index: u64,
+    /// The index of the last entry that its disk has.
+    pub durable_index: u64,
     /// The revision of the state machine.
     pub revision: u64,
     /// What the state machine holds.
@@ -119,7 +123,7 @@ impl Cluster {
     /// # Errors
     /// [`Error::Node`] when it does not answer.
     pub async fn progress(&self, id: NodeId) -> Result<Progress, Error> {
-        let page = self.page(id, "/v1/status").await?;
+        let page = self.page(id, "/v1/status", ASK_TIMEOUT).await?;
         serde_json::from_slice(&page).map_err(|error| {
             self.complaint(&format!("/v1/status of node {}: {error}", id.0), Some(id))
         })
@@ -131,13 +135,19 @@ impl Cluster {
     /// [`Error::Node`] when it does not answer.
     pub async fn counters_of(&self, id: NodeId) -> Result<Counters, Error> {
         let mut counters = Counters::default();
-        let page = self.page(id, "/metrics").await?;
+        let page = self.page(id, "/metrics", ASK_TIMEOUT).await?;
         counters.add_page(&String::from_utf8_lossy(&page));
         Ok(counters)
     }
 
-    async fn page(&self, id: NodeId, path: &str) -> Result<Vec<u8>, Error> {
-        match get(self.endpoint(id), path, ASK_TIMEOUT).await {
+    /// A page of one node.
+    pub(super) async fn page(
+        &self,
+        id: NodeId,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, Error> {
+        match get(self.endpoint(id), path, timeout).await {
             Ok((200, body)) => Ok(body),
             Ok((status, body)) => {
                 let body = String::from_utf8_lossy(&body);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contender::Side;
 use super::curves::{self, Curve};
+use super::faults::{self, FaultFinding};
 use super::measures::{Better, Measure};
 use super::record::{Comparison, Exclusion, Loads, Run};
 use crate::load::LoadReport;
@@ -20,6 +21,9 @@ pub struct Analysis {
     /// What was measured in steps.
     #[serde(default)]
     pub curves: Vec<Curve>,
+    /// What the faults came to, kind by kind.
+    #[serde(default)]
+    pub faults: Vec<FaultFinding>,
     /// Blocks that a measure had to leave out.
     pub exclusions: Vec<Exclusion>,
     /// Failed requests of both sides and of the null protocol, warm-ups included.
@@ -96,6 +100,7 @@ impl Analysis {
         Self {
             findings,
             curves: curves::of(comparison),
+            faults: faults::findings(comparison),
             exclusions,
             errors,
             echo_per_second: comparison.floors.iter().map(|floor| floor.echo.per_second).collect(),
@@ -171,7 +176,17 @@ fn finding(
 }
 
 /// What may be said: a winner only where the interval leaves 1 out.
-fn verdict(measure: Measure, ratio: Option<RatioInterval>, [a, b]: [&str; 2]) -> String {
+fn verdict(measure: Measure, ratio: Option<RatioInterval>, names: [&str; 2]) -> String {
+    verdict_of(measure.better(), measure.advantage(), ratio, names)
+}
+
+/// The same of anything that both sides have figures of.
+pub(super) fn verdict_of(
+    better: Better,
+    advantage: &str,
+    ratio: Option<RatioInterval>,
+    [a, b]: [&str; 2],
+) -> String {
     let Some(interval) = ratio else {
         return "too few blocks to say (1)".to_owned();
     };
@@ -181,10 +196,10 @@ fn verdict(measure: Measure, ratio: Option<RatioInterval>, [a, b]: [&str; 2]) ->
     if !interval.concludes() {
         return "no difference shown".to_owned();
     }
-    let a_wins = (interval.ratio > 1.0) == (measure.better() == Better::Higher);
+    let a_wins = (interval.ratio > 1.0) == (better == Better::Higher);
     let winner = if a_wins { a } else { b };
     let factor = interval.ratio.max(1.0 / interval.ratio);
-    format!("{winner} is {factor:.2} × {}", measure.advantage())
+    format!("{winner} is {factor:.2} × {advantage}")
 }
 
 #[cfg(test)]

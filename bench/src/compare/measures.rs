@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::faults::block_outage;
 use super::plan::Part;
 use super::record::{Floor, Loads, Run, Writes};
+use crate::cluster::Fault;
 use crate::failover::FailoverOptions;
 use crate::report::format::figure;
-use crate::stats::{geometric_mean, median};
+use crate::stats::geometric_mean;
 
 /// Something that both sides are measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -164,10 +166,7 @@ impl Measure {
     /// single events, the median of all of them. `None` when the runs have no such figure.
     pub(super) fn of_block(self, runs: &[&Run], options: &FailoverOptions) -> Option<f64> {
         if self == Self::Failover {
-            let failovers = runs.iter().flat_map(|run| &run.failovers);
-            let outages: Vec<f64> =
-                failovers.map(|failover| failover.outage_at_least_ms(options)).collect();
-            return median(&outages);
+            return block_outage(runs.iter().copied(), &options.with_fault(Fault::Kill));
         }
         let figures: Option<Vec<f64>> = runs.iter().map(|run| self.of_run(run)).collect();
         geometric_mean(&figures?)

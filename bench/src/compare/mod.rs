@@ -7,7 +7,7 @@
 //! B A A B, as a coin decides, so that whatever drifts while a block lasts (the disk's state, the
 //! clock of the cores, a neighbour on the same host) hits both alike. Each run starts a cluster from
 //! nothing in a fresh directory, fills it, measures writes and linearizable reads in a closed loop,
-//! and then kills its leader under paced writes. Only one cluster is there at a time.
+//! and then kills its leader, or does whatever fault was asked for, under paced writes. Only one cluster is there at a time.
 //!
 //! Before the first block and after the last one, two floors are measured in the same way: one node
 //! of the null protocol, which is everything but replication, and an HTTP echo, which is everything
@@ -22,6 +22,7 @@
 mod analysis;
 mod contender;
 mod curves;
+mod faults;
 mod floor;
 mod measures;
 mod plan;
@@ -32,6 +33,7 @@ mod table;
 pub use analysis::{Analysis, Finding, Spread};
 pub use contender::{Contender, Side};
 pub use curves::{Curve, CurveKind, CurvePoint};
+pub use faults::{Durations, FaultFinding, FaultPart, PartFinding};
 pub use measures::{Better, Measure};
 pub use plan::{Block, Part, Phases, Plan, Settings};
 pub use record::{Comparison, Exclusion, Floor, Loads, Run, Step, Writes};

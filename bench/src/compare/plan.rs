@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contender::{Contender, Side};
 use crate::Error;
+use crate::cluster::Fault;
 use crate::load::{CONNECTIONS_MAX, KEYS_MAX};
 
 /// The blocks of a comparison without flags, and of a quick one.
@@ -34,6 +35,9 @@ pub struct Settings {
     pub contenders: [Contender; 2],
     /// What is measured.
     pub parts: BTreeSet<Part>,
+    /// What happens to the leaders where failover is measured, in this order.
+    #[serde(default = "killed")]
+    pub faults: Vec<Fault>,
     /// Nodes of each cluster.
     pub nodes: usize,
     /// Clients of the closed loop.
@@ -50,6 +54,10 @@ pub struct Settings {
     pub phases: Phases,
     /// No block begins that would probably end later than this. Time decides, never a result.
     pub budget: Option<Duration>,
+}
+
+fn killed() -> Vec<Fault> {
+    vec![Fault::Kill]
 }
 
 /// Something that is measured of each cluster.
@@ -95,7 +103,7 @@ pub struct Phases {
     pub read_warmup: Duration,
     /// Reads that count.
     pub read: Duration,
-    /// How often the leader is killed.
+    /// How often the leader is killed, or whatever else happens to it.
     pub kills: usize,
 }
 
@@ -114,6 +122,7 @@ impl Settings {
         Self {
             contenders: [Protocol::Raft, Protocol::Zab].map(Contender::new),
             parts: BTreeSet::from(Part::USUAL),
+            faults: killed(),
             nodes: 3,
             connections: 64,
             blocks: if quick { BLOCKS_QUICK } else { BLOCKS_DEFAULT },
@@ -140,6 +149,15 @@ impl Settings {
             false => (BLOCKS_OF_PARTS, Some(BUDGET_OF_PARTS)),
         };
         Self { parts, phases, blocks, budget, ..self }
+    }
+
+    /// Other faults than kills. They take as long as they take.
+    #[must_use]
+    pub fn with_faults(self, faults: Vec<Fault>) -> Self {
+        if faults == self.faults {
+            return self;
+        }
+        Self { faults, blocks: self.blocks.min(BLOCKS_DEFAULT), budget: None, ..self }
     }
 
     /// A side.
@@ -176,6 +194,7 @@ impl Settings {
                 return Err(Error::Usage(format!("{name} {value}: allowed are {least} to {most}")));
             }
         }
+        self.check_faults()?;
         if self.value_bytes > VALUE_BYTES_MAX {
             return Err(Error::Usage(format!(
                 "--value-bytes {}: allowed are 0 to {VALUE_BYTES_MAX}",
@@ -183,6 +202,23 @@ impl Settings {
             )));
         }
         Ok(())
+    }
+
+    fn check_faults(&self) -> Result<(), Error> {
+        if self.faults != [Fault::Kill] && !self.measures(Part::Failover) {
+            return Err(Error::Usage(
+                "--faults: no failover is measured; it takes at least 3 --nodes, and failover among --only"
+                    .to_owned(),
+            ));
+        }
+        let twice = (1..self.faults.len()).find(|&at| self.faults[..at].contains(&self.faults[at]));
+        match twice {
+            Some(at) => {
+                let name = self.faults[at].name();
+                Err(Error::Usage(format!("--faults: {name} is named twice; name each once")))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -272,6 +308,22 @@ mod tests {
         settings.blocks = 0;
         let error = settings.check().expect_err("no blocks");
         assert_eq!(error.to_string(), "--blocks 0: allowed are 1 to 1000");
+    }
+
+    #[test]
+    fn faults_take_their_time_and_need_a_failover_to_be_measured() {
+        let usual = Settings::new(1, false);
+        assert_eq!(usual.clone().with_faults(vec![Fault::Kill]), usual);
+        let faults = vec![Fault::Kill, Fault::IsolateIn];
+        let settings = usual.with_faults(faults.clone());
+        assert_eq!((&settings.faults, settings.budget), (&faults, None));
+        settings.check().expect("possible");
+        let writes = settings.clone().only(BTreeSet::from([Part::Writes]));
+        let refused = writes.check().expect_err("nothing fails").to_string();
+        assert!(refused.contains("failover among --only"), "{refused}");
+        let twice = settings.with_faults(vec![Fault::Stop, Fault::Kill, Fault::Stop]);
+        let refused = twice.check().expect_err("which is it?").to_string();
+        assert_eq!(refused, "--faults: stop is named twice; name each once");
     }
 
     #[test]

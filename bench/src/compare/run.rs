@@ -197,7 +197,7 @@ impl Session<'_> {
             data: self.environment.data.join(&name),
             logs: self.environment.logs.clone(),
             name,
-            flags: contender.flags.clone(),
+            flags: [contender.flags.clone(), Fault::serve_flags(&self.settings.faults)].concat(),
         })
         .await?;
         let start_ms = starting.elapsed().as_secs_f64() * 1e3;
@@ -205,17 +205,17 @@ impl Session<'_> {
         let statuses = cluster.statuses().await?;
         let commands = cluster.command_lines();
         self.progress.phase(&format!(
-            "block {} of {blocks}: {}, leader killed",
+            "block {} of {blocks}: {}, failover",
             block + 1,
             contender.name
         ));
-        let failovers = self.kills(&mut cluster, seed, place).await?;
+        let failovers = self.faults(&mut cluster, seed, place).await?;
         cluster.remove()?;
         Ok(Run { block, place, side, start_ms, commands, statuses, loads, failovers })
     }
 
-    /// Kills leader after leader; each comes back before the next is killed.
-    async fn kills(
+    /// Does fault after fault to leader after leader; each is undone before the next.
+    async fn faults(
         &self,
         cluster: &mut Cluster,
         seed: u64,
@@ -227,15 +227,10 @@ impl Session<'_> {
         }
         let mut random = Random::new(seed ^ place as u64);
         let ledger = failover::ledger(&self.failover_options);
-        for kill in 0..self.settings.phases.kills {
-            if kill > 0 {
-                cluster.settle().await?;
-            }
-            let (node, failover) =
-                failover::measure(cluster, &self.failover_options, &ledger, &mut random).await?;
-            failovers.push(failover);
-            if kill + 1 < self.settings.phases.kills {
-                cluster.heal(node, self.failover_options.fault)?;
+        for &fault in &self.settings.faults {
+            let options = self.failover_options.with_fault(fault);
+            for _ in 0..self.settings.phases.kills {
+                failovers.push(failover::measure(cluster, &options, &ledger, &mut random).await?);
             }
         }
         Ok(failovers)

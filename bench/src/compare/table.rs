@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::analysis::{Analysis, Finding, Spread};
 use super::contender::Side;
 use super::curves::{Curve, CurveKind};
+use super::faults;
 use super::measures::Measure;
 use super::plan::{Part, Plan, RATES, SWEEP, Settings};
 use super::record::Comparison;
@@ -66,7 +67,7 @@ pub(crate) fn phases_text(settings: &Settings) -> String {
         let _ = write!(text, ", {least} to {most} writes a second that are due, a second each");
     }
     if settings.measures(Part::Failover) {
-        let _ = write!(text, ", leader killed {}", count_words(phases.kills, "time"));
+        let _ = write!(text, ", {}", faults::plan_text(settings));
     } else if settings.parts.contains(&Part::Failover) {
         text.push_str(", leader not killed, with fewer than three nodes");
     }
@@ -85,6 +86,7 @@ pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
         text.push_str(&curve_text(comparison, curve));
         text.push('\n');
     }
+    text.push_str(&faults::text(comparison, &analysis.faults));
     for finding in analysis.findings.iter().filter(|finding| !finding.measure.is_cost()) {
         let _ = writeln!(text, "{}: {}", finding.measure.name(), finding.verdict);
     }
@@ -97,7 +99,7 @@ fn spread_text(spread: &Spread) -> String {
     format!("{} ({}–{})", figure(spread.median), figure(spread.min), figure(spread.max))
 }
 
-fn ratio_text(ratio: Option<RatioInterval>) -> String {
+pub(super) fn ratio_text(ratio: Option<RatioInterval>) -> String {
     ratio.map_or_else(
         || "–".to_owned(),
         |ratio| format!("{:.2} [{:.2}, {:.2}]", ratio.ratio, ratio.low, ratio.high),

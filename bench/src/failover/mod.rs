@@ -1,4 +1,4 @@
-//! How long a cluster takes no writes after its leader fails.
+//! How long a cluster takes no writes after its leader fails, and what happened meanwhile.
 //!
 //! A probe is a small write sent at a moment fixed in advance, every few milliseconds, to the nodes
 //! that will survive, whether or not earlier probes are answered. Its latency counts from that
@@ -9,11 +9,16 @@
 //! old leader could certainly do nothing more, so that an acknowledgement of the old leader that was
 //! still on its way can not end it. It is known to within one period of the probes.
 //!
-//! A leader that hands over ([`Fault::hands_over`]) takes writes until it does, so there the outage is
-//! the longest time in which no probe was acknowledged, from the last acknowledgement before the leader
-//! was asked to a while after another one leads. All nodes are probed then, the old leader as well.
+//! A leader that hands over ([`Fault::hands_over`]), or whose disk stalls, takes writes meanwhile, so there the
+//! outage is the longest time in which no probe was acknowledged, from the last acknowledgement before the leader
+//! was asked to the end. All nodes are probed then, the old leader as well.
+//!
+//! When writes succeed again the fault is undone, and the probes go on until every node has caught up: what is healed
+//! may do harm, too. The [`Timeline`] of it all is put together from what the nodes and the clients saw.
 
+mod course;
 mod pacer;
+mod timeline;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -25,9 +30,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
-use crate::cluster::{Cluster, Fault};
+use crate::cluster::{Cluster, Fault, HostClock, Struck, Turn, boot_id};
 use crate::load::{Background, BackgroundOptions, CONNECTIONS_MAX, Ledger, Window};
+use course::{Course, Signals};
 use pacer::{PROBES_UNDER_WAY_MAX, Pacer, pace};
+use timeline::Witnessed;
+pub use timeline::{Phase, Span, Timeline};
 
 /// How many keys each writer beside the probes has.
 const KEYS_PER_WRITER: u64 = 32;
@@ -54,6 +62,14 @@ pub struct FailoverOptions {
     /// How many writers write beside the probes, as fast as they can.
     #[serde(default)]
     pub load: usize,
+    /// How long a disk that stalls does so: ten election timeouts unless the nodes are told another one, time
+    /// enough for anybody to notice.
+    #[serde(default = "stall")]
+    pub stall: Duration,
+}
+
+fn stall() -> Duration {
+    Duration::from_secs(3)
 }
 
 impl FailoverOptions {
@@ -71,7 +87,14 @@ impl FailoverOptions {
             value_bytes: 256,
             keys: 1_000,
             load: 0,
+            stall: stall(),
         }
+    }
+
+    /// The same for another fault.
+    #[must_use]
+    pub fn with_fault(&self, fault: Fault) -> Self {
+        Self { fault, ..self.clone() }
     }
 
     /// Refuses what can not be run.
@@ -107,8 +130,8 @@ pub struct Failover {
     pub fault: Fault,
     /// Which node it was.
     pub node: u64,
-    /// From the signal to the next acknowledged write, in milliseconds, or of a leader that hands over
-    /// the longest time without one; `None` when no write was acknowledged before the limit.
+    /// From the signal to the next acknowledged write, in milliseconds, or of a leader that may take writes
+    /// meanwhile the longest time without one; `None` when no write was acknowledged before the limit.
     pub outage_ms: Option<f64>,
     /// Why leadership was not handed over, if that was asked for and refused.
     #[serde(default)]
@@ -126,6 +149,30 @@ pub struct Failover {
     /// What the writers beside the probes saw, if there were any.
     #[serde(default)]
     pub load: Option<Window>,
+    /// What happened when.
+    #[serde(default)]
+    pub timeline: Timeline,
+    /// From when the fault was undone, the longest time in which no probe was acknowledged, in milliseconds.
+    #[serde(default)]
+    pub healing_gap_ms: Option<f64>,
+    /// The turns of a rolling restart.
+    #[serde(default)]
+    pub turns: Vec<TurnSeen>,
+}
+
+/// One node's turn in a rolling restart, as the clients saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TurnSeen {
+    /// The node.
+    pub node: u64,
+    /// When it got SIGTERM, in milliseconds after the fault, which is the leader's SIGTERM.
+    pub sent_ms: f64,
+    /// When its process had ended.
+    pub ended_ms: f64,
+    /// When it was ready again.
+    pub ready_ms: f64,
+    /// The longest time in which no probe was acknowledged, in milliseconds.
+    pub gap_ms: Option<f64>,
 }
 
 /// One paced write.
@@ -154,24 +201,23 @@ pub fn ledger(options: &FailoverOptions) -> Arc<Ledger> {
     Arc::new(Ledger::behind(options.keys, options.load as u64 * KEYS_PER_WRITER))
 }
 
-/// Does the fault to the leader under paced writes and watches the cluster come back. The node that
-/// was hit is left as the fault left it. The writers beside the probes note in the ledger what was
-/// acknowledged.
+/// Does the fault to the leader under paced writes, watches the cluster come back, and undoes it. The writers beside
+/// the probes note in the ledger what was acknowledged.
 ///
 /// # Errors
-/// When the cluster has no agreed leader or the fault can not be done.
+/// When the cluster has no agreed leader or the fault can not be done or undone.
 pub async fn measure(
     cluster: &mut Cluster,
     options: &FailoverOptions,
     ledger: &Arc<Ledger>,
     random: &mut Random,
-) -> Result<(NodeId, Failover), Error> {
+) -> Result<Failover, Error> {
     let leader = cluster.settle().await?;
     let survivors = cluster.endpoints_without(leader);
     if survivors.is_empty() {
         return Err(Error::Usage("a single node has nobody to take over from it".to_owned()));
     }
-    let targets = if options.fault.hands_over() { cluster.endpoints() } else { survivors };
+    let targets = if options.fault.leaves_clients() { cluster.endpoints() } else { survivors };
     let load = match options.load {
         0 => None,
         connections => Some(Background::start(
@@ -186,107 +232,157 @@ pub async fn measure(
             ledger,
         )?),
     };
-    let (samples, mut incoming) = mpsc::channel(2 * PROBES_UNDER_WAY_MAX);
+    let clock = HostClock::read();
+    let (samples, incoming) = mpsc::channel(2 * PROBES_UNDER_WAY_MAX);
     let (stop, stopped) = oneshot::channel();
     let pacing = tokio::spawn(pace(Pacer::new(targets, options, random), samples, stopped));
     tokio::time::sleep(options.before + random.duration_up_to(options.before_jitter)).await;
-    let (watched, mut samples) = watch(cluster, leader, options, &mut incoming).await?;
+    let mut watch = Watch::new(incoming);
+    let course = watch.accompany(cluster, leader, options, clock).await?;
 
     // The pacer may have ended before it was told to; then its counts are there all the same.
     let _ = stop.send(());
     let counts = pacing.await.expect("the pacer does not panic");
-    while let Ok(sample) = incoming.try_recv() {
-        samples.push(sample);
-    }
     let load = match load {
         Some(load) => Some(load.stop().await),
         None => None,
     };
-    let mut failover = Failover {
-        fault: options.fault,
-        node: leader.0,
-        outage_ms: watched.outage(options.fault, &samples).map(millis),
-        refused: watched.refused,
-        probes: Vec::with_capacity(samples.len()),
-        errors: BTreeMap::new(),
-        unknown_outcomes: 0,
-        not_sent: counts.not_sent,
-        unanswered: counts.unanswered,
-        load,
-    };
-    samples.sort_by_key(|sample| sample.intended);
-    for sample in samples {
-        failover.add(sample, watched.struck);
-    }
-    Ok((leader, failover))
+    let witnessed = course.witnessed(leader, cluster.ids().len(), clock);
+    let mut failover = watch.finish(&course, options.fault, clock, witnessed);
+    failover.not_sent = counts.not_sent;
+    failover.unanswered = counts.unanswered;
+    failover.load = load;
+    Ok(failover)
 }
 
-/// When what happened.
-struct Watched {
-    struck: Instant,
-    /// When the first write was acknowledged that was begun after the fault was done; `None` when none
-    /// was before the limit.
+/// Collects the probes' outcomes.
+struct Watch {
+    incoming: mpsc::Receiver<Sample>,
+    samples: Vec<Sample>,
+    struck: Option<Struck>,
+    /// When the first write was acknowledged that was begun after the fault was done.
     back: Option<Instant>,
-    refused: Option<String>,
 }
 
-/// Does the fault and collects the probes until a while after the cluster is back.
-async fn watch(
-    cluster: &mut Cluster,
-    leader: NodeId,
-    options: &FailoverOptions,
-    incoming: &mut mpsc::Receiver<Sample>,
-) -> Result<(Watched, Vec<Sample>), Error> {
-    let mut watched = Watched { struck: Instant::now(), back: None, refused: None };
-    let mut samples: Vec<Sample> = Vec::new();
-    let mut strike = pin!(cluster.strike(leader, options.fault));
-    // Until when the old leader may have done something.
-    let mut dead = None;
-    let limit = tokio::time::Instant::from_std(watched.struck + options.limit);
-    let mut end = limit;
-    loop {
-        tokio::select! {
-            struck = &mut strike, if dead.is_none() => {
-                dead = Some(match struck {
-                    Ok((struck, dead)) => {
-                        watched.struck = struck;
-                        dead
+impl Watch {
+    fn new(incoming: mpsc::Receiver<Sample>) -> Self {
+        Self { incoming, samples: Vec::new(), struck: None, back: None }
+    }
+
+    /// Collects while the cluster goes through it.
+    async fn accompany(
+        &mut self,
+        cluster: &mut Cluster,
+        leader: NodeId,
+        options: &FailoverOptions,
+        clock: HostClock,
+    ) -> Result<Course, Error> {
+        let (struck, mut struck_done) = oneshot::channel();
+        let (is_back, back) = oneshot::channel();
+        let mut is_back = Some(is_back);
+        let signals = Signals { struck, back };
+        let mut course = pin!(course::run(cluster, leader, options, clock, signals));
+        loop {
+            tokio::select! {
+                done = &mut course => return done,
+                Ok(struck) = &mut struck_done, if self.struck.is_none() => {
+                    self.back = self.samples.iter().find_map(|sample| sample.ends_outage(&struck));
+                    self.struck = Some(struck);
+                }
+                Some(sample) = self.incoming.recv() => {
+                    if let (Some(struck), None) = (&self.struck, self.back) {
+                        self.back = sample.ends_outage(struck);
                     }
-                    Err(Error::Node { what, .. }) if options.fault == Fault::Transfer => {
-                        watched.refused = Some(what);
-                        Instant::now()
-                    }
-                    Err(error) => return Err(error),
-                });
+                    self.samples.push(sample);
+                }
             }
-            sample = incoming.recv() => match sample {
-                Some(sample) => samples.push(sample),
-                None => break,
-            },
-            () = tokio::time::sleep_until(end) => break,
-        }
-        if let (Some(dead), None) = (dead, watched.back) {
-            let acknowledged = |sample: &&Sample| sample.error.is_none() && sample.intended >= dead;
-            watched.back = samples.iter().find(acknowledged).map(|sample| sample.done);
-            if watched.back.is_some() {
-                end = limit.min(tokio::time::Instant::now() + options.after);
+            if self.back.is_some()
+                && let Some(is_back) = is_back.take()
+            {
+                // The course is over only when this loop is.
+                let _ = is_back.send(());
             }
         }
     }
-    Ok((watched, samples))
-}
 
-impl Watched {
-    fn outage(&self, fault: Fault, samples: &[Sample]) -> Option<Duration> {
-        let back = self.back?;
-        if !fault.hands_over() {
-            return Some(back - self.struck);
+    /// What came of it.
+    fn finish(
+        mut self,
+        course: &Course,
+        fault: Fault,
+        clock: HostClock,
+        mut witnessed: Witnessed,
+    ) -> Failover {
+        while let Ok(sample) = self.incoming.try_recv() {
+            self.samples.push(sample);
         }
-        let acknowledged = samples.iter().filter(|sample| sample.error.is_none());
+        let Struck { began, at, ref turns, .. } = course.struck;
+        let acknowledged = self.samples.iter().filter(|sample| sample.error.is_none());
         let mut moments: Vec<Instant> = acknowledged.map(|sample| sample.done).collect();
         moments.sort();
-        let before = moments.iter().rposition(|&moment| moment <= self.struck).unwrap_or(0);
-        moments[before..].windows(2).map(|two| two[1] - two[0]).max()
+        let outage = self.back.and_then(|back| match fault.spares_writes() {
+            false => Some(back - at),
+            // What healing does to the clients is told by itself.
+            true => gap(&moments, began, course.healed),
+        });
+        witnessed.back_us = self.back.filter(|_| !fault.hands_over()).map(|at| clock.us(at));
+        witnessed.acknowledged_us = moments
+            .iter()
+            .filter(|&&moment| moment >= at)
+            .map(|&moment| clock.us(moment))
+            .collect();
+        let mut timeline = Timeline::of(&witnessed, &course.elections, boot_id().as_deref());
+        timeline.violations.extend(course.missed.iter().cloned());
+        let turns = turns.iter().map(|turn| TurnSeen::new(turn, at, &moments)).collect();
+        let mut failover = Failover {
+            fault,
+            node: witnessed.node,
+            outage_ms: outage.map(millis),
+            refused: course.refused.clone(),
+            probes: Vec::with_capacity(self.samples.len()),
+            errors: BTreeMap::new(),
+            unknown_outcomes: 0,
+            not_sent: 0,
+            unanswered: 0,
+            load: None,
+            timeline,
+            healing_gap_ms: course.healed.and_then(|at| gap(&moments, at, None)).map(millis),
+            turns,
+        };
+        self.samples.sort_by_key(|sample| sample.intended);
+        for sample in self.samples {
+            failover.add(sample, at);
+        }
+        failover
+    }
+}
+
+impl Sample {
+    /// When it was acknowledged, if it was begun after the fault was done.
+    fn ends_outage(&self, struck: &Struck) -> Option<Instant> {
+        (self.error.is_none() && self.intended >= struck.over).then_some(self.done)
+    }
+}
+
+/// The longest time between two of these moments, which are in order, from the last before `from` to the first after
+/// `to`, or to the end.
+fn gap(moments: &[Instant], from: Instant, to: Option<Instant>) -> Option<Duration> {
+    let first = moments.iter().rposition(|&moment| moment <= from).unwrap_or(0);
+    let after = to.and_then(|to| moments.iter().position(|&moment| moment >= to));
+    let end = after.map_or(moments.len(), |after| after + 1);
+    let within = moments.get(first..end)?;
+    within.windows(2).map(|two| two[1] - two[0]).max()
+}
+
+impl TurnSeen {
+    fn new(turn: &Turn, zero: Instant, moments: &[Instant]) -> Self {
+        Self {
+            node: turn.node.0,
+            sent_ms: signed_millis(turn.sent, zero),
+            ended_ms: signed_millis(turn.ended, zero),
+            ready_ms: signed_millis(turn.ready, zero),
+            gap_ms: gap(moments, turn.sent, Some(turn.ready)).map(millis),
+        }
     }
 }
 
@@ -323,14 +419,12 @@ impl Failover {
     }
 
     fn add(&mut self, sample: Sample, struck: Instant) {
-        let since = sample.intended.saturating_duration_since(struck);
-        let until = struck.saturating_duration_since(sample.intended);
         if let Some((name, outcome_unknown)) = &sample.error {
             *self.errors.entry(name.clone()).or_default() += 1;
             self.unknown_outcomes += u64::from(*outcome_unknown);
         }
         self.probes.push(Probe {
-            intended_ms: millis(since) - millis(until),
+            intended_ms: signed_millis(sample.intended, struck),
             latency_ms: millis(sample.done - sample.intended),
             error: sample.error.map(|(name, _)| name),
         });
@@ -339,4 +433,9 @@ impl Failover {
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+/// How long after `zero` a moment is; negative before it.
+fn signed_millis(at: Instant, zero: Instant) -> f64 {
+    millis(at.saturating_duration_since(zero)) - millis(zero.saturating_duration_since(at))
 }

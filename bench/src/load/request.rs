@@ -132,6 +132,11 @@ impl Request {
         format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
     }
 
+    /// Any DELETE, for the same.
+    pub(crate) fn delete(host: &str, path: &str) -> Vec<u8> {
+        format!("DELETE {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
+    }
+
     /// Any POST without a body.
     pub(crate) fn post(host: &str, path: &str) -> Vec<u8> {
         format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n").into_bytes()

@@ -7,6 +7,7 @@ mod page;
 mod plots;
 mod svg;
 mod systems;
+mod timelines;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use super::format::{bytes, count_words, figure, seconds, utc};
 use super::html::{escape, table};
-use super::{Report, plots, systems, warnings};
+use super::{Report, plots, systems, timelines, warnings};
+use crate::cluster::Fault;
 use crate::compare::{
-    Better, Comparison, CurveKind, Finding, Measure, Run, Side, Spread, phases_text,
+    Better, Comparison, CurveKind, Finding, Measure, Run, Settings, Side, Spread, phases_text,
 };
 use crate::failover::Failover;
 use crate::load::LatencyReport;
@@ -33,6 +34,7 @@ pub(super) fn page(report: &Report) -> String {
     text.push_str(&head(report));
     text.push_str(&figures(report));
     text.push_str(&plots_section(report));
+    text.push_str(&timelines::section(report));
     if let Some(measured) = &report.systems {
         text.push_str(&systems::section(measured));
     }
@@ -264,6 +266,7 @@ fn method(comparison: &Comparison) -> String {
         ("CONNECTIONS", settings.connections.to_string()),
         ("STEPS", phases_text(settings)),
         ("KILLS", count_words(phases.kills, "time")),
+        ("FAULTS", faults_text(settings)),
         ("PERIOD", format!("{} ms", options.period.as_millis())),
         ("LIMIT", seconds(options.limit)),
         ("RESAMPLES", figure(crate::stats::RESAMPLES as f64)),
@@ -287,6 +290,12 @@ fn method(comparison: &Comparison) -> String {
     numbers.into_iter().fold(METHOD.to_owned(), |text, (name, value)| {
         text.replace(&format!("{{{name}}}"), &escape(&value))
     })
+}
+
+/// What happens to the leaders, as the rest of a sentence.
+fn faults_text(settings: &Settings) -> String {
+    let names: Vec<&str> = settings.faults.iter().map(|fault| fault.name()).collect();
+    names.join(", ")
 }
 
 fn manifest(comparison: &Comparison) -> String {
@@ -404,7 +413,12 @@ fn runs_table(comparison: &Comparison) -> String {
         let errors: u64 =
             write.into_iter().chain(read).flat_map(|report| report.errors.values()).sum();
         let outage = |failover: &Failover| {
-            failover.outage_ms.map_or_else(|| "never".to_owned(), |outage| format!("{outage:.0}"))
+            let outage = failover.outage_ms;
+            let outage = outage.map_or_else(|| "never".to_owned(), |outage| format!("{outage:.0}"));
+            match failover.fault {
+                Fault::Kill => outage,
+                fault => format!("{} {outage}", fault.name()),
+            }
         };
         let outages: Vec<String> = run.failovers.iter().map(outage).collect();
         let latency = |of: fn(&LatencyReport) -> f64| {

@@ -3,6 +3,7 @@
 use super::Report;
 use super::format::figure;
 use super::svg::{Mark, Plot, Scale};
+use crate::cluster::Fault;
 use crate::compare::{
     Better, Comparison, Curve, CurveKind, CurvePoint, Finding, Measure, Run, Side, Spread,
 };
@@ -14,11 +15,11 @@ fn mark_of(side: Side) -> Mark {
 }
 
 /// The style of what belongs to a side.
-fn class_of(side: Side) -> &'static str {
+pub(super) fn class_of(side: Side) -> &'static str {
     if side == Side::A { "a" } else { "b" }
 }
 
-fn labelled(scale: Scale) -> Vec<(f64, String)> {
+pub(super) fn labelled(scale: Scale) -> Vec<(f64, String)> {
     scale.ticks().into_iter().map(|tick| (tick, figure_of_tick(tick))).collect()
 }
 
@@ -189,7 +190,7 @@ pub(super) fn latencies(comparison: &Comparison) -> Option<String> {
 pub(super) fn outages(comparison: &Comparison) -> Option<String> {
     let options = &comparison.failover_options;
     let sorted = |side| {
-        let failovers = comparison.all_runs_of(side).flat_map(|run| &run.failovers);
+        let failovers = comparison.failovers_of(side, Fault::Kill);
         let mut outages: Vec<f64> =
             failovers.map(|failover| failover.outage_at_least_ms(options)).collect();
         outages.sort_by(f64::total_cmp);
@@ -231,7 +232,8 @@ pub(super) fn outages(comparison: &Comparison) -> Option<String> {
 /// What the paced writes saw around the faults of one side.
 pub(super) fn probes(comparison: &Comparison, side: Side) -> Option<String> {
     let probes = || {
-        let failovers = comparison.runs.iter().flat_map(|run| &run.failovers);
+        let sides = Side::BOTH.into_iter();
+        let failovers = sides.flat_map(|side| comparison.failovers_of(side, Fault::Kill));
         failovers.flat_map(|failover| &failover.probes)
     };
     // Both panels have the same axes, so that they can be compared by eye.
@@ -245,7 +247,7 @@ pub(super) fn probes(comparison: &Comparison, side: Side) -> Option<String> {
     plot.y_axis("latency from then, ms", &labelled(y));
     plot.rule(0.0, "equal");
     let mine = || {
-        let failovers = comparison.all_runs_of(side).flat_map(|run| &run.failovers);
+        let failovers = comparison.failovers_of(side, Fault::Kill);
         failovers.flat_map(|failover| &failover.probes)
     };
     let place = |probe: &crate::failover::Probe| (probe.intended_ms, probe.latency_ms);

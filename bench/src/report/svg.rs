@@ -248,6 +248,38 @@ impl Plot {
         }
     }
 
+    /// A bar from one value of the horizontal axis to another, so high in units of the drawing, with a text that
+    /// appears under the pointer.
+    pub(super) fn bar(
+        &mut self,
+        (from, to): (f64, f64),
+        y: f64,
+        height: f64,
+        class: &str,
+        text: &str,
+    ) {
+        let (left, right) = (self.place_x(from), self.place_x(to));
+        let top = self.place_y(y) - height / 2.0;
+        let _ = writeln!(
+            self.body,
+            "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{:.1}\" \
+             height=\"{height:.1}\"><title>{}</title></rect>",
+            right - left,
+            escape(text)
+        );
+    }
+
+    /// A text at the top of the plot, to the right of a value, on a line of its own.
+    pub(super) fn note_above(&mut self, at: f64, line: usize, text: &str) {
+        let _ = writeln!(
+            self.body,
+            "<text class=\"note\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            self.place_x(at) + 3.0,
+            TOP + 10.0 + 11.0 * line as f64,
+            escape(text)
+        );
+    }
+
     /// A text to the right of a place.
     pub(super) fn note(&mut self, (x, y): (f64, f64), text: &str) {
         let _ = writeln!(

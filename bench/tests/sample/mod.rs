@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bench::cluster::{Counters, Fault, ResourceUse};
 use bench::compare::{Comparison, Floor, Loads, Plan, Run, Settings, Side, Step, Writes};
-use bench::failover::{Failover, FailoverOptions, Probe};
+use bench::failover::{Failover, FailoverOptions, Probe, Timeline};
 use bench::load::{LatencyReport, LoadReport};
 use bench::machine::{DiskProbe, FileSystem, Machine};
 use consensus::Random;
@@ -174,6 +174,29 @@ fn failover(outage: f64, random: &mut Random) -> Failover {
         not_sent: 0,
         unanswered: 0,
         load: None,
+        timeline: timeline(outage),
+        healing_gap_ms: Some(2.1),
+        turns: Vec::new(),
+    }
+}
+
+/// The moments of an election that takes so long.
+fn timeline(outage: f64) -> Timeline {
+    let at = |share: f64| Some(outage * share);
+    Timeline {
+        fault_us: 1_000_000,
+        suspected_ms: at(0.1),
+        candidate_ms: at(0.2),
+        elected_ms: at(0.6),
+        synchronized_ms: at(0.9),
+        first_commit_ms: at(0.9),
+        first_write_committed_ms: at(0.95),
+        first_write_ms: at(1.0),
+        followers_caught_up_ms: at(0.92),
+        healed_ms: at(1.5),
+        all_caught_up_ms: at(1.9),
+        elections: 1,
+        ..Timeline::default()
     }
 }
 

@@ -110,6 +110,7 @@ async fn serve(args: ServeArgs, members: BTreeMap<u64, SocketAddr>) {
         .route("/readyz", get(ready))
         .route("/v1/status", get(status))
         .route("/v1/agree", get(agree))
+        .route("/v1/elections", get(elections))
         .route("/metrics", get(metrics))
         .route("/v1/kv/{*key}", get(read).put(write))
         .with_state(node);
@@ -175,6 +176,11 @@ async fn status(State(node): State<Shared>) -> String {
 /// Nothing is kept, so all have the same.
 async fn agree() -> &'static str {
     r#"{"agree": true, "answered": 3, "members": 3}"#
+}
+
+/// There are none.
+async fn elections() -> &'static str {
+    r#"{"elections": []}"#
 }
 
 /// Claims half an fdatasync for each write.

@@ -84,6 +84,8 @@ struct ElectionJson<'a> {
     under_way: bool,
     cause: &'a str,
     boot: Option<&'a str>,
+    /// When `at_ms` is 0, on the host's monotonic clock, in microseconds.
+    began_us: u64,
     phases: Vec<PhaseJson<'a>>,
     durations_ms: DurationsJson,
     followers: Vec<FollowerJson<'a>>,
@@ -121,6 +123,8 @@ struct FollowerJson<'a> {
     node: u64,
     means: &'a str,
     at_ms: f64,
+    /// When it last was brought up to date: it may have come back after it was away.
+    last_at_ms: f64,
     joined_later: bool,
 }
 
@@ -236,6 +240,7 @@ fn election(election: &Election) -> ElectionJson<'_> {
         node: follower.node.0,
         means: &follower.means,
         at_ms: milliseconds(follower.time.since(zero)),
+        last_at_ms: milliseconds(follower.last.since(zero)),
         joined_later: follower.joined_later,
     });
     ElectionJson {
@@ -245,6 +250,7 @@ fn election(election: &Election) -> ElectionJson<'_> {
         under_way: election.term.is_none(),
         cause: &election.cause,
         boot: election.boot.as_deref(),
+        began_us: zero.0,
         phases: phases.collect(),
         durations_ms: durations(election),
         followers: followers.collect(),
@@ -260,8 +266,14 @@ fn durations(election: &Election) -> DurationsJson {
         from.zip(to).map(|(from, to)| milliseconds(to.since(from)))
     };
     let first = election.phases.first().map(|phase| phase.time);
+    // The start of a node is no search yet.
+    let sought = || {
+        let names = ["looking", "pre_candidate", "candidate"];
+        names.into_iter().filter_map(at).min()
+    };
     let begun = at("suspected")
         .or_else(|| at("hands_over"))
+        .or_else(sought)
         .or_else(|| first.filter(|_| at("fault_seen").is_none()));
     DurationsJson {
         detection: between(at("fault_seen"), at("suspected")),

@@ -84,6 +84,7 @@ fn expected(protocol: &str) -> &'static [&'static str] {
 fn assert_ordered(protocol: &str, election: &Value) {
     let times: Vec<f64> = phases(election).iter().map(|p| p["at_ms"].as_f64().unwrap()).collect();
     assert!(times.is_sorted() && times[0] == 0.0, "{election}");
+    assert!(election["began_us"].as_u64() > Some(0), "{election}");
     let known: Vec<f64> = expected(protocol).iter().map(|name| at(election, name)).collect();
     assert!(known.is_sorted(), "{election}");
     assert!(at(election, "last_follower_caught_up") >= at(election, "elected"), "{election}");

@@ -5,13 +5,15 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use consensus::{Protocol, Random};
 
+use super::super::fault::fault_parser;
 use super::fresh::{ClusterArgs, Measurement};
 use super::{errors_or_none, unless_broken};
 use crate::Error;
 use crate::cluster::{Agreement, Fault};
+use crate::compare::FaultPart;
 use crate::failover::{self, Failover, FailoverOptions};
 use crate::load::Verdict;
 use crate::report::format::{count_words, figure, seconds};
@@ -20,27 +22,18 @@ use crate::stats::{extent, median, quantile};
 const EXAMPLES: &str = "\
 Examples:
   duorum bench failover --protocol raft                        the leader is killed, 20 times
+  duorum bench failover --protocol zab --fault isolate-in      it is heard, and hears nobody
   duorum bench failover --protocol zab --fault transfer --load 64
                                        it hands over, while 64 clients write as fast as they can
 
-A write is sent every 2 ms, whether or not others are answered. After SIGKILL and SIGSTOP the outage
-lasts to the first acknowledgement of a write begun when the old leader could do nothing more. A leader
-that hands over is probed as well; there the outage is the longest time without an acknowledgement.
+A write is sent every 2 ms, whether or not others are answered. The outage lasts to the first
+acknowledgement of a write begun when the old leader could do nothing more. A leader that hands over, or
+whose disk stalls, is probed as well; there the outage is the longest time without an acknowledgement.
+Then the fault is undone, and every node catches up. The phases between are told by the nodes
+(/v1/elections) and the probes, on the host's one clock; docs/failover.md says what each is.
 A client that can not connect asks the next node: nothing was sent, so that is no error.
 It ends with 1 if an acknowledged write is lost, the replicas differ, or leadership was to be handed
 over and was not, or not without leaving the outcome of a write unknown.";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FaultName {
-    /// SIGKILL
-    Kill,
-    /// SIGSTOP
-    Stop,
-    /// POST /v1/cluster/transfer: it hands over and goes on as a follower
-    Transfer,
-    /// SIGTERM: it hands over and ends
-    Terminate,
-}
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -49,8 +42,8 @@ pub(super) struct FailoverArgs {
     cluster: ClusterArgs,
 
     /// What happens to the leader
-    #[arg(long, value_enum, default_value_t = FaultName::Kill)]
-    fault: FaultName,
+    #[arg(long, value_parser = fault_parser(), default_value = "kill")]
+    fault: Fault,
 
     /// How often
     #[arg(long, default_value_t = 20)]
@@ -63,25 +56,19 @@ pub(super) struct FailoverArgs {
 
 pub(super) async fn run_failover(args: FailoverArgs, logs: PathBuf) -> Result<ExitCode, Error> {
     args.cluster.check()?;
-    let fault = match args.fault {
-        FaultName::Kill => Fault::Kill,
-        FaultName::Stop => Fault::Stop,
-        FaultName::Transfer => Fault::Transfer,
-        FaultName::Terminate => Fault::Terminate,
-    };
+    let fault = args.fault;
     let options = FailoverOptions { load: args.load, ..FailoverOptions::new(fault) };
     options.check()?;
     let mut random = Random::new(args.cluster.seed);
-    let mut measurement = Measurement::start(args.cluster, logs, &[]).await?;
+    let mut measurement =
+        Measurement::start(args.cluster, logs, &Fault::serve_flags(&[fault])).await?;
     let Measurement { fresh, bar, .. } = &mut measurement;
     let ledger = failover::ledger(&options);
     bar.set_length(args.count as u64);
     let mut failovers = Vec::new();
     for _ in 0..args.count {
-        let (node, failover) =
-            failover::measure(&mut fresh.cluster, &options, &ledger, &mut random).await?;
-        failovers.push(failover);
-        fresh.cluster.heal(node, fault)?;
+        failovers
+            .push(failover::measure(&mut fresh.cluster, &options, &ledger, &mut random).await?);
         bar.inc(1);
     }
     fresh.cluster.settle().await?;
@@ -125,8 +112,14 @@ fn failover_text(protocol: Protocol, options: &FailoverOptions, failovers: &[Fai
     let what = match options.fault {
         Fault::Kill => "from SIGKILL of the leader to the next acknowledged write",
         Fault::Stop => "from SIGSTOP of the leader to the next acknowledged write",
+        Fault::IsolateIn | Fault::IsolateOut | Fault::IsolateBoth => {
+            "from the leader's isolation to the next acknowledged write"
+        }
+        Fault::StallDisk => "the leader's disk stalls, longest time to the next acknowledged write",
         Fault::Transfer => "the leader hands over, longest time to the next acknowledged write",
         Fault::Terminate => "SIGTERM of the leader, longest time to the next acknowledged write",
+        Fault::ColdStart => "from the start of the first process to the next acknowledged write",
+        Fault::RollingRestart => "all nodes restarted, longest time to the next acknowledged write",
     };
     let beside = match options.load {
         0 => String::new(),
@@ -147,6 +140,8 @@ fn failover_text(protocol: Protocol, options: &FailoverOptions, failovers: &[Fai
         let limit = seconds(options.limit);
         let _ = writeln!(text, "{never} took longer than {limit} and count as that long");
     }
+    text.push_str(&phases_text(failovers));
+    text.push_str(&turns_text(failovers));
     let latencies: Vec<f64> = failovers.iter().flat_map(Failover::latencies_after_ms).collect();
     if let [Some(p50), Some(p99), Some(max)] = [0.5, 0.99, 1.0].map(|at| quantile(&latencies, at)) {
         let [p50, p99, max] = [p50, p99, max].map(figure);
@@ -165,9 +160,66 @@ fn failover_text(protocol: Protocol, options: &FailoverOptions, failovers: &[Fai
     text
 }
 
+/// What the outages are made of, and what came after them.
+fn phases_text(failovers: &[Failover]) -> String {
+    let all: Vec<&Failover> = failovers.iter().collect();
+    let parts = FaultPart::durations(&all);
+    let mut text = String::new();
+    if !parts.is_empty() {
+        let _ = writeln!(text, "\n{:<38} {:>9} {:>9} {:>9}", "ms", "median", "p99", "longest");
+    }
+    for (part, found) in parts {
+        let [median, p99, longest] = [found.median, found.p99, found.longest]
+            .map(|ms| ms.map_or_else(|| "–".to_owned(), figure));
+        let times = match found.count == failovers.len() {
+            true => String::new(),
+            false => format!("  {} of {}", found.count, failovers.len()),
+        };
+        let _ = writeln!(text, "{:<38} {median:>9} {p99:>9} {longest:>9}{times}", part.name());
+    }
+    let elections: Vec<usize> = failovers.iter().map(|one| one.timeline.elections).collect();
+    let several = elections.iter().filter(|&&elections| elections > 1).count();
+    if several > 0 {
+        let _ = writeln!(text, "{several} took more elections than one");
+    }
+    if elections.iter().all(|&elections| elections == 0) {
+        let _ = writeln!(text, "\nno election was held: the leader led on");
+    }
+    for (number, failover) in failovers.iter().enumerate() {
+        for violation in &failover.timeline.violations {
+            let _ = writeln!(text, "not as it must be, in number {}: {violation}", number + 1);
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// The restarts of rolling restarts: the longest time without a write of each turn.
+fn turns_text(failovers: &[Failover]) -> String {
+    let of = |led: bool| {
+        let turns = failovers.iter().flat_map(|failover| {
+            failover.turns.iter().filter(move |turn| (turn.node == failover.node) == led)
+        });
+        let gaps: Vec<f64> = turns.filter_map(|turn| turn.gap_ms).collect();
+        median(&gaps).zip(extent(&gaps))
+    };
+    let (Some((followers, (_, longest))), Some((leaders, (_, longest_of_leaders)))) =
+        (of(false), of(true))
+    else {
+        return String::new();
+    };
+    let [followers, longest, leaders, longest_of_leaders] =
+        [followers, longest, leaders, longest_of_leaders].map(figure);
+    format!(
+        "longest without a write: {followers} ms (most {longest}) in a follower's turn, {leaders} ms (most \
+         {longest_of_leaders}) in the leader's\n"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failover::Timeline;
 
     fn failover(outage_ms: Option<f64>) -> Failover {
         Failover {
@@ -181,6 +233,9 @@ mod tests {
             not_sent: 0,
             unanswered: 0,
             load: None,
+            timeline: Timeline::default(),
+            healing_gap_ms: None,
+            turns: Vec::new(),
         }
     }
 

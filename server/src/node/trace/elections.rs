@@ -12,6 +12,7 @@ use consensus::{NodeId, Term};
 
 use super::HostTime;
 use super::episode::{Episode, Episodes};
+use super::phases::{early_phases, late_phases, stepped_down};
 use super::record::{NodeTrace, Record, RecordKind};
 
 /// How much earlier than the winner's another node's trouble may have begun to belong to the same
@@ -56,8 +57,11 @@ pub(crate) struct Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Follower {
     pub(crate) node: NodeId,
+    /// When it first was.
     pub(crate) time: HostTime,
-    /// By what means.
+    /// When it last was: it may have come back after it was away.
+    pub(crate) last: HostTime,
+    /// By what means, the first time.
     pub(crate) means: String,
     /// Whether it was connected with the leader only after the election.
     pub(crate) joined_later: bool,
@@ -117,6 +121,7 @@ fn assemble(episodes: Vec<Episode>, boots: &Boots<'_>) -> Election {
     let followers = elected_by.map(followers).unwrap_or_default();
     let mut phases = early_phases(&took_part, elected);
     phases.extend(late_phases(elected_by, &shared, &followers));
+    phases.extend(stepped_down(&shared));
     // Stable: what happened in one microsecond stays in the order of the protocol.
     phases.sort_by_key(|phase| phase.time);
     let mut nodes: Vec<NodeView> =
@@ -211,109 +216,6 @@ fn cause(took_part: &[&Episode], elected: Option<HostTime>) -> (String, Option<N
     (cause, suspect.or(former))
 }
 
-/// What happened until somebody was elected: of each kind the first.
-fn early_phases(took_part: &[&Episode], elected: Option<HostTime>) -> Vec<Phase> {
-    let latest = elected.unwrap_or(HostTime(u64::MAX));
-    let mut first: BTreeMap<(u8, String), Phase> = BTreeMap::new();
-    let mut add = |order: u8, phase: Phase| {
-        if phase.time <= latest {
-            let known = first.entry((order, phase.name.clone())).or_insert_with(|| phase.clone());
-            if phase.time < known.time {
-                *known = phase;
-            }
-        }
-    };
-    for episode in took_part {
-        for record in &episode.search {
-            let phase = |name: &str, time, what: String| Phase {
-                name: name.to_owned(),
-                node: episode.node,
-                time,
-                what,
-            };
-            match record.kind {
-                RecordKind::PeerLost => {
-                    add(0, phase("fault_seen", record.time, record.text.clone()));
-                }
-                RecordKind::TransferBegun => {
-                    add(0, phase("transfer_begun", record.time, record.text.clone()));
-                }
-                RecordKind::HandsOver => {
-                    add(1, phase("hands_over", record.time, record.text.clone()));
-                }
-                RecordKind::LeaderSuspected => {
-                    let silence = Duration::from_millis(record.silence_ms.unwrap_or(0));
-                    let peer = record.peer.unwrap_or_default();
-                    if record.silence_ms.is_some() {
-                        let what = format!("the last sign of life of {peer}");
-                        add(0, phase("fault_seen", record.time.before(silence), what));
-                    }
-                    add(1, phase("suspected", record.time, record.text.clone()));
-                }
-                RecordKind::RoleChanged if seeks(record) => {
-                    let name = record.name.to_lowercase().replace('-', "_");
-                    let order = if name == "candidate" { 3 } else { 2 };
-                    add(order, phase(&name, record.time, record.text.clone()));
-                }
-                _ => {}
-            }
-        }
-    }
-    first.into_values().collect()
-}
-
-/// Whether a role is one in which a leader is sought.
-fn seeks(record: &Record) -> bool {
-    matches!(record.name.as_str(), "pre-candidate" | "candidate" | "LOOKING")
-}
-
-/// What happened from the moment in which somebody was elected.
-fn late_phases(
-    winner: Option<&Episode>,
-    shared: &[&Episode],
-    followers: &[Follower],
-) -> Vec<Phase> {
-    let phase = |name: &str, node: NodeId, record: &Record| Phase {
-        name: name.to_owned(),
-        node,
-        time: record.time,
-        what: record.text.clone(),
-    };
-    let Some(winner) = winner else {
-        // Nobody but the followers can tell any more.
-        let told = shared.iter().filter(|episode| episode.settled.is_some());
-        let first = told
-            .filter_map(|episode| Some((episode.node, episode.search.last()?)))
-            .min_by_key(|(_, record)| record.time);
-        return first.map(|(node, record)| phase("elected", node, record)).into_iter().collect();
-    };
-    let mut phases = Vec::new();
-    for (place, record) in winner.taking_the_lead().iter().enumerate() {
-        // A change into one phase is the end of the phase before it.
-        let name = match record.phase.as_str() {
-            _ if place == 0 => "elected",
-            "synchronization" => "discovery",
-            "broadcast" => "synchronization",
-            _ => continue,
-        };
-        phases.push(phase(name, winner.node, record));
-    }
-    for (kind, name) in
-        [(RecordKind::FirstCommit, "first_commit"), (RecordKind::FirstWrite, "first_client_write")]
-    {
-        let record = winner.reign.iter().find(|record| record.kind == kind);
-        phases.extend(record.map(|record| phase(name, winner.node, record)));
-    }
-    let last = followers.iter().filter(|follower| !follower.joined_later).max_by_key(|f| f.time);
-    phases.extend(last.map(|follower| Phase {
-        name: "last_follower_caught_up".to_owned(),
-        node: winner.node,
-        time: follower.time,
-        what: format!("{} is synchronized by {}", follower.node, follower.means),
-    }));
-    phases
-}
-
 /// The followers that the winner brought up to date.
 fn followers(winner: &Episode) -> Vec<Follower> {
     let mut connected_later = Vec::new();
@@ -322,15 +224,17 @@ fn followers(winner: &Episode) -> Vec<Follower> {
         let Some(peer) = record.peer else { continue };
         match record.kind {
             RecordKind::PeerConnected => connected_later.push(peer),
-            RecordKind::PeerSynchronized
-                if followers.iter().all(|follower| follower.node != peer) =>
-            {
-                followers.push(Follower {
-                    node: peer,
-                    time: record.time,
-                    means: record.name.clone(),
-                    joined_later: connected_later.contains(&peer),
-                });
+            RecordKind::PeerSynchronized => {
+                match followers.iter_mut().find(|follower| follower.node == peer) {
+                    Some(known) => known.last = record.time,
+                    None => followers.push(Follower {
+                        node: peer,
+                        time: record.time,
+                        last: record.time,
+                        means: record.name.clone(),
+                        joined_later: connected_later.contains(&peer),
+                    }),
+                }
             }
             _ => {}
         }
@@ -397,6 +301,8 @@ mod tests {
                 (5_320, Event::FirstWrite { term: Term(2), index: Index(10) }),
                 (9_000, Event::PeerConnected { peer: NodeId(1) }),
                 (9_001, followed(1)),
+                (9_500, Event::PeerConnected { peer: NodeId(1) }),
+                (9_502, followed(1)),
             ],
         )
     }
@@ -440,6 +346,9 @@ mod tests {
         assert_eq!((election.former_leader, election.leader), (Some(NodeId(1)), Some(NodeId(2))));
         let late: Vec<_> = election.followers.iter().map(|f| (f.node.0, f.joined_later)).collect();
         assert_eq!(late, [(3, false), (1, true)]);
+        let times: Vec<_> =
+            election.followers.iter().map(|f| (f.time.0 / 1_000, f.last.0 / 1_000)).collect();
+        assert_eq!(times, [(5_318, 5_318), (9_001, 9_502)], "the one came back twice");
     }
 
     #[test]
@@ -459,6 +368,44 @@ mod tests {
         ]);
         let election = &elections(&traces)[0];
         assert_eq!(election.nodes.iter().filter(|view| view.shares_axis).count(), 1);
+    }
+
+    #[test]
+    fn a_leader_that_gives_up_by_itself_is_told_and_one_that_hands_over_is_not() {
+        let cut_off = |cause: Vec<(u64, Event)>| {
+            let mut events = vec![(1_000, role("leader", 1, Some(1), "votes"))];
+            events.extend(cause);
+            events.push((9_001, role("follower", 2, Some(2), "n2 leads")));
+            trace("a", &events)
+        };
+        let alone = cut_off(vec![(5_290, role("follower", 1, None, "no quorum answers"))]);
+        let traces = BTreeMap::from([(NodeId(1), alone), (NodeId(2), winner("a"))]);
+        let election = &elections(&traces)[0];
+        assert!(named(election).contains(&("stepped_down", 1, 5_290)), "{election:?}");
+        assert_eq!(election.cause, "n1: no quorum answers");
+
+        let asked = cut_off(vec![
+            (5_200, Event::TransferBegun { to: NodeId(2) }),
+            (5_201, Event::HandsOver { to: NodeId(2) }),
+            (5_202, role("follower", 2, None, "n2 asks for votes")),
+        ]);
+        let traces = BTreeMap::from([(NodeId(1), asked), (NodeId(2), winner("a"))]);
+        let found = elections(&traces);
+        let told = named(&found[0]);
+        assert!(told.iter().all(|(name, ..)| *name != "stepped_down"), "{told:?}");
+        assert!(told.iter().any(|(name, ..)| *name == "hands_over"), "{told:?}");
+    }
+
+    #[test]
+    fn the_first_election_of_nodes_that_just_started_begins_with_their_start() {
+        let mut started = winner("a");
+        let start = Event::Started { last: Index(7) };
+        started.records.retain(|record| record.time >= HostTime(5_300_000));
+        started.records.retain(|record| record.kind != RecordKind::LeaderSuspected);
+        started.records.insert(0, Record::of(HostTime(5_000_000), &start));
+        let election = &elections(&BTreeMap::from([(NodeId(2), started)]))[0];
+        let first: Vec<_> = named(election).into_iter().take(2).collect();
+        assert_eq!(first, [("started", 2, 5_000), ("pre_candidate", 2, 5_310)]);
     }
 
     #[test]

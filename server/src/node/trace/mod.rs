@@ -13,6 +13,7 @@ mod arrange;
 mod elections;
 mod episode;
 mod host_time;
+mod phases;
 mod record;
 mod recorder;
 mod ring;

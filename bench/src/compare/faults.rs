@@ -1,0 +1,267 @@
+//! What the faults of both sides came to: the outage of each kind of fault, and the phases that it is made of.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::analysis::verdict_of;
+use super::contender::Side;
+use super::measures::Better;
+use super::plan::Settings;
+use super::record::{Comparison, Run};
+use super::table::{aligned, ratio_text};
+use crate::cluster::Fault;
+use crate::failover::{Failover, FailoverOptions, Phase};
+use crate::report::format::{count_words, figure};
+use crate::stats::{RESAMPLES, RatioInterval, extent, median, paired_ratio, quantile};
+
+/// What one kind of fault came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultFinding {
+    /// The fault.
+    pub fault: Fault,
+    /// The outage of both sides.
+    pub outages: [Durations; 2],
+    /// The block's number, and the median outage of each side in it.
+    pub blocks: Vec<(usize, f64, f64)>,
+    /// The first side's outage over the second's; `None` for fewer than two blocks.
+    pub ratio: Option<RatioInterval>,
+    /// What may be said about it.
+    pub verdict: String,
+    /// The parts of both sides, in order; what neither has is not there.
+    pub parts: Vec<PartFinding>,
+    /// What was out of order or could not be found out, with the place where.
+    pub violations: Vec<String>,
+}
+
+/// Some durations in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Durations {
+    /// How many there are.
+    pub count: usize,
+    /// Their median; `None` of nothing, as the others.
+    pub median: Option<f64>,
+    /// 99 of 100 were no longer.
+    pub p99: Option<f64>,
+    /// The longest.
+    pub longest: Option<f64>,
+}
+
+impl Durations {
+    /// What there is to say of these, in milliseconds.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Self {
+        Self {
+            count: values.len(),
+            median: median(values),
+            p99: quantile(values, 0.99),
+            longest: extent(values).map(|(_, longest)| longest),
+        }
+    }
+
+    /// `19.9 (28.3)`: the median, and the longest; with their number where there are not as many as failovers.
+    fn text(&self, failovers: usize) -> String {
+        let (Some(median), Some(longest)) = (self.median, self.longest) else {
+            return "–".to_owned();
+        };
+        let few = match self.count == failovers {
+            true => String::new(),
+            false => format!(" × {}", self.count),
+        };
+        format!("{} ({}){few}", figure(median), figure(longest))
+    }
+}
+
+/// A part of a failover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultPart {
+    /// A phase on the way to the first new write.
+    Phase(Phase),
+    /// From the election to the last of the followers that were there.
+    Followers,
+    /// From the undoing of the fault until the last node was up to date.
+    Rejoin,
+    /// From the undoing of the fault, the longest time without an acknowledgement.
+    HealingGap,
+}
+
+/// A part of both sides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartFinding {
+    /// Which.
+    pub part: FaultPart,
+    /// How long it took.
+    pub sides: [Durations; 2],
+}
+
+impl FaultPart {
+    /// All of them, in order.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let phases = Phase::ALL.map(Self::Phase);
+        [&phases[..], &[Self::Followers, Self::Rejoin, Self::HealingGap]].concat()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Phase(phase) => phase.name(),
+            Self::Followers => "elected to last follower caught up",
+            Self::Rejoin => "healed to old leader caught up",
+            Self::HealingGap => "longest without a write from healing on",
+        }
+    }
+
+    /// How long it took in one failover, in milliseconds.
+    #[must_use]
+    pub fn of(self, failover: &Failover) -> Option<f64> {
+        let timeline = &failover.timeline;
+        match self {
+            Self::Phase(phase) => {
+                let spans = timeline.spans();
+                let span = spans.iter().find(|span| span.phase == phase)?;
+                Some(span.to_ms - span.from_ms)
+            }
+            Self::Followers => Some(timeline.followers_caught_up_ms? - timeline.elected_ms?),
+            Self::Rejoin => timeline.rejoin_ms(),
+            Self::HealingGap => failover.healing_gap_ms,
+        }
+    }
+
+    /// The parts of some failovers of one kind; what none of them has is left out.
+    pub fn durations(failovers: &[&Failover]) -> Vec<(Self, Durations)> {
+        let durations = |part: Self| {
+            let values: Vec<f64> =
+                failovers.iter().filter_map(|failover| part.of(failover)).collect();
+            (part, Durations::of(&values))
+        };
+        Self::all().into_iter().map(durations).filter(|(_, found)| found.count > 0).collect()
+    }
+}
+
+impl Comparison {
+    /// The failovers of one kind of one side, in the order in which they were made.
+    pub fn failovers_of(&self, side: Side, fault: Fault) -> impl Iterator<Item = &Failover> {
+        let failovers = self.all_runs_of(side).flat_map(|run| &run.failovers);
+        failovers.filter(move |failover| failover.fault == fault)
+    }
+}
+
+/// What every kind of fault that was made came to.
+pub(super) fn findings(comparison: &Comparison) -> Vec<FaultFinding> {
+    let kinds = Fault::ALL.into_iter();
+    kinds.filter_map(|fault| finding(comparison, fault)).collect()
+}
+
+fn finding(comparison: &Comparison, fault: Fault) -> Option<FaultFinding> {
+    let options = comparison.failover_options.with_fault(fault);
+    let sides = Side::BOTH.map(|side| comparison.failovers_of(side, fault).collect::<Vec<_>>());
+    if sides.iter().all(Vec::is_empty) {
+        return None;
+    }
+    let outages = |failovers: &[&Failover]| -> Vec<f64> {
+        failovers.iter().map(|failover| failover.outage_at_least_ms(&options)).collect()
+    };
+    let blocks: Vec<(usize, f64, f64)> = (0..comparison.plan.blocks.len())
+        .filter_map(|block| {
+            let of = |side| block_outage(comparison.runs_of(side, block), &options);
+            Some((block, of(Side::A)?, of(Side::B)?))
+        })
+        .collect();
+    let pairs: Vec<(f64, f64)> = blocks.iter().map(|&(_, a, b)| (a, b)).collect();
+    let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed);
+    let names = Side::BOTH.map(|side| comparison.name(side));
+    let parts = FaultPart::all().into_iter().filter_map(|part| {
+        let of = |failovers: &[&Failover]| {
+            Durations::of(&failovers.iter().filter_map(|one| part.of(one)).collect::<Vec<f64>>())
+        };
+        let sides = [of(&sides[0]), of(&sides[1])];
+        sides.iter().any(|side| side.count > 0).then_some(PartFinding { part, sides })
+    });
+    let violations = comparison.runs.iter().flat_map(|run| {
+        let mine = run.failovers.iter().filter(move |failover| failover.fault == fault);
+        mine.flat_map(|failover| &failover.timeline.violations).map(move |what| {
+            format!("block {}, {}: {what}", run.block + 1, comparison.name(run.side))
+        })
+    });
+    Some(FaultFinding {
+        fault,
+        outages: [Durations::of(&outages(&sides[0])), Durations::of(&outages(&sides[1]))],
+        blocks,
+        ratio,
+        verdict: verdict_of(Better::Lower, "sooner back", ratio, names),
+        parts: parts.collect(),
+        violations: violations.collect(),
+    })
+}
+
+/// The median outage of one side in one block, whose two runs must both be there.
+pub(super) fn block_outage<'a>(
+    runs: impl Iterator<Item = &'a Run>,
+    options: &FailoverOptions,
+) -> Option<f64> {
+    let runs: Vec<&Run> = runs.collect();
+    let failovers = runs.iter().flat_map(|run| &run.failovers);
+    let outages: Vec<f64> = failovers
+        .filter(|failover| failover.fault == options.fault)
+        .map(|failover| failover.outage_at_least_ms(options))
+        .collect();
+    (runs.len() == 2).then(|| median(&outages))?
+}
+
+/// What is done to the leaders, as the rest of a sentence.
+pub(super) fn plan_text(settings: &Settings) -> String {
+    let times = count_words(settings.phases.kills, "time");
+    if settings.faults == [Fault::Kill] {
+        return format!("leader killed {times}");
+    }
+    let names: Vec<&str> = settings.faults.iter().map(|fault| fault.name()).collect();
+    format!("{} {times} each", names.join(", "))
+}
+
+/// The findings as text.
+pub(super) fn text(comparison: &Comparison, findings: &[FaultFinding]) -> String {
+    let mut text = String::new();
+    if findings.is_empty() {
+        return text;
+    }
+    let [a, b] = Side::BOTH.map(|side| comparison.name(side).to_owned());
+    let mut rows = vec![vec![
+        "failover, ms: median (longest)".to_owned(),
+        a.clone(),
+        b.clone(),
+        format!("{a} / {b} [95 %]"),
+    ]];
+    for finding in findings {
+        rows.push(vec![
+            format!("{}, × {}", finding.fault.name(), finding.outages[0].count),
+            finding.outages[0].text(finding.outages[0].count),
+            finding.outages[1].text(finding.outages[1].count),
+            ratio_text(finding.ratio),
+        ]);
+        rows.extend(finding.parts.iter().map(|part| {
+            let [a, b] = [0, 1].map(|side| part.sides[side].text(finding.outages[side].count));
+            vec![format!("  {}", part.part.name()), a, b, String::new()]
+        }));
+    }
+    text.push_str(&aligned(&rows));
+    text.push('\n');
+    // The verdict about kills is among the others.
+    for finding in findings.iter().filter(|finding| finding.fault != Fault::Kill) {
+        let _ = writeln!(text, "{}: {}", finding.fault.name(), finding.verdict);
+    }
+    let violations: Vec<&String> =
+        findings.iter().flat_map(|finding| &finding.violations).collect();
+    if !violations.is_empty() {
+        let _ = writeln!(
+            text,
+            "{} not as {} must be, the first: {}",
+            count_words(violations.len(), "moment"),
+            if violations.len() == 1 { "it" } else { "they" },
+            violations[0]
+        );
+    }
+    text
+}
