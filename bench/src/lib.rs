@@ -12,6 +12,7 @@
 //! - [`watch`], [`store`], [`compaction`]: many watchers, many keys, much history.
 //! - [`cluster`]: `duorum serve` as child processes, killed whatever happens to the measurement.
 //! - [`echo`]: an HTTP server that only echoes. No server on the same stack can be faster.
+//! - [`scenario`]: what is done to a cluster, in a file.
 //! - [`compare`]: both protocols in interleaved blocks, and what may be concluded from them.
 //! - [`systems`]: etcd and ZooKeeper under the same workload, which compares systems and not protocols.
 //! - [`report`]: the JSON and HTML pages of a comparison.
@@ -36,10 +37,12 @@ mod error;
 pub mod exact;
 pub mod failover;
 pub mod load;
+pub mod loopback;
 pub mod machine;
 pub mod rejoin;
 pub mod report;
 pub mod rolling;
+pub mod scenario;
 pub mod soak;
 pub mod stats;
 pub mod store;

@@ -57,6 +57,22 @@ fn quantile_of_sorted(sorted: &[f64], share: f64) -> Option<f64> {
     Some(below + (above - below) * rank.fract())
 }
 
+/// A quantile between the ends of its 95 % interval, whatever the distribution: the order statistics within which it
+/// lies in 95 of 100 samples, by the normal approximation of the binomial. `None` of nothing.
+///
+/// # Panics
+/// As [`quantile`].
+#[must_use]
+pub fn quantile_interval(values: &[f64], share: f64) -> Option<(f64, f64, f64)> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = quantile_of_sorted(&sorted, share)?;
+    let count = sorted.len() as f64;
+    let wide = 1.96 * (count * share * (1.0 - share)).sqrt();
+    let at = |rank: f64| sorted[rank.clamp(0.0, count - 1.0) as usize];
+    Some((at((count * share - wide).floor() - 1.0), middle, at((count * share + wide).ceil())))
+}
+
 /// The smallest and the largest value; `None` of nothing.
 #[must_use]
 pub fn extent(values: &[f64]) -> Option<(f64, f64)> {
@@ -170,6 +186,23 @@ mod tests {
         assert_eq!(extent(&[2.0, -1.0, 5.0]), Some((-1.0, 5.0)));
         let mean = geometric_mean(&[0.5, 2.0, 1.0]).expect("not empty");
         assert!((mean - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_interval_of_a_quantile_covers_it_about_as_often_as_it_says() {
+        assert_eq!(quantile_interval(&[], 0.5), None);
+        assert_eq!(quantile_interval(&[7.0], 0.5), Some((7.0, 7.0, 7.0)));
+        let mut random = Random::new(11);
+        for share in [0.5, 0.9] {
+            let covered = (0..1_000).filter(|_| {
+                let values: Vec<f64> = (0..200).map(|_| random.below(1 << 20) as f64).collect();
+                let (low, middle, high) = quantile_interval(&values, share).expect("not empty");
+                assert!(low <= middle && middle <= high);
+                (low..=high).contains(&(share * f64::from(1 << 20)))
+            });
+            let covered = covered.count();
+            assert!((940..=990).contains(&covered), "{share}: {covered} of 1,000");
+        }
     }
 
     #[test]

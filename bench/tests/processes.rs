@@ -373,6 +373,7 @@ fn no_time_left() {
     settings.connections = 2;
     settings.keys = 20;
     settings.phases = Phases {
+        step: Duration::from_millis(100),
         write_warmup: Duration::from_millis(20),
         write: Duration::from_millis(50),
         read_warmup: Duration::from_millis(20),

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use bench::cluster::Fault;
 use bench::compare::{
-    Contender, CurveKind, Exclusion, FaultPart, Loads, Measure, Part, Side, plan_text, table_text,
+    Comparison, Contender, CurveKind, Exclusion, FaultPart, Loads, Measure, Part, Placement, Side,
+    plan_text, table_text,
 };
 use bench::failover::{Phase, Timeline};
 use bench::report::{Report, warnings};
@@ -66,6 +67,104 @@ fn a_page_is_well_formed_and_needs_nothing_but_itself() {
         std::fs::create_dir_all(&directory).expect("a directory");
         report.write(&directory).expect("written");
     }
+}
+
+/// What stands before the figures.
+fn answer(page: &str) -> &str {
+    let (_, rest) = page.split_once("<p class=\"answer\">").expect("the page opens with an answer");
+    rest.split_once("</p>").expect("an end").0
+}
+
+#[test]
+fn the_page_opens_with_the_answer_in_two_sentences() {
+    for (blocks, advantage, expected) in [
+        (
+            6,
+            1.0,
+            "Over 6 blocks on this machine, no difference between raft and zab was shown. What difference there may be lies, with 95 % confidence, within these ratios raft / zab: write throughput ",
+        ),
+        (6, 1.25, "Over 6 blocks on this machine, raft was 1.2"),
+        (6, 0.8, "Over 6 blocks on this machine, zab was 1.2"),
+        (
+            2,
+            1.25,
+            "2 blocks of raft and zab are too few for an answer: it takes 5. So far the ratios raft / zab are: write throughput 1.2",
+        ),
+        (1, 1.0, "There is too little here to compare raft and zab by their figures."),
+    ] {
+        let page = Report::new(sample::comparison(blocks, advantage)).html();
+        assert!(answer(&page).starts_with(expected), "{}", answer(&page));
+    }
+    let mut comparison = sample::comparison(6, 1.0);
+    for run in comparison.runs.iter_mut().filter(|run| run.side == Side::A) {
+        for failover in &mut run.failovers {
+            failover.outage_ms = failover.outage_ms.map(|outage| 2.0 * outage);
+        }
+    }
+    let page = Report::new(comparison).html();
+    let answer = answer(&page);
+    assert!(
+        answer.contains("zab was ")
+            && answer.contains(" × sooner back after its leader was killed (95 % interval ")
+    );
+    assert!(
+        answer.contains(". No difference was shown in these ratios raft / zab: write throughput "),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_contender_does_not_differ_from_itself() {
+    for advantage in [1.0, 1.5] {
+        let report = Report::new(sample::comparison(6, advantage));
+        let twice = &report.analysis.calibration;
+        assert_eq!(twice.len(), 6, "of each measure that users notice");
+        for twice in twice {
+            assert_eq!(twice.ratio.blocks, 6, "three pairs of each contender");
+            assert!((0.95..1.05).contains(&twice.ratio.ratio), "{twice:?}");
+        }
+        // One of twenty is a false alarm by chance.
+        let alarms = twice.iter().filter(|twice| twice.ratio.concludes()).count();
+        assert!(alarms <= 1, "{alarms} of 6");
+        let text = table_text(&report.comparison, &report.analysis);
+        assert!(text.contains("Each contender against itself: write throughput "), "{text}");
+    }
+    let few = Report::new(sample::comparison(1, 1.0));
+    assert!(few.analysis.calibration.is_empty(), "one block has nothing to pair it with");
+    check_well_formed(&few.html());
+}
+
+#[test]
+fn a_false_alarm_of_the_calibration_is_called_one() {
+    let mut comparison = sample::comparison(10, 1.0);
+    for run in &mut comparison.runs {
+        // The halves are the early run of one block with the late run of the next.
+        let early = run.place < 2;
+        let write = run.loads.write.as_mut().expect("there are writes");
+        write.report.per_second *= if early == (run.block % 2 == 0) { 1.2 } else { 1.0 };
+    }
+    let report = Report::new(comparison);
+    let text = table_text(&report.comparison, &report.analysis);
+    assert!(text.contains("itself: write throughput 1.19 [1.18, 1.21], a false alarm;"), "{text}");
+    assert!(report.html().contains("a difference: a false alarm"));
+}
+
+#[test]
+fn exact_figures_have_a_section_where_they_are_there() {
+    let mut report = Report::new(sample::comparison(6, 1.0));
+    assert!(!report.html().contains("Exact, simulated"));
+    report.exact = Some(sample::brief(&mut consensus::Random::new(5)));
+    let page = report.html();
+    check_well_formed(&page);
+    check_self_contained(&page);
+    for part in
+        ["Exact, simulated", "What it costs: messages", "200 elections of each protocol", "384"]
+    {
+        assert!(page.contains(part), "no {part}");
+    }
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("exact");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    report.write(&directory).expect("written");
 }
 
 #[test]
@@ -287,6 +386,81 @@ fn a_comparison_of_some_parts_tells_of_those_and_of_no_others() {
     assert!(!page.contains("linearizable reads for") && !page.contains("Outage after"), "left out");
     let text = table_text(&report.comparison, &report.analysis);
     assert!(text.contains("write throughput: raft is 1.0") && !text.contains("read"), "{text}");
+}
+
+/// Six blocks of a mixed load alone.
+fn mixed_comparison(factor: f64) -> Comparison {
+    let mut comparison = sample::comparison(6, 1.0);
+    comparison.settings = comparison.settings.only([Part::Mixed].into());
+    comparison.settings.mixed.watchers = 2;
+    comparison.settings.placement = Placement::Leader;
+    comparison.settings.rate = Some(5_000.0);
+    let mut random = consensus::Random::new(6);
+    for run in &mut comparison.runs {
+        let factor = if run.side == Side::A { factor } else { 1.0 };
+        let mixed = sample::mixed(factor, &mut random);
+        run.loads = Loads { mixed: Some(mixed), ..Loads::default() };
+        run.failovers.clear();
+    }
+    comparison
+}
+
+#[test]
+fn a_mixed_load_and_its_watchers_are_measures_of_their_own() {
+    let report = Report::new(mixed_comparison(1.3));
+    let found: Vec<Measure> =
+        report.analysis.findings.iter().map(|finding| finding.measure).collect();
+    let expected = [
+        Measure::MixedThroughput,
+        Measure::MixedLatencyP50,
+        Measure::MixedLatencyP99,
+        Measure::DeliveryP50,
+        Measure::DeliveryP99,
+    ];
+    assert_eq!(found, expected);
+    let page = report.html();
+    check_well_formed(&page);
+    for part in [
+        "all at the leader",
+        "are an open loop",
+        "<b>Watches.</b>",
+        "faster in delivery to watchers p99",
+    ] {
+        assert!(page.contains(part), "no {part}");
+    }
+    let plan = plan_text(&report.comparison.settings, &report.comparison.plan);
+    for part in [
+        "64 connections all at the leader",
+        "writes to reads to ranges as 10 to 90 to 0, 5,000 a second due, for 1.2 s",
+        "beside 2 watchers of all keys",
+    ] {
+        assert!(plan.contains(part), "no {part} in {plan}");
+    }
+}
+
+#[test]
+fn latencies_of_what_could_not_all_be_sent_are_left_out() {
+    let mut comparison = mixed_comparison(1.0);
+    for run in comparison.runs.iter_mut().filter(|run| run.block == 3) {
+        run.loads.mixed.as_mut().expect("it is mixed").report.not_sent = 100;
+    }
+    let report = Report::new(comparison);
+    let blocks = |measure| report.analysis.finding(measure).expect("a finding").blocks.len();
+    assert_eq!((blocks(Measure::MixedThroughput), blocks(Measure::MixedLatencyP99)), (6, 5));
+    assert!(report.html().contains("block 4: 400 requests that were due could not be sent"));
+}
+
+#[test]
+fn a_block_whose_watchers_were_not_told_everything_does_not_count() {
+    let mut comparison = mixed_comparison(1.0);
+    for run in comparison.runs.iter_mut().filter(|run| run.block == 1 && run.place == 2) {
+        let mixed = run.loads.mixed.as_mut().expect("it is mixed");
+        mixed.delivery.as_mut().expect("it has watchers").missed = 3;
+    }
+    let report = Report::new(comparison);
+    let finding = report.analysis.finding(Measure::MixedThroughput).expect("a finding");
+    assert_eq!(finding.blocks.len(), 5);
+    assert!(report.html().contains("block 2: 3 events were not told"));
 }
 
 #[test]

@@ -50,9 +50,13 @@ enum Effect {
 
 /// Checks every key. Returns how many searches were given up. `forgets` is whether idempotency keys may
 /// be forgotten while clients still send copies.
-pub(crate) fn check(history: &History, forgets: bool) -> Result<u64, Violation> {
+pub(crate) fn check(
+    history: &History,
+    keys: &BTreeSet<Bytes>,
+    forgets: bool,
+) -> Result<u64, Violation> {
     let mut given_up = 0;
-    for (key, steps) in steps_by_key(history, forgets) {
+    for (key, steps) in steps_by_key(history, keys, forgets) {
         match Search::new(&steps).run() {
             Answer::Explained => {}
             Answer::GivenUp => given_up += 1,
@@ -70,8 +74,11 @@ pub(crate) fn check(history: &History, forgets: bool) -> Result<u64, Violation> 
 }
 
 /// What was done to each key, as far as it tells something.
-fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> {
-    let keys: BTreeSet<Bytes> = (0..crate::client::KEYS).map(crate::history::key).collect();
+fn steps_by_key(
+    history: &History,
+    keys: &BTreeSet<Bytes>,
+    forgets: bool,
+) -> BTreeMap<Bytes, Vec<Step>> {
     let mut steps: BTreeMap<Bytes, Vec<Step>> = BTreeMap::new();
     let mut copies: BTreeMap<&IdempotencyKey, Vec<Copies<'_>>> = BTreeMap::new();
     for (_, operation) in history.iter() {
@@ -81,7 +88,7 @@ fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> 
             }
             Action::Write(command, None) => {
                 let told = result.and_then(|(time, result)| told(*time, result));
-                for key in &keys {
+                for key in keys {
                     let step = write(command, key, operation.invoked, told.clone());
                     steps.entry(key.clone()).or_default().extend(step);
                 }
@@ -116,7 +123,7 @@ fn steps_by_key(history: &History, forgets: bool) -> BTreeMap<Bytes, Vec<Step>> 
         }
     }
     for copies in copies.into_values().flatten() {
-        for key in &keys {
+        for key in keys {
             steps.entry(key.clone()).or_default().extend(copies.steps(key));
         }
     }

@@ -87,6 +87,11 @@ impl Client {
         self.again.is_some()
     }
 
+    /// What it sends again, once.
+    pub(crate) fn takes_again(&mut self) -> Option<(Command, Option<IdempotencyKey>)> {
+        self.again.take()
+    }
+
     /// Whether it waits for nothing.
     pub(crate) fn is_idle(&self) -> bool {
         self.busy.is_none()
@@ -132,7 +137,7 @@ impl Client {
     }
 
     pub(crate) fn action(&mut self, now: Time, value_bytes_max: u64) -> Action {
-        if let Some((command, key)) = self.again.take() {
+        if let Some((command, key)) = self.takes_again() {
             return Action::Write(command, key);
         }
         if !self.old.is_empty() && self.random.one_in(30) {

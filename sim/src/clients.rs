@@ -43,7 +43,9 @@ impl<C: Consensus> Cluster<C> {
         // In the end every node has to show that it takes a write, however few clients there are; but whoever
         // was told that there is no room for it makes some first.
         let shows = self.healed && !client.sends_again() && !client.random.one_in(4);
-        let action = if only_puts || shows {
+        let action = if let Some(workload) = &self.options.workload {
+            if shows { client.work_put(workload) } else { client.work(workload) }
+        } else if only_puts || shows {
             Action::Write(client.put(bytes_max), None)
         } else {
             client.action(now, bytes_max)
@@ -53,7 +55,8 @@ impl<C: Consensus> Cluster<C> {
         let action = self.with_alarms(id, action);
         let client = &mut self.clients[id.0];
         let operation = self.history.begin(id, action, now);
-        let is_in_a_hurry = !self.healed && (client.is_loyal || client.random.one_in(4));
+        let is_hurried = !self.healed && self.options.workload.is_none();
+        let is_in_a_hurry = is_hurried && (client.is_loyal || client.random.one_in(4));
         client.busy = Some(operation);
         let node = client.node;
         let delay = self.surroundings.client_delay.draw(&mut self.random);
@@ -273,6 +276,8 @@ impl<C: Consensus> Cluster<C> {
         if self.healed {
             // Every node has to show that it serves.
             client.node = NodeId(1 + client.node.0 % members);
+        } else if let Some(workload) = &self.options.workload {
+            client.node = client.work_place(workload, self.leader, members);
         } else if client.is_loyal {
             if client.random.one_in(20) {
                 client.node = self.leader.unwrap_or(client.node);

@@ -57,6 +57,8 @@ pub(crate) struct Cluster<C: Consensus> {
     pub(crate) pauses: u64,
     pub(crate) slownesses: u64,
     pub(crate) offers: u64,
+    /// When the clients' time began: of a workload, when the cluster first served.
+    pub(crate) began: Time,
     /// Faults are over.
     pub(crate) healed: bool,
     /// Since when.
@@ -88,10 +90,16 @@ impl<C: Consensus> Cluster<C> {
             nodes.map(|id| (id, Node::new(id, options, &surroundings, &mut random))).collect();
         let clients =
             (0..options.clients).map(|id| Client::new(ClientId(id), &mut random)).collect();
-        let watchers = (0..options.watchers).map(|_| Watcher::new(&mut random)).collect();
+        let watchers = (0..options.watchers)
+            .map(|_| Watcher::new(&mut random, options.workload.is_some()))
+            .collect();
         let beginning = options.begins_after();
         let remembers = surroundings.remembers(None);
-        let mut script = faults::draw(options, &surroundings);
+        // Of a workload it is known when the cluster serves.
+        let mut script = match &options.workload {
+            Some(_) => Vec::new(),
+            None => faults::draw(options, &surroundings),
+        };
         if let Some(only) = &options.only_faults {
             script.retain(|step| only.contains(&step.number()));
         }
@@ -120,6 +128,7 @@ impl<C: Consensus> Cluster<C> {
             pauses: 0,
             slownesses: 0,
             offers: 0,
+            began: Time(0),
             healed: false,
             healed_at: Time(0),
             clients_stop: false,

@@ -58,8 +58,8 @@
 //! `duorum sim` (docs/simulation.md); `cargo test -p sim` runs two thousand seeds. `DUORUM_SIM_SEEDS=10000
 //! cargo test -p sim raft::` makes a soak of it, `DUORUM_SIM_FIRST` says where to begin. A failure prints
 //! the last lines of what happened, what broke, and the command that does it again.
-//! [`costs`] gives figures in virtual time. Wrong versions that the checkers must notice are in
-//! [`consensus::mutant`].
+//! A [`Workload`] is what somebody wants to see instead of what the seed draws. [`costs`] gives figures in virtual
+//! time. Wrong versions that the checkers must notice are in [`consensus::mutant`].
 //!
 //! # What it is not
 //! Not exhaustive: it draws samples. It does not simulate threads. Bits flip in the log and not in the
@@ -102,6 +102,7 @@ mod tenancies;
 mod tenant;
 mod trace;
 mod watchers;
+mod workload;
 
 pub use faults::{Step, StepNumber};
 pub use latency::Links;
@@ -109,3 +110,4 @@ pub use options::{Beginning, Depth, Profile, SimOptions};
 pub use report::{Counters, Failure, Report};
 pub use run::run;
 pub use shrink::shrink;
+pub use workload::{LeaderFault, Workload, WorkloadReport};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::costs::ELECTION_TIMEOUT;
 use crate::faults::StepNumber;
 use crate::latency::{self, Links};
+use crate::workload::Workload;
 use bytes::Bytes;
 use consensus::{Mutant, NodeId, Position, Protocol, Random, mutant};
 use kvcore::{IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MILLIS, IdempotencyLimits};
@@ -34,6 +35,8 @@ pub struct SimOptions {
     pub watchers: usize,
     /// How long a client thinks between two requests, on the average; `None` is drawn, a few milliseconds.
     pub think: Option<Duration>,
+    /// What clients do and what happens to leaders; `None` is drawn, and done by a profile.
+    pub workload: Option<Workload>,
     /// What was before the simulation; `None` is nothing.
     pub beginning: Option<Beginning>,
     /// Of what breaks by the profile, only these steps; `None` is all. A failing run is made short so.
@@ -67,6 +70,7 @@ impl SimOptions {
             clients: 5,
             watchers: 2,
             think: None,
+            workload: None,
             beginning: None,
             only_faults: None,
             mutant: None,
@@ -122,11 +126,11 @@ impl SimOptions {
         let depth = self.depth.name();
         let mut words = vec![
             format!("duorum sim --protocol {protocol} --from {} --seeds 1", self.seed),
-            format!(
-                "--profile {} --depth {depth} --links {}",
-                self.profile.name(),
-                self.links.name()
-            ),
+            match &self.workload {
+                Some(workload) => format!("--scenario {}", workload.scenario),
+                None => format!("--profile {}", self.profile.name()),
+            },
+            format!("--depth {depth} --links {}", self.links.name()),
             format!("--nodes {} --observers {}", self.nodes, self.observers),
             format!("--clients {} --watchers {}", self.clients, self.watchers),
             format!("--duration {}us", self.duration.as_micros()),
@@ -457,6 +461,12 @@ impl Surroundings {
             part_bytes_max: 256 << 10,
             part_delay: Span::micros(500, 1_000),
         }
+    }
+
+    /// The surroundings of a workload: those of measurements, with clients that think as long as they are told to.
+    pub(crate) fn for_workload(links: Links, think: Option<Duration>, value_bytes: usize) -> Self {
+        let measured = Self { think: Span::micros(0, 0), ..Self::for_failovers(links) };
+        Self { value_bytes_max: value_bytes as u64, ..measured.with_think(think) }
     }
 
     /// The surroundings in which costs are counted: only links and syncs take time, and always as long.

@@ -8,6 +8,7 @@ use consensus::{Index, Protocol, Term, Time, Violation};
 
 use crate::faults::Step;
 use crate::options::SimOptions;
+use crate::workload::WorkloadReport;
 
 /// What was counted in a run. All of it follows from the options alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,6 +138,8 @@ pub struct Report {
     pub operations: usize,
     /// How long it took from the repair of everything until every node had answered a write.
     pub recovery: Duration,
+    /// What the workload came to, if there was one.
+    pub workload: Option<WorkloadReport>,
     /// Virtual time in total.
     pub duration: Duration,
 }

@@ -2,21 +2,22 @@
 //! the judgement of everything that clients saw.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use bytes::Bytes;
 use consensus::{Consensus, NodeId, Time, Violation, mutant};
 use kvcore::IdempotencyLimits;
 
 use crate::check_by_search;
 use crate::check_linearizable;
 use crate::check_once;
-use crate::client::Client;
+use crate::client::{Client, KEYS};
 use crate::cluster::Cluster;
-use crate::history::{Action, OperationResult};
+use crate::history::{self, Action, OperationResult};
 use crate::latency::Links;
-use crate::options::SimOptions;
+use crate::options::{SimOptions, Surroundings};
 use crate::report::{Failure, Report};
 
 /// How long after the repair every node must have answered a write, and how long if each message needs a
@@ -63,7 +64,10 @@ fn live<C: Consensus>(options: &SimOptions, transcript: bool) -> Result<Report, 
         let protocol = C::PROTOCOL;
         Box::new(Failure { options, protocol, time, violation, hash, faults, transcript })
     };
-    let mut cluster = Cluster::<C>::new(options, None, transcript)
+    let surroundings = options.workload.as_ref().map(|workload| {
+        Surroundings::for_workload(options.links, options.think, workload.value_bytes)
+    });
+    let mut cluster = Cluster::<C>::new(options, surroundings, transcript)
         .map_err(|violation| fail(violation, Time(0), 0, Vec::new(), Vec::new()))?;
     // A law that is asserted where it must hold is broken as any other.
     let violation = match catch_unwind(AssertUnwindSafe(|| cluster.live())) {
@@ -83,7 +87,8 @@ fn message(panic: &(dyn Any + Send)) -> String {
 impl<C: Consensus> Cluster<C> {
     /// The whole of a run.
     fn live(&mut self) -> Result<Report, Violation> {
-        let end = Time(0) + self.options.duration;
+        self.begin_workload()?;
+        let end = self.began + self.options.duration;
         self.run_until(end, |_| false)?;
         self.heal();
         let healed = self.agenda.now();
@@ -116,7 +121,8 @@ impl<C: Consensus> Cluster<C> {
         check_linearizable::check(&self.history, &self.oracle, one_leader)?;
         let promised = self.surroundings.idempotency;
         let forgets = promised != IdempotencyLimits::default();
-        self.counters.searches_given_up = check_by_search::check(&self.history, forgets)?;
+        self.counters.searches_given_up =
+            check_by_search::check(&self.history, &self.keys(), forgets)?;
         let once = check_once::check(&self.history, &self.oracle, promised)?;
         self.counters.done_anew = once.done_anew;
         self.counters.refused_forgotten = once.refused_forgotten;
@@ -135,8 +141,17 @@ impl<C: Consensus> Cluster<C> {
             leaders: self.invariants.leaders().len(),
             operations: self.history.len(),
             recovery,
+            workload: self.workload_report(),
             duration: self.agenda.now().since(Time(0)),
         })
+    }
+
+    /// The keys that are judged one by one.
+    fn keys(&self) -> BTreeSet<Bytes> {
+        match &self.options.workload {
+            Some(workload) => workload.keys(),
+            None => (0..KEYS).map(history::key).collect(),
+        }
     }
 
     /// Every node acknowledged a write that was asked for since the operation of that number, and that may

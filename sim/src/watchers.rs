@@ -39,9 +39,13 @@ struct Pull {
 }
 
 impl Watcher {
-    pub(crate) fn new(random: &mut Random) -> Self {
+    /// One that watches what it draws, or everything.
+    pub(crate) fn new(random: &mut Random, watches_all: bool) -> Self {
         let mut random = Random::new(random.next_u64());
-        let filter = filter(&mut random);
+        let filter = match watches_all {
+            true => WatchFilter { keys: Keys::all(), puts: true, deletes: true, previous: false },
+            false => filter(&mut random),
+        };
         Self { random, node: NodeId(1), filter, from: Revision(1), pull: None }
     }
 
@@ -89,7 +93,8 @@ impl<C: Consensus> Cluster<C> {
         if let Some(pull) = watcher.pull.take() {
             return self.fetch_pull(number, pull);
         }
-        if watcher.random.one_in(30) {
+        // Of a workload they watch everything, from the beginning on.
+        if self.options.workload.is_none() && watcher.random.one_in(30) {
             let revision = self.oracle.model.revision();
             watcher.begin_anew(revision, self.oracle.model.compacted());
             self.watched[number] = watcher.from;

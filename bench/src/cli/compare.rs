@@ -1,79 +1,65 @@
 //! `duorum compare`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::fault::fault_parser;
+use super::choices::ChoiceArgs;
 use super::{
     counting_bar, default_data_base, keep_logs, new_directory, on_own_thread, print, remark,
     this_program, warn_of_memory,
 };
 use crate::Error;
-use crate::cluster::Fault;
-use crate::compare::{self, Contender, Environment, Part, Plan, Settings};
-use crate::exact::{self, ELECTIONS_DEFAULT};
+use crate::compare::{self, Environment, Part, Plan, Settings};
+use crate::exact::{self, Brief, ELECTIONS_DEFAULT};
 use crate::report::Report;
+use crate::scenario::Scenario;
 use crate::systems::{self, Options, Subjects, Systems, With};
+
+/// Where the report goes unless the user says.
+const OUT: &str = "report";
+/// The simulated elections of a report, of each protocol in each place: as many as take a few seconds.
+const BRIEF_ELECTIONS: u64 = 300;
+const BRIEF_ELECTIONS_FEW: u64 = 40;
+
+/// The flags that mean nothing where nothing is measured. Those that the environment can set as well are not among
+/// them, or whoever set it could not do anything else.
+const FLAGS_OF_MEASURING: [&str; 9] =
+    ["quick", "a", "b", "only", "placement", "key_distribution", "mix", "watchers", "scenario"];
+
+const EXAMPLES: &str = "\
+Examples:
+  duorum compare                                     both protocols, in three minutes
+  duorum compare --only writes --placement leader    writes alone, all clients at the leader
+  duorum compare --only writes --rate 5000           what clients see of 5,000 writes a second
+  duorum compare --mix 20:75:5:4 --key-distribution zipf
+  duorum compare --only watch --watchers 1000
+  duorum compare --a raft --b raft                   what the method makes of no difference
+  duorum compare --scenario docs/scenarios/failover.toml
+  duorum compare --render report/report.json         page and table again, from the file alone";
 
 /// The arguments of `duorum compare`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
-    /// Two short blocks: enough to see that everything works, too few to name a winner
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    choices: ChoiceArgs,
 
-    /// The first contender: raft or zab, with flags of `duorum serve` behind it
-    #[arg(long, value_name = "CONTENDER", default_value = "raft")]
-    a: String,
-
-    /// The second one, as `zab`, or `"raft --finalize-wait 0ms"`; the same as the first to see what the method
-    /// makes of no difference
-    #[arg(long, value_name = "CONTENDER", default_value = "zab")]
-    b: String,
-
-    /// Measure only this, in more blocks, within a minute; may be given more than once
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
-    only: Vec<PartName>,
-
-    /// What happens to the leaders where failover is measured, one after another
-    #[arg(long, value_parser = fault_parser(), value_delimiter = ',', value_name = "FAULT", default_value = "kill")]
-    faults: Vec<Fault>,
-
-    /// Nodes of each cluster
-    #[arg(long, env = "DUORUM_NODES", default_value_t = 3)]
-    nodes: usize,
-
-    /// Clients, each a connection with one request under way
-    #[arg(long, env = "DUORUM_CONNECTIONS", default_value_t = 64)]
-    connections: usize,
-
-    /// The size of a value in bytes
-    #[arg(long, env = "DUORUM_VALUE_BYTES", default_value_t = 256)]
-    value_bytes: usize,
-
-    /// Blocks of four runs; without it six, as far as they fit into three minutes
-    #[arg(long, env = "DUORUM_BLOCKS")]
-    blocks: Option<usize>,
-
-    /// Where coins, keys, values and moments of faults come from; without it, the time of day
-    #[arg(long, env = "DUORUM_SEED")]
-    seed: Option<u64>,
-
-    /// Where the report goes
-    #[arg(long, env = "DUORUM_OUT", value_name = "DIR", default_value = "report")]
-    out: PathBuf,
-
-    /// Where the nodes keep their data; must be on a disk for durability to mean anything
-    #[arg(long, env = "DUORUM_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    /// What the flags leave open, from a file; `duorum sim --scenario` runs the same in virtual time
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
 
     /// Measure nothing, but count: print the cost sheet, which is the same on every machine
-    #[arg(long, conflicts_with_all = ["a", "b", "only", "faults", "value_bytes", "quick", "nodes", "connections", "blocks", "seed", "out", "data_dir"])]
+    #[arg(long, conflicts_with_all = FLAGS_OF_MEASURING)]
     exact: bool,
+
+    /// Measure nothing, but make the page and the table of a report again, from its report.json alone; the page goes
+    /// beside it, or where --out says
+    #[arg(long, value_name = "FILE", conflicts_with_all = FLAGS_OF_MEASURING, conflicts_with = "exact")]
+    render: Option<PathBuf>,
 
     /// Measure etcd and ZooKeeper as well, as they are installed (`--with etcd,zookeeper`) or unpacked
     /// (`--with etcd=/opt/etcd`): a comparison of systems, not of protocols
@@ -81,7 +67,7 @@ pub struct CompareArgs {
         long,
         value_delimiter = ',',
         value_name = "etcd[=PATH],zookeeper[=PATH]",
-        conflicts_with = "exact"
+        conflicts_with_all = ["exact", "render"]
     )]
     with: Vec<With>,
 
@@ -89,32 +75,6 @@ pub struct CompareArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = ELECTIONS_DEFAULT,
         value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     elections: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PartName {
-    /// Writes on all connections, as fast as they can
-    Writes,
-    /// Linearizable reads on all connections, as fast as they can
-    Reads,
-    /// From a fault of the leader, SIGKILL unless --faults says otherwise, to the next acknowledged write
-    Failover,
-    /// Writes by 1 to 256 clients, each as fast as it can: throughput over clients; takes minutes
-    Sweep,
-    /// Writes that are due at 500 to 32,000 a second: latency over rates; takes minutes
-    Paced,
-}
-
-impl From<PartName> for Part {
-    fn from(name: PartName) -> Self {
-        match name {
-            PartName::Writes => Self::Writes,
-            PartName::Reads => Self::Reads,
-            PartName::Failover => Self::Failover,
-            PartName::Sweep => Self::Sweep,
-            PartName::Paced => Self::Paced,
-        }
-    }
 }
 
 /// Counts in the simulator what the protocols cost.
@@ -127,6 +87,36 @@ fn print_cost_sheet(elections: u64) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Counts in the simulator what the protocols cost, if different ones are compared. What was measured is worth
+/// more than that, and is not lost if it fails.
+fn count_exactly(settings: &Settings, quick: bool) -> Option<Brief> {
+    if settings.contenders[0].protocol == settings.contenders[1].protocol {
+        return None;
+    }
+    // Who asked for writes alone waits for no elections.
+    let few = quick || !settings.measures(Part::Failover);
+    let elections = if few { BRIEF_ELECTIONS_FEW } else { BRIEF_ELECTIONS };
+    let bar = counting_bar(4 * elections, "elections, simulated");
+    let brief = exact::brief(elections, &|more| bar.inc(more));
+    bar.finish_and_clear();
+    brief
+        .inspect_err(|violation| {
+            remark(&format!("warning: no exact costs: in the simulator, {violation}"));
+        })
+        .ok()
+}
+
+/// Makes the page and the table of a report again.
+fn render(json: &Path, out: Option<&Path>) -> Result<ExitCode, Error> {
+    let report = Report::read(json)?;
+    let beside = json.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let out = out.or(beside).unwrap_or(Path::new("."));
+    let html = report.write_page(out).map_err(|error| error.or_choose("--out"))?;
+    print(&compare::table_text(&report.comparison, &report.analysis));
+    remark(&format!("\npage: {}", html.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Runs `duorum compare`.
 ///
 /// # Errors
@@ -135,30 +125,24 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
     if args.exact {
         return print_cost_sheet(args.elections);
     }
+    if let Some(json) = &args.render {
+        return render(json, args.choices.out.as_deref());
+    }
+    let choices = match &args.scenario {
+        Some(path) => args.choices.or_scenario(&Scenario::read(path)?)?,
+        None => args.choices,
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut settings = Settings::new(args.seed.unwrap_or(now.as_secs()), args.quick);
-    settings.contenders = Contender::pair(Contender::parse(&args.a)?, Contender::parse(&args.b)?);
-    if !args.only.is_empty() {
-        settings = settings.only(args.only.iter().map(|&part| part.into()).collect());
-    }
-    settings = settings.with_faults(args.faults.clone());
-    settings.nodes = args.nodes;
-    settings.connections = args.connections;
-    settings.value_bytes = args.value_bytes;
-    if let Some(blocks) = args.blocks {
-        // Who asks for a number of blocks gets them, however long they take.
-        settings.blocks = blocks;
-        settings.budget = None;
-    }
-    settings.check()?;
+    let settings = choices.settings(now.as_secs())?;
+    let out = choices.out.clone().unwrap_or_else(|| PathBuf::from(OUT));
     let with = match args.with.is_empty() {
         true => None,
-        false => Some(find_systems(&args, &settings)?),
+        false => Some(find_systems(&args.with, &choices, &settings)?),
     };
     // Whatever the report needs is tried before the minutes that come before it.
-    let logs = new_directory(&args.out, "logs-").map_err(|error| error.or_choose("--out"))?;
-    Report::check_writable(&args.out).map_err(|error| error.or_choose("--out"))?;
-    let base = args.data_dir.clone().unwrap_or_else(|| default_data_base(&args.out));
+    let logs = new_directory(&out, "logs-").map_err(|error| error.or_choose("--out"))?;
+    Report::check_writable(&out).map_err(|error| error.or_choose("--out"))?;
+    let base = choices.data_dir.clone().unwrap_or_else(|| default_data_base(&out));
     let data =
         new_directory(&base, "duorum-compare-").map_err(|error| error.or_choose("--data-dir"))?;
     warn_of_memory(data.path());
@@ -180,22 +164,27 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
         Err(error) => return keep_logs(Err(error), logs),
     };
     let mut report = Report::new(measured);
-    let (json, html) = report.write(&args.out)?;
+    report.exact = count_exactly(&settings, choices.quick);
+    let (json, html) = report.write(&out)?;
     print(&format!("\n{}", compare::table_text(&report.comparison, &report.analysis)));
     if let Some((subjects, options)) = &with {
         let systems = keep_logs(measure_systems(&environment, options, subjects), logs)?;
         print(&format!("\n{}", systems::table_text(&systems)));
         report.systems = Some(systems);
-        report.write(&args.out)?;
+        report.write(&out)?;
     }
     remark(&format!("\nreport: {} and {}", html.display(), json.display()));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Finds the systems that were asked for, before anything is measured.
-fn find_systems(args: &CompareArgs, settings: &Settings) -> Result<(Subjects, Options), Error> {
-    let options = Options::beside(settings, args.blocks, args.quick);
-    Ok((Subjects::find(&args.with, &options)?, options))
+fn find_systems(
+    with: &[With],
+    choices: &ChoiceArgs,
+    settings: &Settings,
+) -> Result<(Subjects, Options), Error> {
+    let options = Options::beside(settings, choices.blocks, choices.quick);
+    Ok((Subjects::find(with, &options)?, options))
 }
 
 /// Measures the systems that were asked for, which the report of the comparison does not have to wait

@@ -1,6 +1,7 @@
 //! The verbs `duorum bench` and `duorum compare`: their flags, and what they print.
 
 mod bench;
+mod choices;
 mod compare;
 mod fault;
 mod target;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::Protocol;
 use serde::{Deserialize, Serialize};
 
+use super::calibration::{self, Calibration};
 use super::contender::Side;
 use super::curves::{self, Curve};
 use super::faults::{self, FaultFinding};
@@ -24,6 +25,8 @@ pub struct Analysis {
     /// What the faults came to, kind by kind.
     #[serde(default)]
     pub faults: Vec<FaultFinding>,
+    /// Each contender against itself: what the method makes of no difference.
+    pub calibration: Vec<Calibration>,
     /// Blocks that a measure had to leave out.
     pub exclusions: Vec<Exclusion>,
     /// Failed requests of both sides and of the null protocol, warm-ups included.
@@ -76,14 +79,19 @@ impl Analysis {
         let mut exclusions = comparison.exclusions.clone();
         let mut valid = BTreeSet::new();
         for block in 0..comparison.plan.blocks.len() {
-            match comparison.reads_not_found(block) {
-                0 => {
-                    valid.insert(block);
-                }
-                count => exclusions.push(Exclusion {
-                    block,
-                    reason: format!("{count} reads found no key, though every key was written"),
-                }),
+            let broken = comparison.broken(block);
+            if broken.is_empty() {
+                valid.insert(block);
+            } else {
+                exclusions.push(Exclusion { block, reason: broken.join("; ") });
+            }
+            let runs = comparison.runs.iter().filter(|run| run.block == block);
+            let not_sent: u64 = runs.map(|run| run.loads.not_sent()).sum();
+            if not_sent > 0 {
+                let reason = format!(
+                    "{not_sent} requests that were due could not be sent, so latencies would be too good"
+                );
+                exclusions.push(Exclusion { block, reason });
             }
         }
         let findings = Measure::ALL
@@ -101,6 +109,7 @@ impl Analysis {
             findings,
             curves: curves::of(comparison),
             faults: faults::findings(comparison),
+            calibration: calibration::of(comparison, &valid),
             exclusions,
             errors,
             echo_per_second: comparison.floors.iter().map(|floor| floor.echo.per_second).collect(),

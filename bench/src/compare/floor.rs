@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use consensus::Protocol;
 
-use super::plan::{Part, Settings};
+use super::loads;
+use super::plan::Settings;
 use super::record::Floor;
-use super::run::{Environment, Progress, write_and_read};
+use super::run::{Environment, Progress};
 use crate::Error;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::echo::EchoProcess;
@@ -55,8 +56,9 @@ pub(super) async fn measure(
     })
     .await?;
     // The floors are points, and no curves.
-    let plain = Settings { parts: &settings.parts & &Part::USUAL.into(), ..settings.clone() };
-    let null = write_and_read(&mut cluster, &plain, settings.seed, progress).await?;
+    let points = settings.parts.iter().copied().filter(|part| !part.has_steps());
+    let plain = Settings { parts: points.collect(), ..settings.clone() };
+    let null = loads::measure(&mut cluster, &plain, settings.seed, progress).await?;
     cluster.remove()?;
     Ok(Floor { after_runs, echo, null })
 }

@@ -7,6 +7,7 @@ use super::plan::Part;
 use super::record::{Floor, Loads, Run, Writes};
 use crate::cluster::Fault;
 use crate::failover::FailoverOptions;
+use crate::load::LoadReport;
 use crate::report::format::figure;
 use crate::stats::geometric_mean;
 
@@ -26,6 +27,20 @@ pub enum Measure {
     ReadThroughput,
     /// From SIGKILL of the leader to the next acknowledged write.
     Failover,
+    /// Operations of the mixed load a second.
+    MixedThroughput,
+    /// Their median latency.
+    MixedLatencyP50,
+    /// 99 of 100 of them were no slower.
+    MixedLatencyP99,
+    /// Beside the mixed load, the median time from when a write was due or sent until a stream has told of it.
+    DeliveryP50,
+    /// 99 of 100 of these events took no longer.
+    DeliveryP99,
+    /// The median time from when a put was due until one of many watchers was told.
+    WatchLatencyP50,
+    /// 99 of 100 watchers were told no later.
+    WatchLatencyP99,
     /// Time on a core that all nodes together spend on one write.
     CpuPerWrite,
     /// Protocol messages between nodes for one write.
@@ -52,13 +67,20 @@ pub enum Better {
 
 impl Measure {
     /// All measures in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 19] = [
         Self::WriteThroughput,
         Self::WriteLatencyP50,
         Self::WriteLatencyP99,
         Self::WriteLatencyP999,
         Self::ReadThroughput,
         Self::Failover,
+        Self::MixedThroughput,
+        Self::MixedLatencyP50,
+        Self::MixedLatencyP99,
+        Self::DeliveryP50,
+        Self::DeliveryP99,
+        Self::WatchLatencyP50,
+        Self::WatchLatencyP99,
         Self::CpuPerWrite,
         Self::MessagesPerWrite,
         Self::FramesPerWrite,
@@ -79,6 +101,12 @@ impl Measure {
         match self {
             Self::ReadThroughput => Part::Reads,
             Self::Failover => Part::Failover,
+            Self::MixedThroughput
+            | Self::MixedLatencyP50
+            | Self::MixedLatencyP99
+            | Self::DeliveryP50
+            | Self::DeliveryP99 => Part::Mixed,
+            Self::WatchLatencyP50 | Self::WatchLatencyP99 => Part::Watch,
             _ => Part::Writes,
         }
     }
@@ -106,6 +134,13 @@ impl Measure {
             Self::WriteLatencyP999 => "write latency p99.9",
             Self::ReadThroughput => "linearizable read throughput",
             Self::Failover => "leader killed to next write",
+            Self::MixedThroughput => "mixed throughput",
+            Self::MixedLatencyP50 => "mixed latency p50",
+            Self::MixedLatencyP99 => "mixed latency p99",
+            Self::DeliveryP50 => "delivery to watchers p50",
+            Self::DeliveryP99 => "delivery to watchers p99",
+            Self::WatchLatencyP50 => "watch latency p50",
+            Self::WatchLatencyP99 => "watch latency p99",
             Self::CpuPerWrite => "processor time per write",
             Self::MessagesPerWrite => "messages per write",
             Self::FramesPerWrite => "frames per write",
@@ -119,10 +154,16 @@ impl Measure {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::WriteThroughput | Self::ReadThroughput => "/s",
+            Self::WriteThroughput | Self::ReadThroughput | Self::MixedThroughput => "/s",
             Self::WriteLatencyP50
             | Self::WriteLatencyP99
             | Self::WriteLatencyP999
+            | Self::MixedLatencyP50
+            | Self::MixedLatencyP99
+            | Self::DeliveryP50
+            | Self::DeliveryP99
+            | Self::WatchLatencyP50
+            | Self::WatchLatencyP99
             | Self::Failover => "ms",
             Self::CpuPerWrite => "µs",
             Self::NetworkPerWrite | Self::LogPerWrite => "B",
@@ -147,7 +188,7 @@ impl Measure {
     #[must_use]
     pub fn better(self) -> Better {
         match self {
-            Self::WriteThroughput | Self::ReadThroughput => Better::Higher,
+            Self::WriteThroughput | Self::ReadThroughput | Self::MixedThroughput => Better::Higher,
             _ => Better::Lower,
         }
     }
@@ -159,6 +200,15 @@ impl Measure {
             Self::Failover => "sooner back",
             _ if self.is_cost() => "cheaper",
             _ => "faster",
+        }
+    }
+
+    /// Where the winner is that: "faster in write throughput".
+    #[must_use]
+    pub fn place(self) -> String {
+        match self {
+            Self::Failover => "after its leader was killed".to_owned(),
+            _ => format!("in {}", self.name()),
         }
     }
 
@@ -189,9 +239,26 @@ impl Measure {
         let figure = match self {
             Self::ReadThroughput => loads.read.as_ref()?.per_second,
             Self::Failover => return None,
+            Self::MixedThroughput | Self::MixedLatencyP50 | Self::MixedLatencyP99 => {
+                self.of_mixed(&loads.mixed.as_ref()?.report)?
+            }
+            Self::DeliveryP50 => loads.mixed.as_ref()?.delivery.as_ref()?.latency.p50_ms,
+            Self::DeliveryP99 => loads.mixed.as_ref()?.delivery.as_ref()?.latency.p99_ms,
+            Self::WatchLatencyP50 => loads.watch.as_ref()?.latency.p50_ms,
+            Self::WatchLatencyP99 => loads.watch.as_ref()?.latency.p99_ms,
             _ => self.of_writes(loads.write.as_ref()?)?,
         };
         (figure.is_finite() && figure > 0.0).then_some(figure)
+    }
+
+    /// Latencies of a load that could not send everything that was due would be too good.
+    fn of_mixed(self, report: &LoadReport) -> Option<f64> {
+        match self {
+            Self::MixedThroughput => Some(report.per_second),
+            _ if report.not_sent > 0 => None,
+            Self::MixedLatencyP50 => Some(report.latency.p50_ms),
+            _ => Some(report.latency.p99_ms),
+        }
     }
 
     fn of_writes(self, write: &Writes) -> Option<f64> {
@@ -199,6 +266,11 @@ impl Measure {
         let writes = report.operations_with_warmup as f64;
         Some(match self {
             Self::WriteThroughput => report.per_second,
+            Self::WriteLatencyP50 | Self::WriteLatencyP99 | Self::WriteLatencyP999
+                if report.not_sent > 0 =>
+            {
+                return None;
+            }
             Self::WriteLatencyP50 => report.latency.p50_ms,
             Self::WriteLatencyP99 => report.latency.p99_ms,
             Self::WriteLatencyP999 => report.latency.p999_ms,

@@ -20,10 +20,13 @@
 //! - Whatever is left out of the analysis is listed with its reason.
 
 mod analysis;
+mod calibration;
+mod check;
 mod contender;
 mod curves;
 mod faults;
 mod floor;
+mod loads;
 mod measures;
 mod plan;
 mod record;
@@ -31,12 +34,14 @@ mod run;
 mod table;
 
 pub use analysis::{Analysis, Finding, Spread};
+pub use calibration::Calibration;
 pub use contender::{Contender, Side};
 pub use curves::{Curve, CurveKind, CurvePoint};
 pub use faults::{Durations, FaultFinding, FaultPart, PartFinding};
 pub use measures::{Better, Measure};
-pub use plan::{Block, Part, Phases, Plan, Settings};
-pub use record::{Comparison, Exclusion, Floor, Loads, Run, Step, Writes};
+pub use plan::{Block, MixedLoad, Part, Phases, Placement, Plan, Settings};
+pub use record::{Comparison, Exclusion, Floor, Loads, Mixed, Run, Step, Writes};
+pub(crate) use run::FORMAT;
 pub use run::{Environment, compare};
 pub(crate) use table::{aligned, phases_text};
 pub use table::{plan_text, table_text};

@@ -10,23 +10,27 @@ use serde::{Deserialize, Serialize};
 use super::contender::{Contender, Side};
 use crate::Error;
 use crate::cluster::Fault;
-use crate::load::{CONNECTIONS_MAX, KEYS_MAX};
+use crate::load::{CONNECTIONS_MAX, KEYS_MAX, KeyDistribution, Mix, STAMP_BYTES};
 
 /// The blocks of a comparison without flags, and of a quick one.
 const BLOCKS_DEFAULT: usize = 6;
 const BLOCKS_QUICK: usize = 2;
 /// The blocks where only some of it is measured, and how long that may take.
 const BLOCKS_OF_PARTS: usize = 12;
-const BUDGET_OF_PARTS: Duration = Duration::from_secs(57);
+const BUDGET_OF_PARTS: Duration = Duration::from_secs(56);
 /// The most blocks that can be asked for.
-const BLOCKS_MAX: usize = 1_000;
+pub(super) const BLOCKS_MAX: usize = 1_000;
 /// The largest value.
 const VALUE_BYTES_MAX: usize = 1 << 20;
 /// The most nodes of a cluster.
 const NODES_MAX: usize = 9;
-/// How long a comparison without flags may take: three minutes, less what the report and the last
+/// The most watchers.
+const WATCHERS_MAX: usize = 10_000;
+/// The most requests a second that may be due.
+const RATE_MAX: f64 = 1e6;
+/// How long a comparison without flags may take: three minutes, less what the report, its exact figures and the last
 /// clean-up need.
-const BUDGET_DEFAULT: Duration = Duration::from_secs(168);
+const BUDGET_DEFAULT: Duration = Duration::from_secs(166);
 
 /// What the user can choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +54,17 @@ pub struct Settings {
     pub value_bytes: usize,
     /// How many keys there are.
     pub keys: u64,
+    /// How they are drawn.
+    pub key_distribution: KeyDistribution,
+    /// Which nodes the clients ask.
+    pub placement: Placement,
+    /// Writes a second, and operations of the mixed load, that are due whether or not earlier ones are answered;
+    /// `None` for a closed loop.
+    pub rate: Option<f64>,
+    /// What the mixed load is made of.
+    pub mixed: MixedLoad,
+    /// How many watchers are told of each put where watches are measured.
+    pub watchers: usize,
     /// The phases of a run.
     pub phases: Phases,
     /// No block begins that would probably end later than this. Time decides, never a result.
@@ -58,6 +73,38 @@ pub struct Settings {
 
 fn killed() -> Vec<Fault> {
     vec![Fault::Kill]
+}
+
+/// Which nodes the clients of a load ask. Watchers are spread over all nodes either way, and the probes of a failover
+/// over those that survive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// All nodes, as many clients at each.
+    #[default]
+    Spread,
+    /// The one that leads when a load begins.
+    Leader,
+}
+
+impl Placement {
+    /// Where the clients are, as the rest of a sentence.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Spread => "spread over all nodes",
+            Self::Leader => "all at the leader",
+        }
+    }
+}
+
+/// Several kinds of operations at once, and who follows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MixedLoad {
+    /// The kinds, in parts of all operations.
+    pub mix: Mix,
+    /// How many streams watch every key that is written.
+    pub watchers: usize,
 }
 
 /// Something that is measured of each cluster.
@@ -70,6 +117,10 @@ pub enum Part {
     Reads,
     /// How long no write is acknowledged after the leader was killed.
     Failover,
+    /// Writes, reads and ranges at once, by the same clients.
+    Mixed,
+    /// How long events take to many watchers of one key.
+    Watch,
     /// Writes by closed loops of more and more clients.
     Sweep,
     /// Writes at higher and higher fixed rates.
@@ -81,7 +132,7 @@ impl Part {
     pub const USUAL: [Self; 3] = [Self::Writes, Self::Reads, Self::Failover];
 
     /// Whether it is made of many steps, which take longer than a minute.
-    fn has_steps(self) -> bool {
+    pub(super) fn has_steps(self) -> bool {
         matches!(self, Self::Sweep | Self::Paced)
     }
 }
@@ -103,6 +154,8 @@ pub struct Phases {
     pub read_warmup: Duration,
     /// Reads that count.
     pub read: Duration,
+    /// One step of a curve; it begins with 0.3 s that do not count.
+    pub step: Duration,
     /// How often the leader is killed, or whatever else happens to it.
     pub kills: usize,
 }
@@ -117,6 +170,7 @@ impl Settings {
             write: if quick { millis(1_000) } else { millis(1_800) },
             read_warmup: millis(200),
             read: if quick { millis(500) } else { millis(800) },
+            step: millis(1_000),
             kills: if quick { 1 } else { 2 },
         };
         Self {
@@ -129,6 +183,11 @@ impl Settings {
             seed,
             value_bytes: 256,
             keys: 10_000,
+            key_distribution: KeyDistribution::Uniform,
+            placement: Placement::Spread,
+            rate: None,
+            mixed: MixedLoad { mix: Mix { put: 10, get: 90, range: 0 }, watchers: 0 },
+            watchers: 200,
             phases,
             budget: (!quick).then_some(BUDGET_DEFAULT),
         }
@@ -158,6 +217,13 @@ impl Settings {
             return self;
         }
         Self { faults, blocks: self.blocks.min(BLOCKS_DEFAULT), budget: None, ..self }
+    }
+
+    /// Every measured phase that long, however long the whole takes then.
+    #[must_use]
+    pub fn lasting(self, each: Duration) -> Self {
+        let phases = Phases { write: each, read: each, step: each, ..self.phases };
+        Self { phases, budget: None, ..self }
     }
 
     /// A side.
@@ -195,6 +261,7 @@ impl Settings {
             }
         }
         self.check_faults()?;
+        self.check_loads()?;
         if self.value_bytes > VALUE_BYTES_MAX {
             return Err(Error::Usage(format!(
                 "--value-bytes {}: allowed are 0 to {VALUE_BYTES_MAX}",
@@ -219,6 +286,43 @@ impl Settings {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl Settings {
+    fn check_loads(&self) -> Result<(), Error> {
+        let usage = |what: String| Err(Error::Usage(what));
+        if let Some(rate) = self.rate.filter(|rate| !(0.1..=RATE_MAX).contains(rate)) {
+            return usage(format!("--rate {rate}: allowed are 0.1 to {RATE_MAX}"));
+        }
+        if self.rate.is_some() && !self.measures(Part::Writes) && !self.measures(Part::Mixed) {
+            return usage(
+                "--rate is of writes and of the mixed load, and neither is measured".to_owned(),
+            );
+        }
+        let Phases { write, read, step, .. } = self.phases;
+        if let Some(short) = [write, read, step].into_iter().find(Duration::is_zero) {
+            return usage(format!("--duration {short:?}: nothing can be measured in no time"));
+        }
+        let MixedLoad { mix, watchers } = self.mixed;
+        if mix.parts() == 0 {
+            return usage("--mix: a mix of nothing; one part must be more than 0".to_owned());
+        }
+        if watchers > WATCHERS_MAX || !(1..=WATCHERS_MAX).contains(&self.watchers) {
+            return usage(format!("watchers: allowed are {WATCHERS_MAX} at most"));
+        }
+        let watched = self.measures(Part::Watch) || self.measures(Part::Mixed) && watchers > 0;
+        if watched && self.value_bytes < STAMP_BYTES {
+            return usage(format!(
+                "--value-bytes {}: watches are measured by what values say of themselves, which takes {STAMP_BYTES} \
+                 bytes",
+                self.value_bytes
+            ));
+        }
+        if self.measures(Part::Mixed) && watchers > 0 && mix.put == 0 {
+            return usage("--mix: watchers of a load without writes are told nothing".to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -308,6 +412,50 @@ mod tests {
         settings.blocks = 0;
         let error = settings.check().expect_err("no blocks");
         assert_eq!(error.to_string(), "--blocks 0: allowed are 1 to 1000");
+        let refused = |change: fn(&mut Settings)| {
+            let mut settings = Settings::new(1, false);
+            change(&mut settings);
+            settings.check().expect_err("impossible").to_string()
+        };
+        for (change, why) in [
+            ((|settings| settings.rate = Some(0.0)) as fn(&mut Settings), "--rate 0: allowed are"),
+            (
+                |settings| {
+                    settings.rate = Some(100.0);
+                    settings.parts = [Part::Failover].into();
+                },
+                "--rate is of writes",
+            ),
+            (
+                |settings| *settings = settings.clone().lasting(Duration::ZERO),
+                "--duration 0ns: nothing",
+            ),
+            (
+                |settings| settings.mixed.mix = Mix { put: 0, get: 0, range: 0 },
+                "--mix: a mix of nothing",
+            ),
+            (
+                |settings| {
+                    settings.parts = [Part::Watch].into();
+                    settings.value_bytes = 15;
+                },
+                "--value-bytes 15: watches",
+            ),
+            (|settings| settings.watchers = 0, "watchers: allowed"),
+        ] {
+            let error = refused(change);
+            assert!(error.starts_with(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn phases_of_a_length_that_was_asked_for_take_as_long_as_they_take() {
+        let settings = Settings::new(1, false).lasting(Duration::from_secs(7));
+        assert_eq!(
+            (settings.phases.write, settings.phases.read),
+            (settings.phases.step, settings.phases.step)
+        );
+        assert_eq!((settings.phases.step, settings.budget), (Duration::from_secs(7), None));
     }
 
     #[test]

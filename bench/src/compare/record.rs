@@ -7,7 +7,9 @@ use super::plan::{Plan, Settings};
 use crate::cluster::{Counters, ResourceUse};
 use crate::failover::{Failover, FailoverOptions};
 use crate::load::LoadReport;
+use crate::loopback::LoopbackProbe;
 use crate::machine::{DiskProbe, FileSystem, Machine};
+use crate::watch::{Delivery, WatchReport};
 
 /// A whole comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,10 @@ pub struct Comparison {
     pub disk_before: DiskProbe,
     /// fdatasync after the last run.
     pub disk_after: DiskProbe,
+    /// The loopback interface before the first run.
+    pub loopback_before: LoopbackProbe,
+    /// The loopback interface after the last run.
+    pub loopback_after: LoopbackProbe,
     /// The share of all cores' time that a hypervisor gave to others meanwhile, in percent.
     pub stolen_percent: Option<f64>,
     /// What was asked for.
@@ -74,6 +80,10 @@ pub struct Loads {
     pub write: Option<Writes>,
     /// Linearizable reads of keys drawn at random.
     pub read: Option<LoadReport>,
+    /// Several kinds of operations at once.
+    pub mixed: Option<Mixed>,
+    /// Many watchers of one key.
+    pub watch: Option<WatchReport>,
     /// Writes by closed loops of more and more clients.
     #[serde(default)]
     pub sweep: Vec<Step>,
@@ -89,6 +99,15 @@ pub struct Step {
     pub at: f64,
     /// What the clients saw.
     pub report: LoadReport,
+}
+
+/// Several kinds of operations at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mixed {
+    /// What the clients saw.
+    pub report: LoadReport,
+    /// What those were told who watched every key, if there were any.
+    pub delivery: Option<Delivery>,
 }
 
 /// Writes, and what they cost.
@@ -112,14 +131,31 @@ impl Loads {
     /// What the clients saw of everything, in the order in which it was done.
     pub fn reports(&self) -> impl Iterator<Item = &LoadReport> {
         let steps = self.sweep.iter().chain(&self.paced).map(|step| &step.report);
-        let single = [self.fill.as_ref(), self.write_report(), self.read.as_ref()];
+        let mixed = self.mixed.as_ref().map(|mixed| &mixed.report);
+        let single = [self.fill.as_ref(), self.write_report(), mixed, self.read.as_ref()];
         single.into_iter().flatten().chain(steps)
+    }
+
+    /// What watchers were promised and was not kept.
+    #[must_use]
+    pub fn watches_broken(&self) -> Vec<String> {
+        let delivery = self.mixed.as_ref().and_then(|mixed| mixed.delivery.as_ref());
+        let broken = self.watch.iter().flat_map(WatchReport::broken);
+        broken.chain(delivery.into_iter().flat_map(Delivery::broken)).collect()
+    }
+
+    /// Writes and mixed operations that were due and could not be sent.
+    #[must_use]
+    pub fn not_sent(&self) -> u64 {
+        let mixed = self.mixed.as_ref().map(|mixed| &mixed.report);
+        self.write_report().into_iter().chain(mixed).map(|report| report.not_sent).sum()
     }
 
     /// How many reads found no key.
     #[must_use]
     pub fn reads_not_found(&self) -> u64 {
-        self.read.as_ref().map_or(0, |read| read.not_found)
+        let mixed = self.mixed.as_ref().map(|mixed| &mixed.report);
+        self.read.iter().chain(mixed).map(|report| report.not_found).sum()
     }
 }
 
@@ -157,6 +193,20 @@ impl Comparison {
         runs.map(|run| run.loads.reads_not_found()).sum()
     }
 
+    /// What makes a block worthless: a promise that was not kept in one of its runs.
+    #[must_use]
+    pub fn broken(&self, block: usize) -> Vec<String> {
+        let runs = self.runs.iter().filter(|run| run.block == block);
+        let mut broken: Vec<String> = runs.flat_map(|run| run.loads.watches_broken()).collect();
+        match self.reads_not_found(block) {
+            0 => {}
+            count => {
+                broken.push(format!("{count} reads found no key, though every key was written"));
+            }
+        }
+        broken
+    }
+
     /// All runs of one side.
     pub fn all_runs_of(&self, side: Side) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(move |run| run.side == side)
@@ -166,5 +216,11 @@ impl Comparison {
     #[must_use]
     pub fn name(&self, side: Side) -> &str {
         self.settings.name(side)
+    }
+
+    /// What both sides are called.
+    #[must_use]
+    pub fn names(&self) -> [&str; 2] {
+        Side::BOTH.map(|side| self.name(side))
     }
 }

@@ -8,22 +8,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::contender::Side;
 use super::floor;
-use super::plan::{Block, Part, Plan, RATES, SWEEP, Settings};
-use super::record::{Comparison, Exclusion, Floor, Loads, Run, Step, Writes};
+use super::loads;
+use super::plan::{Block, Part, Plan, Settings};
+use super::record::{Comparison, Exclusion, Floor, Run};
 use crate::Error;
 use crate::cluster::{Cluster, ClusterOptions, Fault};
 use crate::failover::{self, FailoverOptions};
-use crate::load::{self, LoadOptions, Until, Workload};
+use crate::loopback::LoopbackProbe;
 use crate::machine::{CpuTimes, DiskProbe, FileSystem, Machine};
 
 /// The version of the format of `report.json`.
-const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 /// Steps of the progress bar: the phases of a run and of a floor.
 const STEPS_OF_RUN: u64 = 4;
 const STEPS_OF_FLOOR: u64 = 4;
-/// How long a step of a curve is, and its beginning that does not count.
-const STEP: Duration = Duration::from_millis(1_000);
-const STEP_WARMUP: Duration = Duration::from_millis(300);
 /// More blocks than this may not fail: then something is wrong that the user should know.
 const FAILED_BLOCKS_MAX: usize = 1;
 
@@ -85,6 +83,7 @@ pub async fn compare(
     let machine = Machine::inspect();
     let file_system = FileSystem::of(&environment.data)?;
     let disk_before = DiskProbe::run(&environment.data)?;
+    let loopback_before = LoopbackProbe::run()?;
     let plan = Plan::toss(settings);
     let progress = Progress::new(&plan, show_progress);
     let mut session = Session {
@@ -102,6 +101,7 @@ pub async fn compare(
     session.floor().await?;
     progress.0.finish_and_clear();
     let disk_after = DiskProbe::run(&environment.data)?;
+    let loopback_after = LoopbackProbe::run()?;
     let stolen_percent =
         cpu_before.zip(CpuTimes::now()).map(|(before, now)| now.stolen_percent_since(before));
     Ok(Comparison {
@@ -113,6 +113,8 @@ pub async fn compare(
         file_system,
         disk_before,
         disk_after,
+        loopback_before,
+        loopback_after,
         stolen_percent,
         settings: settings.clone(),
         failover_options: session.failover_options,
@@ -201,7 +203,7 @@ impl Session<'_> {
         })
         .await?;
         let start_ms = starting.elapsed().as_secs_f64() * 1e3;
-        let loads = write_and_read(&mut cluster, self.settings, seed, self.progress).await?;
+        let loads = loads::measure(&mut cluster, self.settings, seed, self.progress).await?;
         let statuses = cluster.statuses().await?;
         let commands = cluster.command_lines();
         self.progress.phase(&format!(
@@ -234,74 +236,5 @@ impl Session<'_> {
             }
         }
         Ok(failovers)
-    }
-}
-
-/// Measures writes and reads of a fresh cluster, as far as asked for, spread over all nodes. It is filled before
-/// reads.
-pub(super) async fn write_and_read(
-    cluster: &mut Cluster,
-    settings: &Settings,
-    seed: u64,
-    progress: &Progress,
-) -> Result<Loads, Error> {
-    let phases = &settings.phases;
-    let mut options = LoadOptions {
-        endpoints: cluster.endpoints(),
-        connections: settings.connections,
-        workload: Workload::Put,
-        warmup: phases.write_warmup,
-        until: Until::Elapsed(phases.write),
-        value_bytes: settings.value_bytes,
-        keys: settings.keys,
-        key_distribution: load::KeyDistribution::Uniform,
-        per_second: None,
-        seed,
-    };
-    let mut loads = Loads::default();
-    if settings.measures(Part::Reads) {
-        loads.fill = Some(load::fill(&options).await?);
-    }
-    progress.phase("writes");
-    if settings.measures(Part::Writes) {
-        let (used, counted) = (cluster.resource_use(), cluster.counters().await?);
-        let report = load::run(&options).await?;
-        let used = cluster.resource_use().since(used);
-        let counters = cluster.counters().await?.since(&counted);
-        loads.write = Some(Writes { report, used, counters });
-    }
-    progress.phase("linearizable reads");
-    if settings.measures(Part::Reads) {
-        options.workload = Workload::Get { freshness: load::Freshness::Linearizable };
-        options.warmup = phases.read_warmup;
-        options.until = Until::Elapsed(phases.read);
-        loads.read = Some(load::run(&options).await?);
-    }
-    if settings.measures(Part::Sweep) {
-        progress.phase("writes by more and more clients");
-        for connections in SWEEP {
-            let options = LoadOptions { connections, ..step_of(&options) };
-            let report = load::run(&options).await?;
-            loads.sweep.push(Step { at: connections as f64, report });
-        }
-    }
-    if settings.measures(Part::Paced) {
-        progress.phase("writes at higher and higher rates");
-        for rate in RATES {
-            let options = LoadOptions { per_second: Some(rate), ..step_of(&options) };
-            let report = load::run(&options).await?;
-            loads.paced.push(Step { at: rate, report });
-        }
-    }
-    Ok(loads)
-}
-
-/// One step of a curve.
-fn step_of(options: &LoadOptions) -> LoadOptions {
-    LoadOptions {
-        workload: Workload::Put,
-        warmup: STEP_WARMUP,
-        until: Until::Elapsed(STEP),
-        ..options.clone()
     }
 }

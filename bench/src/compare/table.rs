@@ -7,8 +7,9 @@ use super::contender::Side;
 use super::curves::{Curve, CurveKind};
 use super::faults;
 use super::measures::Measure;
-use super::plan::{Part, Plan, RATES, SWEEP, Settings};
+use super::plan::{MixedLoad, Part, Plan, RATES, SWEEP, Settings};
 use super::record::Comparison;
+use crate::load::{KeyDistribution, Mix};
 use crate::report::format::{bytes, count_words, figure, seconds};
 use crate::stats::RatioInterval;
 
@@ -18,7 +19,7 @@ pub fn plan_text(settings: &Settings, plan: &Plan) -> String {
     let coins: Vec<&str> = plan.blocks.iter().map(|block| block.letters()).collect();
     let [a, b] = &settings.contenders;
     let mut text = format!(
-        "{} (A) and {} (B), {} nodes each, one cluster at a time, {}.\n\
+        "{} (A) and {} (B), {} nodes each, one cluster at a time, {} {}.\n\
          {} of 4 runs by coin (seed {}): {}\n\
          Each run: a cluster from nothing{}.\n\
          Before and after: one node of the null protocol, and an HTTP echo, as floors.\n",
@@ -26,6 +27,7 @@ pub fn plan_text(settings: &Settings, plan: &Plan) -> String {
         b.name.trim_end_matches(" (B)"),
         settings.nodes,
         count_words(settings.connections, "connection"),
+        settings.placement.text(),
         count_words(settings.blocks, "block"),
         settings.seed,
         coins.join(" | "),
@@ -41,18 +43,41 @@ pub fn plan_text(settings: &Settings, plan: &Plan) -> String {
 pub(crate) fn phases_text(settings: &Settings) -> String {
     let phases = &settings.phases;
     let mut text = String::new();
-    if settings.measures(Part::Reads) {
+    if settings.measures(Part::Watch) {
+        let _ = write!(
+            text,
+            ", {} of one key for {} ({} discarded)",
+            count_words(settings.watchers, "watcher"),
+            seconds(phases.write),
+            seconds(phases.read_warmup)
+        );
+    }
+    if settings.measures(Part::Reads) || settings.measures(Part::Mixed) {
         let keys = usize::try_from(settings.keys).unwrap_or(usize::MAX);
         let _ = write!(text, ", {} filled", count_words(keys, "key"));
     }
     if settings.measures(Part::Writes) {
         let _ = write!(
             text,
-            ", writes of {} bytes for {} ({} discarded)",
+            ", writes of {} bytes{} for {} ({} discarded)",
             settings.value_bytes,
+            due(settings),
             seconds(phases.write),
             seconds(phases.write_warmup)
         );
+    }
+    if settings.measures(Part::Mixed) {
+        let MixedLoad { mix: Mix { put, get, range }, watchers } = settings.mixed;
+        let _ = write!(
+            text,
+            ", writes to reads to ranges as {put} to {get} to {range}{} for {} ({} discarded)",
+            due(settings),
+            seconds(phases.write),
+            seconds(phases.write_warmup)
+        );
+        if watchers > 0 {
+            let _ = write!(text, " beside {} of all keys", count_words(watchers, "watcher"));
+        }
     }
     if settings.measures(Part::Reads) {
         let (read, warmup) = (seconds(phases.read), seconds(phases.read_warmup));
@@ -60,11 +85,16 @@ pub(crate) fn phases_text(settings: &Settings) -> String {
     }
     if settings.measures(Part::Sweep) {
         let (least, most) = (SWEEP[0], SWEEP[SWEEP.len() - 1]);
-        let _ = write!(text, ", writes by {least} to {most} clients, a second each");
+        let _ =
+            write!(text, ", writes by {least} to {most} clients, {} each", seconds(phases.step));
     }
     if settings.measures(Part::Paced) {
         let (least, most) = (figure(RATES[0]), figure(RATES[RATES.len() - 1]));
-        let _ = write!(text, ", {least} to {most} writes a second that are due, a second each");
+        let _ = write!(
+            text,
+            ", {least} to {most} writes a second that are due, {} each",
+            seconds(phases.step)
+        );
     }
     if settings.measures(Part::Failover) {
         let _ = write!(text, ", {}", faults::plan_text(settings));
@@ -72,6 +102,17 @@ pub(crate) fn phases_text(settings: &Settings) -> String {
         text.push_str(", leader not killed, with fewer than three nodes");
     }
     text
+}
+
+/// When requests are due, if that is not when the last ones are answered.
+fn due(settings: &Settings) -> String {
+    let rate = settings.rate.map(|rate| format!(", {} a second due,", figure(rate)));
+    let keys = match settings.key_distribution {
+        KeyDistribution::Uniform => "",
+        KeyDistribution::Zipf => " to keys by zipf",
+        KeyDistribution::Hot => " to a hot key",
+    };
+    format!("{keys}{}", rate.unwrap_or_default())
 }
 
 /// The result.
@@ -159,6 +200,19 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// What the method makes of no difference.
+fn calibration_text(analysis: &Analysis) -> String {
+    let twice = analysis.calibration.iter().map(|twice| {
+        let alarm = if twice.ratio.concludes() { ", a false alarm" } else { "" };
+        format!("{} {}{alarm}", twice.measure.name(), ratio_text(Some(twice.ratio)))
+    });
+    let twice: Vec<String> = twice.collect();
+    match twice.is_empty() {
+        true => String::new(),
+        false => format!("Each contender against itself: {}.\n", twice.join("; ")),
+    }
+}
+
 fn footnotes(comparison: &Comparison, analysis: &Analysis) -> String {
     let machine = &comparison.machine;
     let blocks = analysis.findings.first().map_or(0, |finding| finding.blocks.len());
@@ -166,6 +220,7 @@ fn footnotes(comparison: &Comparison, analysis: &Analysis) -> String {
         "Median over {} (smallest–largest); intervals by paired bootstrap.\n",
         count_words(blocks, "block")
     );
+    text.push_str(&calibration_text(analysis));
     let echo = crate::stats::median(&analysis.echo_per_second);
     let null = analysis.finding(Measure::WriteThroughput).and_then(|finding| finding.null);
     if let (Some(echo), Some(null)) = (echo, null) {

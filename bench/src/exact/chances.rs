@@ -81,6 +81,11 @@ fn hold(
 }
 
 impl Chances {
+    /// The elections of each protocol in each place, in the order of their seeds.
+    pub(super) fn failovers(&self) -> impl Iterator<Item = (&'static str, Protocol, &[Failover])> {
+        self.failovers.iter().map(|(place, protocol, held)| (*place, *protocol, &held[..]))
+    }
+
     pub(super) fn table(&self) -> String {
         let elections = self.elections;
         let mut out = format!(

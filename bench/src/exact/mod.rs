@@ -3,11 +3,13 @@
 //! Everything is counted in the simulator, in virtual time, so it is the same on every machine. What depends
 //! on no chance is counted once; what does, elections, is told as a distribution over many seeds.
 
+mod brief;
 mod chances;
 mod tables;
 
 use consensus::Violation;
 
+pub use self::brief::{Brief, BriefCost, BriefElections, BriefFigures, brief};
 pub use self::chances::{Chances, ELECTIONS_DEFAULT, Progress, chances};
 
 const INTRODUCTION: &str = "\

@@ -13,7 +13,7 @@ use sim::costs::{
 /// The sizes of clusters that are usual.
 const VOTERS: [u64; 4] = [3, 5, 7, 9];
 const BATCHES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
-const THREE: Shape = Shape { voters: 3, observers: 0 };
+pub(super) const THREE: Shape = Shape { voters: 3, observers: 0 };
 const REQUESTS: [(Request, &str); 4] = [
     (Request::Put, "put"),
     (Request::Linearizable, "linearizable read"),
@@ -54,7 +54,12 @@ fn table(
 }
 
 /// The same request of clusters of both protocols.
-fn both(shape: Shape, asked: Asked, request: Request, count: u64) -> Result<[Cost; 2], Violation> {
+pub(super) fn both(
+    shape: Shape,
+    asked: Asked,
+    request: Request,
+    count: u64,
+) -> Result<[Cost; 2], Violation> {
     Ok([
         request_cost::<Raft>(shape, asked, request, count)?,
         request_cost::<Zab>(shape, asked, request, count)?,
@@ -148,7 +153,7 @@ them all. `sync` takes the leader's word, `local` asks nobody. No read is writte
 /// The elections of so many seeds are looked at for one that nobody contests.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=8;
 
-fn uncontested<C: Consensus>(shape: Shape) -> Result<Cost, Violation> {
+pub(super) fn uncontested<C: Consensus>(shape: Shape) -> Result<Cost, Violation> {
     let costs: Vec<Cost> =
         SEEDS.map(|seed| election_cost::<C>(seed, shape)).collect::<Result<_, _>>()?;
     Ok(costs.into_iter().min_by_key(|cost| cost.total().messages).expect("a few seeds"))

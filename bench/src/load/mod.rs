@@ -17,6 +17,7 @@ mod ledger;
 mod pace;
 mod recorder;
 pub(crate) mod request;
+mod samples;
 pub(crate) mod stream;
 mod worker;
 
@@ -36,7 +37,10 @@ pub use ledger::{Ledger, Verdict};
 pub(crate) use recorder::Recorder;
 pub use recorder::{LatencyReport, LoadReport, TIMELINE_STEP};
 pub use request::Freshness;
-pub(crate) use request::{KEYS_MAX, STAMP_BYTES};
+#[cfg(test)]
+pub(crate) use request::stamp_of;
+pub(crate) use request::{KEY_PREFIX, KEYS_MAX, STAMP_BYTES, sent_after};
+pub use samples::Samples;
 pub(crate) use worker::{Client, Outcome, error_of_body, request as exchange};
 
 /// The most connections of one run.
@@ -214,9 +218,14 @@ impl LoadOptions {
 /// [`Error::Usage`] for options that [`LoadOptions::check`] refuses, [`Error::Io`] when no client
 /// could connect.
 pub async fn run(options: &LoadOptions) -> Result<LoadReport, Error> {
+    run_since(options, Instant::now()).await
+}
+
+/// The same; values say when their writes were due or sent, counted from this moment on.
+pub(crate) async fn run_since(options: &LoadOptions, epoch: Instant) -> Result<LoadReport, Error> {
     options.check()?;
     let connections = connect_all(options).await?;
-    let shared = Arc::new(worker::Shared::new(options));
+    let shared = Arc::new(worker::Shared::new(options, epoch));
     let mut seeds = Random::new(options.seed);
     let mut workers = JoinSet::new();
     let start = Instant::now();

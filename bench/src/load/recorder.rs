@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::samples::Samples;
+
 /// The width of a bar of the timeline.
 pub const TIMELINE_STEP: Duration = Duration::from_millis(100);
 /// The longest timeline that is kept: one hour. What comes later is counted in its last bar.
@@ -22,7 +24,7 @@ const CURVE: [f64; 17] = [
 ];
 
 /// The notes of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     start: Instant,
     window_start: Instant,
@@ -176,6 +178,9 @@ pub struct LatencyReport {
     pub max_ms: f64,
     /// Pairs of a share of the requests and the latency that it did not exceed.
     pub curve: Vec<(f64, f64)>,
+    /// All of them.
+    #[serde(default, skip_serializing_if = "Samples::is_empty")]
+    pub samples: Samples,
 }
 
 impl LatencyReport {
@@ -196,6 +201,7 @@ impl LatencyReport {
                 .filter(|share| (1.0 - share) * latencies.len() as f64 >= 1.0)
                 .map(|share| (share, at(share)))
                 .collect(),
+            samples: Samples::of(latencies),
         }
     }
 }

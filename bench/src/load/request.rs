@@ -1,6 +1,7 @@
 //! Requests as ready-made bytes in which only the key and a stamp in the value change.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use consensus::Random;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,24 @@ const KEY_DIGITS: usize = 6;
 pub(crate) const KEYS_MAX: u64 = 1_000_000;
 /// The bytes of a value that tell one write from the next, when the value has room for them.
 pub(crate) const STAMP_BYTES: usize = 16;
+
+/// How all keys begin.
+pub(crate) const KEY_PREFIX: &str = "bench/";
+
+/// The bits of a stamp that chance fills, so that two writes of one moment differ.
+const STAMP_CHANCE_BITS: u32 = 16;
+
+/// What a value says of its write: when that was due or sent, counted from a moment that the run chose, and something
+/// by chance. It is good for three days.
+pub(crate) fn stamp_of(after: Duration, chance: u64) -> u64 {
+    let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+    (nanos << STAMP_CHANCE_BITS) | (chance & ((1 << STAMP_CHANCE_BITS) - 1))
+}
+
+/// When a write with this stamp was due or sent.
+pub(crate) fn sent_after(stamp: u64) -> Duration {
+    Duration::from_nanos(stamp >> STAMP_CHANCE_BITS)
+}
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +229,16 @@ fn letter(random: &mut Random) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_says_when_and_differs_from_others_of_its_moment() {
+        for nanos in [0, 1, 999_999_999, 172_800_000_000_000] {
+            let after = Duration::from_nanos(nanos);
+            let [one, other] = [1, 0x7_0002].map(|chance| stamp_of(after, chance));
+            assert_eq!((sent_after(one), sent_after(other)), (after, after));
+            assert_ne!(one, other);
+        }
+    }
 
     #[test]
     fn a_request_keeps_its_length_whatever_the_key() {

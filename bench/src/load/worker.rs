@@ -13,7 +13,7 @@ use super::http::{Answer, HttpConnection};
 use super::keys::KeyDraw;
 use super::pace::Pace;
 use super::recorder::Recorder;
-use super::request::{Freshness, Request};
+use super::request::{Freshness, Request, stamp_of};
 use super::{LoadOptions, Mix, Until, Workload};
 
 /// How long a client pauses after an error. Without a pause, a server that refuses would be asked
@@ -33,16 +33,19 @@ pub(crate) struct Shared {
     /// How many operations were begun, in runs that end after a number of them.
     begun: AtomicU64,
     keys: KeyDraw,
+    /// The moment from which values count when they were written.
+    epoch: Instant,
     /// When requests are due, in an open loop.
     pub(crate) pace: Option<Arc<Pace>>,
 }
 
 impl Shared {
-    pub(crate) fn new(options: &LoadOptions) -> Self {
+    pub(crate) fn new(options: &LoadOptions, epoch: Instant) -> Self {
         Self {
             options: options.clone(),
             begun: AtomicU64::new(0),
             keys: KeyDraw::new(options.key_distribution, options.keys),
+            epoch,
             pace: options.per_second.map(|rate| Arc::new(Pace::new(rate))),
         }
     }
@@ -110,6 +113,7 @@ async fn ask_until_the_end(
 ) {
     let mut now = start;
     while let Some(since) = begin(shared, requests, start, now).await {
+        requests.after = since.saturating_duration_since(shared.epoch);
         let outcome = operation(client, requests, shared.options.workload).await;
         now = Instant::now();
         match outcome {
@@ -157,6 +161,8 @@ struct Requests {
     keys: KeyDraw,
     keys_max: u64,
     random: Random,
+    /// When the operation was due or begun, counted as values say it.
+    after: Duration,
     /// The number of the operation in a run that ends after a number of them.
     number: u64,
 }
@@ -181,6 +187,7 @@ impl Requests {
             keys: shared.keys,
             keys_max: options.keys,
             random,
+            after: Duration::ZERO,
             number: 0,
         }
     }
@@ -189,10 +196,10 @@ impl Requests {
         self.keys.draw(&mut self.random)
     }
 
-    /// A write to this key with a value that no other write has.
+    /// A write to this key with a value that no other write has, and that says when this one was due or begun.
     fn put(&mut self, key: u64) -> &[u8] {
         self.put.set_key(key);
-        self.put.set_stamp(self.random.next_u64());
+        self.put.set_stamp(stamp_of(self.after, self.random.next_u64()));
         self.put.bytes()
     }
 

@@ -17,6 +17,14 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
+/// Text as a sentence or a title begins.
+pub(super) fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
 /// A table. The first cell of each row is its heading; cells are ready-made HTML.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = String::from("<div class=\"wide\"><table>\n");

@@ -1,12 +1,25 @@
 //! The report of a comparison: `report.json` with everything measured, and `index.html`, which
 //! needs nothing but itself.
 
+mod answer;
+mod calibration;
+mod exact;
+mod failover;
+mod figures;
 pub mod format;
 mod html;
+mod latency;
+mod manifest;
+mod marks;
+mod method;
+mod opening;
 mod page;
-mod plots;
+mod read;
+mod runs;
 mod svg;
 mod systems;
+mod tails;
+mod throughput;
 mod timelines;
 
 use std::fs;
@@ -16,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::compare::{Analysis, Comparison};
+use crate::exact::Brief;
 use crate::stats::BLOCKS_TO_CONCLUDE;
 use crate::systems::Systems;
 
@@ -29,6 +43,9 @@ pub struct Report {
     pub analysis: Analysis,
     /// Everything that was measured.
     pub comparison: Comparison,
+    /// What the protocols cost exactly, if different ones were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<Brief>,
     /// Systems that others wrote, if any were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub systems: Option<Systems>,
@@ -38,7 +55,7 @@ impl Report {
     /// Analyses a comparison.
     #[must_use]
     pub fn new(comparison: Comparison) -> Self {
-        Self { analysis: Analysis::of(&comparison), comparison, systems: None }
+        Self { analysis: Analysis::of(&comparison), comparison, exact: None, systems: None }
     }
 
     /// The HTML page.
@@ -69,11 +86,23 @@ impl Report {
     /// [`Error::Io`] when a file can not be written.
     pub fn write(&self, directory: &Path) -> Result<(PathBuf, PathBuf), Error> {
         let [json, html] = FILES.map(|name| directory.join(name));
-        let mut text = serde_json::to_vec_pretty(self).expect("a report is made of plain data");
+        // With every sample in it, it is for programs; indented it would be several times as large.
+        let mut text = serde_json::to_vec(self).expect("a report is made of plain data");
         text.push(b'\n');
         fs::write(&json, text).map_err(|source| Error::path("write", &json, source))?;
         fs::write(&html, self.html()).map_err(|source| Error::path("write", &html, source))?;
         Ok((json, html))
+    }
+
+    /// Writes the page alone, into a directory that is made if need be, and returns its path.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it can not be written.
+    pub fn write_page(&self, directory: &Path) -> Result<PathBuf, Error> {
+        fs::create_dir_all(directory).map_err(|source| Error::path("create", directory, source))?;
+        let [_, html] = FILES.map(|name| directory.join(name));
+        fs::write(&html, self.html()).map_err(|source| Error::path("write", &html, source))?;
+        Ok(html)
     }
 }
 

@@ -66,7 +66,11 @@ impl Scale {
 
     fn logarithmic_ticks(self) -> Vec<f64> {
         let decades = self.from.log10().floor() as i32..=self.to.log10().ceil() as i32;
-        let steps: &[f64] = if (self.to / self.from) > 200.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let steps: &[f64] = match self.to / self.from {
+            wide if wide > 200.0 => &[1.0],
+            narrow if narrow < 6.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
+            _ => &[1.0, 2.0, 5.0],
+        };
         decades
             .flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)))
             .filter(|&tick| tick >= self.from * 0.999 && tick <= self.to * 1.001)
@@ -200,10 +204,17 @@ impl Plot {
 
     /// The area between two lines with the same places on the horizontal axis.
     pub(super) fn band(&mut self, points: &[(f64, f64, f64)], class: &str) {
-        let lower = points.iter().map(|&(x, low, _)| (x, low));
-        let upper = points.iter().rev().map(|&(x, _, high)| (x, high));
-        let path = self.path(lower.chain(upper));
-        let _ = writeln!(self.body, "<path class=\"band {class}\" d=\"{path}Z\"/>");
+        let (lower, upper): (Vec<_>, Vec<_>) =
+            points.iter().map(|&(x, low, high)| ((x, low), (x, high))).unzip();
+        self.area(&lower, &upper, class);
+    }
+
+    /// The area between two lines.
+    pub(super) fn area(&mut self, one: &[(f64, f64)], other: &[(f64, f64)], class: &str) {
+        let path = self.path(one.iter().chain(other.iter().rev()).copied());
+        if !path.is_empty() {
+            let _ = writeln!(self.body, "<path class=\"band {class}\" d=\"{path}Z\"/>");
+        }
     }
 
     /// One mark with a text that appears under the pointer.

@@ -2,13 +2,15 @@
 
 use std::fmt::Write;
 
+use super::Report;
 use super::format::figure;
 use super::html::{escape, table};
 use crate::compare::Spread;
 use crate::systems::{HEADING, Quantity, SystemRun, Systems, notes};
 
 /// The section: the figures, what belongs to them, every run, and how the nodes were started.
-pub(super) fn section(systems: &Systems) -> String {
+pub(super) fn section(report: &Report) -> String {
+    let Some(systems) = &report.systems else { return String::new() };
     let mut text = format!(
         "<h2>Other systems</h2>\n<p class=\"warning\">{}</p>\n{}<ul>\n",
         escape(HEADING),

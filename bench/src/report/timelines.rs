@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Report;
 use super::format::{count_words, figure};
 use super::html::{escape, table};
-use super::plots::{class_of, labelled};
+use super::marks::{class_of, labelled};
 use super::svg::{Plot, Scale};
 use crate::cluster::Fault;
 use crate::compare::{Comparison, Durations, FaultFinding, FaultPart, Side};

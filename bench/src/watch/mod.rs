@@ -11,12 +11,14 @@
 //! - `stream`: one connection's bytes as messages.
 //! - `tally`: what the watchers of a connection were told, and what they should have been.
 //! - `writers`: the puts.
+//! - `follow`: streams that watch everything that a load writes.
 //! - `idle`: what watchers cost that are told nothing.
 //!
 //! # Caveats
 //! The client reads every event on one thread of the same machine. What it takes of the processor is in
 //! the report; an event that waits for the client counts as late as one that waits for a server.
 
+mod follow;
 mod idle;
 mod stream;
 mod tally;
@@ -35,6 +37,8 @@ use tokio::task::JoinSet;
 use crate::Error;
 use crate::cluster::{Cluster, NodeMemory, own_cpu_seconds};
 use crate::load::{CONNECTIONS_MAX, LatencyReport, Recorder, STAMP_BYTES};
+pub use follow::Delivery;
+pub(crate) use follow::{FollowOptions, Followers};
 pub use idle::{IdleOptions, IdleReport, Pair, measure_idle};
 use stream::{WatchStream, stamp};
 pub use tally::Told;
@@ -176,7 +180,7 @@ impl WatchReport {
     }
 }
 
-/// Puts while the watchers are told.
+/// Puts at these nodes while the watchers are told, who are spread over all nodes.
 ///
 /// # Errors
 /// [`Error::Usage`] for impossible options, [`Error::Node`] when the watches do not begin or a node ends
@@ -184,6 +188,7 @@ impl WatchReport {
 pub async fn measure(
     cluster: &Cluster,
     options: &WatchOptions,
+    writers_at: &[SocketAddr],
     bar: &ProgressBar,
 ) -> Result<WatchReport, Error> {
     options.check()?;
@@ -203,7 +208,7 @@ pub async fn measure(
     }
     bar.set_length(options.writes());
     bar.set_message("puts");
-    let writes = writers::put_all(options, schedule, &keys, &endpoints, bar).await;
+    let writes = writers::put_all(options, schedule, &keys, writers_at, bar).await;
     let due: Vec<u64> = (keys.iter().enumerate())
         .map(|(number, key)| {
             share(options.watchers, keys.len(), number) as u64 * key.acknowledged()

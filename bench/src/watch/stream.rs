@@ -76,7 +76,24 @@ impl WatchStream {
             )
         };
         let body: String = keys.enumerate().map(create).collect();
-        let request = Request::post_json(&address.to_string(), "/v3/watch", &body);
+        Self::open_with(address, &body).await
+    }
+
+    /// Opens a connection with one watch, of all keys that begin so.
+    pub(super) async fn open_prefix(address: SocketAddr, prefix: &str) -> io::Result<Self> {
+        let mut end = prefix.as_bytes().to_vec();
+        // The first key behind all of them.
+        *end.last_mut().expect("a prefix of some length") += 1;
+        let body = format!(
+            "{{\"create_request\":{{\"key\":\"{}\",\"range_end\":\"{}\"}}}}\n",
+            to_base64(prefix.as_bytes()),
+            to_base64(&end)
+        );
+        Self::open_with(address, &body).await
+    }
+
+    async fn open_with(address: SocketAddr, body: &str) -> io::Result<Self> {
+        let request = Request::post_json(&address.to_string(), "/v3/watch", body);
         let (status, mut stream) = HttpStream::open(address, &request).await?;
         let mut pending = Vec::new();
         if status != 200 {

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use bench::cluster::{Counters, Fault, ResourceUse};
-use bench::compare::{Comparison, Floor, Loads, Plan, Run, Settings, Side, Step, Writes};
+use bench::compare::{Comparison, Floor, Loads, Mixed, Plan, Run, Settings, Side, Step, Writes};
+use bench::exact::{Brief, BriefCost, BriefElections, BriefFigures};
 use bench::failover::{Failover, FailoverOptions, Probe, Timeline};
-use bench::load::{LatencyReport, LoadReport};
+use bench::load::{LatencyReport, LoadReport, Samples};
+use bench::loopback::LoopbackProbe;
 use bench::machine::{DiskProbe, FileSystem, Machine};
+use bench::watch::Delivery;
 use consensus::Random;
 
 const SHARES: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999];
@@ -27,8 +30,9 @@ pub(crate) fn comparison(blocks: usize, advantage: f64) -> Comparison {
     }
     let floors = (0..2).map(|number| floor(number * 4 * blocks, &mut random)).collect();
     let disk = DiskProbe { writes: 400, write_bytes: 512, p50_ms: 0.31, p99_ms: 1.1 };
+    let loopback = LoopbackProbe { round_trips: 2_000, bytes: 64, p50_ms: 0.021, p99_ms: 0.06 };
     Comparison {
-        format: 2,
+        format: 3,
         began_at_seconds: 1_795_314_660,
         took_seconds: 161.0,
         command: "duorum compare".to_owned(),
@@ -42,6 +46,8 @@ pub(crate) fn comparison(blocks: usize, advantage: f64) -> Comparison {
         },
         disk_before: disk,
         disk_after: disk,
+        loopback_before: loopback,
+        loopback_after: loopback,
         stolen_percent: Some(0.1),
         settings,
         failover_options: FailoverOptions::new(Fault::Kill),
@@ -140,6 +146,7 @@ fn load(per_second: f64, p50: f64, warmup: f64, window: f64, random: &mut Random
             p999_ms: at(0.999),
             max_ms: p50 * 9.0,
             curve: curve.clone(),
+            samples: samples(p50, (per_second * window / 1e3) as u64, random),
         },
         not_found: 0,
         errors: BTreeMap::new(),
@@ -148,6 +155,19 @@ fn load(per_second: f64, p50: f64, warmup: f64, window: f64, random: &mut Random
         timeline_step_ms: 100.0,
         timeline,
     }
+}
+
+/// So many latencies, with a long tail.
+fn samples(p50: f64, count: u64, random: &mut Random) -> Samples {
+    let noise = noise(random);
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for number in 0..count {
+        let beyond = (number as f64 + 0.5) / count as f64;
+        let ms = p50 * noise * (0.3 + 0.8 * -beyond.ln());
+        *counts.entry((ms * 20.0).round() as u64 * 50).or_default() += 1;
+    }
+    let text: Vec<String> = counts.iter().map(|(at, count)| format!("{at}:{count}")).collect();
+    serde_json::from_value(text.join(" ").into()).expect("samples are text")
 }
 
 fn failover(outage: f64, random: &mut Random) -> Failover {
@@ -214,6 +234,43 @@ fn floor(after_runs: usize, random: &mut Random) -> Floor {
         ..Loads::default()
     };
     Floor { after_runs, echo, null }
+}
+
+/// A mixed load with watchers, and what they were told.
+pub(crate) fn mixed(factor: f64, random: &mut Random) -> Mixed {
+    let report = load(30_000.0 * factor * noise(random), 2.0 / factor, 500.0, 1_800.0, random);
+    let latency = load(1_000.0, 3.0 / factor, 500.0, 1_800.0, random).latency;
+    let delivery =
+        Delivery { streams: 2, events: 9_000, missed: 0, repeated: 0, cancelled: 0, latency };
+    Mixed { report, delivery: Some(delivery) }
+}
+
+/// Exact figures.
+pub(crate) fn brief(random: &mut Random) -> Brief {
+    let figures = |messages| BriefFigures { messages, frames: 6, bytes: 140 * messages, syncs: 3 };
+    let cost = |what: &str, times, raft, zab| BriefCost {
+        what: what.to_owned(),
+        times,
+        raft: figures(raft),
+        zab: figures(zab),
+    };
+    let costs = vec![cost("a put", 1, 6, 6), cost("64 puts at once", 64, 258, 384)];
+    let mut elections = |place: &str, protocol: &str, micros: u64| {
+        let established: Vec<u64> = (0..200).map(|_| micros + random.below(micros)).collect();
+        BriefElections {
+            place: place.to_owned(),
+            protocol: protocol.to_owned(),
+            acknowledged_micros: established.iter().map(|micros| micros + 500).collect(),
+            established_micros: established,
+        }
+    };
+    let elections = vec![
+        elections("LAN", "raft", 9_000),
+        elections("LAN", "zab", 4_000),
+        elections("WAN", "raft", 150_000),
+        elections("WAN", "zab", 250_000),
+    ];
+    Brief { costs, elections }
 }
 
 /// The steps of both curves: throughput that grows, and latencies that grow beyond a rate.

@@ -15,6 +15,7 @@ mod members;
 mod print;
 mod put;
 mod range;
+mod scenario;
 mod serve;
 mod signals;
 mod sim;

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use bench::scenario::Scenario;
 use clap::{Args, ValueEnum};
 use consensus::{Mutant, Protocol, mutant};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
 use indicatif::{ProgressBar, ProgressStyle};
-use sim::{Depth, Failure, Links, Profile, Report, SimOptions, StepNumber, run, shrink};
+use sim::{Depth, Failure, Links, Profile, Report, SimOptions, StepNumber, Workload, run, shrink};
 
+use super::scenario::{self, Worked};
 use super::{Complaint, Exit, print};
 
 const EXAMPLES: &str = "\
@@ -21,6 +24,7 @@ Examples:
   duorum sim --protocol zab --seeds 1000 --profile hostile
   duorum sim --from 1000                             the next thousand
   duorum sim --protocol raft --seeds 1 --from 17 --profile crashes --clients 1
+  duorum sim --scenario docs/scenarios/failover.toml what `duorum compare` would do, in virtual time
   duorum sim --mutant list                           wrong versions, and what is wrong with them
   duorum sim --protocol raft --mutant raft-votes-twice
 
@@ -28,6 +32,9 @@ Equal flags give equal runs on every machine. A run that breaks a law is made as
 it gets, and is shown with what happened last, with what broke before, and with the command
 that repeats it. It ends with 1 if a law is broken.";
 
+/// The seeds if nothing is said.
+const SEEDS_DEFAULT: u64 = 1_000;
+const SEEDS_OF_SCENARIO: u64 = 10;
 /// The most seeds of one call.
 const SEEDS_MAX: u64 = 1_000_000_000;
 
@@ -35,31 +42,35 @@ const SEEDS_MAX: u64 = 1_000_000_000;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Sim {
-    /// What the clusters run
-    #[arg(long, value_enum, default_value_t = Protocols::Both)]
-    protocol: Protocols,
+    /// What the clusters run [default: both]
+    #[arg(long, value_enum)]
+    protocol: Option<Protocols>,
 
-    /// How many seeds there are to run
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000,
-        value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
-    seeds: u64,
+    /// How many seeds there are to run [default: 1000, and 10 of a scenario]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
+    seeds: Option<u64>,
 
-    /// The first seed
-    #[arg(long, value_name = "SEED", default_value_t = 0,
-        value_parser = clap::value_parser!(u64).range(..=u64::MAX - SEEDS_MAX))]
-    from: u64,
+    /// The first seed [default: 0]
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=u64::MAX - SEEDS_MAX))]
+    from: Option<u64>,
 
     /// What breaks: one profile, or each in turn
     #[arg(long, value_parser = profiles(), value_name = "PROFILE", default_value = "all")]
     profile: String,
+
+    /// Do what a file says, to leaders and clients, as `duorum compare --scenario` does to real clusters; flags take
+    /// the place of what it says
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "mutant"])]
+    scenario: Option<PathBuf>,
 
     /// What the nodes are connected by [default: drawn, and LAN or WAN now and then]
     #[arg(long, value_parser = links(), value_name = "LINKS")]
     links: Option<String>,
 
     /// What is simulated: with the rows in memory, with the store on the simulated disk too, or each in turn
-    #[arg(long, value_enum, default_value_t = Depths::Mixed)]
-    depth: Depths,
+    /// [default: mixed, and protocol of a scenario]
+    #[arg(long, value_enum)]
+    depth: Option<Depths>,
 
     /// How many voters a cluster has [default: 3, and 5 now and then]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=9))]
@@ -101,6 +112,10 @@ pub(super) struct Sim {
     /// How many shorter runs are tried when a law is broken
     #[arg(long, value_name = "NUMBER", default_value_t = 400)]
     attempts: usize,
+
+    /// What the scenario comes to.
+    #[arg(skip)]
+    workload: Option<Workload>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -155,7 +170,82 @@ fn links() -> clap::builder::PossibleValuesParser {
 
 impl Sim {
     pub(super) fn run(self) -> Result<(), Complaint> {
-        if self.protocol == Protocols::Zab && self.profile == Profile::Datagrams.name() {
+        let sim = match &self.scenario {
+            Some(path) => {
+                let scenario = Scenario::read(path)
+                    .map_err(|error| Complaint::new(Exit::Usage, error.to_string()))?;
+                self.with_scenario(&scenario)?
+            }
+            None => self,
+        };
+        sim.run_all()
+    }
+
+    /// What the flags leave open, as the scenario says.
+    fn with_scenario(self, scenario: &Scenario) -> Result<Self, Complaint> {
+        let workload = scenario::workload(scenario)?;
+        let protocol = match scenario::protocols(scenario)?[..] {
+            [Protocol::Raft] => Protocols::Raft,
+            [Protocol::Zab] => Protocols::Zab,
+            _ => Protocols::Both,
+        };
+        let within = |name: &str, value: Option<u64>, least: u64, most: u64| match value
+            .filter(|value| !(least..=most).contains(value))
+        {
+            Some(value) => Err(Complaint::new(
+                Exit::Usage,
+                format!(
+                    "{}: {name} = {value}: allowed in the simulator are {least} to {most}",
+                    scenario.path.display()
+                ),
+            )),
+            None => Ok(value),
+        };
+        let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let nodes = within("nodes", scenario.nodes.map(number), 1, 9)?;
+        let clients = within("connections", scenario.connections.map(number), 1, 1_000)?;
+        let watchers = scenario.mix.map(|mix| number(mix.watchers));
+        let watchers = within("the watchers of mix", watchers, 0, 1_000)?;
+        let table = &scenario.sim;
+        let seeds = within("[sim] seeds", table.seeds, 1, SEEDS_MAX)?;
+        let observers = within("[sim] observers", table.observers, 0, 9)?;
+        if let Some(name) = table.links.as_ref().filter(|name| Links::from_name(name).is_none()) {
+            let names = Links::ALL.map(Links::name).join(", ");
+            let path = scenario.path.display();
+            let message = format!("{path}: [sim] links = `{name}`: expected {names}");
+            return Err(Complaint::new(Exit::Usage, message));
+        }
+        Ok(Self {
+            protocol: self.protocol.or(Some(protocol)),
+            seeds: self.seeds.or(seeds).or(Some(SEEDS_OF_SCENARIO)),
+            from: self.from.or(scenario.seed),
+            links: self
+                .links
+                .or_else(|| table.links.clone())
+                .or_else(|| Some(Links::Lan.name().to_owned())),
+            depth: self.depth.or(Some(Depths::Protocol)),
+            nodes: self.nodes.or(nodes).or(Some(3)),
+            observers: self.observers.or(observers).or(Some(0)),
+            clients: self.clients.or(clients),
+            watchers: self.watchers.or(watchers).or(Some(0)),
+            think: self.think.or(table.think),
+            duration: self.duration.or(scenario.duration),
+            profile: Profile::Calm.name().to_owned(),
+            workload: Some(workload),
+            ..self
+        })
+    }
+
+    fn first(&self) -> u64 {
+        self.from.unwrap_or(0)
+    }
+
+    fn count(&self) -> u64 {
+        self.seeds.unwrap_or(SEEDS_DEFAULT)
+    }
+
+    fn run_all(self) -> Result<(), Complaint> {
+        if self.protocol == Some(Protocols::Zab) && self.profile == Profile::Datagrams.name() {
             let message = "ZAB is made of connections that keep the order, so `datagrams` is for Raft alone; \
                            use --protocol raft, or another profile";
             return Err(Complaint::new(Exit::Usage, message));
@@ -172,7 +262,7 @@ impl Sim {
         // A law that is asserted ends a run by a panic, which is told with everything else.
         std::panic::set_hook(Box::new(|_| {}));
         let began = Instant::now();
-        let bar = bar(self.seeds);
+        let bar = bar(self.count());
         let (totals, failure) = self.all(&bar)?;
         bar.finish_and_clear();
         if let Some(failure) = failure {
@@ -187,9 +277,9 @@ impl Sim {
             return Err(Complaint::new(Exit::No, message));
         }
         print::bytes(totals.text(began.elapsed()).as_bytes())?;
-        if totals.seeds < self.seeds {
-            let next = self.from + totals.seeds;
-            let left = self.seeds - totals.seeds;
+        if totals.seeds < self.count() {
+            let next = self.first() + totals.seeds;
+            let left = self.count() - totals.seeds;
             let message = format!("interrupted; go on with --from {next} --seeds {left}");
             return Err(Complaint::new(Exit::No, message));
         }
@@ -202,9 +292,9 @@ impl Sim {
         options.profile = Profile::from_name(&self.profile).unwrap_or(options.profile);
         options.nodes = self.nodes.unwrap_or(options.nodes);
         match self.depth {
-            Depths::Protocol => options.depth = Depth::Protocol,
-            Depths::Whole => options.depth = Depth::Whole,
-            Depths::Mixed => {}
+            Some(Depths::Protocol) => options.depth = Depth::Protocol,
+            Some(Depths::Whole) => options.depth = Depth::Whole,
+            Some(Depths::Mixed) | None => {}
         }
         let links = self.links.as_deref().and_then(Links::from_name);
         options.links = links.unwrap_or(options.links);
@@ -217,6 +307,7 @@ impl Sim {
         if let Some(Wrong::One(mutant)) = self.mutant {
             options.mutant = Some(mutant);
         }
+        options.workload.clone_from(&self.workload);
         options.only_faults = self.only_faults.as_ref().map(|faults| faults.0.clone());
         options
     }
@@ -226,7 +317,7 @@ impl Sim {
             Some(Wrong::One(mutant)) => mutant.protocol(),
             _ => None,
         };
-        match self.protocol {
+        match self.protocol.unwrap_or(Protocols::Both) {
             _ if only == Some(Protocol::Raft) => &[Protocol::Raft],
             _ if only == Some(Protocol::Zab) => &[Protocol::Zab],
             Protocols::Raft => &[Protocol::Raft],
@@ -237,13 +328,13 @@ impl Sim {
 
     /// Runs all seeds in their order, several at a time, until one fails or the user has enough.
     fn all(&self, bar: &ProgressBar) -> Result<(Totals, Option<Box<Failure>>), Complaint> {
-        let next = AtomicU64::new(self.from);
+        let next = AtomicU64::new(self.first());
         let stop = AtomicBool::new(false);
         let totals = Mutex::new(Totals::default());
         let (failed, failures) = mpsc::channel();
         let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok());
         let jobs = jobs.map_or(1, NonZero::get);
-        let end = self.from + self.seeds;
+        let end = self.first() + self.count();
         let work = || {
             std::thread::scope(|scope| {
                 for _ in 0..jobs {
@@ -258,7 +349,7 @@ impl Sim {
                             match self.seed(seed) {
                                 Ok(reports) => {
                                     let mut totals = totals.lock().expect("nobody panics here");
-                                    totals.add(&reports);
+                                    totals.add(self.protocols(), &reports);
                                     bar.inc(1);
                                 }
                                 Err(failure) => {
@@ -330,11 +421,18 @@ struct Totals {
     faults: u64,
     acknowledged: u64,
     searches_given_up: u64,
+    worked: Worked,
 }
 
 impl Totals {
-    fn add(&mut self, reports: &[Report]) {
+    /// Of a scenario all protocols are run, so that each report is of the protocol in its place.
+    fn add(&mut self, protocols: &[Protocol], reports: &[Report]) {
         self.seeds += 1;
+        for (protocol, report) in protocols.iter().zip(reports) {
+            if let Some(workload) = &report.workload {
+                self.worked.add(*protocol, workload);
+            }
+        }
         for report in reports {
             self.runs += 1;
             self.virtual_time += report.duration;
@@ -354,7 +452,7 @@ impl Totals {
              protocol events       {}, {:.0} each second\n\
              faults                {}\n\
              acknowledged writes   {}\n\
-             searches given up     {}, of one key each\n",
+             searches given up     {}, of one key each\n{}",
             self.runs,
             self.seeds,
             virtual_seconds,
@@ -363,7 +461,8 @@ impl Totals {
             self.inputs as f64 / seconds,
             self.faults,
             self.acknowledged,
-            self.searches_given_up
+            self.searches_given_up,
+            self.worked.text()
         )
     }
 }

@@ -9,14 +9,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::super::choices::{Keys, parse_mix};
 use super::super::target::{FreshCluster, TargetArgs, parse_endpoint};
 use super::super::{print, this_program, time_bar, warn_of_memory};
 use super::{in_directory_of_logs, print_json};
 use crate::Error;
 use crate::echo::{self, EchoProcess};
-use crate::load::{
-    self, Freshness, KeyDistribution, LoadOptions, LoadReport, Mix, Until, Workload,
-};
+use crate::load::{self, Freshness, LoadOptions, LoadReport, Mix, Until, Workload};
 use crate::machine::{BackgroundDiskProbe, DiskProbe, Machine};
 use crate::report::format::{count_words, figure, seconds};
 
@@ -55,26 +54,6 @@ struct VolumeArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Keys {
-    /// Each as often as any other
-    Uniform,
-    /// The n-th most popular one 1/n^0.99 times as often as the first, as in YCSB
-    Zipf,
-    /// One key nine times of ten
-    Hot,
-}
-
-impl From<Keys> for KeyDistribution {
-    fn from(keys: Keys) -> Self {
-        match keys {
-            Keys::Uniform => Self::Uniform,
-            Keys::Zipf => Self::Zipf,
-            Keys::Hot => Self::Hot,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -164,16 +143,6 @@ pub(super) struct MixedArgs {
     /// How many parts of the operations are writes, reads of one key, and reads of a hundred keys
     #[arg(long, default_value = "10:90:0", value_name = "PUT:GET:RANGE", value_parser = parse_mix)]
     pub(super) mix: Mix,
-}
-
-fn parse_mix(text: &str) -> Result<Mix, String> {
-    let parts: Option<Vec<u32>> = text.split(':').map(|part| part.parse().ok()).collect();
-    match parts.as_deref() {
-        Some(&[put, get, range]) if [put, get, range].iter().all(|part| *part <= 1_000_000) => {
-            Ok(Mix { put, get, range })
-        }
-        _ => Err("expected three numbers up to 1000000, as in 50:45:5".to_owned()),
-    }
 }
 
 #[derive(Clone, Debug, Args)]

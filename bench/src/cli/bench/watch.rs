@@ -72,7 +72,7 @@ pub(super) async fn run_watch(args: WatchArgs, logs: PathBuf) -> Result<ExitCode
     options.check()?;
     let measurement = Measurement::start(args.cluster, logs, &[]).await?;
     let Measurement { fresh, bar, .. } = &measurement;
-    let report = watch::measure(&fresh.cluster, &options, bar).await?;
+    let report = watch::measure(&fresh.cluster, &options, &fresh.cluster.endpoints(), bar).await?;
     let results = serde_json::json!({ "watch": report });
     measurement.tell(&options, &results, |protocol| watch_text(protocol, &options, &report));
     unless_broken(&report.broken())

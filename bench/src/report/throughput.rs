@@ -1,42 +1,91 @@
-//! The plots of a report.
+//! How many requests a second: the ratios, the floors, curves over clients and rates, blocks and time.
 
 use super::Report;
 use super::format::figure;
-use super::svg::{Mark, Plot, Scale};
-use crate::cluster::Fault;
+use super::html::{capitalized, escape, table};
+use super::marks::{class_of, drawing, figure_of_tick, gallery, labelled, mark_of};
+use super::svg::{Plot, Scale};
 use crate::compare::{
     Better, Comparison, Curve, CurveKind, CurvePoint, Finding, Measure, Run, Side, Spread,
 };
 use crate::load::LoadReport;
 use crate::stats::{extent, median};
 
-fn mark_of(side: Side) -> Mark {
-    if side == Side::A { Mark::Circle } else { Mark::Square }
-}
-
-/// The style of what belongs to a side.
-pub(super) fn class_of(side: Side) -> &'static str {
-    if side == Side::A { "a" } else { "b" }
-}
-
-pub(super) fn labelled(scale: Scale) -> Vec<(f64, String)> {
-    scale.ticks().into_iter().map(|tick| (tick, figure_of_tick(tick))).collect()
-}
-
-/// Ticks are round, so they need no digits that say nothing.
-fn figure_of_tick(tick: f64) -> String {
-    if tick.fract() == 0.0 && tick.abs() < 1_000.0 {
-        return format!("{tick:.0}");
+pub(super) fn section(report: &Report) -> String {
+    let comparison = &report.comparison;
+    let mut drawings = vec![
+        drawing(
+            "How much better, and how sure",
+            "The bar is the 95 % interval; it is grey where it contains 1 or the blocks are too few.",
+            ratios(report),
+        ),
+        drawing(
+            "What replication costs",
+            "Writes a second, beside the same stack without replication and a bare HTTP echo.",
+            floors(report),
+        ),
+    ];
+    for of in &report.analysis.curves {
+        let caption = match of.kind {
+            CurveKind::SweepThroughput => {
+                "Closed loops of more and more clients. Line: the median over the blocks; band: the extremes."
+            }
+            CurveKind::PacedP50 | CurveKind::PacedP99 => {
+                "Writes that are due at fixed moments; latency from then. A curve ends where not all could be sent; \
+                 the upright lines are the last rates that are kept up with."
+            }
+        };
+        drawings.push(drawing(&capitalized(of.kind.name()), caption, curve(report, of)));
     }
-    let text = figure(tick);
-    if text.contains('.') {
-        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    drawings.push(drawing(
+        "Write throughput by block",
+        "The two marks of a block were measured close together, under the same conditions.",
+        blocks(report, Measure::WriteThroughput),
+    ));
+    drawings.push(drawing(
+        "Read throughput by block",
+        "Linearizable reads, each confirmed by a quorum.",
+        blocks(report, Measure::ReadThroughput),
+    ));
+    for side in Side::BOTH {
+        drawings.push(drawing(
+            &format!("Write throughput over time: {}", comparison.name(side)),
+            "One line for each run. The shaded beginning does not count.",
+            timelines(comparison, side),
+        ));
     }
-    text
+    let tables: String =
+        report.analysis.curves.iter().map(|curve| curve_table(comparison, curve)).collect();
+    gallery("Differences and throughput", drawings) + &tables
+}
+
+/// The steps of a curve with their intervals.
+fn curve_table(comparison: &Comparison, curve: &Curve) -> String {
+    let spread = |spread: &Spread| {
+        let [median, min, max] = [spread.median, spread.min, spread.max].map(figure);
+        format!("{median}<small>{min} – {max}</small>")
+    };
+    let row = |point: &CurvePoint| {
+        let ratio = point.ratio.map_or_else(
+            || "–".to_owned(),
+            |ratio| {
+                format!("{:.2}<small>{:.2} – {:.2}</small>", ratio.ratio, ratio.low, ratio.high)
+            },
+        );
+        vec![figure_of_tick(point.at), spread(&point.a), spread(&point.b), ratio]
+    };
+    let rows: Vec<Vec<String>> = curve.points.iter().map(row).collect();
+    let [a, b] = comparison.names();
+    let ratio = format!("{a} / {b}");
+    format!(
+        "<details><summary>{}</summary>\n{}</details>\n",
+        escape(&capitalized(curve.kind.name())),
+        table(&[curve.kind.axis(), a, b, &ratio], &rows)
+    )
 }
 
 /// Every ratio with its interval, turned so that right is better for the first.
-pub(super) fn ratios(report: &Report) -> Option<String> {
+fn ratios(report: &Report) -> Option<String> {
     let rows: Vec<(&Finding, f64, f64, f64)> = report
         .analysis
         .findings
@@ -96,7 +145,7 @@ pub(super) fn ratios(report: &Report) -> Option<String> {
 }
 
 /// One measure over the blocks: the blocks' figures, paired.
-pub(super) fn blocks(report: &Report, measure: Measure) -> Option<String> {
+fn blocks(report: &Report, measure: Measure) -> Option<String> {
     let finding = report.analysis.finding(measure)?;
     let values: Vec<f64> = finding.blocks.iter().flat_map(|&(_, a, b)| [a, b]).collect();
     let (smallest, largest) = extent(&values)?;
@@ -128,138 +177,8 @@ pub(super) fn blocks(report: &Report, measure: Measure) -> Option<String> {
     Some(plot.finish(&format!("{} of both sides in each block", measure.name())))
 }
 
-/// The whole distribution of write latencies: the median over the runs, and their extremes.
-pub(super) fn latencies(comparison: &Comparison) -> Option<String> {
-    let curve = |side: Side| {
-        let writes = comparison.all_runs_of(side).filter_map(|run| run.loads.write_report());
-        let runs: Vec<&LoadReport> = writes.collect();
-        let shares: Vec<f64> =
-            runs.first()?.latency.curve.iter().map(|&(share, _)| share).collect();
-        let points = shares.into_iter().filter_map(|share| {
-            let at = |write: &&LoadReport| {
-                let curve = &write.latency.curve;
-                curve.iter().find(|&&(other, _)| other == share).map(|&(_, latency)| latency)
-            };
-            // A share that not every run is long enough for would compare different runs.
-            let values: Vec<f64> = runs.iter().map(at).collect::<Option<_>>()?;
-            let (low, high) = extent(&values)?;
-            Some((-(1.0 - share).log10(), median(&values)?, low.max(1e-3), high))
-        });
-        Some(points.collect::<Vec<_>>())
-    };
-    let curves: Vec<(Side, Vec<_>)> =
-        Side::BOTH.into_iter().filter_map(|side| Some((side, curve(side)?))).collect();
-    let points = || curves.iter().flat_map(|(_, points)| points);
-    let lowest = points().map(|point| point.2).reduce(f64::min)?;
-    let highest = points().map(|point| point.3).reduce(f64::max)?;
-    let last = points().map(|point| point.0).reduce(f64::max)?;
-    let y = Scale::logarithmic(lowest * 0.9, highest * 1.1);
-    let mut plot = Plot::new(Scale::linear(0.0, last), y);
-    let shares = [(0.0, "best"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %")];
-    let ticks: Vec<(f64, String)> = shares
-        .into_iter()
-        .chain([(0.9999, "99.99 %")])
-        .map(|(share, label)| (-(1.0f64 - share).log10(), label.to_owned()))
-        .filter(|&(place, _)| place <= last + 1e-9)
-        .collect();
-    plot.x_axis("share of the writes that were no slower", &ticks);
-    plot.y_axis("write latency, ms", &labelled(y));
-    for (side, points) in &curves {
-        let band: Vec<_> = points.iter().map(|&(x, _, low, high)| (x, low, high)).collect();
-        plot.band(&band, class_of(*side));
-    }
-    for (side, points) in &curves {
-        let line: Vec<_> = points.iter().map(|&(x, middle, ..)| (x, middle)).collect();
-        plot.line(&line, class_of(*side));
-        for &(x, middle, low, high) in points {
-            let text = format!(
-                "{}: {} ms (runs {}–{})",
-                comparison.name(*side),
-                figure(middle),
-                figure(low),
-                figure(high)
-            );
-            let class = format!("{} small", class_of(*side));
-            plot.mark((x, middle), mark_of(*side), &class, &text);
-        }
-    }
-    Some(plot.finish("Write latency by share of the writes"))
-}
-
-/// The outages of both sides, sorted.
-pub(super) fn outages(comparison: &Comparison) -> Option<String> {
-    let options = &comparison.failover_options;
-    let sorted = |side| {
-        let failovers = comparison.failovers_of(side, Fault::Kill);
-        let mut outages: Vec<f64> =
-            failovers.map(|failover| failover.outage_at_least_ms(options)).collect();
-        outages.sort_by(f64::total_cmp);
-        outages
-    };
-    let curves = Side::BOTH.map(|side| (side, sorted(side)));
-    let all: Vec<f64> = curves.iter().flat_map(|(_, outages)| outages.iter().copied()).collect();
-    let (smallest, largest) = extent(&all)?;
-    let x = if largest > 10.0 * median(&all)? {
-        Scale::logarithmic(smallest.max(1.0) * 0.8, largest * 1.1)
-    } else {
-        Scale::linear(0.0, largest * 1.08)
-    };
-    let mut plot = Plot::new(x, Scale::linear(0.0, 100.0));
-    plot.x_axis("from SIGKILL of the leader to the next acknowledged write, ms", &labelled(x));
-    let shares = [0.0, 25.0, 50.0, 75.0, 100.0];
-    plot.y_axis(
-        "kills that were over by then, %",
-        &shares.map(|share| (share, format!("{share:.0}"))),
-    );
-    for (side, outages) in &curves {
-        let step = 100.0 / outages.len() as f64;
-        let mut line = Vec::new();
-        for (place, &outage) in outages.iter().enumerate() {
-            line.push((outage, place as f64 * step));
-            line.push((outage, (place + 1) as f64 * step));
-        }
-        plot.line(&line, class_of(*side));
-        for (place, &outage) in outages.iter().enumerate() {
-            let name = comparison.name(*side);
-            let text = format!("{name}: {} ms", options.outage_text(outage, figure));
-            let y = (place as f64 + 0.5) * step;
-            plot.mark((outage, y), mark_of(*side), class_of(*side), &text);
-        }
-    }
-    Some(plot.finish("Distribution of the outages after the leader was killed"))
-}
-
-/// What the paced writes saw around the faults of one side.
-pub(super) fn probes(comparison: &Comparison, side: Side) -> Option<String> {
-    let probes = || {
-        let sides = Side::BOTH.into_iter();
-        let failovers = sides.flat_map(|side| comparison.failovers_of(side, Fault::Kill));
-        failovers.flat_map(|failover| &failover.probes)
-    };
-    // Both panels have the same axes, so that they can be compared by eye.
-    let first = probes().map(|probe| probe.intended_ms).reduce(f64::min)?;
-    let last = probes().map(|probe| probe.intended_ms).reduce(f64::max)?.max(first + 1.0);
-    let slowest = probes().map(|probe| probe.latency_ms).reduce(f64::max)?;
-    let x = Scale::linear(first, last);
-    let y = Scale::logarithmic(0.1, (slowest * 1.2).max(1.0));
-    let mut plot = Plot::new(x, y);
-    plot.x_axis("when the write was to be sent, ms after SIGKILL", &labelled(x));
-    plot.y_axis("latency from then, ms", &labelled(y));
-    plot.rule(0.0, "equal");
-    let mine = || {
-        let failovers = comparison.failovers_of(side, Fault::Kill);
-        failovers.flat_map(|failover| &failover.probes)
-    };
-    let place = |probe: &crate::failover::Probe| (probe.intended_ms, probe.latency_ms);
-    plot.cloud(mine().filter(|probe| probe.error.is_none()).map(place), class_of(side));
-    plot.crosses(mine().filter(|probe| probe.error.is_some()).map(place), "failed");
-    mine().next()?;
-    let name = comparison.name(side);
-    Some(plot.finish(&format!("Latency of paced writes around the kills of leaders: {name}")))
-}
-
 /// Writes in each tenth of a second, one line for each run, with what was discarded.
-pub(super) fn timelines(comparison: &Comparison, side: Side) -> Option<String> {
+fn timelines(comparison: &Comparison, side: Side) -> Option<String> {
     let series = |write: &LoadReport| {
         let step = write.timeline_step_ms;
         let end = write.warmup_ms + write.window_ms;
@@ -287,7 +206,7 @@ pub(super) fn timelines(comparison: &Comparison, side: Side) -> Option<String> {
 }
 
 /// The floors beside both sides: how much of what is possible replication leaves.
-pub(super) fn floors(report: &Report) -> Option<String> {
+fn floors(report: &Report) -> Option<String> {
     let finding = report.analysis.finding(Measure::WriteThroughput)?;
     let null = finding.null?;
     let echo = median(&report.analysis.echo_per_second)?;
@@ -317,7 +236,7 @@ pub(super) fn floors(report: &Report) -> Option<String> {
 }
 
 /// A curve of both sides over its steps: the median over the blocks, and the extremes.
-pub(super) fn curve(report: &Report, curve: &Curve) -> Option<String> {
+fn curve(report: &Report, curve: &Curve) -> Option<String> {
     let (first, last) = (curve.points.first()?.at, curve.points.last()?.at);
     let spread = |point: &CurvePoint, side| if side == Side::A { point.a } else { point.b };
     let all = || curve.points.iter().flat_map(|point| [point.a, point.b]);

@@ -1,0 +1,64 @@
+//! What the method makes of no difference: each contender against itself.
+//!
+//! It takes no time of its own. Two blocks hold four runs of a contender, two early ones and two late ones. The early
+//! run of one block and the late one of the other are put on one side, the other two on the other side: two figures of
+//! the same thing, each of two runs, free of whatever drifts from block to block or within them, as the two sides of a
+//! block are. So many blocks give as many such pairs, half of them of either contender, and they are judged by the same
+//! rule. An interval that leaves 1 out is a false alarm; one of twenty should be.
+//!
+//! # Caveats
+//! The pairs are made of the same runs as the comparison, so a disturbance is in both. `duorum compare --a raft --b raft`
+//! makes runs of its own.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::contender::Side;
+use super::measures::Measure;
+use super::record::{Comparison, Run};
+use crate::stats::{RESAMPLES, RatioInterval, paired_ratio};
+
+/// A measure of the same contender twice.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// The measure.
+    pub measure: Measure,
+    /// One half of a contender's runs over the other; in truth it is 1.
+    pub ratio: RatioInterval,
+}
+
+/// The calibration by each measure that users notice, from these blocks.
+pub(super) fn of(comparison: &Comparison, valid: &BTreeSet<usize>) -> Vec<Calibration> {
+    let noticed = Measure::ALL.into_iter().filter(|measure| !measure.is_cost());
+    let calibration = |measure| {
+        let pairs: Vec<(f64, f64)> = Side::BOTH
+            .into_iter()
+            .flat_map(|side| pairs(comparison, side, measure, valid))
+            .collect();
+        let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed)?;
+        Some(Calibration { measure, ratio })
+    };
+    noticed.filter_map(calibration).collect()
+}
+
+/// Figures of the same contender, paired.
+fn pairs(
+    comparison: &Comparison,
+    side: Side,
+    measure: Measure,
+    valid: &BTreeSet<usize>,
+) -> Vec<(f64, f64)> {
+    let whole: Vec<[&Run; 2]> = valid
+        .iter()
+        .filter_map(|&block| comparison.runs_of(side, block).collect::<Vec<&Run>>().try_into().ok())
+        .collect();
+    let figure = |runs: [&Run; 2]| measure.of_block(&runs, &comparison.failover_options);
+    whole
+        .chunks_exact(2)
+        .filter_map(|blocks| {
+            let [[early, late], [other_early, other_late]] = [blocks[0], blocks[1]];
+            Some((figure([early, other_late])?, figure([late, other_early])?))
+        })
+        .collect()
+}

@@ -1,0 +1,56 @@
+//! The figures as tables.
+
+use super::Report;
+use super::format::figure;
+use super::html::{escape, table};
+use crate::compare::{Finding, Spread};
+
+pub(super) fn section(report: &Report) -> String {
+    let spread = |spread: &Spread| {
+        format!(
+            "{}<small>{} – {}</small>",
+            figure(spread.median),
+            figure(spread.min),
+            figure(spread.max)
+        )
+    };
+    let row = |finding: &Finding| {
+        let ratio = finding.ratio.map_or_else(
+            || "–".to_owned(),
+            |ratio| {
+                format!("{:.2}<small>{:.2} – {:.2}</small>", ratio.ratio, ratio.low, ratio.high)
+            },
+        );
+        vec![
+            escape(&finding.measure.heading()),
+            spread(&finding.a),
+            spread(&finding.b),
+            ratio,
+            finding.blocks.len().to_string(),
+            finding.null.as_ref().map_or_else(|| "–".to_owned(), spread),
+            escape(&finding.verdict),
+        ]
+    };
+    let rows = |costs: bool| -> Vec<Vec<String>> {
+        let findings = report.analysis.findings.iter();
+        findings.filter(|finding| finding.measure.is_cost() == costs).map(row).collect()
+    };
+    let [a, b] = report.comparison.names().map(escape);
+    let ratio = format!("{a} / {b}");
+    let head = ["", &a, &b, &ratio, "n", "null, 1 node", "what may be said"];
+    let part = |text: &str, rows: Vec<Vec<String>>| match rows.is_empty() {
+        true => String::new(),
+        false => format!("{text}{}", table(&head, &rows)),
+    };
+    part(
+        "<h2>Figures</h2>\n<p>Medians over the blocks, below them the smallest and the largest \
+         block; the ratio with its 95 % interval. The null protocol does not replicate: the \
+         distance to it is the price of replication.</p>\n",
+        rows(false),
+    ) + &part(
+        "<h2>What a write costs</h2>\n<p>Of all nodes together, from their own counters: what \
+         explains the figures above. A frame can carry many messages, and one fdatasync can make \
+         many writes durable; the more there is to do at once, the more are carried together.</p>\n",
+        rows(true),
+    )
+}

@@ -1,0 +1,67 @@
+//! How long requests took: what share of them took longer, down to one in ten thousand.
+
+use super::Report;
+use super::marks::{drawing, gallery};
+use super::tails::{self, Tail};
+use crate::compare::{Comparison, Loads, Side};
+use crate::load::{LoadReport, Samples};
+use crate::stats::extent;
+
+/// Places on the axis of shares for each of its decades.
+const STEPS_OF_DECADE: i32 = 16;
+
+pub(super) fn section(report: &Report) -> String {
+    let comparison = &report.comparison;
+    let caption = "The share of all requests that took longer, on a logarithmic axis, so that the tail shows. Line: all \
+                   runs together; band: the extremes of single runs. Marked: p50, p99, p99.9.";
+    gallery(
+        "Latency",
+        [
+            drawing(
+                "How long writes took",
+                caption,
+                distribution(comparison, "write latency, ms", Loads::write_report),
+            ),
+            drawing(
+                "How long linearizable reads took",
+                caption,
+                distribution(comparison, "read latency, ms", |loads| loads.read.as_ref()),
+            ),
+        ],
+    )
+}
+
+/// The latencies of both sides.
+fn distribution(
+    comparison: &Comparison,
+    axis: &str,
+    of: impl Fn(&Loads) -> Option<&LoadReport>,
+) -> Option<String> {
+    let tail = |side| {
+        let reports = comparison.all_runs_of(side).filter_map(|run| of(&run.loads));
+        let runs: Vec<&Samples> = reports.map(|report| &report.latency.samples).collect();
+        let all = Samples::merged(runs.iter().copied());
+        let line = shares(all.count()).filter_map(|share| Some((all.exceeded_by(share)?, share)));
+        let name = comparison.name(side).to_owned();
+        Tail { side, name, line: line.collect(), band: band(&runs) }
+    };
+    tails::plot(axis, &Side::BOTH.map(tail))
+}
+
+/// The shares, from all on, that at least one of so many requests stands for.
+fn shares(count: u64) -> impl Iterator<Item = f64> {
+    let share = |step: i32| 10f64.powf(-f64::from(step) / f64::from(STEPS_OF_DECADE));
+    (0..).map(share).take_while(move |share| share * count as f64 >= 1.0)
+}
+
+/// The shortest and the longest among the runs at each share, as far as each run has any.
+fn band(runs: &[&Samples]) -> [Vec<(f64, f64)>; 2] {
+    let fewest = runs.iter().map(|run| run.count()).min().unwrap_or(0);
+    let extremes = shares(fewest).filter_map(|share| {
+        let runs: Option<Vec<f64>> = runs.iter().map(|run| run.exceeded_by(share)).collect();
+        let (low, high) = extent(&runs?)?;
+        Some(((low, share), (high, share)))
+    });
+    let (low, high) = extremes.unzip();
+    [low, high]
+}

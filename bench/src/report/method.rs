@@ -1,0 +1,80 @@
+//! The method, with the numbers of the comparison filled in.
+
+use super::Report;
+use super::format::{count_words, figure, seconds};
+use super::html::escape;
+use crate::compare::{Measure, Part, Settings, phases_text};
+
+const METHOD: &str = include_str!("method.html");
+
+pub(super) fn section(report: &Report) -> String {
+    let comparison = &report.comparison;
+    let settings = &comparison.settings;
+    let phases = &settings.phases;
+    let options = &comparison.failover_options;
+    let is_looked_at = |measure: &Measure| !measure.is_cost() && settings.measures(measure.part());
+    let measures = Measure::ALL.into_iter().filter(is_looked_at).count();
+    // The chance that at least one of so many 95 % intervals misses the truth, if each had its own
+    // luck.
+    let false_alarm = 100.0 * (1.0 - 0.95f64.powf(measures as f64));
+    let numbers = [
+        ("NODES", settings.nodes.to_string()),
+        ("CONNECTIONS", settings.connections.to_string()),
+        ("PLACEMENT", settings.placement.text().to_owned()),
+        ("STEPS", phases_text(settings)),
+        ("KILLS", count_words(phases.kills, "time")),
+        ("FAULTS", settings.faults.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ")),
+        ("PERIOD", format!("{} ms", options.period.as_millis())),
+        ("LIMIT", seconds(options.limit)),
+        ("RESAMPLES", figure(crate::stats::RESAMPLES as f64)),
+        (
+            "MEASURES",
+            match measures {
+                0 => String::new(),
+                _ => format!(
+                    "{} looked at: if all were ties in truth, up to {false_alarm:.0} of 100 comparisons would \
+                     name a winner somewhere by chance.",
+                    if measures == 1 {
+                        "1 measure is".to_owned()
+                    } else {
+                        format!("{measures} measures are")
+                    }
+                ),
+            },
+        ),
+        ("BLOCKS_TO_CONCLUDE", crate::stats::BLOCKS_TO_CONCLUDE.to_string()),
+    ];
+    let text_with_parts =
+        METHOD.replace("{LOOP}", load_loop(settings)).replace("{WATCH}", watches(settings));
+    let text = numbers.into_iter().fold(text_with_parts, |text, (name, value)| {
+        text.replace(&format!("{{{name}}}"), &escape(&value))
+    });
+    format!("<h2>Method</h2>\n{text}")
+}
+
+/// How the clients of the loads ask.
+fn load_loop(settings: &Settings) -> &'static str {
+    match settings.rate {
+        None => {
+            "<li><b>Throughput and latency under load are a closed loop.</b> Each connection sends its next request when \
+             the last one is answered. That shows what so many clients can do. It understates the latency that users \
+             would see during stalls, because a waiting client asks nothing.</li>"
+        }
+        Some(_) => {
+            "<li><b>Writes and mixed operations are an open loop</b>: they are due at a fixed rate, answered or not, and \
+             their latency counts from the moment at which each was due. Latencies of a run that could not send all \
+             that was due are left out, for they would be too good. Reads are a closed loop.</li>"
+        }
+    }
+}
+
+/// How watches are measured, if they are.
+fn watches(settings: &Settings) -> &'static str {
+    let followed = settings.measures(Part::Mixed) && settings.mixed.watchers > 0;
+    if !settings.measures(Part::Watch) && !followed {
+        return "";
+    }
+    "<li><b>Watches.</b> A value says when its write was due, or sent, and an event takes from then until a watcher has read \
+     it: the write itself is in that time. Watchers are spread over all nodes and read on the thread of the clients. Each \
+     must be told of every version of a key once and in order; a block in which one was not does not count.</li>\n"
+}
