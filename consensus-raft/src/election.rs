@@ -10,6 +10,9 @@
 //!   binds nobody, so this touches no law.
 //! - The waits grow with every failure up to the election timeout, so that campaigns which collide
 //!   come apart.
+//!
+//! Without PreVote ([`consensus::Settings::pre_vote`]) a suspicion makes a candidate at once, as in the
+//! paper: what is said above of delays and waits holds all the same.
 
 use std::time::Duration;
 
@@ -24,6 +27,9 @@ use crate::role::{self, Intent, Role};
 
 /// The shortest wait before a campaign, so that settings without jitter can not spin.
 const DELAY_MIN: Duration = Duration::from_millis(1);
+
+/// Why a candidate whose votes are split begins anew.
+const LOST: &str = "no quorum is left that could vote for it";
 
 /// An unanswered campaign waits at most this many election timeouts.
 const PATIENCE_MAX: u32 = 4;
@@ -56,8 +62,7 @@ impl Raft {
                     Role::Follower(follower) => follower.intent.map(|intent| intent.to_string()),
                     _ => None,
                 };
-                self.become_pre_candidate(0, cause.unwrap_or_default(), effects);
-                self.ask_pre_votes(now, effects);
+                self.begin_campaign(now, 0, cause.unwrap_or_default(), effects);
             }
             Role::PreCandidate(candidate) => {
                 // The attempt was not answered, or the wait after a failed one is over.
@@ -68,11 +73,27 @@ impl Raft {
             }
             Role::Candidate(candidate) => {
                 let failures = candidate.failures + 1;
-                let cause = "its campaign was not answered in time".to_owned();
-                self.become_pre_candidate(failures, cause, effects);
-                self.ask_pre_votes(now, effects);
+                let cause =
+                    if candidate.lost { LOST } else { "its campaign was not answered in time" };
+                self.begin_campaign(now, failures, cause.to_owned(), effects);
             }
             Role::Leader(_) => {}
+        }
+    }
+
+    /// Asks whether it would win, or, where nobody asks first, campaigns at once.
+    fn begin_campaign(
+        &mut self,
+        now: Now,
+        failures: u32,
+        cause: String,
+        effects: &mut Effects<RaftMessage>,
+    ) {
+        if self.settings.pre_vote {
+            self.become_pre_candidate(failures, cause, effects);
+            self.ask_pre_votes(now, effects);
+        } else {
+            self.campaign(now, failures, false, cause, effects);
         }
     }
 
@@ -400,13 +421,22 @@ impl Raft {
                         && !candidate.granted.contains(&id)
                         && (candidate.refused.contains(&id) || !self.can_vote(id))
                 }) {
-                    let failures = candidate.failures + 1;
-                    let cause = "no quorum is left that could vote for it".to_owned();
-                    self.become_pre_candidate(failures, cause, effects);
-                    self.wait_before_campaign(now, failures);
+                    self.lose(now, effects);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The campaign can not succeed any more: the next one comes after a short random delay.
+    fn lose(&mut self, now: Now, effects: &mut Effects<RaftMessage>) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        let failures = candidate.failures + 1;
+        if self.settings.pre_vote {
+            self.become_pre_candidate(failures, LOST.to_owned(), effects);
+            self.wait_before_campaign(now, failures);
+        } else if !std::mem::replace(&mut candidate.lost, true) {
+            self.wait_before_campaign(now, failures);
         }
     }
 

@@ -72,7 +72,7 @@
 //!
 //! # Departures from the paper, and why
 //! - PreVote and the refusal of votes while a leader is heard are always on: a node that was cut off
-//!   does not disturb the others when it comes back.
+//!   does not disturb the others when it comes back. PreVote can be switched off for experiments.
 //! - The random wait follows the silence instead of being part of the timeout, and a broken connection
 //!   is a silence that need not be waited for. So elections take milliseconds, and the random part
 //!   can be short, because few nodes campaign in it.

@@ -101,7 +101,9 @@ impl Raft {
                 ProgressState::Probe { awaiting: false } if all_sent => {
                     peer.append(now, id, term, Vec::new(), &self.log, effects);
                 }
-                ProgressState::Replicate if peer.told < self.log.commit() => {
+                ProgressState::Replicate
+                    if peer.told < self.log.commit() && self.settings.immediate_commit_notices =>
+                {
                     peer.append(now, id, term, Vec::new(), &self.log, effects);
                 }
                 _ => {}

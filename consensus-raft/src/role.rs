@@ -12,7 +12,8 @@
 //!     └─────── hears a new term, or no quorum for the election timeout ──────┘
 //! ```
 //!
-//! A follower whose leader tells it to take over becomes a candidate at once (thesis §3.10).
+//! A follower whose leader tells it to take over becomes a candidate at once (thesis §3.10), and so does every
+//! one without PreVote; a candidate whose votes are split is then followed by itself in the next term.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -97,6 +98,9 @@ pub(crate) struct Candidate {
     pub(crate) failures: u32,
     /// Whether the leader of the term before told it to campaign.
     pub(crate) transfer: bool,
+    /// Whether no quorum is left that could vote for it. It is a pre-candidate then, but without PreVote
+    /// it stays what it is until its next campaign.
+    pub(crate) lost: bool,
 }
 
 /// Leads its term.
@@ -259,8 +263,9 @@ impl Raft {
         assert!(
             match self.role {
                 Role::PreCandidate(_) => !transfer,
-                Role::Follower(_) => transfer,
-                Role::Candidate(_) | Role::Leader(_) => false,
+                Role::Follower(_) => transfer || !self.settings.pre_vote,
+                Role::Candidate(_) => !transfer && !self.settings.pre_vote,
+                Role::Leader(_) => false,
             },
             "only a quorum of PreVotes (thesis §9.6) or the leader's word (§3.10) makes a candidate"
         );
@@ -277,6 +282,7 @@ impl Raft {
             refused: BTreeSet::new(),
             failures,
             transfer,
+            lost: false,
         });
         self.tell_role(cause, effects);
         effects.events.push(Event::Voted { candidate: self.settings.id, term });

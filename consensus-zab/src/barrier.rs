@@ -101,11 +101,18 @@ impl Leading {
             return;
         }
         let round = self.barriers.round;
+        let mut asked = Vec::new();
         for (&peer, learner) in &mut self.learners {
             if learner.barrier_asked < round && learner.counted().is_some() {
                 learner.barrier_asked = round;
-                cx.send(peer, ZabMessage::Barrier { session: learner.session, round });
+                learner.carry_commit();
+                asked.push((peer, learner.session));
             }
+        }
+        for (peer, session) in asked {
+            // So that whoever asked has not to wait for it; most often this was told already.
+            self.tell_committed(cx, peer);
+            cx.send(peer, ZabMessage::Barrier { session, round });
         }
     }
 

@@ -130,8 +130,10 @@ impl Leading {
         self.answer_syncs(cx);
     }
 
-    /// Tells a learner what is committed: of what it was sent, or, to an observer, all of it.
-    fn tell_committed(&mut self, cx: &mut Context<'_>, peer: NodeId) {
+    /// Tells a learner what is committed: of what it was sent, or, to an observer, all of it. Where a
+    /// COMMIT does not travel alone it waits for a PROPOSAL, a PING or a BARRIER; the INFORM of an
+    /// observer is the entry itself, and waits for nothing.
+    pub(crate) fn tell_committed(&mut self, cx: &mut Context<'_>, peer: NodeId) {
         let Some(learner) = self.learners.get_mut(&peer) else { return };
         if !learner.counts() {
             return self.stream(cx, peer);
@@ -139,7 +141,11 @@ impl Leading {
         let session = learner.session;
         let LearnerStage::Streaming(stream) = &mut learner.stage else { return };
         let index = cx.core.log.commit().min(stream.progress.next().previous());
+        let carried = std::mem::take(&mut stream.carries_commit);
         if !stream.up_to_date || index <= stream.committed {
+            return;
+        }
+        if !carried && !cx.core.settings.immediate_commit_notices {
             return;
         }
         let first = stream.committed.next();

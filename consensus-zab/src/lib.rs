@@ -107,7 +107,9 @@
 //!   ZooKeeper's pauses come from connecting.
 //! - A follower is sent away when *nothing* of what is under way is acknowledged for four election
 //!   timeouts; ZooKeeper measures the oldest proposal.
-//! - The range between two flushes shares a frame: one PROPOSAL, ACK or COMMIT for many zxids.
+//! - The range between two flushes shares a frame: one PROPOSAL, ACK or COMMIT for many zxids. For
+//!   experiments each proposal can have a frame of its own, and a COMMIT can wait for the next PROPOSAL or
+//!   PING, as Raft's commit index may.
 //! - Commands are replicated and applied deterministically, in both protocols. ZooKeeper's leader
 //!   turns a request into an idempotent state change first.
 //! - The read barrier. ZooKeeper has only `sync`, which is offered beside it.

@@ -266,6 +266,8 @@ pub(crate) struct Stream {
     pub up_to_date: bool,
     /// The last index that it was told is committed.
     pub committed: Index,
+    /// Whether something leaves at the next flush that a COMMIT may travel with, where none travels alone.
+    pub carries_commit: bool,
     /// What became of the snapshot that it begins with.
     pub snap: Snap,
     /// By what means it is synchronized.

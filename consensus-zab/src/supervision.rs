@@ -108,9 +108,10 @@ impl Leading {
             self.dismiss(cx, peer, Reason::Unresponsive);
         }
         self.offer_snapshots_again(cx);
-        for (&peer, learner) in &self.learners {
+        for (&peer, learner) in &mut self.learners {
             let (session, sent) = (learner.session, cx.now.time);
             cx.send(peer, ZabMessage::Ping { session, sent });
+            learner.carry_commit();
         }
     }
 
@@ -165,6 +166,13 @@ impl Leading {
 }
 
 impl crate::role::Learner {
+    /// A sign of life was sent, behind which a COMMIT may travel.
+    pub(crate) fn carry_commit(&mut self) {
+        if let LearnerStage::Streaming(stream) = &mut self.stage {
+            stream.carries_commit = true;
+        }
+    }
+
     /// For how long something is under way without any acknowledgement.
     fn stalled_for(&self, now: Time) -> Duration {
         match &self.stage {

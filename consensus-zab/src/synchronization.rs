@@ -89,6 +89,7 @@ impl Leading {
             new_leader: NewLeader::Pending,
             up_to_date: false,
             committed: Index(0),
+            carries_commit: false,
             means,
             waiting_since: None,
         });
@@ -168,6 +169,7 @@ impl Leading {
             stream.progress.acknowledged(last);
         }
         stream.waiting_since.get_or_insert(cx.now.time);
+        stream.carries_commit = true;
         let base = cx.core.log.first_of_term_at(first.index).previous();
         let informs = !counts && stream.new_leader != NewLeader::Pending;
         cx.send(

@@ -131,14 +131,14 @@ impl Progress {
             self.inflight_bytes = 0;
             return None;
         }
-        let entries = log.entries(self.next, settings.message_bytes_max);
+        let entries = log.entries(self.next, settings.entry_bytes_max());
         if entries.is_none() {
             self.fetch_under_way = true;
             effects.fetches.push(Fetch {
                 purpose: FetchPurpose::Replicate(peer),
                 first: self.next,
                 last: log.first_in_memory().previous(),
-                bytes_max: settings.message_bytes_max,
+                bytes_max: settings.entry_bytes_max(),
             });
         }
         entries

@@ -49,6 +49,8 @@ pub struct Log {
     durable: Index,
     durable_sequence: PersistSequence,
     sequence: PersistSequence,
+    /// Whether one write takes along all entries that gathered.
+    batching: bool,
     /// Writes under way: their number, and the last index that is durable once they are.
     writes: VecDeque<(PersistSequence, Index)>,
     /// What the next write takes along.
@@ -104,6 +106,7 @@ impl Log {
             durable: last,
             durable_sequence: PersistSequence(0),
             sequence: PersistSequence(0),
+            batching: settings.batching,
             writes: VecDeque::new(),
             unwritten: last.next(),
             install: None,
@@ -356,10 +359,11 @@ impl Log {
         self.promise = Some(promise);
     }
 
-    /// Cuts everything not yet written into one write, if there is anything. Returns the number that
-    /// must be durable for all of the log and of the promises to be.
+    /// Cuts everything not yet written into one write, if there is anything; without batching, into one
+    /// for each entry. Returns the number that must be durable for all of the log and of the promises
+    /// to be.
     pub fn persist<M>(&mut self, effects: &mut Effects<M>) -> PersistSequence {
-        let entries: Vec<Entry> = if self.unwritten <= self.last {
+        let mut entries: Vec<Entry> = if self.unwritten <= self.last {
             let offset = self.unwritten.0 - self.first_in_memory().0;
             let offset = usize::try_from(offset).expect("the tail fits into memory");
             self.tail.range(offset..).cloned().collect()
@@ -373,10 +377,23 @@ impl Log {
         if entries.is_empty() && !changes {
             return self.sequence;
         }
-        self.sequence = self.sequence.next();
-        self.writes.push_back((self.sequence, self.last));
         self.unwritten = self.last.next();
         self.written_commit = self.commit;
+        let alone = if self.batching { 0 } else { entries.len().saturating_sub(1) };
+        for entry in entries.drain(..alone) {
+            self.write(vec![entry], None, effects);
+        }
+        // Behind all of the entries, so that none of them can be missing where the promise is not.
+        let promise = self.promise.take();
+        self.write(entries, promise, effects);
+        self.sequence
+    }
+
+    /// Asks for one write. What replaces or removes anything goes with the first of several.
+    fn write<M>(&mut self, entries: Vec<Entry>, promise: Option<Bytes>, effects: &mut Effects<M>) {
+        let last = entries.last().map_or(self.last, Entry::index);
+        self.sequence = self.sequence.next();
+        self.writes.push_back((self.sequence, last));
         effects.persists.push(Persist {
             sequence: self.sequence,
             install: self.install.take(),
@@ -386,10 +403,9 @@ impl Log {
                 .take()
                 .filter(|_| !mutant::on(Mutant::TruncationUnwritten)),
             entries,
-            promise: self.promise.take(),
-            commit: self.commit,
+            promise,
+            commit: self.commit.min(last),
         });
-        self.sequence
     }
 
     /// Everything up to this write is durable.

@@ -143,9 +143,18 @@ pub struct Settings {
     pub election_jitter: Duration,
     /// Whether the loss of the leader's connection alone makes it suspected.
     pub suspect_on_connection_loss: bool,
+    /// Raft: whether a node asks before it campaigns, so that one that would lose disturbs nobody
+    /// (thesis §9.6).
+    pub pre_vote: bool,
     /// ZAB: how long to wait for a better vote once a quorum agrees but not all connected voters
     /// have answered. ZooKeeper's is fixed at 200 ms.
     pub finalize_wait: Duration,
+    /// Whether entries that gathered share a write and a message. Without it each entry has a write and
+    /// a message of its own.
+    pub batching: bool,
+    /// Whether followers hear of a commit at once. Without it they hear of it with the next entries or
+    /// the next sign of life.
+    pub immediate_commit_notices: bool,
     /// The most bytes of entries in one message.
     pub message_bytes_max: usize,
     /// The most messages with entries under way to one peer.
@@ -175,7 +184,10 @@ impl Settings {
             election_timeout: Duration::from_millis(300),
             election_jitter: Duration::from_millis(30),
             suspect_on_connection_loss: true,
+            pre_vote: true,
             finalize_wait: Duration::from_millis(20),
+            batching: true,
+            immediate_commit_notices: true,
             message_bytes_max: 1 << 20,
             inflight_messages_max: 256,
             inflight_bytes_max: 8 << 20,
@@ -206,6 +218,12 @@ impl Settings {
             return Ok(());
         };
         Err(StartError(problem))
+    }
+
+    /// The most bytes of entries that go into one message; at least one entry always does.
+    #[must_use]
+    pub(crate) fn entry_bytes_max(&self) -> usize {
+        if self.batching { self.message_bytes_max } else { 1 }
     }
 
     /// Whether this node neither votes nor counts.

@@ -59,8 +59,8 @@
 //! A `!` before a command expects it to fail. Settings of `cluster` in milliseconds: `heartbeat`,
 //! `election`, `jitter`, `finalize`; in bytes: `message_bytes`, `inflight_bytes`, `memory_log_bytes`,
 //! `uncommitted_bytes`, `unapplied_bytes`; in messages: `inflight_messages`; further `seed`,
-//! `suspect_on_connection_loss=false`, `overtaking=false`, `formed=false`, `tail` (entries that a starting node keeps
-//! in memory).
+//! `suspect_on_connection_loss=false`, `pre_vote=false`, `batching=false`, `immediate_commit_notices=false`,
+//! `overtaking=false`, `formed=false`, `tail` (entries that a starting node keeps in memory).
 //!
 //! # Faults
 //! They are called as in `POST /v1/faults`, whose meaning `docs/faults.md` tells. Links are `n1 n2`, or

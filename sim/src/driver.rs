@@ -81,12 +81,13 @@ impl<C: Consensus> Cluster<C> {
     fn round(&mut self, life: Life) -> Result<(), Violation> {
         let now = self.agenda.now();
         let clock = self.nodes[&life.node].clock;
+        let most = self.options.at_a_time(ROUND_INPUTS_MAX);
         let Some(process) = self.process(life) else { return Ok(()) };
         process.wake_at = None;
         let node_now = clock.now(now);
         let mut effects = std::mem::take(&mut process.effects);
         let (mut judged, mut inputs) = (false, 0);
-        for _ in 0..ROUND_INPUTS_MAX {
+        for _ in 0..most {
             let Some(input) = process.inbox.pop_front() else { break };
             judged |= matches!(input, ReplicaInput::SnapshotReceived { .. });
             process.ignores_late(node_now, &input)?;
@@ -333,12 +334,13 @@ impl<C: Consensus> Cluster<C> {
         let node = &self.nodes[&life.node];
         let slow = node.slow_disk.0;
         let stuck = Duration::from_micros(node.disk_stuck_until.0.saturating_sub(now.0));
+        let most = self.options.at_a_time(BATCH_PERSISTS_MAX);
         let process = self.process(life).expect("the log is written by a process");
         let log = &mut process.log;
         if !log.writing.is_empty() || log.waiting.is_empty() {
             return;
         }
-        let count = log.waiting.len().min(BATCH_PERSISTS_MAX);
+        let count = log.waiting.len().min(most);
         log.writing.extend(log.waiting.drain(..count));
         let mut delay = self.surroundings.sync_delay.draw(&mut self.random) * slow;
         if self.random.one_in(self.surroundings.long_sync_one_in) {

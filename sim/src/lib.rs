@@ -65,6 +65,7 @@
 //! Not exhaustive: it draws samples. It does not simulate threads. Bits flip in the log and not in the
 //! store, whose pages redb checks itself.
 
+mod ablation;
 mod agenda;
 mod alarms;
 mod applier;
@@ -104,6 +105,7 @@ mod trace;
 mod watchers;
 mod workload;
 
+pub use ablation::Ablation;
 pub use faults::{Step, StepNumber};
 pub use latency::Links;
 pub use options::{Beginning, Depth, Profile, SimOptions};

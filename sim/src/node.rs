@@ -298,7 +298,7 @@ impl<C: Consensus> Node<C> {
         let all_count = mutant::on(Mutant::ObserversVote);
         let last_voter = if all_count { options.members() } else { options.nodes };
         let voters = (1..=last_voter).map(NodeId);
-        Settings {
+        let mut settings = Settings {
             seed: start.seed,
             observers: (last_voter + 1..=options.members()).map(NodeId).collect(),
             standing: self.standing(),
@@ -311,7 +311,11 @@ impl<C: Consensus> Node<C> {
             uncommitted_bytes_max: surroundings.uncommitted_bytes_max,
             unapplied_bytes_max: surroundings.unapplied_bytes_max,
             ..Settings::new(self.id, voters)
+        };
+        for ablation in &options.ablations {
+            ablation.take_from(&mut settings);
         }
+        settings
     }
 
     /// Writes what the log writer and the flusher have under way, on a disk that is about to lose

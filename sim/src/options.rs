@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::ablation::Ablation;
 use crate::costs::ELECTION_TIMEOUT;
 use crate::faults::StepNumber;
 use crate::latency::{self, Links};
@@ -41,6 +42,8 @@ pub struct SimOptions {
     pub beginning: Option<Beginning>,
     /// Of what breaks by the profile, only these steps; `None` is all. A failing run is made short so.
     pub only_faults: Option<BTreeSet<StepNumber>>,
+    /// What all nodes do without.
+    pub ablations: BTreeSet<Ablation>,
     /// A wrong version of the protocol, to show that the checkers notice it.
     pub mutant: Option<Mutant>,
 }
@@ -73,6 +76,7 @@ impl SimOptions {
             workload: None,
             beginning: None,
             only_faults: None,
+            ablations: BTreeSet::new(),
             mutant: None,
         }
     }
@@ -113,6 +117,11 @@ impl SimOptions {
         self.nodes + self.observers
     }
 
+    /// How many of what waits are taken at a time, of so many at most.
+    pub(crate) fn at_a_time(&self, most: usize) -> usize {
+        if self.ablations.contains(&Ablation::Batching) { 1 } else { most }
+    }
+
     /// Any of all nodes.
     pub(crate) fn any_member(&self, random: &mut Random) -> NodeId {
         NodeId(1 + random.below(self.members()))
@@ -137,6 +146,10 @@ impl SimOptions {
         ];
         if let Some(think) = self.think {
             words.push(format!("--think {}us", think.as_micros()));
+        }
+        if !self.ablations.is_empty() {
+            let names: Vec<&str> = self.ablations.iter().map(|ablation| ablation.name()).collect();
+            words.push(format!("--ablate {}", names.join(",")));
         }
         if let Some(mutant) = self.mutant {
             words.push(format!("--mutant {}", mutant.name()));
