@@ -5,6 +5,7 @@ mod flags;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod log;
+mod mechanisms;
 mod retention;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use storage::identity::CLUSTER_NAME_BYTES_MAX;
 
 pub use self::flags::ServeFlags;
 pub(crate) use self::log::log_filter;
+pub use self::mechanisms::{CommitNotices, Detector, Switch};
 use crate::http::{LEASE_TTL_LEAST, Limits};
 use crate::node::config::NodeConfig;
 
@@ -142,7 +144,8 @@ impl ServeConfig {
         if let Some(name) = flags.cluster_name.clone() {
             node.cluster_name = check_cluster_name(name)?;
         }
-        set_timers(&mut node, flags.heartbeat, flags.election_timeout, flags.finalize_wait)?;
+        set_timers(&mut node, flags.heartbeat, flags.election_timeout)?;
+        mechanisms::set_mechanisms(&mut node, &flags)?;
         retention::set_retention(&mut node, &flags)?;
         if let Some(bytes) = flags.store_cache_bytes {
             within("--store-cache-bytes", bytes, 1 << 20, 1 << 40)?;
@@ -192,7 +195,7 @@ impl ServeConfig {
             .into_iter()
             .filter(|address| !address.ip().is_loopback())
             .collect();
-        let mut warnings = Vec::new();
+        let mut warnings = self.node.mechanisms.warnings();
         if self.node.faults.enabled {
             warnings.push(
                 "faults are enabled: whoever reaches this node can pause and kill it, and make its \
@@ -346,11 +349,9 @@ fn set_timers(
     node: &mut NodeConfig,
     heartbeat: Option<Duration>,
     election_timeout: Option<Duration>,
-    finalize_wait: Option<Duration>,
 ) -> Result<(), ConfigError> {
     node.heartbeat_interval = heartbeat.unwrap_or(node.heartbeat_interval);
     node.election_timeout = election_timeout.unwrap_or(node.election_timeout);
-    node.finalize_wait = finalize_wait.unwrap_or(node.finalize_wait);
     let (heartbeat, timeout) = (node.heartbeat_interval, node.election_timeout);
     let shown = humantime::format_duration;
     if heartbeat < Duration::from_millis(1) || heartbeat > TIMER_MAX {
@@ -376,15 +377,6 @@ fn set_timers(
             shown(TIMER_MAX)
         ));
     }
-    if node.finalize_wait > TIMER_MAX {
-        return error(format!(
-            "--finalize-wait is {}; allowed: at most {}",
-            shown(node.finalize_wait),
-            shown(TIMER_MAX)
-        ));
-    }
-    // As much randomness as parts campaigns, in proportion to the patience asked for.
-    node.election_jitter = timeout / 10;
     Ok(())
 }
 

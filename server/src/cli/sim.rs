@@ -13,7 +13,9 @@ use consensus::{Mutant, Protocol, mutant};
 use consensus_raft::Raft;
 use consensus_zab::Zab;
 use indicatif::{ProgressBar, ProgressStyle};
-use sim::{Depth, Failure, Links, Profile, Report, SimOptions, StepNumber, Workload, run, shrink};
+use sim::{
+    Ablation, Depth, Failure, Links, Profile, Report, SimOptions, StepNumber, Workload, run, shrink,
+};
 
 use super::scenario::{self, Worked};
 use super::{Complaint, Exit, print};
@@ -25,6 +27,7 @@ Examples:
   duorum sim --from 1000                             the next thousand
   duorum sim --protocol raft --seeds 1 --from 17 --profile crashes --clients 1
   duorum sim --scenario docs/scenarios/failover.toml what `duorum compare` would do, in virtual time
+  duorum sim --ablate batching,pre-vote              the same laws without these mechanisms
   duorum sim --mutant list                           wrong versions, and what is wrong with them
   duorum sim --protocol raft --mutant raft-votes-twice
 
@@ -100,6 +103,10 @@ pub(super) struct Sim {
     #[arg(long, value_name = "NUMBERS", value_parser = numbers)]
     only_faults: Option<OnlyFaults>,
 
+    /// Of what the protocols do all nodes go without these, separated by commas (docs/ablations.md)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = ablation)]
+    ablate: Vec<Ablation>,
+
     /// Run a wrong version of the protocol, or of what is around it, and see what comes of it; `list`
     /// shows them
     #[arg(long, value_name = "NAME", value_parser = wrong)]
@@ -157,6 +164,13 @@ fn wrong(text: &str) -> Result<Wrong, String> {
     }
     let found = Mutant::from_name(text).map(Wrong::One);
     found.ok_or_else(|| "there is none of that name; `--mutant list` shows all".to_owned())
+}
+
+fn ablation(name: &str) -> Result<Ablation, String> {
+    Ablation::from_name(name).ok_or_else(|| {
+        let names = Ablation::ALL.map(Ablation::name);
+        format!("there is none of that name; allowed: {}", names.join(", "))
+    })
 }
 
 fn profiles() -> clap::builder::PossibleValuesParser {
@@ -304,6 +318,7 @@ impl Sim {
         options.watchers = self.watchers.map_or(options.watchers, small);
         options.think = self.think.or(options.think);
         options.duration = self.duration.unwrap_or(options.duration);
+        options.ablations = self.ablate.iter().copied().collect();
         if let Some(Wrong::One(mutant)) = self.mutant {
             options.mutant = Some(mutant);
         }

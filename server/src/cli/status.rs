@@ -99,6 +99,9 @@ fn nodes(answered: &[(&String, Value)]) -> String {
         if let Some(trouble) = status["trouble"].as_str() {
             troubles.push_str(&format!("node {}: {trouble}\n", text(&status["node"])));
         }
+        for warning in status["warnings"].as_array().into_iter().flatten() {
+            troubles.push_str(&format!("node {}: {}\n", text(&status["node"]), text(warning)));
+        }
     }
     table(&rows) + &troubles
 }

@@ -6,6 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::ConfigError;
+use super::mechanisms::{CommitNotices, Detector, Switch};
+
+/// Where `--help` lists what experiments do without.
+const EXPERIMENTS: &str = "For experiments (docs/ablations.md)";
 
 /// The flags of `duorum serve`. What is not given here may be in the file, or has a default.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -95,6 +99,50 @@ pub struct ServeFlags {
     )]
     #[serde(default, deserialize_with = "duration")]
     pub handicap: Option<Duration>,
+
+    /// Off: write records of the log without syncing them, so that nothing is durable [default: on]
+    #[arg(long, env = "DUORUM_FSYNC", value_enum, help_heading = EXPERIMENTS)]
+    pub fsync: Option<Switch>,
+
+    /// Off: give each entry a record of the log, a sync and a message of its own [default: on]
+    #[arg(long, env = "DUORUM_BATCHING", value_enum, help_heading = EXPERIMENTS)]
+    pub batching: Option<Switch>,
+
+    /// The most AppendEntries or PROPOSALs under way to one peer; 1 waits for each to be acknowledged
+    /// [default: 256]
+    #[arg(
+        long,
+        env = "DUORUM_MAX_INFLIGHT_MESSAGES",
+        value_name = "NUMBER",
+        help_heading = EXPERIMENTS
+    )]
+    pub max_inflight_messages: Option<usize>,
+
+    /// Raft, off: campaign without asking first [default: on]
+    #[arg(long, env = "DUORUM_PRE_VOTE", value_enum, help_heading = EXPERIMENTS)]
+    pub pre_vote: Option<Switch>,
+
+    /// Raft: the most that randomness adds to a wait before a campaign; the paper's 150 to 300 ms are
+    /// --election-timeout 150ms --election-jitter 150ms [default: a tenth of --election-timeout]
+    #[arg(
+        long,
+        env = "DUORUM_ELECTION_JITTER",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        help_heading = EXPERIMENTS
+    )]
+    #[serde(default, deserialize_with = "duration")]
+    pub election_jitter: Option<Duration>,
+
+    /// What makes a leader suspected: the loss of its connection, or --election-timeout of silence alone
+    /// [default: connection]
+    #[arg(long, env = "DUORUM_FAILURE_DETECTOR", value_enum, help_heading = EXPERIMENTS)]
+    pub failure_detector: Option<Detector>,
+
+    /// When followers hear of a commit: at once, or with the next entries or sign of life [default:
+    /// immediate]
+    #[arg(long, env = "DUORUM_COMMIT_NOTICES", value_enum, help_heading = EXPERIMENTS)]
+    pub commit_notices: Option<CommitNotices>,
 
     /// Compact automatically so that about so many revisions stay readable; 0 for never [default:
     /// 100000]
@@ -213,6 +261,13 @@ impl ServeFlags {
             max_value_bytes: self.max_value_bytes.or(file.max_value_bytes),
             max_connections: self.max_connections.or(file.max_connections),
             handicap: self.handicap.or(file.handicap),
+            fsync: self.fsync.or(file.fsync),
+            batching: self.batching.or(file.batching),
+            max_inflight_messages: self.max_inflight_messages.or(file.max_inflight_messages),
+            pre_vote: self.pre_vote.or(file.pre_vote),
+            election_jitter: self.election_jitter.or(file.election_jitter),
+            failure_detector: self.failure_detector.or(file.failure_detector),
+            commit_notices: self.commit_notices.or(file.commit_notices),
             retain_revisions: self.retain_revisions.or(file.retain_revisions),
             retain_for: self.retain_for.or(file.retain_for),
             digest_interval: self.digest_interval.or(file.digest_interval),

@@ -94,6 +94,9 @@ fn impossible_values_say_what_is_allowed() {
         ("--heartbeat 100ms --election-timeout 299ms", "here 300ms"),
         ("--heartbeat 0ms", "allowed: 1ms"),
         ("--election-timeout 2h", "at most 1m"),
+        ("--election-jitter 301ms", "allowed: 0ms to --election-timeout, here 300ms"),
+        ("--finalize-wait 2m", "at most 1m"),
+        ("--max-inflight-messages 0", "allowed: 1 to 65536"),
         ("--max-value-bytes 0", "allowed: 1 to"),
         ("--watch-progress-interval 99ms", "allowed: 100ms and more"),
         ("--session-timeout-min 1999ms", "allowed: 2s and more"),
@@ -125,6 +128,31 @@ fn faults_are_off_unless_they_are_asked_for_and_then_worth_a_warning() {
 }
 
 #[test]
+fn what_experiments_do_without_reaches_the_protocol_and_the_log() {
+    let plain = config("--election-timeout 1s").expect("possible").node;
+    let settings = plain.settings(7);
+    let defaults = consensus::Settings::new(NodeId(1), [NodeId(1)]);
+    assert_eq!(settings.election_jitter, Duration::from_millis(100));
+    assert!(plain.mechanisms.fsync && settings.batching && settings.pre_vote);
+    assert!(settings.suspect_on_connection_loss && settings.immediate_commit_notices);
+    assert_eq!(settings.inflight_messages_max, defaults.inflight_messages_max);
+    assert_eq!(settings.finalize_wait, defaults.finalize_wait);
+    let without = config(
+        "--fsync off --batching off --max-inflight-messages 1 --pre-vote off --election-jitter 0ms \
+         --finalize-wait 0ms --failure-detector silence --commit-notices piggybacked",
+    )
+    .expect("possible");
+    assert_eq!(without.warnings(), without.node.mechanisms.warnings());
+    assert!(without.warnings()[0].contains("NOT durable"), "{:?}", without.warnings());
+    assert!(!without.node.mechanisms.fsync);
+    let settings = without.node.settings(7);
+    assert!(!settings.batching && !settings.pre_vote);
+    assert!(!settings.suspect_on_connection_loss && !settings.immediate_commit_notices);
+    assert_eq!(settings.inflight_messages_max, 1);
+    assert_eq!((settings.election_jitter, settings.finalize_wait), Default::default());
+}
+
+#[test]
 fn an_address_that_others_can_reach_is_worth_one_warning() {
     let config = config("--http 0.0.0.0:2379 --peer 0.0.0.0:2380").expect("possible");
     assert_eq!(config.warnings().len(), 1);
@@ -135,17 +163,22 @@ fn the_file_is_below_the_flags_and_its_unknown_keys_are_errors() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("duorum.toml");
     let line = format!("--config {} --http 127.0.0.1:1", file.display());
-    std::fs::write(&file, "protocol = 'zab'\nhttp = '127.0.0.1:2'\nheartbeat = '20ms'")
-        .expect("written");
+    std::fs::write(
+        &file,
+        "protocol = 'zab'\nhttp = '127.0.0.1:2'\nheartbeat = '20ms'\nfsync = 'off'",
+    )
+    .expect("written");
     let merged = config(&line).expect("possible");
     assert_eq!(merged.node.protocol, Protocol::Zab);
     assert_eq!(merged.http_address.port(), 1);
+    assert!(!merged.node.mechanisms.fsync);
     assert_eq!(merged.node.heartbeat_interval, Duration::from_millis(20));
     for (content, words) in [
         ("protocl = 'zab'", "protocl"),
         ("protocl = 'zab'", "`protocol`"),
         ("heartbeat = '20'", "heartbeat"),
         ("id = 'one'", "id"),
+        ("fsync = 'never'", "expected `on` or `off`"),
         ("id = ", "TOML"),
     ] {
         std::fs::write(&file, content).expect("written");

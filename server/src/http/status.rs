@@ -19,6 +19,7 @@ use super::alarms::{self, Alarm};
 use super::call::{self, Answer, Call, Content, Tag, schema_of};
 use super::parameters::Parameters;
 use super::{App, State, answer};
+use crate::node::handle::NodeFacts;
 
 /// What it takes and answers.
 pub(super) const CALL: Call = Call {
@@ -60,6 +61,9 @@ struct Status<'a> {
     requests_pending: usize,
     persists_pending: usize,
     trouble: Option<String>,
+    /// What a user of this node must know: that nothing is durable, if it was started so.
+    warnings: Vec<String>,
+    mechanisms: Mechanisms,
     alarms: Vec<Alarm>,
     /// What goes wrong at this node on purpose.
     faults: usize,
@@ -71,6 +75,41 @@ struct Status<'a> {
     directory: String,
     uptime_ms: u64,
     revision: u64,
+}
+
+/// What this node does to be durable, fast and soon back, each of which experiments can do without.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Mechanisms {
+    fsync: bool,
+    batching: bool,
+    max_inflight_messages: usize,
+    /// Raft's alone.
+    pre_vote: Option<bool>,
+    /// Raft's alone.
+    election_jitter_ms: Option<f64>,
+    /// ZAB's alone.
+    finalize_wait_ms: Option<f64>,
+    /// What makes a leader suspected: `connection` or `silence`.
+    failure_detector: &'static str,
+    /// When followers hear of a commit: `immediate` or `piggybacked`.
+    commit_notices: &'static str,
+}
+
+impl Mechanisms {
+    fn of(facts: &NodeFacts) -> Self {
+        let its = facts.mechanisms;
+        let only = |protocol| facts.protocol == protocol;
+        Self {
+            fsync: its.fsync,
+            batching: its.batching,
+            max_inflight_messages: its.inflight_messages_max,
+            pre_vote: only(Protocol::Raft).then_some(its.pre_vote),
+            election_jitter_ms: only(Protocol::Raft).then_some(milliseconds(its.election_jitter)),
+            finalize_wait_ms: only(Protocol::Zab).then_some(milliseconds(its.finalize_wait)),
+            failure_detector: if its.suspect_on_connection_loss { "connection" } else { "silence" },
+            commit_notices: if its.immediate_commit_notices { "immediate" } else { "piggybacked" },
+        }
+    }
 }
 
 /// What the state machine holds in memory.
@@ -158,6 +197,8 @@ fn tell(app: &App) -> Response {
         requests_pending: status.requests_pending,
         persists_pending: status.persists_pending,
         trouble: app.trouble(),
+        warnings: facts.mechanisms.warnings(),
+        mechanisms: Mechanisms::of(facts),
         alarms,
         faults: app.handle.faults(),
         keys: statistics.keys,

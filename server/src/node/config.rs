@@ -10,6 +10,7 @@ use kvcore::replica::{DIGEST_INTERVAL_DEFAULT, LEASE_CHECKPOINT_INTERVAL_DEFAULT
 use storage::Retained;
 
 use super::faults::FaultSettings;
+use super::mechanisms::Mechanisms;
 
 /// The recent entries kept in memory: a second or so of full load, so that a peer that lags a little
 /// costs no reads of the disk. They pin the buffers that they arrived in.
@@ -38,10 +39,8 @@ pub struct NodeConfig {
     pub heartbeat_interval: Duration,
     /// How long a leader may be silent before it is suspected.
     pub election_timeout: Duration,
-    /// The most that randomness adds to a wait before a campaign.
-    pub election_jitter: Duration,
-    /// ZAB: how long to wait for a better vote once a quorum agrees.
-    pub finalize_wait: Duration,
+    /// What it does to be durable, fast and soon back.
+    pub mechanisms: Mechanisms,
     /// Compact automatically so that about this many revisions stay readable.
     pub retain_revisions: Option<u64>,
     /// Compact automatically so that what was readable within this time stays so.
@@ -85,8 +84,7 @@ impl NodeConfig {
             data_directory,
             heartbeat_interval: settings.heartbeat_interval,
             election_timeout: settings.election_timeout,
-            election_jitter: settings.election_jitter,
-            finalize_wait: settings.finalize_wait,
+            mechanisms: Mechanisms::of(&settings),
             retain_revisions: Some(100_000),
             retain_for: None,
             quota_bytes: Some(QUOTA_BYTES_DEFAULT),
@@ -107,16 +105,14 @@ impl NodeConfig {
     /// What the protocol is started with.
     pub(crate) fn settings(&self, seed: u64) -> consensus::Settings {
         let observes = self.observers.contains(&self.id);
-        consensus::Settings {
+        self.mechanisms.in_settings(consensus::Settings {
             observers: self.observers.clone(),
             standing: if observes { Standing::Observer } else { Standing::Voter },
             seed,
             heartbeat_interval: self.heartbeat_interval,
             election_timeout: self.election_timeout,
-            election_jitter: self.election_jitter,
-            finalize_wait: self.finalize_wait,
             memory_log_bytes_max: MEMORY_LOG_BYTES_MAX,
             ..consensus::Settings::new(self.id, self.voters())
-        }
+        })
     }
 }

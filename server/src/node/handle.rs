@@ -18,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::faults::{LabReply, LabWord};
 pub use super::formation::FormationStatus;
+use super::mechanisms::Mechanisms;
 use super::trace::{NodeTrace, TraceQuestion};
 use crate::metrics::Metrics;
 
@@ -81,6 +82,8 @@ pub struct NodeFacts {
     pub data_directory: PathBuf,
     /// When the node started.
     pub started: Instant,
+    /// What it does to be durable, fast and soon back.
+    pub mechanisms: Mechanisms,
 }
 
 impl NodeFacts {

@@ -18,6 +18,7 @@ mod giving_way;
 pub mod handle;
 #[cfg(feature = "measuring")]
 pub mod measuring;
+pub mod mechanisms;
 mod open;
 pub(crate) mod shared;
 pub(crate) mod snapshots;

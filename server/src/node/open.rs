@@ -83,7 +83,8 @@ pub(super) fn open<C: Consensus>(
         protocol: config.protocol,
     };
     let new_directory = DirectoryId(random()?);
-    let (wal, recovery) = Wal::open(disk.clone(), WalOptions::default(), &identity, new_directory)
+    let wal_options = WalOptions { sync: config.mechanisms.fsync, ..WalOptions::default() };
+    let (wal, recovery) = Wal::open(disk.clone(), wal_options, &identity, new_directory)
         .map_err(|error| fail(&error))?;
     if let Some(torn) = &recovery.torn_tail {
         warn!(
@@ -180,6 +181,7 @@ pub(super) fn open<C: Consensus>(
             directory: recovery.directory.0,
             data_directory: directory.clone(),
             started: Instant::now(),
+            mechanisms: config.mechanisms,
         },
         formation,
         clock,

@@ -53,9 +53,12 @@ pub(super) fn write_log<M>(
                 while let Ok(more) = queue.try_recv() {
                     persists.extend(more);
                 }
-                let last = append(&mut wal, &persists, shared)?;
-                if driver.blocking_send(DriverInput::Persisted(last)).is_err() {
-                    return Ok(());
+                let at_a_time = shared.facts.mechanisms.at_a_time(persists.len());
+                for persists in persists.chunks(at_a_time) {
+                    let last = append(&mut wal, persists, shared)?;
+                    if driver.blocking_send(DriverInput::Persisted(last)).is_err() {
+                        return Ok(());
+                    }
                 }
             }
             // What was written last can be forgotten only once the store has it.

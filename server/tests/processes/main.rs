@@ -19,6 +19,7 @@ macro_rules! on_both {
     };
 }
 
+mod ablations;
 mod agreement;
 mod alarms;
 mod command_line;

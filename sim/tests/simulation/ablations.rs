@@ -17,7 +17,7 @@ fn reports<C: Consensus>(seeds: u64, ablations: &[Ablation]) -> Vec<Report> {
     suited
         .map(|options| SimOptions {
             ablations: ablations.clone(),
-            duration: Duration::from_secs(3),
+            duration: Duration::from_millis(1_500),
             ..options
         })
         .map(|options| run::<C>(&options).unwrap_or_else(|failure| panic!("{failure}")))
@@ -26,9 +26,9 @@ fn reports<C: Consensus>(seeds: u64, ablations: &[Ablation]) -> Vec<Report> {
 
 fn laws_hold_without_each_and_without_all<C: Consensus>() {
     for ablation in Ablation::ALL {
-        reports::<C>(24, &[ablation]);
+        reports::<C>(16, &[ablation]);
     }
-    reports::<C>(40, &Ablation::ALL);
+    reports::<C>(32, &Ablation::ALL);
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub use recovery::{Recovery, TornTail};
 pub use segment::{SpareRequest, SpareSegment};
 pub use writer::{Retained, Wal, WalStatistics, remove_obsolete};
 
-/// The sizes of a log. Every one may be another at the next start.
+/// The sizes of a log, and whether it is synced. Each may be another at the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalOptions {
     /// The length of a segment, in bytes. A batch that needs more gets a longer segment.
@@ -119,6 +119,9 @@ pub struct WalOptions {
     pub tail_bytes_max: usize,
     /// How far apart the places are that the index of a reader knows, in bytes of the log.
     pub index_interval_bytes: u64,
+    /// Whether records are synced. Without it [`Wal::append`] makes nothing durable: a process that is
+    /// killed loses nothing, a system that crashes may lose or damage whatever was written.
+    pub sync: bool,
 }
 
 impl Default for WalOptions {
@@ -129,6 +132,7 @@ impl Default for WalOptions {
             batch_bytes_max: 8 << 20,
             tail_bytes_max: 16 << 20,
             index_interval_bytes: 64 << 10,
+            sync: true,
         }
     }
 }
@@ -143,6 +147,7 @@ impl WalOptions {
             batch_bytes_max: 32 << 10,
             tail_bytes_max: 1 << 20,
             index_interval_bytes: 1 << 10,
+            sync: true,
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn tiny() -> WalOptions {
         batch_bytes_max: 700,
         tail_bytes_max: 600,
         index_interval_bytes: 300,
+        sync: true,
     }
 }
 

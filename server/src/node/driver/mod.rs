@@ -204,7 +204,8 @@ impl<C: Consensus> Driver<C> {
     /// # Errors
     /// When the state machine can not go on.
     pub(crate) async fn run(mut self) -> Result<(), String> {
-        let mut inputs = Vec::with_capacity(ROUND_INPUTS_MAX);
+        let most = self.shared.facts.mechanisms.at_a_time(ROUND_INPUTS_MAX);
+        let mut inputs = Vec::with_capacity(most);
         loop {
             if self.shared.faults.pauses() {
                 self.shared.faults.pause_over().await;
@@ -228,7 +229,7 @@ impl<C: Consensus> Driver<C> {
             tokio::select! {
                 biased;
                 Some((peer, generation)) = self.lost.recv() => self.peer_lost(peer, generation),
-                _ = self.inbox.recv_many(&mut inputs, ROUND_INPUTS_MAX) => {}
+                _ = self.inbox.recv_many(&mut inputs, most) => {}
                 () = asleep => {}
             }
         }
