@@ -133,6 +133,7 @@ impl Node {
             child: None,
             dying: None,
             paused: false,
+            fault: None,
         }
     }
 

@@ -142,7 +142,10 @@ impl Ensemble {
     /// nothing more.
     pub(super) async fn kill(&mut self, id: NodeId) -> Result<(Instant, Instant), Error> {
         match self {
-            Self::Duorum(cluster) => cluster.strike(id, Fault::Kill).await,
+            Self::Duorum(cluster) => {
+                let struck = cluster.strike(id, Fault::Kill).await?;
+                Ok((struck.at, struck.over))
+            }
             Self::Others(others) => {
                 let node = others.nodes.iter_mut().find(|node| node.id == id);
                 node.expect("the cluster has this node").kill().await

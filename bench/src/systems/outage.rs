@@ -19,7 +19,7 @@ use super::client::Connection;
 use super::ensemble::Ensemble;
 use crate::Error;
 use crate::cluster::Fault;
-use crate::failover::{Failover, FailoverOptions, Probe};
+use crate::failover::{Failover, FailoverOptions, Probe, Timeline};
 use crate::load::Outcome;
 
 /// The most probes that may be under way; those that would be more are counted as not sent.
@@ -78,6 +78,10 @@ pub(super) async fn measure(
         not_sent: counts.not_sent,
         unanswered: counts.unanswered,
         load: None,
+        // Others do not tell when they elected.
+        timeline: Timeline::default(),
+        healing_gap_ms: None,
+        turns: Vec::new(),
     };
     all.sort_by_key(|sample| sample.intended);
     for Sample { intended, done, error } in all {
