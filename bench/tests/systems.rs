@@ -30,7 +30,7 @@ use support::runner::{self, Test};
 enum Verbs {
     Serve(fake_node::ServeArgs),
     Bench(bench::cli::BenchArgs),
-    Compare(bench::cli::CompareArgs),
+    Compare(Box<bench::cli::CompareArgs>),
 }
 
 const TESTS: &[Test] = &[
@@ -39,6 +39,10 @@ const TESTS: &[Test] = &[
     ("a_program_of_others_ends_with_the_process_that_started_it", ends_with_parent),
     ("a_program_of_others_is_not_started_by_somebody_elses_child", wrong_parent),
     ("a_system_that_does_not_start_is_reported_with_its_last_words", does_not_start),
+    (
+        "a_system_that_finds_its_port_taken_is_started_on_others_before_anybody_is_told",
+        finds_its_port_taken,
+    ),
     ("a_system_of_which_a_node_ends_while_it_is_driven_is_reported_soon", ends_while_driven),
     ("our_own_rows_are_measured_by_the_loop_of_the_systems", own_rows),
     ("parts_that_were_not_asked_for_are_not_measured_and_leave_no_gaps", parts),
@@ -57,7 +61,7 @@ fn main() -> ExitCode {
     let done = match Verbs::parse() {
         Verbs::Serve(args) => return fake_node::run(args),
         Verbs::Bench(args) => bench::cli::run_bench(args),
-        Verbs::Compare(args) => bench::cli::run_compare(args),
+        Verbs::Compare(args) => bench::cli::run_compare(*args),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error}");
@@ -125,8 +129,10 @@ fn wrong_parent() {
 
 fn ends_with_parent() {
     let own = std::env::current_exe().expect("this program").display().to_string();
-    let script =
-        format!("{own} bench launch --stop-with-parent $$ -- /bin/sleep 1000 & echo $!; wait");
+    let script = format!(
+        "{own} bench launch --stop-with-parent $$ -- /bin/sh -c \"trap '' TERM; exec /bin/sleep 1000\" & \
+         echo $!; wait"
+    );
     let mut parent = Command::new("/bin/sh")
         .args(["-c", &script])
         .stdout(Stdio::piped())
@@ -208,6 +214,19 @@ fn does_not_start() {
     {
         assert!(error.contains(part), "no {part} in {error}");
     }
+}
+
+fn finds_its_port_taken() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let does = "echo \"$2\" >> \"${0%/*}/starts\"\necho 'listen tcp: bind: address already in use'\nexit 1";
+    let error = measured_with_etcd(directory.path(), does);
+    assert!(
+        error.contains("Another program took a port that was free a moment ago: run it again."),
+        "{error}"
+    );
+    let starts = fs::read_to_string(directory.path().join("starts")).expect("it was started");
+    let first = starts.lines().filter(|name| *name == "node-1").count();
+    assert_eq!(first, 3, "it was tried with other ports: {starts}");
 }
 
 fn ends_while_driven() {

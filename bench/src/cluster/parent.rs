@@ -34,7 +34,11 @@ const SETTINGS_OF_OTHERS: [&str; 10] = [
 /// # Errors
 /// When the kernel refuses, or the parent is already gone: then this process must end by itself.
 pub fn stop_with_parent(parent: u32) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::TERM))?;
+    end_with_parent(parent, Signal::TERM)
+}
+
+fn end_with_parent(parent: u32, signal: Signal) -> io::Result<()> {
+    set_parent_process_death_signal(Some(signal))?;
     let now = getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
     if now == Some(parent) {
         return Ok(());
@@ -47,14 +51,14 @@ pub(crate) fn flag() -> [String; 2] {
     ["--stop-with-parent".to_owned(), std::process::id().to_string()]
 }
 
-/// Becomes another program, which ends when this process' parent does: the kernel keeps the wish across
-/// an exec. What the user's own environment says to that program is left out, so that one measurement
+/// Becomes another program, which is killed when this process' parent ends: the kernel keeps the wish across
+/// an exec, and SIGTERM would have an etcd look for another leader for many seconds. What the user's own environment says to that program is left out, so that one measurement
 /// does not differ from the next.
 ///
 /// # Errors
 /// As [`stop_with_parent`]; when there is no such program, or none is named.
 pub(crate) fn launch(parent: u32, command: &[String]) -> io::Error {
-    if let Err(error) = stop_with_parent(parent) {
+    if let Err(error) = end_with_parent(parent, Signal::KILL) {
         return error;
     }
     let Some((program, arguments)) = command.split_first() else {

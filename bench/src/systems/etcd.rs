@@ -53,16 +53,7 @@ impl Etcd {
             })?,
         };
         let said = search::ask(System::Etcd, Command::new(&program).arg("--version"))?;
-        let version = version_of(&said).ok_or_else(|| {
-            let program = program.display();
-            Error::Usage(format!("--with etcd: {program} --version says no version: {said:?}"))
-        })?;
-        if older_than_3_4(&version) {
-            return Err(Error::Usage(format!(
-                "--with etcd: {} is version {version}; 3.4 is the first whose gateway answers under /v3",
-                program.display()
-            )));
-        }
+        let version = usable_version(&program, &said)?;
         Ok(Self { program, version })
     }
 
@@ -132,6 +123,25 @@ fn leads_by_status(body: &[u8]) -> Result<bool, String> {
         "" | "0" => Err("it knows no leader".to_owned()),
         leader => Ok(leader == status.header.member_id),
     }
+}
+
+/// The version of a program that says this of itself, if it is an etcd that can be driven.
+fn usable_version(program: &Path, said: &str) -> Result<String, Error> {
+    let program = program.display();
+    let version = version_of(said).ok_or_else(|| {
+        let said = said.lines().next().unwrap_or_default();
+        Error::Usage(format!(
+            "--with etcd: {program} is no etcd, its --version says `{said}`; name the program with \
+             --with etcd=PATH"
+        ))
+    })?;
+    if older_than_3_4(&version) {
+        return Err(Error::Usage(format!(
+            "--with etcd: {program} is version {version}; 3.4 is the first whose gateway answers under /v3; \
+             name a newer one with --with etcd=PATH"
+        )));
+    }
+    Ok(version)
 }
 
 /// The version in what `etcd --version` prints: `etcd Version: 3.4.23`.
@@ -210,5 +220,18 @@ mod tests {
         let empty = tempfile::tempdir().expect("a directory");
         let error = Etcd::find(Some(empty.path())).expect_err("an empty directory").to_string();
         assert!(error.contains("the directory that holds it"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_etcd_or_too_old_a_one_is_told_from_one() {
+        let find = |said: &str| usable_version(Path::new("/opt/etcd"), said);
+        assert_eq!(find("etcd Version: 3.5.9\nGit SHA: x\n").expect("an etcd"), "3.5.9");
+        let error = find("other 1.0").expect_err("another program").to_string();
+        assert!(
+            error.contains("/opt/etcd is no etcd, its --version says `other 1.0`; name"),
+            "{error}"
+        );
+        let error = find("etcd Version: 3.3.27").expect_err("an old one").to_string();
+        assert!(error.contains("3.4 is the first") && error.contains("name a newer"), "{error}");
     }
 }

@@ -4,7 +4,7 @@ use super::Subject;
 use super::record::{SystemRun, Systems};
 use crate::compare::Spread;
 use crate::failover::FailoverOptions;
-use crate::report::format::{bytes, figure};
+use crate::report::format::figure;
 
 /// Something that was measured of every subject.
 pub(crate) struct Quantity {
@@ -60,9 +60,9 @@ impl Quantity {
             in_words: |value, options| options.outage_text(value, figure),
         },
         Self {
-            name: "memory of the largest node",
-            of_run: |run, _| Some(run.memory_peak_bytes as f64),
-            in_words: |value, _| bytes(value as u64),
+            name: "memory of the largest node, MiB",
+            of_run: |run, _| Some(run.memory_peak_bytes as f64 / f64::from(1 << 20)),
+            in_words: plain,
         },
     ];
 

@@ -47,7 +47,9 @@ pub(super) fn ask(system: System, command: &mut Command) -> Result<String, Error
     let name = command.get_program().to_string_lossy().into_owned();
     run(command, ANSWER_TIME_MAX).map_err(|why| {
         let flag = system.flag_value();
-        Error::Usage(format!("--with {flag}: {name} does not tell its version: {why}"))
+        Error::Usage(format!(
+            "--with {flag}: {name} does not tell its version: {why}; name another with --with {flag}=PATH"
+        ))
     })
 }
 

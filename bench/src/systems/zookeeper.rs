@@ -69,8 +69,11 @@ impl ZooKeeper {
         let java = java_version()?;
         let said = search::ask(System::ZooKeeper, Command::new(&script).arg("version"))?;
         let version = version_of(&said).ok_or_else(|| {
-            let script = script.display();
-            Error::Usage(format!("--with zookeeper: {script} version says no version: {said:?}"))
+            let (script, said) = (script.display(), said.lines().next().unwrap_or_default());
+            Error::Usage(format!(
+                "--with zookeeper: {script} version says no version but `{said}`; name another release \
+                 with --with zookeeper=DIRECTORY"
+            ))
         })?;
         Ok(Self { script, version, java })
     }
