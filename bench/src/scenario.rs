@@ -60,7 +60,7 @@ pub struct Scenario {
     pub sim: SimTable,
 }
 
-/// What happens to a leader.
+/// What happens to a leader, by the names that both verbs have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
@@ -70,8 +70,12 @@ pub enum FaultKind {
     PowerCut,
     /// Its process is stopped, and goes on.
     Stop,
-    /// Nothing gets to it or from it for a while.
-    Isolate,
+    /// Nothing that the other nodes say gets to it for a while, and nobody is told.
+    IsolateIn,
+    /// Nothing that it says gets to the others.
+    IsolateOut,
+    /// Both.
+    IsolateBoth,
     /// It is asked to have another node lead.
     Transfer,
 }
@@ -84,7 +88,9 @@ impl FaultKind {
             Self::Kill => "kill",
             Self::PowerCut => "power-cut",
             Self::Stop => "stop",
-            Self::Isolate => "isolate",
+            Self::IsolateIn => "isolate-in",
+            Self::IsolateOut => "isolate-out",
+            Self::IsolateBoth => "isolate-both",
             Self::Transfer => "transfer",
         }
     }

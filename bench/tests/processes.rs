@@ -27,7 +27,7 @@ use support::runner::{self, Test};
 enum Verbs {
     Serve(fake_node::ServeArgs),
     Bench(bench::cli::BenchArgs),
-    Compare(bench::cli::CompareArgs),
+    Compare(Box<bench::cli::CompareArgs>),
 }
 
 const TESTS: &[Test] = &[
@@ -57,7 +57,7 @@ fn act() -> ExitCode {
     let done = match Verbs::parse() {
         Verbs::Serve(args) => return fake_node::run(args),
         Verbs::Bench(args) => bench::cli::run_bench(args),
-        Verbs::Compare(args) => bench::cli::run_compare(args),
+        Verbs::Compare(args) => bench::cli::run_compare(*args),
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error}");

@@ -54,8 +54,12 @@ pub enum LeaderFault {
     PowerCut,
     /// Its process is stopped, and goes on.
     Stop,
-    /// Nothing gets to it or from it for a while, and nobody is told.
-    Isolate,
+    /// Nothing gets to it from other nodes for a while, and nobody is told.
+    IsolateIn,
+    /// Nothing gets from it to other nodes.
+    IsolateOut,
+    /// Both.
+    IsolateBoth,
     /// It is asked to have another node lead.
     Transfer,
 }
@@ -90,7 +94,9 @@ impl Workload {
                 LeaderFault::Kill => Fault::Crash { who, how: Crash::Kill, down: lasts },
                 LeaderFault::PowerCut => Fault::Crash { who, how: Crash::PowerCut, down: lasts },
                 LeaderFault::Stop => Fault::Pause { who, lasts },
-                LeaderFault::Isolate => {
+                LeaderFault::IsolateIn => Fault::Isolate { who, hears: false, lasts },
+                LeaderFault::IsolateOut => Fault::Isolate { who, hears: true, lasts },
+                LeaderFault::IsolateBoth => {
                     Fault::Partition { side: vec![who], lasts, breaks: false, late: false }
                 }
                 LeaderFault::Transfer => Fault::Transfer { asked: who, to: None },

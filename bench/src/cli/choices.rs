@@ -195,11 +195,13 @@ fn faults_of(named: &[FaultKind]) -> Result<Faults, Error> {
         let fault = match kind {
             FaultKind::Kill => Fault::Kill,
             FaultKind::Stop => Fault::Stop,
-            FaultKind::Isolate => Fault::IsolateBoth,
+            FaultKind::IsolateIn => Fault::IsolateIn,
+            FaultKind::IsolateOut => Fault::IsolateOut,
+            FaultKind::IsolateBoth => Fault::IsolateBoth,
             FaultKind::Transfer => Fault::Transfer,
             FaultKind::PowerCut => {
                 return Err(Error::Usage(format!(
-                    "faults `{}`: no machine loses its power here: expected kill, stop, isolate or transfer. `duorum \
+                    "faults `{}`: no machine loses its power here: expected kill, stop, isolate-in, isolate-out, isolate-both or transfer. `duorum \
                      sim --scenario` does it in virtual time",
                     kind.name()
                 )));

@@ -88,7 +88,9 @@ pub(super) fn workload(scenario: &Scenario) -> Result<Workload, Complaint> {
         FaultKind::Kill => LeaderFault::Kill,
         FaultKind::PowerCut => LeaderFault::PowerCut,
         FaultKind::Stop => LeaderFault::Stop,
-        FaultKind::Isolate => LeaderFault::Isolate,
+        FaultKind::IsolateIn => LeaderFault::IsolateIn,
+        FaultKind::IsolateOut => LeaderFault::IsolateOut,
+        FaultKind::IsolateBoth => LeaderFault::IsolateBoth,
         FaultKind::Transfer => LeaderFault::Transfer,
     });
     Ok(Workload {

@@ -12,4 +12,5 @@ mod reach;
 mod rollover;
 mod shrinking;
 mod support;
+mod workload;
 mod zab;
