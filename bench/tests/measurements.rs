@@ -186,7 +186,8 @@ fn stall() {
 fn cold_start() {
     let failover = failover("zab", "cold-start");
     let timeline = &failover["timeline"];
-    let way = ["started_ms", "candidate_ms", "elected_ms", "discovered_ms", "first_write_ms"];
+    // Whoever starts is LOOKING already, so that there is no moment in which it begins to be.
+    let way = ["started_ms", "elected_ms", "discovered_ms", "first_write_ms"];
     assert_told(timeline, &way);
     assert_told(timeline, &["all_caught_up_ms"]);
     assert_eq!(timeline["suspected_ms"], Value::Null, "there was nobody to suspect: {timeline}");
