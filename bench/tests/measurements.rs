@@ -39,6 +39,7 @@ const TESTS: &[Test] = &[
     ("a_store_is_read_out_and_its_nodes_are_restarted", store),
     ("history_is_compacted_under_paced_writes", compaction),
     ("impossible_flags_are_refused_before_anything_starts", impossible),
+    ("a_load_on_servers_that_are_not_there_says_what_to_do", nobody_there),
     ("a_mixed_load_with_watchers_is_compared_at_the_leader", compare_mixed),
     ("the_same_scenario_runs_on_real_clusters_and_in_the_simulator", scenarios),
     ("what_of_a_scenario_can_not_be_done_is_refused", refused_scenarios),
@@ -471,6 +472,15 @@ fn scenarios() {
             "{told}"
         );
     }
+}
+
+fn nobody_there() {
+    // Port 1 is nobody's.
+    let output = bench(&["put", "--endpoints", "http://127.0.0.1:1"]);
+    let error = text(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    assert!(error.contains("no server listens there; start one"), "{error}");
+    assert!(!error.contains("logs"), "no node of ours was there: {error}");
 }
 
 fn refused_scenarios() {

@@ -103,7 +103,9 @@ fn default_data_base(fallback: &Path) -> PathBuf {
 fn keep_logs<T>(result: Result<T, Error>, logs: tempfile::TempDir) -> Result<T, Error> {
     let failed =
         matches!(&result, Err(error) if !matches!(error, Error::Interrupted | Error::Usage(_)));
-    if failed {
+    // Servers that somebody else started have theirs elsewhere.
+    let any = std::fs::read_dir(logs.path()).is_ok_and(|mut files| files.next().is_some());
+    if failed && any {
         let kept = logs.keep();
         // An error that does not name the logs itself gets them named here.
         return result.map_err(|error| match error {

@@ -22,6 +22,7 @@ pub(crate) mod stream;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -289,7 +290,14 @@ async fn connect_all(options: &LoadOptions) -> Result<Vec<worker::Client>, Error
     for number in 0..options.connections {
         let address = options.endpoints[number % options.endpoints.len()];
         let connection = http::HttpConnection::connect(address).await.map_err(|source| {
-            Error::Io { what: format!("connection {number} to http://{address}"), source }
+            let what = match source.kind() {
+                io::ErrorKind::ConnectionRefused => format!(
+                    "connection {number} to http://{address}: no server listens there; start one, name \
+                     others with --endpoints, or have a cluster made for this with --protocol raft or zab"
+                ),
+                _ => format!("connection {number} to http://{address}"),
+            };
+            Error::Io { what, source }
         })?;
         clients.push(worker::Client { address, connection: Some(connection) });
     }
