@@ -266,19 +266,24 @@ fn durations(election: &Election) -> DurationsJson {
         from.zip(to).map(|(from, to)| milliseconds(to.since(from)))
     };
     let first = election.phases.first().map(|phase| phase.time);
+    let elected = at("elected");
+    // A leader that finds that no quorum answers it is the first to suspect itself, unless there is another already.
+    let gave_up = at("stepped_down").filter(|&time| elected.is_none_or(|elected| time <= elected));
+    let suspected = at("suspected").into_iter().chain(gave_up).min();
+    let seen = at("fault_seen").filter(|&seen| suspected.is_none_or(|suspected| seen <= suspected));
     // The start of a node is no search yet.
     let sought = || {
         let names = ["looking", "pre_candidate", "candidate"];
         names.into_iter().filter_map(at).min()
     };
-    let begun = at("suspected")
+    let begun = suspected
         .or_else(|| at("hands_over"))
         .or_else(sought)
         .or_else(|| first.filter(|_| at("fault_seen").is_none()));
     DurationsJson {
-        detection: between(at("fault_seen"), at("suspected")),
-        election: between(begun, at("elected")),
-        recovery: between(at("elected"), at("first_commit")),
+        detection: between(seen, suspected),
+        election: between(begun, elected),
+        recovery: between(elected, at("first_commit")),
         outage: between(first, at("first_client_write")),
     }
 }
