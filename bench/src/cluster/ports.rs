@@ -20,8 +20,13 @@ const DRAWS_MAX: usize = 10_000;
 pub(super) fn free(count: usize) -> Result<Vec<SocketAddr>, Error> {
     let above = ephemeral_start().unwrap_or(32_768).max(LOWEST + 1_000);
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // Not the measurement's seed: two measurements with the same seed must not want the same ports.
-    let mut random = Random::new(u64::from(std::process::id()) ^ since_epoch.as_secs() << 32);
+    // Not the measurement's seed: two measurements with the same seed must not want the same ports, nor one that
+    // tries others within the same second.
+    let mut random = Random::new(
+        u64::from(std::process::id()) << 32
+            ^ since_epoch.as_secs().rotate_left(30)
+            ^ u64::from(since_epoch.subsec_nanos()),
+    );
     // The listeners are held until all are found, so that no port is found twice.
     let mut held = Vec::with_capacity(count);
     for _ in 0..DRAWS_MAX {
@@ -54,6 +59,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn whoever_asks_again_at_once_gets_others() {
+        let (first, second) = (free(20).expect("free"), free(20).expect("free"));
+        assert!(
+            first.iter().filter(|port| second.contains(port)).count() < 5,
+            "{first:?} {second:?}"
+        );
+    }
 
     #[test]
     fn free_ports_are_distinct_and_can_be_bound() {
