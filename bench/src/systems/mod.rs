@@ -6,11 +6,11 @@
 //! here: there are medians with their extremes, and no ratio and no winner. What the protocols cost
 //! on equal terms is what [`crate::compare`] measures.
 //!
-//! Everybody is driven in the same way ([`drive`]): each run starts three processes from nothing with
+//! Everybody is driven in the same way (`drive`): each run starts three processes from nothing with
 //! a data directory on the same disk, fills the same keys with values of the same size, and then has as many
 //! connections, spread over all nodes, each with one request under way. Writes, linearizable reads,
 //! and reads of what one node happens to have are measured one after another, each after a warm-up of fixed
-//! length. Then the leader is killed under paced writes to the others ([`outage`]). Blocks are
+//! length. Then the leader is killed under paced writes to the others (`outage`). Blocks are
 //! interleaved: each has one run of every subject, in an order that a coin decides. Beside the systems stand both
 //! contenders of the comparison; what of it all is measured are its parts, so far as systems have them.
 //!
