@@ -421,6 +421,8 @@ fn a_mixed_load_and_its_watchers_are_measures_of_their_own() {
     let page = report.html();
     check_well_formed(&page);
     for part in [
+        "How long mixed operations took",
+        "How long it took until streams told of a write",
         "all at the leader",
         "are an open loop",
         "<b>Watches.</b>",

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::faults::block_outage;
-use super::plan::Part;
 use super::record::{Floor, Loads, Run, Writes};
 use crate::cluster::Fault;
 use crate::failover::FailoverOptions;
@@ -93,22 +92,6 @@ impl Measure {
     #[must_use]
     pub fn is_cost(self) -> bool {
         self.counter().is_some() || self == Self::CpuPerWrite
-    }
-
-    /// What it is a measure of.
-    #[must_use]
-    pub fn part(self) -> Part {
-        match self {
-            Self::ReadThroughput => Part::Reads,
-            Self::Failover => Part::Failover,
-            Self::MixedThroughput
-            | Self::MixedLatencyP50
-            | Self::MixedLatencyP99
-            | Self::DeliveryP50
-            | Self::DeliveryP99 => Part::Mixed,
-            Self::WatchLatencyP50 | Self::WatchLatencyP99 => Part::Watch,
-            _ => Part::Writes,
-        }
     }
 
     /// The counter at `/metrics` that says it, if that is where it comes from.

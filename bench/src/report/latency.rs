@@ -4,42 +4,52 @@ use super::Report;
 use super::marks::{drawing, gallery};
 use super::tails::{self, Tail};
 use crate::compare::{Comparison, Loads, Side};
-use crate::load::{LoadReport, Samples};
+use crate::load::Samples;
 use crate::stats::extent;
 
 /// Places on the axis of shares for each of its decades.
 const STEPS_OF_DECADE: i32 = 16;
 
+/// All latencies of one kind in a run.
+type Kind = fn(&Loads) -> Option<&Samples>;
+
+/// What is drawn, as far as it was measured: its title, its axis, and where it comes from.
+const DRAWN: [(&str, &str, Kind); 5] = [
+    ("How long writes took", "write latency, ms", |loads| {
+        Some(&loads.write_report()?.latency.samples)
+    }),
+    ("How long linearizable reads took", "read latency, ms", |loads| {
+        Some(&loads.read.as_ref()?.latency.samples)
+    }),
+    ("How long mixed operations took", "latency, ms", |loads| {
+        Some(&loads.mixed.as_ref()?.report.latency.samples)
+    }),
+    (
+        "How long it took until streams told of a write",
+        "from the write to its event, ms",
+        |loads| Some(&loads.mixed.as_ref()?.delivery.as_ref()?.latency.samples),
+    ),
+    (
+        "How long it took until each of many watchers was told",
+        "from the put to its event, ms",
+        |loads| Some(&loads.watch.as_ref()?.latency.samples),
+    ),
+];
+
 pub(super) fn section(report: &Report) -> String {
-    let comparison = &report.comparison;
-    let caption = "The share of all requests that took longer, on a logarithmic axis, so that the tail shows. Line: all \
-                   runs together; band: the extremes of single runs. Marked: p50, p99, p99.9.";
-    gallery(
-        "Latency",
-        [
-            drawing(
-                "How long writes took",
-                caption,
-                distribution(comparison, "write latency, ms", Loads::write_report),
-            ),
-            drawing(
-                "How long linearizable reads took",
-                caption,
-                distribution(comparison, "read latency, ms", |loads| loads.read.as_ref()),
-            ),
-        ],
-    )
+    let caption = "The share of all that took longer, on a logarithmic axis, so that the tail shows. Line: all runs \
+                   together; band: the extremes of single runs. Marked: p50, p99, p99.9.";
+    let drawings = DRAWN.into_iter().map(|(title, axis, of)| {
+        drawing(title, caption, distribution(&report.comparison, axis, of))
+    });
+    gallery("Latency", drawings)
 }
 
 /// The latencies of both sides.
-fn distribution(
-    comparison: &Comparison,
-    axis: &str,
-    of: impl Fn(&Loads) -> Option<&LoadReport>,
-) -> Option<String> {
+fn distribution(comparison: &Comparison, axis: &str, of: Kind) -> Option<String> {
     let tail = |side| {
-        let reports = comparison.all_runs_of(side).filter_map(|run| of(&run.loads));
-        let runs: Vec<&Samples> = reports.map(|report| &report.latency.samples).collect();
+        let runs: Vec<&Samples> =
+            comparison.all_runs_of(side).filter_map(|run| of(&run.loads)).collect();
         let all = Samples::merged(runs.iter().copied());
         let line = shares(all.count()).filter_map(|share| Some((all.exceeded_by(share)?, share)));
         let name = comparison.name(side).to_owned();

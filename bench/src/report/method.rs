@@ -3,7 +3,7 @@
 use super::Report;
 use super::format::{count_words, figure, seconds};
 use super::html::escape;
-use crate::compare::{Measure, Part, Settings, phases_text};
+use crate::compare::{Part, Settings, phases_text};
 
 const METHOD: &str = include_str!("method.html");
 
@@ -12,8 +12,8 @@ pub(super) fn section(report: &Report) -> String {
     let settings = &comparison.settings;
     let phases = &settings.phases;
     let options = &comparison.failover_options;
-    let is_looked_at = |measure: &Measure| !measure.is_cost() && settings.measures(measure.part());
-    let measures = Measure::ALL.into_iter().filter(is_looked_at).count();
+    let findings = &report.analysis.findings;
+    let measures = findings.iter().filter(|finding| !finding.measure.is_cost()).count();
     // The chance that at least one of so many 95 % intervals misses the truth, if each had its own
     // luck.
     let false_alarm = 100.0 * (1.0 - 0.95f64.powf(measures as f64));

@@ -9,11 +9,15 @@ use super::{Report, answer, warnings};
 use crate::compare::{Better, Comparison, Finding, Measure};
 
 /// The measures that the page opens with.
-const HEADLINES: [Measure; 4] = [
+const HEADLINES: [Measure; 8] = [
     Measure::WriteThroughput,
     Measure::WriteLatencyP99,
     Measure::ReadThroughput,
     Measure::Failover,
+    Measure::MixedThroughput,
+    Measure::MixedLatencyP99,
+    Measure::DeliveryP99,
+    Measure::WatchLatencyP99,
 ];
 
 pub(super) fn section(report: &Report) -> String {

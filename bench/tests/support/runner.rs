@@ -6,9 +6,11 @@ use std::process::ExitCode;
 /// A test and its name.
 pub(crate) type Test = (&'static str, fn());
 
-/// Whether the program was started with one of these verbs.
+/// Whether the program was started with one of these verbs, and something behind it: a verb alone is what tests are
+/// chosen by.
 pub(crate) fn has_verb(verbs: &[&str]) -> bool {
-    std::env::args().nth(1).is_some_and(|first| verbs.contains(&&first[..]))
+    let mut arguments = std::env::args().skip(1);
+    arguments.next().is_some_and(|first| verbs.contains(&&first[..])) && arguments.next().is_some()
 }
 
 /// Runs the tests one after another: those whose names contain the first word of the command line, if
