@@ -15,6 +15,7 @@
 //! - [`scenario`]: what is done to a cluster, in a file.
 //! - [`compare`]: both protocols in interleaved blocks, and what may be concluded from them.
 //! - [`systems`]: etcd and ZooKeeper under the same workload, which compares systems and not protocols.
+//! - [`ablations`]: each protocol with and without one mechanism.
 //! - [`report`]: the JSON and HTML pages of a comparison.
 //! - [`cli`]: the verbs `duorum bench` and `duorum compare`.
 //!
@@ -28,6 +29,7 @@
     reason = "measuring means reading clocks, starting processes and talking to them"
 )]
 
+pub mod ablations;
 pub mod cli;
 pub mod cluster;
 pub mod compaction;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
+use super::ablate::{AblationName, run_ablate};
 use super::choices::ChoiceArgs;
 use super::{
     counting_bar, default_data_base, keep_logs, new_directory, on_own_thread, print, remark,
@@ -27,8 +28,18 @@ const BRIEF_ELECTIONS_FEW: u64 = 40;
 
 /// The flags that mean nothing where nothing is measured. Those that the environment can set as well are not among
 /// them, or whoever set it could not do anything else.
-const FLAGS_OF_MEASURING: [&str; 9] =
-    ["quick", "a", "b", "only", "placement", "key_distribution", "mix", "watchers", "scenario"];
+const FLAGS_OF_MEASURING: [&str; 10] = [
+    "quick",
+    "a",
+    "b",
+    "only",
+    "ablate",
+    "placement",
+    "key_distribution",
+    "mix",
+    "watchers",
+    "scenario",
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +49,8 @@ Examples:
   duorum compare --mix 20:75:5:4 --key-distribution zipf
   duorum compare --only watch --watchers 1000
   duorum compare --a raft --b raft                   what the method makes of no difference
+  duorum compare --ablate all                        each protocol with and without each mechanism
+  duorum compare --ablate batching,pipelining --quick
   duorum compare --scenario docs/scenarios/failover.toml
   duorum compare --render report/report.json         page and table again, from the file alone";
 
@@ -51,6 +64,17 @@ pub struct CompareArgs {
     /// What the flags leave open, from a file; `duorum sim --scenario` runs the same in virtual time
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
+
+    /// Measure each protocol with and without these mechanisms (docs/ablations.md) instead of one protocol
+    /// against the other
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "MECHANISM",
+        conflicts_with_all = ["a", "b", "only", "faults", "mix", "watchers", "scenario", "with"]
+    )]
+    ablate: Vec<AblationName>,
 
     /// Measure nothing, but count: print the cost sheet, which is the same on every machine
     #[arg(long, conflicts_with_all = FLAGS_OF_MEASURING)]
@@ -135,6 +159,9 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let settings = choices.settings(now.as_secs())?;
     let out = choices.out.clone().unwrap_or_else(|| PathBuf::from(OUT));
+    if !args.ablate.is_empty() {
+        return run_ablate(&args.ablate, &settings, &out, choices.data_dir.as_deref());
+    }
     let with = match args.with.is_empty() {
         true => None,
         false => Some(find_systems(&args.with, &choices, &settings)?),

@@ -1,5 +1,6 @@
 //! The verbs `duorum bench` and `duorum compare`: their flags, and what they print.
 
+mod ablate;
 mod bench;
 mod choices;
 mod compare;

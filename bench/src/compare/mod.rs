@@ -43,5 +43,5 @@ pub use plan::{Block, MixedLoad, Part, Phases, Placement, Plan, Settings};
 pub use record::{Comparison, Exclusion, Floor, Loads, Mixed, Run, Step, Writes};
 pub(crate) use run::FORMAT;
 pub use run::{Environment, compare};
-pub(crate) use table::{aligned, phases_text};
+pub(crate) use table::{aligned, phases_text, ratio_text};
 pub use table::{plan_text, table_text};

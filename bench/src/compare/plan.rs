@@ -67,8 +67,16 @@ pub struct Settings {
     pub watchers: usize,
     /// The phases of a run.
     pub phases: Phases,
+    /// Whether the floors are measured too.
+    #[serde(default = "with_floors")]
+    pub floors: bool,
     /// No block begins that would probably end later than this. Time decides, never a result.
     pub budget: Option<Duration>,
+}
+
+/// The floors are measured unless somebody says that they are not.
+fn with_floors() -> bool {
+    true
 }
 
 fn killed() -> Vec<Fault> {
@@ -189,6 +197,7 @@ impl Settings {
             mixed: MixedLoad { mix: Mix { put: 10, get: 90, range: 0 }, watchers: 0 },
             watchers: 200,
             phases,
+            floors: true,
             budget: (!quick).then_some(BUDGET_DEFAULT),
         }
     }

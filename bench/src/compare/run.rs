@@ -139,6 +139,9 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn floor(&mut self) -> Result<(), Error> {
+        if !self.settings.floors {
+            return Ok(());
+        }
         let after_runs = self.runs.len();
         let floor =
             floor::measure(self.environment, self.settings, after_runs, self.progress).await?;

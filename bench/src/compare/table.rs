@@ -140,7 +140,7 @@ fn spread_text(spread: &Spread) -> String {
     format!("{} ({}–{})", figure(spread.median), figure(spread.min), figure(spread.max))
 }
 
-pub(super) fn ratio_text(ratio: Option<RatioInterval>) -> String {
+pub(crate) fn ratio_text(ratio: Option<RatioInterval>) -> String {
     ratio.map_or_else(
         || "–".to_owned(),
         |ratio| format!("{:.2} [{:.2}, {:.2}]", ratio.ratio, ratio.low, ratio.high),

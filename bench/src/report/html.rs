@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Text as HTML and attribute values want it.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -26,7 +26,7 @@ pub(super) fn capitalized(text: &str) -> String {
 }
 
 /// A table. The first cell of each row is its heading; cells are ready-made HTML.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = String::from("<div class=\"wide\"><table>\n");
     if !head.is_empty() {
         text.push_str("<thead><tr>");

@@ -7,7 +7,7 @@ mod exact;
 mod failover;
 mod figures;
 pub mod format;
-mod html;
+pub(crate) mod html;
 mod latency;
 mod manifest;
 mod marks;

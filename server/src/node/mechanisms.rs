@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// The mechanisms of a node. The default has all of them.
+/// The mechanisms of a node, which by default has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mechanisms {
     /// Whether records of the log are synced before what they hold counts as durable.

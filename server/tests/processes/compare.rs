@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bench::compare::{Comparison, Measure, Part, Side, Writes};
+use bench::ablations::Ablations;
+use bench::compare::{Comparison, Measure, Side, Writes};
 use bench::report::Report;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -21,9 +22,18 @@ const COUNTERS: [&str; 5] = [
     "etcd_disk_wal_write_bytes_total",
 ];
 
-/// What is measured when nobody says what.
+/// What is measured when nobody says what: everything but the mixed load and the watches.
 fn usual() -> impl Iterator<Item = Measure> {
-    Measure::ALL.into_iter().filter(|measure| Part::USUAL.contains(&measure.part()))
+    let on_request = [
+        Measure::MixedThroughput,
+        Measure::MixedLatencyP50,
+        Measure::MixedLatencyP99,
+        Measure::DeliveryP50,
+        Measure::DeliveryP99,
+        Measure::WatchLatencyP50,
+        Measure::WatchLatencyP99,
+    ];
+    Measure::ALL.into_iter().filter(move |measure| !on_request.contains(measure))
 }
 
 #[test]
@@ -142,6 +152,50 @@ fn contenders_are_started_with_their_flags_and_only_what_was_asked_for_is_measur
     }
 }
 
+/// A protocol with and without one mechanism, and what can not be done.
+#[test]
+fn an_ablation_takes_one_mechanism_from_one_side_and_tells_both() {
+    let _place = Place::take_all();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let ablate = |flags: &[&str]| {
+        Command::new(PROGRAM)
+            .args(["compare", "--quick", "--blocks", "1", "--seed", "7", "--ablate"])
+            .args(flags)
+            .arg("--out")
+            .arg(directory.path())
+            .output()
+            .expect("the program runs")
+    };
+    let output = ablate(&["pre-vote"]);
+    let errors = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.success(), "{errors}");
+    let table = String::from_utf8(output.stdout).expect("text");
+    assert!(table.contains("outage after SIGKILL of the leader, ms"), "{table}");
+    let json = fs::read(directory.path().join("ablations.json")).expect("a report");
+    let ablations: Ablations = serde_json::from_slice(&json).expect("a report");
+    let [ablated] = &ablations.pairs[..] else { panic!("ZAB has no PreVote: {ablations:?}") };
+    let comparison = &ablated.report.as_ref().expect("it was measured").comparison;
+    assert_eq!(comparison.floors, []);
+    for run in &comparison.runs {
+        let asks = run.statuses.iter().all(|status| status["mechanisms"]["pre_vote"] == true);
+        assert_eq!(asks, run.side == Side::A, "{:?}", run.commands);
+        assert_eq!(run.failovers.len(), 1);
+    }
+    let page = fs::read_to_string(directory.path().join("ablations.html")).expect("a page");
+    assert!(page.contains("--pre-vote off") && page.ends_with("</html>\n"));
+    assert_eq!(entries(directory.path()), 2, "neither data nor logs are left");
+    for (flags, words) in [
+        (&["detector", "--nodes", "2"][..], "at least 3 nodes"),
+        (&["everything"], "possible values: all, fsync"),
+        (&["fsync", "--a", "raft"], "cannot be used with"),
+    ] {
+        let output = ablate(flags);
+        let errors = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains(words), "{flags:?}: {errors}");
+    }
+}
+
 #[test]
 fn every_load_is_what_its_verb_says() {
     let _place = Place::take();
@@ -174,6 +228,7 @@ fn no_server_outlives_a_measurement_that_is_killed() {
     let _place = Place::take();
     for measurement in [
         &["compare", "--quick"][..],
+        &["compare", "--ablate", "batching"],
         &["bench", "put", "--protocol", "raft", "--duration", "60s"],
         // Of three nodes one is stopped most of the time, and a stopped process takes no SIGTERM.
         &["bench", "failover", "--protocol", "zab", "--fault", "stop", "--count", "1000"],
