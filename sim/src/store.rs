@@ -51,7 +51,11 @@ impl Stores {
             }
             Depth::Whole => {
                 let directory = self.directory;
-                let options = RedbStoreOptions { directory, number, cache_bytes: CACHE_BYTES };
+                let options = RedbStoreOptions {
+                    number,
+                    cache_bytes: CACHE_BYTES,
+                    ..RedbStoreOptions::new(directory)
+                };
                 Ok(SimulatedStore::Redb(Arc::new(RedbStore::open(disk, options)?)))
             }
         }

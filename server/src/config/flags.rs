@@ -186,7 +186,7 @@ pub struct ServeFlags {
     #[arg(long, env = "DUORUM_RETAIN_LOG_BYTES", value_name = "BYTES")]
     pub retain_log_bytes: Option<u64>,
 
-    /// The memory that the store may use for its pages [default: 33554432]
+    /// The memory that the store may use for its pages [default: 12582912]
     #[arg(long, env = "DUORUM_STORE_CACHE_BYTES", value_name = "BYTES")]
     pub store_cache_bytes: Option<usize>,
 

@@ -91,7 +91,7 @@ impl NodeConfig {
             lease_checkpoint_interval: LEASE_CHECKPOINT_INTERVAL_DEFAULT,
             digest_interval: Some(DIGEST_INTERVAL_DEFAULT),
             retained_log: Retained { entries: 200_000, bytes_max: 256 << 20 },
-            store_cache_bytes: 32 << 20,
+            store_cache_bytes: 12 << 20,
             requests_pending_max: 10_000,
             faults: FaultSettings::default(),
         }

@@ -1,6 +1,30 @@
 //! Work for which nobody waits, on threads that give way to those for which somebody does.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long such work goes on without a pause. Linux lets a thread run to the end of its slice, some 3 ms, before
+/// one that was woken meanwhile has its turn, whatever their priorities.
+const STRETCH_MAX: Duration = Duration::from_micros(300);
+/// The pause: long enough that those who wait for the processor have it.
+const PAUSE: Duration = Duration::from_micros(50);
+
+thread_local! {
+    /// When this thread began to work without a pause.
+    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Makes a short pause if this thread has not made one for a while. For work that must be done in time, so that
+/// the lowest priority is none for it, and that computes for milliseconds: to be called every few microseconds.
+pub(crate) fn let_others_run() {
+    match BEGAN.get() {
+        Some(began) if began.elapsed() < STRETCH_MAX => return,
+        Some(_) => std::thread::sleep(PAUSE),
+        None => {}
+    }
+    BEGAN.set(Some(Instant::now()));
+}
 
 /// Runs work of any length on a thread of its own with the lowest priority: on a machine with few cores
 /// a long copy would otherwise take turns with the threads that serve clients. The runtime waits for it

@@ -21,6 +21,7 @@ use super::config::NodeConfig;
 use super::driver::DriverInput;
 use super::faults::Faults;
 use super::formation::NodeFormation;
+use super::giving_way::let_others_run;
 use super::handle::{NodeFacts, NodeStatus};
 use super::shared::{Clock, Shared};
 use super::snapshots::Receiver;
@@ -104,6 +105,7 @@ pub(super) fn open<C: Consensus>(
     }
     let mut options = RedbStoreOptions::new(recovery.directory);
     options.cache_bytes = config.store_cache_bytes;
+    options.between = let_others_run;
     options.number = recovery.installed;
     remove_other_stores(&disk, options.number).map_err(|error| fail(&error))?;
     let store = Arc::new(RedbStore::open(&disk, options).map_err(|error| fail(&error))?);

@@ -117,7 +117,7 @@ type Item<'a> = Result<(AccessGuard<'a, (u64, u32)>, AccessGuard<'a, &'static [u
 const REMOVAL_GAP_REVISIONS_MAX: u64 = 64;
 
 /// How a store is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct RedbStoreOptions {
     /// The number of the data directory: a store of another directory is refused.
     pub directory: DirectoryId,
@@ -125,13 +125,16 @@ pub struct RedbStoreOptions {
     pub number: u64,
     /// The memory for cached pages, in bytes. redb's own default, 1 GiB, lets a node grow to it.
     pub cache_bytes: usize,
+    /// Called between the rows and between the pages of a write, on the thread that writes: a commit computes for
+    /// milliseconds, and whoever has more urgent threads can let them run there.
+    pub between: fn(),
 }
 
 impl RedbStoreOptions {
     /// The defaults, for the first store of this data directory.
     #[must_use]
     pub fn new(directory: DirectoryId) -> Self {
-        Self { directory, number: 0, cache_bytes: 32 << 20 }
+        Self { directory, number: 0, cache_bytes: 12 << 20, between: || {} }
     }
 }
 
@@ -144,6 +147,7 @@ pub struct RedbStore {
     location: String,
     /// Whether a write failed. What the file holds is unknown from then on.
     failed: AtomicBool,
+    between: fn(),
 }
 
 impl RedbStore {
@@ -182,15 +186,17 @@ impl RedbStore {
         // redb promises an error for a damaged file only where it looks for damage, and may panic
         // elsewhere. To the operator both are the same.
         let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Backend(file))
+            Builder::new()
+                .set_cache_size(options.cache_bytes)
+                .create_with_backend(Backend { file, between: options.between })
         }));
         let database = match opened {
             Ok(Ok(database)) => database,
             Ok(Err(error)) => return Err(unusable(&location, error)),
             Err(_) => return Err(unusable(&location, "it is damaged")),
         };
-        let directory = options.directory;
-        Ok(Self { database, directory, location, failed: AtomicBool::new(false) })
+        let RedbStoreOptions { directory, between, .. } = options;
+        Ok(Self { database, directory, location, failed: AtomicBool::new(false), between })
     }
 
     fn create_tables(&self) -> Result<(), StoreError> {
@@ -249,6 +255,7 @@ impl RedbStore {
             remove(&mut rows, &batch.removed)?;
             let mut bytes = Vec::new();
             for (id, row) in &batch.added {
+                (self.between)();
                 encode_row(row, &mut bytes);
                 rows.insert((id.revision.0, id.place), bytes.as_slice())?;
             }
@@ -451,26 +458,30 @@ fn remove(rows: &mut Table<'_, (u64, u32), &[u8]>, removed: &[RowId]) -> Result<
 /// A file of a [`Disk`], as redb wants it. It has no locks of its own: the whole directory is
 /// locked, and redb needs them for other modes only.
 #[derive(Debug)]
-struct Backend<F>(F);
+struct Backend<F> {
+    file: F,
+    between: fn(),
+}
 
 impl<F: DiskFile> StorageBackend for Backend<F> {
     fn len(&self) -> io::Result<u64> {
-        self.0.length()
+        self.file.length()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
+        self.file.read_at(offset, out)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_length(length)
+        self.file.set_length(length)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
+        (self.between)();
+        self.file.write_at(offset, data)
     }
 }

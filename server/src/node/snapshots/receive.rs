@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use super::cancel::Cancellation;
 use super::wire::{Channel, Part};
 use crate::node::driver::DriverInput;
+use crate::node::giving_way::let_others_run;
 use crate::node::open::machine_options;
 use crate::node::shared::Shared;
 
@@ -66,8 +67,12 @@ impl Receiver {
     }
 
     fn open(&self, number: u64) -> Result<Arc<RedbStore>, String> {
-        let options =
-            RedbStoreOptions { directory: self.directory, number, cache_bytes: self.cache_bytes };
+        let options = RedbStoreOptions {
+            number,
+            cache_bytes: self.cache_bytes,
+            between: let_others_run,
+            ..RedbStoreOptions::new(self.directory)
+        };
         let opened = RedbStore::open(&self.disk, options).or_else(|problem| {
             // It was of no use before it was whole.
             warn!("begins a snapshot anew: {problem}");
