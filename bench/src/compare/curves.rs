@@ -243,7 +243,7 @@ fn at_step(kind: CurveKind, runs: &[&Run], at: f64) -> Option<f64> {
     geometric_mean(&runs.iter().map(of_run).collect::<Option<Vec<f64>>>()?)
 }
 
-fn step_at<'a>(kind: CurveKind, run: &'a Run, at: f64) -> Option<&'a Step> {
+fn step_at(kind: CurveKind, run: &Run, at: f64) -> Option<&Step> {
     kind.steps(&run.loads).iter().find(|step| step.at == at)
 }
 

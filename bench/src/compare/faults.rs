@@ -247,7 +247,8 @@ pub(super) fn text(comparison: &Comparison, findings: &[FaultFinding]) -> String
     }
     let [a, b] = Side::BOTH.map(|side| comparison.name(side).to_owned());
     let outages = findings.iter().flat_map(|finding| &finding.outages);
-    let interval = if outages.filter_map(|side| side.interval).count() > 0 { " [95 %]" } else { "" };
+    let interval =
+        if outages.filter_map(|side| side.interval).count() > 0 { " [95 %]" } else { "" };
     let mut rows = vec![vec![
         format!("failover, ms: median{interval} (longest)"),
         a.clone(),

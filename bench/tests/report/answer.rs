@@ -64,9 +64,9 @@ fn a_contender_does_not_differ_from_itself() {
             assert_eq!(twice.ratio.blocks, 6, "three pairs of each contender");
             assert!((0.95..1.05).contains(&twice.ratio.ratio), "{twice:?}");
         }
-        // One of twenty is a false alarm by chance.
+        // One of twenty is a false alarm by chance, so two of 8 are in 6 of 100 comparisons; three in less than one.
         let alarms = twice.iter().filter(|twice| twice.ratio.concludes()).count();
-        assert!(alarms <= 1, "{alarms} of 8");
+        assert!(alarms <= 2, "{alarms} of 8");
         let text = table_text(&report.comparison, &report.analysis);
         assert!(text.contains("Each contender against itself: write throughput "), "{text}");
     }
