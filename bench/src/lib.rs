@@ -15,7 +15,7 @@
 //! - [`scenario`]: what is done to a cluster, in a file.
 //! - [`compare`]: both protocols in interleaved blocks, and what may be concluded from them.
 //! - [`systems`]: etcd and ZooKeeper under the same workload, which compares systems and not protocols.
-//! - [`ablations`]: each protocol with and without one mechanism.
+//! - [`ablations`]: each protocol as it is and with one mechanism changed.
 //! - [`report`]: the JSON and HTML pages of a comparison.
 //! - [`cli`]: the verbs `duorum bench` and `duorum compare`.
 //!

@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 /// How often blocks are drawn anew unless asked otherwise.
 pub const RESAMPLES: usize = 20_000;
 
+/// How often blocks are drawn anew for the interval of a median. There are many of them and nobody concludes anything
+/// from their last digit.
+pub const RESAMPLES_OF_MEDIANS: usize = 2_000;
+
 /// With fewer blocks no winner is named: even the widest interval that resampling can give, from the
 /// smallest ratio to the largest, covers the median ratio of four blocks in 7 of 8 cases only.
 pub const BLOCKS_TO_CONCLUDE: usize = 5;
@@ -57,20 +61,62 @@ fn quantile_of_sorted(sorted: &[f64], share: f64) -> Option<f64> {
     Some(below + (above - below) * rank.fract())
 }
 
+/// A quantile and its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuantileInterval {
+    /// The quantile of these values.
+    pub middle: f64,
+    /// The lower end; `None` where so few values bound the quantile on this side by none of them.
+    pub low: Option<f64>,
+    /// The upper end, as the lower one.
+    pub high: Option<f64>,
+}
+
 /// A quantile between the ends of its 95 % interval, whatever the distribution: the order statistics within which it
 /// lies in 95 of 100 samples, by the normal approximation of the binomial. `None` of nothing.
 ///
 /// # Panics
 /// As [`quantile`].
 #[must_use]
-pub fn quantile_interval(values: &[f64], share: f64) -> Option<(f64, f64, f64)> {
+pub fn quantile_interval(values: &[f64], share: f64) -> Option<QuantileInterval> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = quantile_of_sorted(&sorted, share)?;
     let count = sorted.len() as f64;
     let wide = 1.96 * (count * share * (1.0 - share)).sqrt();
-    let at = |rank: f64| sorted[rank.clamp(0.0, count - 1.0) as usize];
-    Some((at((count * share - wide).floor() - 1.0), middle, at((count * share + wide).ceil())))
+    // The largest of 40 values is below their 99th percentile in two of three samples: it is no upper end.
+    let at = |rank: f64| (rank >= 0.0).then(|| sorted.get(rank as usize).copied()).flatten();
+    let (low, high) = (at((count * share - wide).floor() - 1.0), at((count * share + wide).ceil()));
+    Some(QuantileInterval { middle, low, high })
+}
+
+/// The 95 % interval of the median of all values, which come in blocks: within a block they resemble one another, so
+/// that blocks are drawn with replacement and not single values. `None` of fewer than [`BLOCKS_TO_CONCLUDE`] blocks that
+/// hold any.
+///
+/// # Panics
+/// If a value is not a number.
+#[must_use]
+pub fn median_interval(blocks: &[Vec<f64>], resamples: usize, seed: u64) -> Option<(f64, f64)> {
+    let blocks: Vec<&Vec<f64>> = blocks.iter().filter(|block| !block.is_empty()).collect();
+    if blocks.len() < BLOCKS_TO_CONCLUDE || resamples == 0 {
+        return None;
+    }
+    let mut random = Random::new(seed);
+    let mut pooled = Vec::new();
+    let mut medians: Vec<f64> = (0..resamples)
+        .map(|_| {
+            pooled.clear();
+            for _ in 0..blocks.len() {
+                let block = random.below(blocks.len() as u64);
+                pooled.extend_from_slice(blocks[usize::try_from(block).expect("an index")]);
+            }
+            median(&pooled).expect("no block is empty")
+        })
+        .collect();
+    medians.sort_by(f64::total_cmp);
+    let tail = expanded_tail(blocks.len());
+    Some((quantile_of_sorted(&medians, tail)?, quantile_of_sorted(&medians, 1.0 - tail)?))
 }
 
 /// The smallest and the largest value; `None` of nothing.
@@ -112,6 +158,12 @@ impl RatioInterval {
     #[must_use]
     pub fn concludes(&self) -> bool {
         self.blocks >= BLOCKS_TO_CONCLUDE && (self.high < 1.0 || self.low > 1.0)
+    }
+
+    /// The second to the first.
+    #[must_use]
+    pub fn inverse(self) -> Self {
+        Self { ratio: 1.0 / self.ratio, low: 1.0 / self.high, high: 1.0 / self.low, ..self }
     }
 }
 
@@ -191,17 +243,61 @@ mod tests {
     #[test]
     fn the_interval_of_a_quantile_covers_it_about_as_often_as_it_says() {
         assert_eq!(quantile_interval(&[], 0.5), None);
-        assert_eq!(quantile_interval(&[7.0], 0.5), Some((7.0, 7.0, 7.0)));
+        let alone = quantile_interval(&[7.0], 0.5);
+        assert_eq!(alone, Some(QuantileInterval { middle: 7.0, low: None, high: None }));
         let mut random = Random::new(11);
-        for share in [0.5, 0.9] {
-            let covered = (0..1_000).filter(|_| {
-                let values: Vec<f64> = (0..200).map(|_| random.below(1 << 20) as f64).collect();
-                let (low, middle, high) = quantile_interval(&values, share).expect("not empty");
-                assert!(low <= middle && middle <= high);
-                (low..=high).contains(&(share * f64::from(1 << 20)))
+        for (share, count) in
+            [(0.5, 40), (0.9, 40), (0.99, 40), (0.9, 200), (0.99, 300), (0.99, 900)]
+        {
+            let mut sides = [0, 0];
+            for _ in 0..1_000 {
+                let values: Vec<f64> = (0..count).map(|_| random.below(1 << 20) as f64).collect();
+                let found = quantile_interval(&values, share).expect("not empty");
+                let truth = share * f64::from(1 << 20);
+                assert!(found.low.is_none_or(|low| low <= found.middle));
+                assert!(found.high.is_none_or(|high| found.middle <= high));
+                sides[0] += i32::from(found.low.is_some_and(|low| low > truth));
+                sides[1] += i32::from(found.high.is_some_and(|high| high < truth));
+            }
+            // Each end misses in about 25 of 1,000.
+            assert!(sides.iter().all(|&missed| missed <= 45), "{share} of {count}: {sides:?}");
+        }
+    }
+
+    #[test]
+    fn too_few_values_bound_no_high_quantile_from_above() {
+        let values = |count: u32| (0..count).map(f64::from).collect::<Vec<f64>>();
+        for (count, is_bound) in [(40, false), (200, false), (300, false), (600, true)] {
+            let found = quantile_interval(&values(count), 0.99).expect("not empty");
+            assert_eq!((found.low.is_some(), found.high.is_some()), (true, is_bound), "{count}");
+        }
+        assert_eq!(quantile_interval(&values(10), 0.01).expect("not empty").low, None);
+    }
+
+    #[test]
+    fn the_interval_of_a_median_counts_blocks_and_not_the_values_in_them() {
+        let same = vec![vec![3.0; 4]; 6];
+        assert_eq!(median_interval(&same, 500, 1), Some((3.0, 3.0)));
+        assert_eq!(median_interval(&same[..BLOCKS_TO_CONCLUDE - 1], 500, 1), None);
+        let mut random = Random::new(5);
+        let mut normal = |scale: f64| {
+            let uniform = |random: &mut Random| random.below(1 << 53) as f64 / (1u64 << 53) as f64;
+            ((0..12).map(|_| uniform(&mut random)).sum::<f64>() - 6.0) * scale
+        };
+        for blocks in [6, 12] {
+            let covered = (0..400).filter(|&seed| {
+                // What a block has in common is as large as what its values differ by.
+                let values: Vec<Vec<f64>> = (0..blocks)
+                    .map(|_| {
+                        let common = normal(5.0);
+                        (0..4).map(|_| 100.0 + common + normal(5.0)).collect()
+                    })
+                    .collect();
+                let (low, high) = median_interval(&values, 400, seed).expect("enough");
+                (low..=high).contains(&100.0)
             });
             let covered = covered.count();
-            assert!((940..=990).contains(&covered), "{share}: {covered} of 1,000");
+            assert!((364..=399).contains(&covered), "{blocks} blocks: {covered} of 400");
         }
     }
 
@@ -320,6 +416,7 @@ mod tests {
             let other = paired_ratio(&swapped, 300, seed).expect("enough pairs");
             prop_assert!((one.ratio * other.ratio - 1.0).abs() < 1e-9);
             prop_assert!((one.low * other.high - 1.0).abs() < 1e-6);
+            prop_assert!((one.inverse().low - other.low).abs() < 1e-6 * other.low);
         }
 
         #[test]

@@ -1,4 +1,4 @@
-//! The mechanisms, how each is switched off, and what that concerns.
+//! The mechanisms, how each is changed, and what that concerns.
 
 use consensus::Protocol;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::Fault;
 use crate::compare::{Measure, Part};
 
-/// A mechanism that a comparison takes away.
+/// A mechanism that a comparison takes away, or has more or less of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ablation {
@@ -56,7 +56,7 @@ impl Ablation {
         }
     }
 
-    /// What is taken away, as a sentence.
+    /// What is changed, as a sentence.
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Ablation {
         }
     }
 
-    /// The flags of `duorum serve` that take it from a protocol, one set for each way to do so; none
+    /// The flags of `duorum serve` that change it in a protocol, one set for each way to do so; none
     /// where the protocol has no such thing.
     #[must_use]
     pub fn flags(self, protocol: Protocol) -> &'static [&'static str] {
@@ -104,7 +104,7 @@ impl Ablation {
         }
     }
 
-    /// What is measured with and without it.
+    /// What is measured as it is and changed.
     #[must_use]
     pub fn part(self) -> Part {
         match self {

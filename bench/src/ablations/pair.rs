@@ -1,4 +1,4 @@
-//! What is measured: a protocol with and without something.
+//! What is measured: a protocol as it is, and with something changed.
 
 use std::collections::BTreeSet;
 
@@ -13,25 +13,25 @@ use crate::compare::{Contender, Part, Placement, Settings};
 /// How often a fault that takes its time happens in one run.
 const FAULTS_IN_RUN_MAX: usize = 2;
 
-/// A protocol as it is, and without something.
+/// A protocol as it is, and with something changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
-    /// What is taken away.
+    /// What is changed.
     pub ablation: Ablation,
-    /// The protocol as it is, and the same with the flags that take it away.
+    /// The protocol as it is, and the same with the flags that change it.
     pub contenders: [Contender; 2],
 }
 
-/// The pairs for these mechanisms: each protocol that has one, in each way to do without it.
+/// The pairs for these mechanisms: each protocol that has one, in each way to change it.
 #[must_use]
 pub fn pairs(ablations: &[Ablation]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for ablation in Ablation::ALL.into_iter().filter(|ablation| ablations.contains(ablation)) {
         for protocol in [Protocol::Raft, Protocol::Zab] {
             for flags in ablation.flags(protocol) {
-                let without = Contender::parse(&format!("{protocol} {flags}"))
+                let changed = Contender::parse(&format!("{protocol} {flags}"))
                     .expect("a protocol and flags of `duorum serve`");
-                pairs.push(Pair { ablation, contenders: [Contender::new(protocol), without] });
+                pairs.push(Pair { ablation, contenders: [Contender::new(protocol), changed] });
             }
         }
     }
@@ -39,13 +39,14 @@ pub fn pairs(ablations: &[Ablation]) -> Vec<Pair> {
 }
 
 impl Pair {
-    /// The flags that take it away.
+    /// The flags that change it.
     #[must_use]
     pub fn flags(&self) -> String {
         self.contenders[1].flags.join(" ")
     }
 
-    /// Whose it is and what is taken away: `raft without batching (--batching off)`.
+    /// Whose it is and what is changed: `raft without batching (--batching off)`, and where there is only less of it or
+    /// more, `zab --finalize-wait 200ms`.
     #[must_use]
     pub fn title(&self) -> String {
         let protocol = self.contenders[0].protocol;

@@ -7,12 +7,24 @@ use std::time::Duration;
 use super::kind::Ablation;
 use super::pair::Pair;
 use super::record::{Ablated, Ablations};
-use crate::compare::{Comparison, Measure, Settings, aligned, ratio_text};
+use crate::compare::{
+    Calibration, Comparison, Measure, Settings, Spread, Topic, aligned, ratio_text,
+};
+use crate::report::cells::NONE;
 use crate::report::format::{count_words, figure};
 use crate::stats::RatioInterval;
 
-/// The heading of the ratio.
-pub(super) const RATIO: &str = "with / without [95 %]";
+/// The headings of the columns.
+pub(super) const HEAD: [&str; 8] = [
+    "mechanism",
+    "protocol",
+    "changed to",
+    "measure",
+    "as it is",
+    "changed",
+    "n",
+    "as it is / changed [95 %]",
+];
 
 /// What will be done, before it is done.
 #[must_use]
@@ -45,17 +57,28 @@ pub fn plan_text(pairs: &[Pair], settings: &[Settings]) -> String {
 /// The result.
 #[must_use]
 pub fn table_text(ablations: &Ablations) -> String {
-    let head = ["mechanism", "protocol", "instead", "measure", "with", "without", RATIO];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
     for ablated in &ablations.pairs {
-        rows.extend(lines(ablated).into_iter().map(|line| line.cells.to_vec()));
+        rows.extend(lines(ablated).iter().map(cells));
     }
     let mut text = aligned(&rows);
     text.push('\n');
     for ablation in measured(ablations) {
         let _ = writeln!(text, "{}: {}", ablation.name(), ablation.sentence());
     }
-    text.push_str("\nMedian over the blocks; intervals by paired bootstrap. One that contains 1 shows no difference.\n");
+    text.push_str(
+        "\nMedian over n blocks; intervals by paired bootstrap. One that contains 1 shows no difference.\n",
+    );
+    let twice = calibrations(ablations);
+    if !twice.is_empty() {
+        let alarms = twice.iter().filter(|line| line.ratio.concludes()).count();
+        let _ = writeln!(
+            text,
+            "Each of them against itself, by the same rule: {} with its interval, {} a false alarm. {NO_FLOORS}",
+            count_words(twice.len(), "ratio"),
+            if alarms == 0 { "none of them".to_owned() } else { alarms.to_string() }
+        );
+    }
     if let Some(comparison) = comparisons(ablations).next() {
         text.push_str(&machine_text(comparison));
     }
@@ -65,52 +88,104 @@ pub fn table_text(ablations: &Ablations) -> String {
     text
 }
 
+/// Why there are no floors.
+pub(super) const NO_FLOORS: &str = "The floors (the null protocol, an HTTP echo) are not measured here: they say nothing about a protocol \
+     against itself.";
+
 /// A line of the table.
 pub(super) struct Line {
-    /// The mechanism, the protocol, the flags that take it away, the measure, and its figures.
-    pub(super) cells: [String; 7],
+    /// The mechanism, the protocol, the flags that change it, and the measure, or what went wrong.
+    pub(super) names: [String; 4],
+    /// As it is, and changed, over the blocks; `None` where there is no figure.
+    pub(super) sides: [Option<Spread>; 2],
+    /// As it is over changed.
+    pub(super) ratio: Option<RatioInterval>,
+    /// In how many blocks both sides have figures.
+    pub(super) blocks: usize,
+}
+
+impl Line {
     /// Whether the interval shows a difference.
-    pub(super) concludes: bool,
+    pub(super) fn concludes(&self) -> bool {
+        self.ratio.is_some_and(|ratio| ratio.concludes())
+    }
+}
+
+/// A line as the terminal shows it.
+fn cells(line: &Line) -> Vec<String> {
+    let [as_it_is, changed] =
+        line.sides.map(|side| side.map_or_else(|| NONE.to_owned(), |spread| figure(spread.median)));
+    let figures = [as_it_is, changed, line.blocks.to_string(), ratio_text(line.ratio)];
+    [&line.names[..], &figures[..]].concat()
 }
 
 /// The lines of a pair: one for each measure, or what went wrong.
 pub(super) fn lines(ablated: &Ablated) -> Vec<Line> {
     let pair = &ablated.pair;
-    let line = |measure: String, figures: [String; 3], concludes| {
-        let [with, without, ratio] = figures;
-        let names = [pair.ablation.name().to_owned(), pair.contenders[0].protocol.to_string()];
-        let [mechanism, protocol] = names;
-        let cells = [mechanism, protocol, pair.flags(), measure, with, without, ratio];
-        Line { cells, concludes }
+    let line = |measure: String| Line {
+        names: names(pair, measure),
+        sides: [None; 2],
+        ratio: None,
+        blocks: 0,
     };
-    let nothing = || "–".to_owned();
-    let missing = |why: String| line(why, [nothing(), nothing(), nothing()], false);
     let Some(report) = &ablated.report else {
         let why = ablated.failure.as_deref().unwrap_or("it was not measured");
-        return vec![missing(why.lines().next().unwrap_or_default().to_owned())];
+        return vec![line(why.lines().next().unwrap_or_default().to_owned())];
     };
-    let concludes = |ratio: Option<RatioInterval>| ratio.is_some_and(|ratio| ratio.concludes());
     let measures = pair.ablation.measures().iter();
     let mut lines: Vec<Line> = measures
         .map(|&measure| match report.analysis.finding(measure) {
-            Some(finding) => {
-                let sides = [&finding.a, &finding.b].map(|spread| Some(spread.median));
-                line(measure.heading(), figures(sides, finding.ratio), concludes(finding.ratio))
-            }
-            None => missing(format!("{}: no figures", measure.name())),
+            Some(finding) => Line {
+                sides: [finding.a, finding.b].map(Some),
+                ratio: finding.ratio,
+                blocks: finding.blocks.len(),
+                ..line(measure.heading())
+            },
+            None => line(format!("{}: no figures", measure.name())),
         })
         .collect();
     lines.extend(report.analysis.faults.iter().map(|finding| {
-        let sides = finding.outages.map(|outages| outages.median);
-        let heading = format!("outage after {}, ms", finding.fault.what());
-        line(heading, figures(sides, finding.ratio), concludes(finding.ratio))
+        let (a, b): (Vec<f64>, Vec<f64>) = finding.blocks.iter().map(|&(_, a, b)| (a, b)).unzip();
+        Line {
+            sides: [Spread::of(&a), Spread::of(&b)],
+            ratio: finding.ratio,
+            blocks: finding.blocks.len(),
+            ..line(format!("outage after {}, ms", finding.fault.what()))
+        }
     }));
-    if lines.is_empty() { vec![missing("no figures".to_owned())] } else { lines }
+    if lines.is_empty() { vec![line("no figures".to_owned())] } else { lines }
 }
 
-fn figures(sides: [Option<f64>; 2], ratio: Option<RatioInterval>) -> [String; 3] {
-    let [with, without] = sides.map(|side| side.map_or_else(|| "–".to_owned(), figure));
-    [with, without, ratio_text(ratio)]
+fn names(pair: &Pair, measure: String) -> [String; 4] {
+    let protocol = pair.contenders[0].protocol.to_string();
+    [pair.ablation.name().to_owned(), protocol, pair.flags(), measure]
+}
+
+/// A line of the calibration.
+pub(super) struct Twice {
+    /// As of the lines.
+    pub(super) names: [String; 4],
+    /// One half of a contender's runs over the other; in truth it is 1.
+    pub(super) ratio: RatioInterval,
+}
+
+/// Each contender of each pair against itself, by what the mechanism concerns.
+pub(super) fn calibrations(ablations: &Ablations) -> Vec<Twice> {
+    let of_pair = |ablated: &Ablated| -> Vec<Twice> {
+        let pair = &ablated.pair;
+        let calibration = ablated.report.iter().flat_map(|report| &report.analysis.calibration);
+        let concerned = calibration.filter(|twice| match twice.topic {
+            Topic::Measure(Measure::Failover) | Topic::Fault(_) => true,
+            Topic::Measure(measure) => pair.ablation.measures().contains(&measure),
+            Topic::Curve(_) | Topic::Knee => false,
+        });
+        let line = |twice: &Calibration| Twice {
+            names: names(pair, twice.topic.name()),
+            ratio: twice.ratio,
+        };
+        concerned.map(line).collect()
+    };
+    ablations.pairs.iter().flat_map(of_pair).collect()
 }
 
 /// The mechanisms that were measured, in order.

@@ -54,7 +54,7 @@ impl AblationName {
     }
 }
 
-/// Measures both protocols with and without what is named, each pair as the settings say.
+/// Measures both protocols as they are and with what is named changed, each pair as the settings say.
 ///
 /// # Errors
 /// Impossible settings, and what kept all of it from being measured. A pair that fails is told among the

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use serde_json::Value;
 
 use super::ablate::{AblationName, run_ablate};
 use super::choices::ChoiceArgs;
@@ -14,9 +15,10 @@ use super::{
     this_program, warn_of_memory,
 };
 use crate::Error;
+use crate::ablations::{self, Ablations};
 use crate::compare::{self, Environment, Part, Plan, Settings};
 use crate::exact::{self, Brief, ELECTIONS_DEFAULT};
-use crate::report::Report;
+use crate::report::{Report, read};
 use crate::scenario::Scenario;
 use crate::systems::{self, Options, Subjects, Systems, With};
 
@@ -49,10 +51,11 @@ Examples:
   duorum compare --mix 20:75:5:4 --key-distribution zipf
   duorum compare --only watch --watchers 1000
   duorum compare --a raft --b raft                   what the method makes of no difference
-  duorum compare --ablate all                        each protocol with and without each mechanism
+  duorum compare --ablate all                        each protocol as it is and without each mechanism
   duorum compare --ablate batching,pipelining --quick
   duorum compare --scenario docs/scenarios/failover.toml
-  duorum compare --render report/report.json         page and table again, from the file alone";
+  duorum compare --render report/report.json         page and tables again, from the file alone
+  duorum compare --render report/ablations.json";
 
 /// The arguments of `duorum compare`.
 #[derive(Clone, Debug, Args)]
@@ -65,8 +68,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
 
-    /// Measure each protocol with and without these mechanisms (docs/ablations.md) instead of one protocol
-    /// against the other
+    /// Measure each protocol as it is and without each of these mechanisms, or with more or less of it
+    /// (docs/ablations.md), instead of one protocol against the other
     #[arg(
         long,
         value_enum,
@@ -80,8 +83,8 @@ pub struct CompareArgs {
     #[arg(long, conflicts_with_all = FLAGS_OF_MEASURING)]
     exact: bool,
 
-    /// Measure nothing, but make the page and the table of a report again, from its report.json alone; the page goes
-    /// beside it, or where --out says
+    /// Measure nothing, but make the page and the table of a report again, from its report.json or ablations.json alone;
+    /// the page goes beside it, or where --out says
     #[arg(long, value_name = "FILE", conflicts_with_all = FLAGS_OF_MEASURING, conflicts_with = "exact")]
     render: Option<PathBuf>,
 
@@ -132,13 +135,31 @@ fn count_exactly(settings: &Settings, quick: bool) -> Option<Brief> {
 
 /// Makes the page and the table of a report again.
 fn render(json: &Path, out: Option<&Path>) -> Result<ExitCode, Error> {
-    let report = Report::read(json)?;
     let beside = json.parent().filter(|parent| !parent.as_os_str().is_empty());
     let out = out.or(beside).unwrap_or(Path::new("."));
-    let html = report.write_page(out).map_err(|error| error.or_choose("--out"))?;
-    print(&compare::table_text(&report.comparison, &report.analysis));
-    remark(&format!("\npage: {}", html.display()));
+    let (page, text) = match read::read(json, Rendered::of)? {
+        Rendered::Report(report) => (report.write_page(out), report.text()),
+        Rendered::Ablations(results) => (results.write_page(out), ablations::table_text(&results)),
+    };
+    let page = page.map_err(|error| error.or_choose("--out"))?;
+    print(&text);
+    remark(&format!("\npage: {}", page.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a page can be made of.
+enum Rendered {
+    Report(Box<Report>),
+    Ablations(Ablations),
+}
+
+impl Rendered {
+    fn of(value: Value) -> Result<Self, String> {
+        match Ablations::is_in(&value) {
+            true => Ablations::of(value).map(Self::Ablations),
+            false => Report::of(value).map(|report| Self::Report(Box::new(report))),
+        }
+    }
 }
 
 /// Runs `duorum compare`.
@@ -193,7 +214,7 @@ pub fn run_compare(args: CompareArgs) -> Result<ExitCode, Error> {
     let mut report = Report::new(measured);
     report.exact = count_exactly(&settings, choices.quick);
     let (json, html) = report.write(&out)?;
-    print(&format!("\n{}", compare::table_text(&report.comparison, &report.analysis)));
+    print(&format!("\n{}", report.text()));
     if let Some((subjects, options)) = &with {
         let systems = keep_logs(measure_systems(&environment, options, subjects), logs)?;
         print(&format!("\n{}", systems::table_text(&systems)));

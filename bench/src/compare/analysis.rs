@@ -9,14 +9,18 @@ use super::calibration::{self, Calibration};
 use super::contender::Side;
 use super::curves::{self, Curve};
 use super::faults::{self, FaultFinding};
-use super::measures::{Better, Measure};
+use super::measures::Measure;
 use super::record::{Comparison, Exclusion, Loads, Run};
+use super::topic::{Compared, Topic};
+use crate::cluster::Fault;
 use crate::load::LoadReport;
-use crate::stats::{BLOCKS_TO_CONCLUDE, RESAMPLES, RatioInterval, extent, median, paired_ratio};
+use crate::stats::{RESAMPLES, RatioInterval, extent, median, paired_ratio};
 
 /// What the comparison found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
+    /// How many blocks count.
+    pub blocks: usize,
     /// One finding for each measure that both sides have figures for.
     pub findings: Vec<Finding>,
     /// What was measured in steps.
@@ -94,10 +98,17 @@ impl Analysis {
                 exclusions.push(Exclusion { block, reason });
             }
         }
-        let findings = Measure::ALL
+        // Half a block is not balanced, so it does not count; why it is half is told where it was measured.
+        valid.retain(|&block| {
+            Side::BOTH.iter().all(|&side| comparison.runs_of(side, block).count() == 2)
+        });
+        let findings: Vec<Finding> = Measure::ALL
             .into_iter()
             .filter_map(|measure| finding(comparison, measure, &valid, &mut exclusions))
             .collect();
+        let curves = curves::of(comparison, &valid, &mut exclusions);
+        let faults = faults::findings(comparison, &valid);
+        let compared = compared(&findings, &curves, &faults);
         let loads_of = |side| comparison.all_runs_of(side).map(|run| &run.loads);
         let mut errors: Vec<_> = Side::BOTH
             .into_iter()
@@ -106,14 +117,29 @@ impl Analysis {
         let null = errors_of(comparison.floors.iter().map(|floor| &floor.null));
         errors.push((Protocol::Null.to_string(), null));
         Self {
+            blocks: valid.len(),
+            calibration: calibration::of(comparison, &valid, &compared, &curves),
             findings,
-            curves: curves::of(comparison),
-            faults: faults::findings(comparison),
-            calibration: calibration::of(comparison, &valid),
+            curves,
+            faults,
             exclusions,
             errors,
             echo_per_second: comparison.floors.iter().map(|floor| floor.echo.per_second).collect(),
         }
+    }
+
+    /// Both sides by everything that was measured: measures, curves as wholes, and kinds of faults.
+    #[must_use]
+    pub fn compared(&self) -> Vec<Compared> {
+        compared(&self.findings, &self.curves, &self.faults)
+    }
+
+    /// How many intervals of ratios there are for a reader to look at, the single points of curves included.
+    #[must_use]
+    pub fn intervals(&self) -> usize {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        self.compared().iter().filter(|compared| compared.ratio.is_some()).count()
+            + points.filter(|point| point.ratio.is_some()).count()
     }
 
     /// The finding about one measure.
@@ -143,6 +169,36 @@ fn add_errors(sum: &mut BTreeMap<String, u64>, report: &LoadReport) {
     }
 }
 
+fn compared(findings: &[Finding], curves: &[Curve], faults: &[FaultFinding]) -> Vec<Compared> {
+    let mut compared: Vec<Compared> = findings
+        .iter()
+        .map(|finding| Compared {
+            topic: Topic::Measure(finding.measure),
+            medians: Some([finding.a.median, finding.b.median]),
+            ratio: finding.ratio,
+        })
+        .collect();
+    for curve in curves {
+        compared.push(Compared {
+            topic: Topic::Curve(curve.kind),
+            medians: None,
+            ratio: curve.ratio,
+        });
+        if let Some(knees) = &curve.knees {
+            let [a, b] = knees.sides.map(|knee| knee.median);
+            let medians = a.zip(b).map(|(a, b)| [a, b]);
+            compared.push(Compared { topic: Topic::Knee, medians, ratio: knees.ratio });
+        }
+    }
+    // Kills are a measure.
+    compared.extend(faults.iter().filter(|finding| finding.fault != Fault::Kill).map(|finding| {
+        let [a, b] = finding.outages.map(|outages| outages.median);
+        let medians = a.zip(b).map(|(a, b)| [a, b]);
+        Compared { topic: Topic::Fault(finding.fault), medians, ratio: finding.ratio }
+    }));
+    compared
+}
+
 fn finding(
     comparison: &Comparison,
     measure: Measure,
@@ -153,10 +209,7 @@ fn finding(
     for &block in valid {
         let figure = |side| {
             let runs: Vec<&Run> = comparison.runs_of(side, block).collect();
-            // Half a block is not balanced, so it does not count.
-            (runs.len() == 2)
-                .then(|| measure.of_block(&runs, &comparison.failover_options))
-                .flatten()
+            measure.of_block(&runs, &comparison.failover_options)
         };
         match (figure(Side::A), figure(Side::B)) {
             (Some(a), Some(b)) => blocks.push((block, a, b)),
@@ -180,60 +233,6 @@ fn finding(
         null: Spread::of(&floors),
         blocks,
         ratio,
-        verdict: verdict(measure, ratio, Side::BOTH.map(|side| comparison.name(side))),
+        verdict: Topic::Measure(measure).verdict(ratio, comparison.names()),
     })
-}
-
-/// What may be said: a winner only where the interval leaves 1 out.
-fn verdict(measure: Measure, ratio: Option<RatioInterval>, names: [&str; 2]) -> String {
-    verdict_of(measure.better(), measure.advantage(), ratio, names)
-}
-
-/// The same of anything that both sides have figures of.
-pub(super) fn verdict_of(
-    better: Better,
-    advantage: &str,
-    ratio: Option<RatioInterval>,
-    [a, b]: [&str; 2],
-) -> String {
-    let Some(interval) = ratio else {
-        return "too few blocks to say (1)".to_owned();
-    };
-    if interval.blocks < BLOCKS_TO_CONCLUDE {
-        return format!("too few blocks to say ({})", interval.blocks);
-    }
-    if !interval.concludes() {
-        return "no difference shown".to_owned();
-    }
-    let a_wins = (interval.ratio > 1.0) == (better == Better::Higher);
-    let winner = if a_wins { a } else { b };
-    let factor = interval.ratio.max(1.0 / interval.ratio);
-    format!("{winner} is {factor:.2} × {advantage}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn interval(ratio: f64, low: f64, high: f64, blocks: usize) -> Option<RatioInterval> {
-        Some(RatioInterval { ratio, low, high, blocks, resamples: 1 })
-    }
-
-    #[test]
-    fn a_winner_is_named_only_where_the_interval_leaves_one_out() {
-        let throughput = Measure::WriteThroughput;
-        let latency = Measure::WriteLatencyP99;
-        for (measure, interval, said) in [
-            (throughput, interval(1.08, 1.02, 1.15, 6), "raft is 1.08 × faster"),
-            (throughput, interval(0.8, 0.7, 0.9, 6), "zab is 1.25 × faster"),
-            (latency, interval(1.25, 1.1, 1.4, 6), "zab is 1.25 × faster"),
-            (latency, interval(0.5, 0.4, 0.6, 6), "raft is 2.00 × faster"),
-            (Measure::Failover, interval(0.5, 0.4, 0.6, 6), "raft is 2.00 × sooner back"),
-            (throughput, interval(1.08, 0.99, 1.15, 6), "no difference shown"),
-            (throughput, interval(1.08, 1.02, 1.15, 4), "too few blocks to say (4)"),
-            (throughput, None, "too few blocks to say (1)"),
-        ] {
-            assert_eq!(verdict(measure, interval, ["raft", "zab"]), said);
-        }
-    }
 }

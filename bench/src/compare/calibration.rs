@@ -15,29 +15,34 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Side;
-use super::measures::Measure;
+use super::curves::Curve;
 use super::record::{Comparison, Run};
+use super::topic::{Compared, Topic};
 use crate::stats::{RESAMPLES, RatioInterval, paired_ratio};
 
-/// A measure of the same contender twice.
+/// The same contender twice.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// The measure.
-    pub measure: Measure,
+    /// By what.
+    pub topic: Topic,
     /// One half of a contender's runs over the other; in truth it is 1.
     pub ratio: RatioInterval,
 }
 
-/// The calibration by each measure that users notice, from these blocks.
-pub(super) fn of(comparison: &Comparison, valid: &BTreeSet<usize>) -> Vec<Calibration> {
-    let noticed = Measure::ALL.into_iter().filter(|measure| !measure.is_cost());
-    let calibration = |measure| {
-        let pairs: Vec<(f64, f64)> = Side::BOTH
-            .into_iter()
-            .flat_map(|side| pairs(comparison, side, measure, valid))
-            .collect();
+/// The calibration by all that is compared and that users notice, from these blocks.
+pub(super) fn of(
+    comparison: &Comparison,
+    valid: &BTreeSet<usize>,
+    compared: &[Compared],
+    curves: &[Curve],
+) -> Vec<Calibration> {
+    let noticed = compared.iter().map(|compared| compared.topic).filter(|topic| !topic.is_cost());
+    let calibration = |topic: Topic| {
+        let figure = |runs: [&Run; 2]| topic.of_runs(&runs, comparison, curves);
+        let of_side = |side| pairs(comparison, side, valid, figure);
+        let pairs: Vec<(f64, f64)> = Side::BOTH.into_iter().flat_map(of_side).collect();
         let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed)?;
-        Some(Calibration { measure, ratio })
+        Some(Calibration { topic, ratio })
     };
     noticed.filter_map(calibration).collect()
 }
@@ -46,14 +51,13 @@ pub(super) fn of(comparison: &Comparison, valid: &BTreeSet<usize>) -> Vec<Calibr
 fn pairs(
     comparison: &Comparison,
     side: Side,
-    measure: Measure,
     valid: &BTreeSet<usize>,
+    figure: impl Fn([&Run; 2]) -> Option<f64>,
 ) -> Vec<(f64, f64)> {
     let whole: Vec<[&Run; 2]> = valid
         .iter()
         .filter_map(|&block| comparison.runs_of(side, block).collect::<Vec<&Run>>().try_into().ok())
         .collect();
-    let figure = |runs: [&Run; 2]| measure.of_block(&runs, &comparison.failover_options);
     whole
         .chunks_exact(2)
         .filter_map(|blocks| {

@@ -1,12 +1,13 @@
 //! What is measured in steps: throughput over the number of clients, latency over the rate of requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Spread;
 use super::contender::Side;
-use super::record::{Comparison, Loads, Step};
+use super::record::{Comparison, Exclusion, Loads, Run, Step};
+use crate::report::format::{count_words, figure};
 use crate::stats::{RESAMPLES, RatioInterval, geometric_mean, paired_ratio};
 
 /// What a curve shows.
@@ -31,6 +32,16 @@ impl CurveKind {
             Self::SweepThroughput => "writes/s by the number of clients",
             Self::PacedP50 => "latency p50, ms, of writes that are due at a rate",
             Self::PacedP99 => "latency p99, ms, of writes that are due at a rate",
+        }
+    }
+
+    /// The curve as a whole, in lists.
+    #[must_use]
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::SweepThroughput => "write throughput over all numbers of clients",
+            Self::PacedP50 => "latency p50 of writes over all rates that both could be sent",
+            Self::PacedP99 => "latency p99 of writes over all rates that both could be sent",
         }
     }
 
@@ -79,11 +90,12 @@ impl CurveKind {
 pub struct Curve {
     /// What it shows.
     pub kind: CurveKind,
-    /// Its points, in the order of the steps, as far as both sides have figures in every block.
+    /// Its points, in the order of the steps, as far as any side has figures.
     pub points: Vec<CurvePoint>,
-    /// The last step, of each side, up to which p99 is below twice that of the first step, or below 10 ms if
-    /// that is more: beyond it queues grow. Of latencies only.
-    pub knees: [Option<f64>; 2],
+    /// The first over the second, in the geometric mean over the points that have a ratio.
+    pub ratio: Option<RatioInterval>,
+    /// Up to which rate each side keeps up. Of p99 only.
+    pub knees: Option<Knees>,
 }
 
 /// A step of both sides.
@@ -91,91 +103,227 @@ pub struct Curve {
 pub struct CurvePoint {
     /// Clients, or requests a second.
     pub at: f64,
-    /// The first over the blocks.
-    pub a: Spread,
-    /// The second over the blocks.
-    pub b: Spread,
-    /// The first over the second; `None` for fewer than two blocks.
+    /// Each side over the blocks; `None` if it has no figure in half of them or more: what is left is the better half.
+    pub sides: [Option<Spread>; 2],
+    /// In how many blocks each side has a figure.
+    pub blocks: [usize; 2],
+    /// The first over the second; `None` where one of them has no figure in some block, since it would be compared by
+    /// its better ones, and for fewer than two blocks.
     pub ratio: Option<RatioInterval>,
 }
 
-/// How long 99 of 100 writes may take where nothing waits, in milliseconds, however short they were at the lowest rate.
-const UNLOADED_P99_MS: f64 = 10.0;
-
-/// The curves that were measured.
-pub(super) fn of(comparison: &Comparison) -> Vec<Curve> {
-    let curves = CurveKind::ALL.into_iter().map(|kind| curve(comparison, kind));
-    curves.filter(|curve| !curve.points.is_empty()).collect()
+/// The knees of both sides: beyond them queues grow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Knees {
+    /// Of each side.
+    pub sides: [Knee; 2],
+    /// Over how many blocks.
+    pub blocks: usize,
+    /// The first over the second; `None` where a side does not keep up with the lowest rate in some block.
+    pub ratio: Option<RatioInterval>,
 }
 
-fn curve(comparison: &Comparison, kind: CurveKind) -> Curve {
-    let mut points = Vec::new();
-    let is_whole = |block: &usize| {
-        Side::BOTH.iter().all(|&side| comparison.runs_of(side, *block).count() == 2)
-    };
-    let whole = (0..comparison.plan.blocks.len()).filter(is_whole).count();
-    let steps = comparison.runs.first().map_or(&[][..], |run| kind.steps(&run.loads));
-    for (number, step) in steps.iter().enumerate() {
-        let [a, b] = Side::BOTH.map(|side| blocks(comparison, kind, side, number));
-        let pairs: Vec<(f64, f64)> =
-            a.iter().filter_map(|(block, a)| Some((*a, *b.get(block)?))).collect();
-        if pairs.len() < whole {
-            break;
-        }
-        let values = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).collect::<Vec<f64>>();
-        let (Some(a), Some(b)) =
-            (Spread::of(&values(|pair| pair.0)), Spread::of(&values(|pair| pair.1)))
-        else {
-            break;
-        };
-        let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed);
-        points.push(CurvePoint { at: step.at, a, b, ratio });
+/// The highest rate that a side keeps up with, over the blocks. `None`: not even with the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Knee {
+    /// The median; of two middle ones the lower, which was measured.
+    pub median: Option<f64>,
+    /// The lowest.
+    pub min: Option<f64>,
+    /// The highest.
+    pub max: Option<f64>,
+}
+
+/// So much of what was due is answered by who keeps up. From step to step the rate grows by a third at least, so that
+/// the throughput of who keeps up grows at least half as much as what is due.
+const ANSWERED_MIN: f64 = 0.95;
+/// What nobody calls a queue however short p99 was at the lowest rate, and what everybody does however long, in
+/// milliseconds.
+const LIMIT_MIN_MS: f64 = 10.0;
+const LIMIT_MAX_MS: f64 = 100.0;
+
+impl Curve {
+    /// The steps at which both sides have figures in every block.
+    #[must_use]
+    pub fn steps_of_both(&self) -> Vec<f64> {
+        let whole = self.points.iter().filter(|point| point.ratio.is_some());
+        whole.map(|point| point.at).collect()
     }
-    let knees =
-        Side::BOTH.map(|side| (kind == CurveKind::PacedP99).then(|| knee(&points, side)).flatten());
-    Curve { kind, points, knees }
 }
 
-/// The figures of a side at a step, by blocks that are whole.
-fn blocks(
+impl CurvePoint {
+    /// In how many blocks there are figures: `6`, or of each side, `6, 4`.
+    #[must_use]
+    pub fn blocks_text(&self) -> String {
+        let [a, b] = self.blocks;
+        if a == b { a.to_string() } else { format!("{a}, {b}") }
+    }
+}
+
+impl Knee {
+    /// What it says over so many blocks: `keeps up to 8,000 a second (4,000–16,000 over 6 blocks)`.
+    #[must_use]
+    pub fn text(&self, blocks: usize) -> String {
+        let over = count_words(blocks, "block");
+        let least = self.min.map_or_else(|| "none".to_owned(), figure);
+        match (self.median, self.max) {
+            (Some(median), Some(max)) => {
+                format!(
+                    "keeps up to {} a second ({least}–{} over {over})",
+                    figure(median),
+                    figure(max)
+                )
+            }
+            (_, Some(max)) => {
+                format!(
+                    "does not keep up with the lowest rate in half of {over} or more; at best with {} a second",
+                    figure(max)
+                )
+            }
+            _ => format!("does not keep up with the lowest rate in any of {over}"),
+        }
+    }
+}
+
+/// The curves that were measured, from these blocks. What could not be sent is told among the exclusions.
+pub(super) fn of(
     comparison: &Comparison,
-    kind: CurveKind,
-    side: Side,
-    number: usize,
-) -> BTreeMap<usize, f64> {
-    let of_block = |block: usize| {
-        let runs = comparison.runs_of(side, block);
-        let figures: Option<Vec<f64>> = runs
-            .map(|run| kind.steps(&run.loads).get(number).and_then(|step| kind.of_step(step)))
-            .collect();
-        let figures = figures.filter(|figures| figures.len() == 2)?;
-        Some((block, geometric_mean(&figures)?))
-    };
-    (0..comparison.plan.blocks.len()).filter_map(of_block).collect()
+    valid: &BTreeSet<usize>,
+    exclusions: &mut Vec<Exclusion>,
+) -> Vec<Curve> {
+    exclusions.extend(valid.iter().filter_map(|&block| not_sent(comparison, block)));
+    CurveKind::ALL.into_iter().filter_map(|kind| curve(comparison, kind, valid)).collect()
 }
 
-fn knee(points: &[CurvePoint], side: Side) -> Option<f64> {
-    let of = |point: &CurvePoint| if side == Side::A { point.a.median } else { point.b.median };
-    let first = of(points.first()?);
-    let most = (2.0 * first).max(UNLOADED_P99_MS);
-    let within = points.iter().take_while(|point| of(point) <= most);
-    within.last().map(|point| point.at)
+fn curve(comparison: &Comparison, kind: CurveKind, valid: &BTreeSet<usize>) -> Option<Curve> {
+    let steps = valid.iter().flat_map(|&block| comparison.runs_of(Side::A, block));
+    let steps = steps.map(|run| kind.steps(&run.loads)).find(|steps| !steps.is_empty())?;
+    let ats: Vec<f64> = steps.iter().map(|step| step.at).collect();
+    let runs = |side, block| comparison.runs_of(side, block).collect::<Vec<&Run>>();
+    let point = |&at: &f64| {
+        let figures = Side::BOTH.map(|side| {
+            let of_block = |&block: &usize| Some((block, at_step(kind, &runs(side, block), at)?));
+            valid.iter().filter_map(of_block).collect::<BTreeMap<usize, f64>>()
+        });
+        let sides = figures.each_ref().map(|figures| {
+            let values: Vec<f64> = figures.values().copied().collect();
+            if 2 * values.len() > valid.len() { Spread::of(&values) } else { None }
+        });
+        let blocks = figures.each_ref().map(BTreeMap::len);
+        let pairs: Vec<(f64, f64)> =
+            figures[0].values().copied().zip(figures[1].values().copied()).collect();
+        let ratio = match blocks == [valid.len(); 2] {
+            true => paired_ratio(&pairs, RESAMPLES, comparison.settings.seed),
+            false => None,
+        };
+        CurvePoint { at, sides, blocks, ratio }
+    };
+    let mut points: Vec<CurvePoint> = ats.iter().map(point).collect();
+    while points.pop_if(|point| point.sides == [None; 2]).is_some() {}
+    let mut curve = Curve { kind, points, ratio: None, knees: None };
+    let both = curve.steps_of_both();
+    let pairs: Option<Vec<(f64, f64)>> = valid
+        .iter()
+        .map(|&block| {
+            let level = |side| level(kind, &runs(side, block), &both);
+            Some((level(Side::A)?, level(Side::B)?))
+        })
+        .collect();
+    curve.ratio = paired_ratio(&pairs.unwrap_or_default(), RESAMPLES, comparison.settings.seed);
+    if kind == CurveKind::PacedP99 {
+        let blocks = valid.iter().map(|&block| Side::BOTH.map(|side| knee(&runs(side, block))));
+        curve.knees = Some(knees(&blocks.collect::<Vec<_>>(), comparison.settings.seed));
+    }
+    Some(curve)
+}
+
+/// The figure of some runs at a step; `None` if one of them has none.
+fn at_step(kind: CurveKind, runs: &[&Run], at: f64) -> Option<f64> {
+    let of_run = |run: &&Run| kind.of_step(step_at(kind, run, at)?);
+    geometric_mean(&runs.iter().map(of_run).collect::<Option<Vec<f64>>>()?)
+}
+
+fn step_at(kind: CurveKind, run: &Run, at: f64) -> Option<&Step> {
+    kind.steps(&run.loads).iter().find(|step| step.at == at)
+}
+
+/// How high a curve lies: the geometric mean of these steps, which counts each factor alike.
+pub(super) fn level(kind: CurveKind, runs: &[&Run], steps: &[f64]) -> Option<f64> {
+    let figures: Option<Vec<f64>> = steps.iter().map(|&at| at_step(kind, runs, at)).collect();
+    geometric_mean(&figures?)
+}
+
+/// The highest rate up to which some runs keep up with every rate: all that is due is sent and nearly all of it answered,
+/// and p99 is at most twice that of the lowest rate, within limits. `None`: not even with the lowest.
+pub(super) fn knee(runs: &[&Run]) -> Option<f64> {
+    let kind = CurveKind::PacedP99;
+    let steps = kind.steps(&runs.first()?.loads);
+    let unloaded = at_step(kind, runs, steps.first()?.at)?;
+    let most = (2.0 * unloaded).clamp(LIMIT_MIN_MS, LIMIT_MAX_MS);
+    let is_answered = |step: &Step| step.report.per_second >= ANSWERED_MIN * step.at;
+    let keeps_up = |at: &f64| {
+        runs.iter().all(|run| step_at(kind, run, *at).is_some_and(is_answered))
+            && at_step(kind, runs, *at).is_some_and(|p99| p99 <= most)
+    };
+    steps.iter().map(|step| step.at).take_while(keeps_up).last()
+}
+
+/// From the knees of both sides in each block.
+fn knees(blocks: &[[Option<f64>; 2]], seed: u64) -> Knees {
+    let sides = [0, 1].map(|side| {
+        let mut rates: Vec<Option<f64>> = blocks.iter().map(|block| block[side]).collect();
+        // None is less than any rate.
+        rates.sort_by(|one, other| one.partial_cmp(other).expect("a rate is a number"));
+        let at = |place: usize| rates.get(place).copied().flatten();
+        let last = rates.len().saturating_sub(1);
+        Knee { median: at(last / 2), min: at(0), max: at(last) }
+    });
+    let pairs: Option<Vec<(f64, f64)>> = blocks.iter().map(|[a, b]| a.zip(*b)).collect();
+    let ratio = paired_ratio(&pairs.unwrap_or_default(), RESAMPLES, seed);
+    Knees { sides, blocks: blocks.len(), ratio }
+}
+
+/// The rates that a block could not be sent, and whose.
+fn not_sent(comparison: &Comparison, block: usize) -> Option<Exclusion> {
+    let mut rates: Vec<(f64, BTreeSet<&str>)> = Vec::new();
+    for run in comparison.runs.iter().filter(|run| run.block == block) {
+        for step in run.loads.paced.iter().filter(|step| step.report.not_sent > 0) {
+            let name = comparison.name(run.side);
+            match rates.iter_mut().find(|(at, _)| *at == step.at) {
+                Some((_, names)) => drop(names.insert(name)),
+                None => rates.push((step.at, BTreeSet::from([name]))),
+            }
+        }
+    }
+    rates.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let rates: Vec<String> = rates
+        .into_iter()
+        .map(|(at, names)| {
+            format!("{}/s ({})", figure(at), names.into_iter().collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    (!rates.is_empty()).then(|| Exclusion {
+        block,
+        reason: format!(
+            "writes due at {}: not all could be sent, so their latencies would be too good",
+            rates.join(", ")
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn point(at: f64, p99: f64) -> CurvePoint {
-        let spread = Spread { median: p99, min: p99, max: p99 };
-        CurvePoint { at, a: spread, b: spread, ratio: None }
-    }
-
     #[test]
-    fn the_knee_is_the_last_step_before_queues_grow() {
-        let points = [point(1.0, 6.0), point(2.0, 7.0), point(4.0, 11.0), point(8.0, 90.0)];
-        assert_eq!(knee(&points, Side::A), Some(4.0));
-        assert_eq!(knee(&points[3..], Side::B), Some(8.0));
-        assert_eq!(knee(&[], Side::A), None);
+    fn a_knee_that_is_not_there_is_lower_than_any() {
+        let found = knees(&[[Some(4.0), None], [Some(8.0), Some(2.0)], [Some(2.0), None]], 1);
+        assert_eq!(found.sides[0], Knee { median: Some(4.0), min: Some(2.0), max: Some(8.0) });
+        assert_eq!(found.sides[1], Knee { median: None, min: None, max: Some(2.0) });
+        assert_eq!((found.blocks, found.ratio), (3, None));
+        let found = knees(&[[Some(4.0), Some(2.0)]; 6], 1);
+        let ratio = found.ratio.expect("all of them are there");
+        assert!((ratio.ratio - 2.0).abs() < 1e-9 && ratio.concludes(), "{ratio:?}");
+        assert_eq!(knees(&[], 1).sides[0].median, None);
     }
 }

@@ -1,19 +1,22 @@
 //! What the faults of both sides came to: the outage of each kind of fault, and the phases that it is made of.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::analysis::verdict_of;
 use super::contender::Side;
-use super::measures::Better;
 use super::plan::Settings;
 use super::record::{Comparison, Run};
 use super::table::{aligned, ratio_text};
+use super::topic::Topic;
 use crate::cluster::Fault;
 use crate::failover::{Failover, FailoverOptions, Phase};
 use crate::report::format::{count_words, figure};
-use crate::stats::{RESAMPLES, RatioInterval, extent, median, paired_ratio, quantile};
+use crate::stats::{
+    RESAMPLES, RESAMPLES_OF_MEDIANS, RatioInterval, extent, median, median_interval, paired_ratio,
+    quantile,
+};
 
 /// What one kind of fault came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,8 @@ pub struct Durations {
     pub count: usize,
     /// Their median; `None` of nothing, as the others.
     pub median: Option<f64>,
+    /// The ends of the 95 % interval of the median; `None` where there are too few blocks for one, or none.
+    pub interval: Option<(f64, f64)>,
     /// 99 of 100 were no longer.
     pub p99: Option<f64>,
     /// The longest.
@@ -54,12 +59,21 @@ impl Durations {
         Self {
             count: values.len(),
             median: median(values),
+            interval: None,
             p99: quantile(values, 0.99),
             longest: extent(values).map(|(_, longest)| longest),
         }
     }
 
-    /// `19.9 (28.3)`: the median, and the longest; with their number where there are not as many as failovers.
+    /// The same of durations that come in blocks.
+    #[must_use]
+    fn of_blocks(blocks: &[Vec<f64>], seed: u64) -> Self {
+        let interval = median_interval(blocks, RESAMPLES_OF_MEDIANS, seed);
+        Self { interval, ..Self::of(&blocks.concat()) }
+    }
+
+    /// `19.9 [18.2, 21.0] (28.3)`: the median with its interval, and the longest; with their number where there are not
+    /// as many as failovers.
     fn text(&self, failovers: usize) -> String {
         let (Some(median), Some(longest)) = (self.median, self.longest) else {
             return "–".to_owned();
@@ -68,7 +82,10 @@ impl Durations {
             true => String::new(),
             false => format!(" × {}", self.count),
         };
-        format!("{} ({}){few}", figure(median), figure(longest))
+        let interval = self.interval.map_or_else(String::new, |(low, high)| {
+            format!("[{}, {}] ", figure(low), figure(high))
+        });
+        format!("{} {interval}({}){few}", figure(median), figure(longest))
     }
 }
 
@@ -149,35 +166,40 @@ impl Comparison {
     }
 }
 
-/// What every kind of fault that was made came to.
-pub(super) fn findings(comparison: &Comparison) -> Vec<FaultFinding> {
+/// What every kind of fault that was made came to, from these blocks.
+pub(super) fn findings(comparison: &Comparison, valid: &BTreeSet<usize>) -> Vec<FaultFinding> {
     let kinds = Fault::ALL.into_iter();
-    kinds.filter_map(|fault| finding(comparison, fault)).collect()
+    kinds.filter_map(|fault| finding(comparison, fault, valid)).collect()
 }
 
-fn finding(comparison: &Comparison, fault: Fault) -> Option<FaultFinding> {
+fn finding(comparison: &Comparison, fault: Fault, valid: &BTreeSet<usize>) -> Option<FaultFinding> {
     let options = comparison.failover_options.with_fault(fault);
-    let sides = Side::BOTH.map(|side| comparison.failovers_of(side, fault).collect::<Vec<_>>());
-    if sides.iter().all(Vec::is_empty) {
+    let seed = comparison.settings.seed;
+    let durations = |of: &dyn Fn(&Failover) -> Option<f64>| {
+        Side::BOTH.map(|side| {
+            let of_block = |&block: &usize| {
+                let failovers = comparison.runs_of(side, block).flat_map(|run| &run.failovers);
+                failovers.filter(|failover| failover.fault == fault).filter_map(of).collect()
+            };
+            Durations::of_blocks(&valid.iter().map(of_block).collect::<Vec<Vec<f64>>>(), seed)
+        })
+    };
+    let outages = durations(&|failover| Some(failover.outage_at_least_ms(&options)));
+    if outages.iter().all(|outages| outages.count == 0) {
         return None;
     }
-    let outages = |failovers: &[&Failover]| -> Vec<f64> {
-        failovers.iter().map(|failover| failover.outage_at_least_ms(&options)).collect()
-    };
-    let blocks: Vec<(usize, f64, f64)> = (0..comparison.plan.blocks.len())
-        .filter_map(|block| {
-            let of = |side| block_outage(comparison.runs_of(side, block), &options);
+    let blocks: Vec<(usize, f64, f64)> = valid
+        .iter()
+        .filter_map(|&block| {
+            let runs = |side| comparison.runs_of(side, block).collect::<Vec<&Run>>();
+            let of = |side| block_outage(&runs(side), &options);
             Some((block, of(Side::A)?, of(Side::B)?))
         })
         .collect();
     let pairs: Vec<(f64, f64)> = blocks.iter().map(|&(_, a, b)| (a, b)).collect();
-    let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed);
-    let names = Side::BOTH.map(|side| comparison.name(side));
+    let ratio = paired_ratio(&pairs, RESAMPLES, seed);
     let parts = FaultPart::all().into_iter().filter_map(|part| {
-        let of = |failovers: &[&Failover]| {
-            Durations::of(&failovers.iter().filter_map(|one| part.of(one)).collect::<Vec<f64>>())
-        };
-        let sides = [of(&sides[0]), of(&sides[1])];
+        let sides = durations(&|failover| part.of(failover));
         sides.iter().any(|side| side.count > 0).then_some(PartFinding { part, sides })
     });
     let violations = comparison.runs.iter().flat_map(|run| {
@@ -188,21 +210,17 @@ fn finding(comparison: &Comparison, fault: Fault) -> Option<FaultFinding> {
     });
     Some(FaultFinding {
         fault,
-        outages: [Durations::of(&outages(&sides[0])), Durations::of(&outages(&sides[1]))],
+        outages,
         blocks,
         ratio,
-        verdict: verdict_of(Better::Lower, "sooner back", ratio, names),
+        verdict: Topic::Fault(fault).verdict(ratio, comparison.names()),
         parts: parts.collect(),
         violations: violations.collect(),
     })
 }
 
-/// The median outage of one side in one block, whose two runs must both be there.
-pub(super) fn block_outage<'a>(
-    runs: impl Iterator<Item = &'a Run>,
-    options: &FailoverOptions,
-) -> Option<f64> {
-    let runs: Vec<&Run> = runs.collect();
+/// The median outage of one contender in two runs, both of which must be there.
+pub(super) fn block_outage(runs: &[&Run], options: &FailoverOptions) -> Option<f64> {
     let failovers = runs.iter().flat_map(|run| &run.failovers);
     let outages: Vec<f64> = failovers
         .filter(|failover| failover.fault == options.fault)
@@ -228,8 +246,11 @@ pub(super) fn text(comparison: &Comparison, findings: &[FaultFinding]) -> String
         return text;
     }
     let [a, b] = Side::BOTH.map(|side| comparison.name(side).to_owned());
+    let outages = findings.iter().flat_map(|finding| &finding.outages);
+    let interval =
+        if outages.filter_map(|side| side.interval).count() > 0 { " [95 %]" } else { "" };
     let mut rows = vec![vec![
-        "failover, ms: median (longest)".to_owned(),
+        format!("failover, ms: median{interval} (longest)"),
         a.clone(),
         b.clone(),
         format!("{a} / {b} [95 %]"),
@@ -248,10 +269,6 @@ pub(super) fn text(comparison: &Comparison, findings: &[FaultFinding]) -> String
     }
     text.push_str(&aligned(&rows));
     text.push('\n');
-    // The verdict about kills is among the others.
-    for finding in findings.iter().filter(|finding| finding.fault != Fault::Kill) {
-        let _ = writeln!(text, "{}: {}", finding.fault.name(), finding.verdict);
-    }
     let violations: Vec<&String> =
         findings.iter().flat_map(|finding| &finding.violations).collect();
     if !violations.is_empty() {

@@ -24,6 +24,10 @@ pub enum Measure {
     WriteLatencyP999,
     /// Linearizable reads a second.
     ReadThroughput,
+    /// The median latency of such a read.
+    ReadLatencyP50,
+    /// 99 of 100 such reads were no slower.
+    ReadLatencyP99,
     /// From SIGKILL of the leader to the next acknowledged write.
     Failover,
     /// Operations of the mixed load a second.
@@ -66,12 +70,14 @@ pub enum Better {
 
 impl Measure {
     /// All measures in the order in which they are shown.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::WriteThroughput,
         Self::WriteLatencyP50,
         Self::WriteLatencyP99,
         Self::WriteLatencyP999,
         Self::ReadThroughput,
+        Self::ReadLatencyP50,
+        Self::ReadLatencyP99,
         Self::Failover,
         Self::MixedThroughput,
         Self::MixedLatencyP50,
@@ -116,6 +122,8 @@ impl Measure {
             Self::WriteLatencyP99 => "write latency p99",
             Self::WriteLatencyP999 => "write latency p99.9",
             Self::ReadThroughput => "linearizable read throughput",
+            Self::ReadLatencyP50 => "linearizable read latency p50",
+            Self::ReadLatencyP99 => "linearizable read latency p99",
             Self::Failover => "leader killed to next write",
             Self::MixedThroughput => "mixed throughput",
             Self::MixedLatencyP50 => "mixed latency p50",
@@ -141,6 +149,8 @@ impl Measure {
             Self::WriteLatencyP50
             | Self::WriteLatencyP99
             | Self::WriteLatencyP999
+            | Self::ReadLatencyP50
+            | Self::ReadLatencyP99
             | Self::MixedLatencyP50
             | Self::MixedLatencyP99
             | Self::DeliveryP50
@@ -199,7 +209,7 @@ impl Measure {
     /// single events, the median of all of them. `None` when the runs have no such figure.
     pub(super) fn of_block(self, runs: &[&Run], options: &FailoverOptions) -> Option<f64> {
         if self == Self::Failover {
-            return block_outage(runs.iter().copied(), &options.with_fault(Fault::Kill));
+            return block_outage(runs, &options.with_fault(Fault::Kill));
         }
         let figures: Option<Vec<f64>> = runs.iter().map(|run| self.of_run(run)).collect();
         geometric_mean(&figures?)
@@ -221,6 +231,8 @@ impl Measure {
     fn of_loads(self, loads: &Loads) -> Option<f64> {
         let figure = match self {
             Self::ReadThroughput => loads.read.as_ref()?.per_second,
+            Self::ReadLatencyP50 => loads.read.as_ref()?.latency.p50_ms,
+            Self::ReadLatencyP99 => loads.read.as_ref()?.latency.p99_ms,
             Self::Failover => return None,
             Self::MixedThroughput | Self::MixedLatencyP50 | Self::MixedLatencyP99 => {
                 self.of_mixed(&loads.mixed.as_ref()?.report)?

@@ -1,7 +1,7 @@
 //! The comparison of Raft and ZAB: the same binary, workload, machine and minutes.
 //!
 //! Any two contenders can take their places: the same one twice, to see what the method makes of no
-//! difference, or one with and without something, to see what that is worth.
+//! difference, or one as it is and with something changed, to see what that is worth.
 //!
 //! A comparison is made of blocks. Each block runs each contender twice, in the order A B B A or
 //! B A A B, as a coin decides, so that whatever drifts while a block lasts (the disk's state, the
@@ -32,11 +32,12 @@ mod plan;
 mod record;
 mod run;
 mod table;
+mod topic;
 
 pub use analysis::{Analysis, Finding, Spread};
 pub use calibration::Calibration;
 pub use contender::{Contender, Side};
-pub use curves::{Curve, CurveKind, CurvePoint};
+pub use curves::{Curve, CurveKind, CurvePoint, Knee, Knees};
 pub use faults::{Durations, FaultFinding, FaultPart, PartFinding};
 pub use measures::{Better, Measure};
 pub use plan::{Block, MixedLoad, Part, Phases, Placement, Plan, Settings};
@@ -45,3 +46,4 @@ pub(crate) use run::FORMAT;
 pub use run::{Environment, compare};
 pub(crate) use table::{aligned, phases_text, ratio_text};
 pub use table::{plan_text, table_text};
+pub use topic::{Compared, Topic};

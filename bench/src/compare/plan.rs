@@ -146,7 +146,8 @@ impl Part {
 }
 
 /// The clients of a sweep, step by step, and the requests a second of the paced writes. Each step is twice the
-/// last, so that a curve has as many points where little happens as where much does.
+/// last, so that a curve has as many points where little happens as where much does; where knees lie, rates have steps
+/// between.
 pub(super) const SWEEP: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 pub(super) const RATES: [f64; 8] =
     [500.0, 1_000.0, 2_000.0, 4_000.0, 8_000.0, 16_000.0, 24_000.0, 32_000.0];

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::analysis::{Analysis, Finding, Spread};
 use super::contender::Side;
-use super::curves::{Curve, CurveKind};
+use super::curves::Curve;
 use super::faults;
 use super::measures::Measure;
 use super::plan::{MixedLoad, Part, Plan, RATES, SWEEP, Settings};
@@ -128,8 +128,10 @@ pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
         text.push('\n');
     }
     text.push_str(&faults::text(comparison, &analysis.faults));
-    for finding in analysis.findings.iter().filter(|finding| !finding.measure.is_cost()) {
-        let _ = writeln!(text, "{}: {}", finding.measure.name(), finding.verdict);
+    let names = comparison.names();
+    for compared in analysis.compared().iter().filter(|compared| !compared.topic.is_cost()) {
+        let verdict = compared.topic.verdict(compared.ratio, names);
+        let _ = writeln!(text, "{}: {verdict}", compared.topic.name());
     }
     text.push('\n');
     text.push_str(&footnotes(comparison, analysis));
@@ -151,23 +153,25 @@ pub(crate) fn ratio_text(ratio: Option<RatioInterval>) -> String {
 fn curve_text(comparison: &Comparison, curve: &Curve) -> String {
     let [a, b] = Side::BOTH.map(|side| comparison.name(side).to_owned());
     let ratio = format!("{a} / {b} [95 %]");
-    let mut rows = vec![vec![curve.kind.axis().to_owned(), a, b, ratio]];
+    let mut rows = vec![vec![curve.kind.axis().to_owned(), a, b, ratio, "n".to_owned()]];
     rows.extend(curve.points.iter().map(|point| {
-        vec![
-            figure(point.at),
-            spread_text(&point.a),
-            spread_text(&point.b),
-            ratio_text(point.ratio),
-        ]
+        let [a, b] = point
+            .sides
+            .map(|side| side.as_ref().map_or_else(|| "not sent".to_owned(), spread_text));
+        let blocks = point.blocks_text();
+        vec![figure(point.at), a, b, ratio_text(point.ratio), blocks]
     }));
+    rows.push(vec![
+        "all".to_owned(),
+        String::new(),
+        String::new(),
+        ratio_text(curve.ratio),
+        String::new(),
+    ]);
     let mut text = format!("{}\n{}", curve.kind.name(), aligned(&rows));
-    if curve.kind == CurveKind::PacedP99 {
-        for (side, knee) in Side::BOTH.into_iter().zip(curve.knees) {
-            let name = comparison.name(side);
-            let _ = match knee {
-                Some(rate) => writeln!(text, "{name}: keeps up to {} a second", figure(rate)),
-                None => writeln!(text, "{name}: does not keep up with the lowest rate"),
-            };
+    if let Some(knees) = &curve.knees {
+        for (side, knee) in Side::BOTH.into_iter().zip(&knees.sides) {
+            let _ = writeln!(text, "{}: {}", comparison.name(side), knee.text(knees.blocks));
         }
     }
     text
@@ -204,7 +208,7 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
 fn calibration_text(analysis: &Analysis) -> String {
     let twice = analysis.calibration.iter().map(|twice| {
         let alarm = if twice.ratio.concludes() { ", a false alarm" } else { "" };
-        format!("{} {}{alarm}", twice.measure.name(), ratio_text(Some(twice.ratio)))
+        format!("{} {}{alarm}", twice.topic.name(), ratio_text(Some(twice.ratio)))
     });
     let twice: Vec<String> = twice.collect();
     match twice.is_empty() {
@@ -215,21 +219,18 @@ fn calibration_text(analysis: &Analysis) -> String {
 
 fn footnotes(comparison: &Comparison, analysis: &Analysis) -> String {
     let machine = &comparison.machine;
-    let blocks = analysis.findings.first().map_or(0, |finding| finding.blocks.len());
     let mut text = format!(
         "Median over {} (smallest–largest); intervals by paired bootstrap.\n",
-        count_words(blocks, "block")
+        count_words(analysis.blocks, "block")
     );
     text.push_str(&calibration_text(analysis));
     let echo = crate::stats::median(&analysis.echo_per_second);
     let null = analysis.finding(Measure::WriteThroughput).and_then(|finding| finding.null);
-    if let (Some(echo), Some(null)) = (echo, null) {
-        let share = 100.0 * null.median / echo;
-        let echo = figure(echo);
-        let _ = writeln!(
-            text,
-            "Floor: a bare HTTP echo answers {echo}/s, the null protocol writes {share:.0} % of that."
-        );
+    if let Some(echo) = echo {
+        let share = null.map_or_else(String::new, |null| {
+            format!(", the null protocol writes {:.0} % of that", 100.0 * null.median / echo)
+        });
+        let _ = writeln!(text, "Floor: a bare HTTP echo answers {}/s{share}.", figure(echo));
     }
     let _ = writeln!(
         text,

@@ -1,18 +1,32 @@
 //! The answer in two sentences: what differs, by how much and how sure that is, and what does not.
 
 use super::format::count_words;
-use crate::compare::{Analysis, Better, Comparison, Finding, Side};
+use crate::compare::{Analysis, Comparison, Side, Topic};
 use crate::stats::{BLOCKS_TO_CONCLUDE, RatioInterval};
+
+/// Something that was looked at, and what is known about it.
+type LookedAt = (Topic, RatioInterval);
 
 /// The sentences, as text.
 pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<String> {
-    let looked_at: Vec<(&Finding, RatioInterval)> = (analysis.findings.iter())
-        .filter(|finding| !finding.measure.is_cost())
-        .filter_map(|finding| Some((finding, finding.ratio?)))
+    let looked_at: Vec<LookedAt> = (analysis.compared().into_iter())
+        .filter(|compared| !compared.topic.is_cost())
+        .filter_map(|compared| Some((compared.topic, compared.ratio?)))
         .collect();
     let [a, b] = comparison.names();
     let Some(blocks) = looked_at.iter().map(|(_, ratio)| ratio.blocks).max() else {
-        return vec![format!("There is too little here to compare {a} and {b} by their figures.")];
+        let why = match analysis.blocks < BLOCKS_TO_CONCLUDE {
+            true => format!(
+                "An answer takes {}, and here {} counts.",
+                count_words(BLOCKS_TO_CONCLUDE, "block"),
+                if analysis.blocks == 0 { "none".to_owned() } else { analysis.blocks.to_string() }
+            ),
+            false => "There is nothing that both have a figure of in every block.".to_owned(),
+        };
+        return vec![
+            format!("There is too little here to compare {a} and {b} by their figures."),
+            why,
+        ];
     };
     if blocks < BLOCKS_TO_CONCLUDE {
         return vec![
@@ -23,8 +37,8 @@ pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<Str
             format!("So far the ratios {a} / {b} are: {}.", listed(looked_at.iter().map(interval))),
         ];
     }
-    let (differ, same): (Vec<_>, Vec<_>) =
-        looked_at.into_iter().partition(|(_, ratio)| ratio.concludes());
+    let (differ, same): (Vec<LookedAt>, Vec<LookedAt>) =
+        looked_at.into_iter().partition(|(topic, ratio)| topic.winner(*ratio).is_some());
     let over = format!("Over {} on this machine", count_words(blocks, "block"));
     let ranges = listed(same.iter().map(interval));
     if differ.is_empty() {
@@ -36,8 +50,8 @@ pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<Str
         ];
     }
     let advantages = Side::BOTH.into_iter().filter_map(|side| {
-        let mine = differ.iter().filter(|(finding, ratio)| winner(finding, ratio) == side);
-        let mine: Vec<String> = mine.map(|(finding, ratio)| advantage(finding, ratio)).collect();
+        let mine = differ.iter().filter(|(topic, ratio)| topic.winner(*ratio) == Some(side));
+        let mine: Vec<String> = mine.map(advantage).collect();
         let name = comparison.name(side);
         (!mine.is_empty()).then(|| format!("{name} was {}", listed(mine.into_iter())))
     });
@@ -49,27 +63,21 @@ pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<Str
     vec![first, second]
 }
 
-fn winner(finding: &Finding, ratio: &RatioInterval) -> Side {
-    match (ratio.ratio > 1.0) == (finding.measure.better() == Better::Higher) {
-        true => Side::A,
-        false => Side::B,
-    }
-}
-
 /// What a winner was, turned so that more is better.
-fn advantage(finding: &Finding, ratio: &RatioInterval) -> String {
-    let RatioInterval { ratio, low, high, .. } = *ratio;
-    let (factor, low, high) =
-        if ratio > 1.0 { (ratio, low, high) } else { (1.0 / ratio, 1.0 / high, 1.0 / low) };
+fn advantage((topic, ratio): &LookedAt) -> String {
+    let turned = if ratio.ratio > 1.0 { *ratio } else { ratio.inverse() };
     format!(
-        "{factor:.2} × {} {} (95 % interval {low:.2} to {high:.2})",
-        finding.measure.advantage(),
-        finding.measure.place()
+        "{:.2} × {} {} (95 % interval {:.2} to {:.2})",
+        turned.ratio,
+        topic.advantage(),
+        topic.place(),
+        turned.low,
+        turned.high
     )
 }
 
-fn interval((finding, ratio): &(&Finding, RatioInterval)) -> String {
-    format!("{} {:.2} ({:.2} to {:.2})", finding.measure.name(), ratio.ratio, ratio.low, ratio.high)
+fn interval((topic, ratio): &LookedAt) -> String {
+    format!("{} {:.2} ({:.2} to {:.2})", topic.name(), ratio.ratio, ratio.low, ratio.high)
 }
 
 /// `one, two and three`.

@@ -1,10 +1,11 @@
 //! How far the figures can be trusted: the same contender twice, the floors, the disk and the loopback interface.
 
 use super::Report;
+use super::cells::ratio_cell;
 use super::format::figure;
 use super::html::{escape, table};
 use crate::compare::{Calibration, Comparison};
-use crate::stats::median;
+use crate::stats::RatioInterval;
 
 const TWICE: &str = "\
 <p><b>The same contender twice.</b> Each contender's runs are put into two halves, an early run of one block with a late
@@ -30,37 +31,53 @@ pub(super) fn section(report: &Report) -> String {
 }
 
 fn row(report: &Report, twice: &Calibration) -> Vec<String> {
-    let Calibration { measure, ratio } = twice;
-    let interval = |ratio: &crate::stats::RatioInterval| {
-        format!("{:.2}<small>{:.2} – {:.2}</small>", ratio.ratio, ratio.low, ratio.high)
-    };
-    let compared = report.analysis.finding(*measure).and_then(|finding| finding.ratio);
-    let said =
-        if ratio.concludes() { "a difference: a false alarm" } else { "no difference shown" };
+    let Calibration { topic, ratio } = *twice;
+    let compared = report.analysis.compared().into_iter().find(|compared| compared.topic == topic);
     vec![
-        escape(measure.name()),
-        interval(ratio),
+        escape(&topic.name()),
+        ratio_cell(Some(ratio)),
         ratio.blocks.to_string(),
-        said.to_owned(),
-        compared.as_ref().map_or_else(|| "–".to_owned(), interval),
+        said(&ratio).to_owned(),
+        ratio_cell(compared.and_then(|compared| compared.ratio)),
     ]
 }
 
+/// What the rule says of no difference.
+pub(crate) fn said(ratio: &RatioInterval) -> &'static str {
+    if ratio.concludes() { "a difference: a false alarm" } else { "no difference shown" }
+}
+
+/// What was measured of the floors: each of them, though the other may be missing.
 fn floors(report: &Report) -> String {
     let null = report.comparison.floors.iter().filter_map(|floor| floor.null.write_report());
     let null: Vec<f64> = null.map(|writes| writes.per_second).collect();
-    let (Some(echo), Some(null)) = (median(&report.analysis.echo_per_second), median(&null)) else {
-        return String::new();
+    let all = |figures: &[f64]| {
+        let figures: Vec<String> = figures.iter().map(|&per_second| figure(per_second)).collect();
+        format!("{} (n = {}, no interval)", figures.join(" and "), figures.len())
     };
+    let echo = &report.analysis.echo_per_second;
+    let mut said = Vec::new();
+    if !echo.is_empty() {
+        said.push(format!("a bare HTTP echo answered {} requests a second", all(echo)));
+    }
+    if !null.is_empty() {
+        said.push(format!(
+            "the null protocol, which writes to disk and replicates nothing, {} writes a second",
+            all(&null)
+        ));
+    }
+    if said.is_empty() {
+        return "<p><b>The floors</b> were not measured: how much of what this machine can do is left is not known.</p>\n"
+            .to_owned();
+    }
     format!(
-        "<p><b>The floors.</b> A bare HTTP echo answered {} requests a second, the null protocol, which writes to disk \
-         and replicates nothing, {} writes: no protocol on this stack and this machine can do more.</p>\n",
-        figure(echo),
-        figure(null)
+        "<p><b>The floors.</b> On this machine {}: no protocol on this stack can do more.</p>\n",
+        said.join("; ")
     )
 }
 
-fn probes(comparison: &Comparison) -> String {
+/// What the disk and the loopback interface took before and after.
+pub(crate) fn probes(comparison: &Comparison) -> String {
     let Comparison { disk_before, disk_after, loopback_before, loopback_after, .. } = comparison;
     let rows = [
         ("fdatasync of a small write, before", disk_before.p50_ms, disk_before.p99_ms),

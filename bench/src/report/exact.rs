@@ -5,6 +5,7 @@ use std::fmt::Write;
 use consensus::Protocol;
 
 use super::Report;
+use super::cells::{NONE, between};
 use super::format::{count_words, figure};
 use super::html::{escape, table};
 use super::marks::{class_of, drawing};
@@ -12,7 +13,7 @@ use super::svg::{Plot, Scale};
 use super::tails::{self, Tail};
 use crate::compare::{Comparison, Side};
 use crate::exact::{Brief, BriefElections, BriefFigures};
-use crate::stats::quantile_interval;
+use crate::stats::{QuantileInterval, quantile_interval};
 
 /// One of the figures.
 type Figure = fn(BriefFigures) -> u64;
@@ -112,11 +113,11 @@ fn elections_table(brief: &Brief) -> String {
     let cells = |held: &BriefElections, micros: &[u64]| -> Vec<String> {
         let times: Vec<f64> = micros.iter().map(|&micros| micros as f64 / 1e3).collect();
         let cell = |(_, share)| match quantile_interval(&times, share) {
-            Some((low, middle, high)) => {
-                let [low, middle, high] = [low, middle, high].map(figure);
-                format!("{middle}<small>{low} – {high}</small>")
+            Some(QuantileInterval { middle, low, high }) => {
+                let end = |end: Option<f64>| end.map_or_else(|| "?".to_owned(), figure);
+                between(&figure(middle), &end(low), &end(high))
             }
-            None => "–".to_owned(),
+            None => NONE.to_owned(),
         };
         let mut row = vec![escape(&held.place), escape(&held.protocol)];
         row.extend(PERCENTILES.map(cell));
@@ -130,15 +131,18 @@ fn elections_table(brief: &Brief) -> String {
         ] {
             let mut row = cells(held, micros);
             row.insert(2, until.to_owned());
+            row.push(micros.len().to_string());
             rows.push(row);
         }
     }
     if rows.is_empty() {
         return String::new();
     }
-    let head = ["where", "protocol", "from the death until the", "p50, ms", "p90, ms", "p99, ms"];
+    let head =
+        ["where", "protocol", "from the death until the", "p50, ms", "p90, ms", "p99, ms", "n"];
     format!(
-        "{}<p class=\"quiet\">Below each percentile its 95 % interval, by order statistics.</p>\n",
+        "{}<p class=\"quiet\">Below each percentile its 95 % interval, by order statistics of the n elections. Where an \
+         end is unknown (?), they are too few for one: the longest of them is no upper bound.</p>\n",
         table(&head, &rows)
     )
 }

@@ -1,21 +1,29 @@
-//! How long no write was acknowledged after the leader was killed.
+//! How long no write was acknowledged after each kind of fault, and what clients saw of kills.
 
 use super::Report;
-use super::format::figure;
+use super::format::{count_words, figure};
 use super::marks::{class_of, drawing, gallery, labelled, mark_of};
 use super::svg::{Plot, Scale};
+use super::tails::{self, Tail};
 use crate::cluster::Fault;
-use crate::compare::{Comparison, Side};
+use crate::compare::{Comparison, FaultFinding, Side};
 use crate::failover::Probe;
-use crate::stats::{extent, median};
 
 pub(super) fn section(report: &Report) -> String {
     let comparison = &report.comparison;
-    let mut drawings = vec![drawing(
-        "Outage after SIGKILL of the leader",
-        "Every kill is one mark.",
-        outages(comparison),
-    )];
+    let mut drawings: Vec<Option<String>> = Vec::new();
+    let [a, b] = comparison.names();
+    for FaultFinding { fault, .. } in &report.analysis.faults {
+        let [of_a, of_b] = Side::BOTH.map(|side| comparison.failovers_of(side, *fault).count());
+        let caption = format!(
+            "The share of {} of {a} and {} of {b} that lasted longer, on a logarithmic axis. Each is one mark, and so has \
+             no interval; the table below has that of the median.",
+            count_words(of_a, "outage"),
+            of_b
+        );
+        let title = format!("Outage: {}", fault.what());
+        drawings.push(drawing(&title, &caption, outages(comparison, *fault)));
+    }
     for side in Side::BOTH {
         drawings.push(drawing(
             &format!("Writes through the kills: {}", comparison.name(side)),
@@ -24,50 +32,26 @@ pub(super) fn section(report: &Report) -> String {
             probes(comparison, side),
         ));
     }
-    gallery("When the leader is killed", drawings)
+    gallery("Outages", drawings)
 }
 
-/// The outages of both sides, sorted.
-fn outages(comparison: &Comparison) -> Option<String> {
-    let options = &comparison.failover_options;
-    let sorted = |side| {
-        let failovers = comparison.failovers_of(side, Fault::Kill);
-        let mut outages: Vec<f64> =
-            failovers.map(|failover| failover.outage_at_least_ms(options)).collect();
-        outages.sort_by(f64::total_cmp);
-        outages
+/// The outages of both sides by their tails, each one marked.
+fn outages(comparison: &Comparison, fault: Fault) -> Option<String> {
+    let options = comparison.failover_options.with_fault(fault);
+    let tail = |side| {
+        let failovers = comparison.failovers_of(side, fault);
+        let outages = failovers.map(|failover| failover.outage_at_least_ms(&options));
+        Tail::of_times(side, comparison.name(side), outages.collect())
     };
-    let curves = Side::BOTH.map(|side| (side, sorted(side)));
-    let all: Vec<f64> = curves.iter().flat_map(|(_, outages)| outages.iter().copied()).collect();
-    let (smallest, largest) = extent(&all)?;
-    let x = if largest > 10.0 * median(&all)? {
-        Scale::logarithmic(smallest.max(1.0) * 0.8, largest * 1.1)
-    } else {
-        Scale::linear(0.0, largest * 1.08)
-    };
-    let mut plot = Plot::new(x, Scale::linear(0.0, 100.0));
-    plot.x_axis("from SIGKILL of the leader to the next acknowledged write, ms", &labelled(x));
-    let shares = [0.0, 25.0, 50.0, 75.0, 100.0];
-    plot.y_axis(
-        "kills that were over by then, %",
-        &shares.map(|share| (share, format!("{share:.0}"))),
-    );
-    for (side, outages) in &curves {
-        let step = 100.0 / outages.len() as f64;
-        let mut line = Vec::new();
-        for (place, &outage) in outages.iter().enumerate() {
-            line.push((outage, place as f64 * step));
-            line.push((outage, (place + 1) as f64 * step));
-        }
-        plot.line(&line, class_of(*side));
-        for (place, &outage) in outages.iter().enumerate() {
-            let name = comparison.name(*side);
-            let text = format!("{name}: {} ms", options.outage_text(outage, figure));
-            let y = (place as f64 + 0.5) * step;
-            plot.mark((outage, y), mark_of(*side), class_of(*side), &text);
+    let tails = Side::BOTH.map(tail);
+    let mut plot = tails::board("outage, ms", &tails)?;
+    for tail in &tails {
+        for &(outage, share) in &tail.line {
+            let text = format!("{}: {} ms", tail.name, options.outage_text(outage, figure));
+            plot.mark((outage, share), mark_of(tail.side), class_of(tail.side), &text);
         }
     }
-    Some(plot.finish("Distribution of the outages after the leader was killed"))
+    Some(plot.finish(&format!("The share of outages that lasted longer: {}", fault.what())))
 }
 
 /// What the paced writes saw around the faults of one side.

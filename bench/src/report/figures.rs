@@ -1,33 +1,19 @@
 //! The figures as tables.
 
 use super::Report;
-use super::format::figure;
+use super::cells::{NONE, ratio_cell, spread_cell};
 use super::html::{escape, table};
-use crate::compare::{Finding, Spread};
+use crate::compare::Finding;
 
 pub(super) fn section(report: &Report) -> String {
-    let spread = |spread: &Spread| {
-        format!(
-            "{}<small>{} – {}</small>",
-            figure(spread.median),
-            figure(spread.min),
-            figure(spread.max)
-        )
-    };
     let row = |finding: &Finding| {
-        let ratio = finding.ratio.map_or_else(
-            || "–".to_owned(),
-            |ratio| {
-                format!("{:.2}<small>{:.2} – {:.2}</small>", ratio.ratio, ratio.low, ratio.high)
-            },
-        );
         vec![
             escape(&finding.measure.heading()),
-            spread(&finding.a),
-            spread(&finding.b),
-            ratio,
+            spread_cell(&finding.a),
+            spread_cell(&finding.b),
+            ratio_cell(finding.ratio),
             finding.blocks.len().to_string(),
-            finding.null.as_ref().map_or_else(|| "–".to_owned(), spread),
+            finding.null.as_ref().map_or_else(|| NONE.to_owned(), spread_cell),
             escape(&finding.verdict),
         ]
     };
@@ -43,9 +29,10 @@ pub(super) fn section(report: &Report) -> String {
         false => format!("{text}{}", table(&head, &rows)),
     };
     part(
-        "<h2>Figures</h2>\n<p>Medians over the blocks, below them the smallest and the largest \
-         block; the ratio with its 95 % interval. The null protocol does not replicate: the \
-         distance to it is the price of replication.</p>\n",
+        "<h2>Figures</h2>\n<p>Medians over n blocks, below them the smallest and the largest block, which from six \
+         blocks on hold the true median between them with more than 95 % confidence; the ratio with its 95 % interval. \
+         The null protocol does not replicate: the distance to it is the price of replication. It is measured twice, \
+         before and after (n = 2), which makes no interval: below it are both figures.</p>\n",
         rows(false),
     ) + &part(
         "<h2>What a write costs</h2>\n<p>Of all nodes together, from their own counters: what \

@@ -1,6 +1,7 @@
 //! How long requests took: what share of them took longer, down to one in ten thousand.
 
 use super::Report;
+use super::format::{count_words, figure};
 use super::marks::{drawing, gallery};
 use super::tails::{self, Tail};
 use crate::compare::{Comparison, Loads, Side};
@@ -37,12 +38,33 @@ const DRAWN: [(&str, &str, Kind); 5] = [
 ];
 
 pub(super) fn section(report: &Report) -> String {
-    let caption = "The share of all that took longer, on a logarithmic axis, so that the tail shows. Line: all runs \
-                   together; band: the extremes of single runs. Marked: p50, p99, p99.9.";
+    let comparison = &report.comparison;
     let drawings = DRAWN.into_iter().map(|(title, axis, of)| {
-        drawing(title, caption, distribution(&report.comparison, axis, of))
+        drawing(title, &caption(comparison, of), distribution(comparison, axis, of))
     });
     gallery("Latency", drawings)
+}
+
+/// What is drawn, of how much.
+fn caption(comparison: &Comparison, of: Kind) -> String {
+    let counts = Side::BOTH.map(|side| {
+        let runs = comparison.all_runs_of(side).filter_map(|run| of(&run.loads));
+        let (mut runs_with_any, mut requests) = (0, 0);
+        for samples in runs {
+            (runs_with_any, requests) = (runs_with_any + 1, requests + samples.count());
+        }
+        format!(
+            "n = {} in {} of {}",
+            figure(requests as f64),
+            count_words(runs_with_any, "run"),
+            comparison.name(side)
+        )
+    });
+    format!(
+        "The share of all that took longer, on a logarithmic axis, so that the tail shows. Line: all runs together; \
+         band: the extremes of single runs, which is no confidence interval. Marked: p50, p99, p99.9 of all ({}).",
+        counts.join(", ")
+    )
 }
 
 /// The latencies of both sides.

@@ -10,7 +10,11 @@ use crate::loopback::LoopbackProbe;
 use crate::machine::DiskProbe;
 
 pub(super) fn section(report: &Report) -> String {
-    let comparison = &report.comparison;
+    format!("<h2>Machine and settings</h2>\n{}", tables(&report.comparison))
+}
+
+/// The machine, the settings and the command lines.
+pub(crate) fn tables(comparison: &Comparison) -> String {
     let machine = &comparison.machine;
     let file_system = &comparison.file_system;
     let disk = |probe: &DiskProbe| {
@@ -75,11 +79,7 @@ pub(super) fn section(report: &Report) -> String {
     ];
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(name, value)| vec![name.to_owned(), escape(&value)]).collect();
-    format!(
-        "<h2>Machine and settings</h2>\n<div class=\"manifest\">\n{}</div>\n{}",
-        table(&[], &rows),
-        commands(comparison)
-    )
+    format!("<div class=\"manifest\">\n{}</div>\n{}", table(&[], &rows), commands(comparison))
 }
 
 /// The command lines of one cluster of each side: their settings, which are otherwise the

@@ -12,11 +12,10 @@ pub(super) fn section(report: &Report) -> String {
     let settings = &comparison.settings;
     let phases = &settings.phases;
     let options = &comparison.failover_options;
-    let findings = &report.analysis.findings;
-    let measures = findings.iter().filter(|finding| !finding.measure.is_cost()).count();
+    let intervals = report.analysis.intervals();
     // The chance that at least one of so many 95 % intervals misses the truth, if each had its own
     // luck.
-    let false_alarm = 100.0 * (1.0 - 0.95f64.powf(measures as f64));
+    let false_alarm = 100.0 * (1.0 - 0.95f64.powf(intervals as f64));
     let numbers = [
         ("NODES", settings.nodes.to_string()),
         ("CONNECTIONS", settings.connections.to_string()),
@@ -27,17 +26,19 @@ pub(super) fn section(report: &Report) -> String {
         ("PERIOD", format!("{} ms", options.period.as_millis())),
         ("LIMIT", seconds(options.limit)),
         ("RESAMPLES", figure(crate::stats::RESAMPLES as f64)),
+        ("RESAMPLES_OF_MEDIANS", figure(crate::stats::RESAMPLES_OF_MEDIANS as f64)),
         (
-            "MEASURES",
-            match measures {
+            "INTERVALS",
+            match intervals {
                 0 => String::new(),
                 _ => format!(
-                    "{} looked at: if all were ties in truth, up to {false_alarm:.0} of 100 comparisons would \
-                     name a winner somewhere by chance.",
-                    if measures == 1 {
-                        "1 measure is".to_owned()
+                    "{} on this page, costs, kinds of faults and points of curves among them: were all ties in truth, \
+                     and had each its own luck, {false_alarm:.0} of 100 comparisons would show a difference \
+                     somewhere by chance.",
+                    if intervals == 1 {
+                        "1 ratio with its interval is".to_owned()
                     } else {
-                        format!("{measures} measures are")
+                        format!("{intervals} ratios with their intervals are")
                     }
                 ),
             },

@@ -2,19 +2,21 @@
 //! needs nothing but itself.
 
 mod answer;
-mod calibration;
+pub(crate) mod calibration;
+pub(crate) mod cells;
 mod exact;
 mod failover;
 mod figures;
+pub(crate) mod files;
 pub mod format;
 pub(crate) mod html;
 mod latency;
-mod manifest;
+pub(crate) mod manifest;
 mod marks;
 mod method;
 mod opening;
 mod page;
-mod read;
+pub(crate) mod read;
 mod runs;
 mod svg;
 mod systems;
@@ -22,24 +24,24 @@ mod tails;
 mod throughput;
 mod timelines;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::compare::{Analysis, Comparison};
+use crate::compare::{Analysis, Comparison, table_text};
 use crate::exact::Brief;
 use crate::stats::BLOCKS_TO_CONCLUDE;
-use crate::systems::Systems;
+use crate::systems::{self as other_systems, Systems};
 
 /// The files of a report, JSON first.
 const FILES: [&str; 2] = ["report.json", "index.html"];
 
 /// What `report.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "read::Measured")]
 pub struct Report {
-    /// What may be concluded.
+    /// What may be concluded. It is written for programs; whoever reads the file concludes anew.
     pub analysis: Analysis,
     /// Everything that was measured.
     pub comparison: Comparison,
@@ -58,6 +60,17 @@ impl Report {
         Self { analysis: Analysis::of(&comparison), comparison, exact: None, systems: None }
     }
 
+    /// The tables for a terminal: what was compared, and the systems that others wrote.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = table_text(&self.comparison, &self.analysis);
+        if let Some(systems) = &self.systems {
+            text.push('\n');
+            text.push_str(&other_systems::table_text(systems));
+        }
+        text
+    }
+
     /// The HTML page.
     #[must_use]
     pub fn html(&self) -> String {
@@ -70,14 +83,7 @@ impl Report {
     /// # Errors
     /// [`Error::Io`] when one of the files is there and can not be written.
     pub fn check_writable(directory: &Path) -> Result<(), Error> {
-        for name in FILES {
-            let path = directory.join(name);
-            if path.exists() {
-                let opened = fs::OpenOptions::new().append(true).open(&path);
-                opened.map_err(|source| Error::path("write", &path, source))?;
-            }
-        }
-        Ok(())
+        files::check_writable(directory, FILES)
     }
 
     /// Writes both files into an existing directory and returns the paths, JSON first.
@@ -85,13 +91,7 @@ impl Report {
     /// # Errors
     /// [`Error::Io`] when a file can not be written.
     pub fn write(&self, directory: &Path) -> Result<(PathBuf, PathBuf), Error> {
-        let [json, html] = FILES.map(|name| directory.join(name));
-        // With every sample in it, it is for programs; indented it would be several times as large.
-        let mut text = serde_json::to_vec(self).expect("a report is made of plain data");
-        text.push(b'\n');
-        fs::write(&json, text).map_err(|source| Error::path("write", &json, source))?;
-        fs::write(&html, self.html()).map_err(|source| Error::path("write", &html, source))?;
-        Ok((json, html))
+        files::write(directory, FILES, self, &self.html())
     }
 
     /// Writes the page alone, into a directory that is made if need be, and returns its path.
@@ -99,10 +99,7 @@ impl Report {
     /// # Errors
     /// [`Error::Io`] when it can not be written.
     pub fn write_page(&self, directory: &Path) -> Result<PathBuf, Error> {
-        fs::create_dir_all(directory).map_err(|source| Error::path("create", directory, source))?;
-        let [_, html] = FILES.map(|name| directory.join(name));
-        fs::write(&html, self.html()).map_err(|source| Error::path("write", &html, source))?;
-        Ok(html)
+        files::write_page(directory, FILES, &self.html())
     }
 }
 

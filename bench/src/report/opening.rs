@@ -5,20 +5,28 @@ use std::time::Duration;
 
 use super::format::{count_words, seconds, utc};
 use super::html::{capitalized, escape};
+use super::marks::class_of;
 use super::{Report, answer, warnings};
-use crate::compare::{Better, Comparison, Finding, Measure};
+use crate::compare::{Compared, Comparison, CurveKind, Measure, Topic};
 
-/// The measures that the page opens with.
-const HEADLINES: [Measure; 8] = [
-    Measure::WriteThroughput,
-    Measure::WriteLatencyP99,
-    Measure::ReadThroughput,
-    Measure::Failover,
-    Measure::MixedThroughput,
-    Measure::MixedLatencyP99,
-    Measure::DeliveryP99,
-    Measure::WatchLatencyP99,
-];
+/// Whether the page opens with it. What is said of the median as well is said of the tail.
+fn is_headline(topic: Topic) -> bool {
+    match topic {
+        Topic::Measure(measure) => matches!(
+            measure,
+            Measure::WriteThroughput
+                | Measure::WriteLatencyP99
+                | Measure::ReadThroughput
+                | Measure::Failover
+                | Measure::MixedThroughput
+                | Measure::MixedLatencyP99
+                | Measure::DeliveryP99
+                | Measure::WatchLatencyP99
+        ),
+        Topic::Curve(kind) => kind != CurveKind::PacedP50,
+        Topic::Knee | Topic::Fault(_) => true,
+    }
+}
 
 pub(super) fn section(report: &Report) -> String {
     let comparison = &report.comparison;
@@ -32,8 +40,8 @@ pub(super) fn section(report: &Report) -> String {
     let answer = answer::sentences(comparison, &report.analysis).join(" ");
     let _ = writeln!(text, "<p class=\"answer\">{}</p>", escape(&answer));
     text.push_str("<div class=\"findings\">\n");
-    for finding in HEADLINES.iter().filter_map(|&measure| report.analysis.finding(measure)) {
-        text.push_str(&headline(finding, comparison.names()));
+    for compared in report.analysis.compared().iter().filter(|one| is_headline(one.topic)) {
+        text.push_str(&headline(compared, comparison.names()));
     }
     let [a, b] = comparison.names().map(escape);
     let _ = writeln!(
@@ -56,35 +64,24 @@ pub(super) fn section(report: &Report) -> String {
     text
 }
 
-fn headline(finding: &Finding, [a, b]: [&str; 2]) -> String {
-    let measure = finding.measure;
-    let class = match finding.ratio {
-        Some(ratio) if ratio.concludes() => {
-            let a_wins = (ratio.ratio > 1.0) == (measure.better() == Better::Higher);
-            if a_wins { "a" } else { "b" }
-        }
-        _ => "open",
-    };
-    let interval = finding.ratio.map_or_else(String::new, |ratio| {
+fn headline(compared: &Compared, names: [&str; 2]) -> String {
+    let Compared { topic, medians, ratio } = *compared;
+    let class = ratio.and_then(|ratio| topic.winner(ratio)).map_or("open", class_of);
+    let [a, b] = names.map(escape);
+    let medians = medians.map_or_else(String::new, |medians| {
+        let [of_a, of_b] = medians.map(|median| topic.with_unit(median));
+        format!("<span>{a} {of_a}, {b} {of_b}</span>")
+    });
+    let interval = ratio.map_or_else(String::new, |ratio| {
         format!(
-            "<span>{} / {} {:.2}, 95 % interval {:.2} to {:.2}, n = {}</span>",
-            escape(a),
-            escape(b),
-            ratio.ratio,
-            ratio.low,
-            ratio.high,
-            ratio.blocks
+            "<span>{a} / {b} {:.2}, 95 % interval {:.2} to {:.2}, n = {}</span>",
+            ratio.ratio, ratio.low, ratio.high, ratio.blocks
         )
     });
     format!(
-        "<div class=\"finding {class}\">{}<strong>{}</strong>\
-         <span>{} {}, {} {}</span>{interval}</div>\n",
-        capitalized(measure.name()),
-        escape(&finding.verdict),
-        escape(a),
-        measure.with_unit(finding.a.median),
-        escape(b),
-        measure.with_unit(finding.b.median),
+        "<div class=\"finding {class}\">{}<strong>{}</strong>{medians}{interval}</div>\n",
+        escape(&capitalized(&topic.name())),
+        escape(&topic.verdict(ratio, names)),
     )
 }
 

@@ -1,12 +1,10 @@
 //! The page of a comparison: a list of sections, each in a file of its own.
 
-use super::html::escape;
+use super::html::document;
 use super::{
     Report, calibration, exact, failover, figures, latency, manifest, method, opening, runs,
     systems, throughput, timelines,
 };
-
-const STYLE: &str = include_str!("style.css");
 
 /// What the page is made of, in this order. A section about something that was not measured is empty.
 const SECTIONS: &[fn(&Report) -> String] = &[
@@ -25,15 +23,6 @@ const SECTIONS: &[fn(&Report) -> String] = &[
 ];
 
 pub(super) fn page(report: &Report) -> String {
-    let mut text = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        escape(&opening::title(&report.comparison))
-    );
-    for section in SECTIONS {
-        text.push_str(&section(report));
-    }
-    text.push_str("</main>\n</body>\n</html>\n");
-    text
+    let body: String = SECTIONS.iter().map(|section| section(report)).collect();
+    document(&opening::title(&report.comparison), &body)
 }

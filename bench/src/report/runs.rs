@@ -33,8 +33,8 @@ pub(super) fn section(report: &Report) -> String {
         let _ = writeln!(text, "<li>{protocol}: {}</li>", escape(&list));
     }
     text.push_str(
-        "</ul>\n<p class=\"quiet\">Everything measured is in <code>report.json</code> beside this \
-         page: each run's percentiles, timelines, probes and the nodes' own status.</p>\n",
+        "</ul>\n<p class=\"quiet\">Everything measured is in the <code>report.json</code> that this page was made \
+         of: each run's percentiles, timelines, probes and the nodes' own status.</p>\n",
     );
     text
 }

@@ -291,6 +291,17 @@ impl Plot {
         );
     }
 
+    /// A text at the top of the plot, to the left of a value, on a line of its own.
+    pub(super) fn note_before(&mut self, at: f64, line: usize, text: &str) {
+        let _ = writeln!(
+            self.body,
+            "<text class=\"note\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            self.place_x(at) - 4.0,
+            TOP + 10.0 + 12.0 * line as f64,
+            escape(text)
+        );
+    }
+
     /// A text to the right of a place.
     pub(super) fn note(&mut self, (x, y): (f64, f64), text: &str) {
         let _ = writeln!(

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Report;
+use super::cells::{NONE, between};
 use super::format::figure;
 use super::html::{escape, table};
 use crate::compare::Spread;
@@ -31,10 +32,10 @@ fn figures(systems: &Systems) -> String {
         let cell = |&subject| {
             let text = |value| escape(&quantity.text(systems, value));
             quantity.spread(systems, subject).map_or_else(
-                || "–".to_owned(),
+                || NONE.to_owned(),
                 |Spread { median, min, max }| match systems.options.blocks {
                     1 => text(median),
-                    _ => format!("{}<small>{} – {}</small>", text(median), text(min), text(max)),
+                    _ => between(&text(median), &text(min), &text(max)),
                 },
             )
         };

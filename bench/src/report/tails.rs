@@ -50,20 +50,9 @@ impl Tail {
 
 /// The tails of both sides; nothing without any point.
 pub(super) fn plot(axis: &str, tails: &[Tail]) -> Option<String> {
-    let points = || tails.iter().flat_map(|tail| &tail.line);
-    let (fastest, slowest) = extent(&points().map(|point| point.0).collect::<Vec<_>>())?;
-    let least = points().map(|point| point.1).reduce(f64::min)?;
-    let x = Scale::logarithmic(fastest.max(1e-3) * 0.9, slowest.max(1e-3) * 1.1);
-    let mut plot = Plot::new(x, Scale::logarithmic(least, 1.0));
-    plot.x_axis(axis, &labelled(x));
-    let ticks = TICKS.into_iter().filter(|&(share, _)| share >= least);
-    let ticks: Vec<(f64, String)> = ticks.map(|(share, label)| (share, label.to_owned())).collect();
-    plot.y_axis("took longer", &ticks);
-    for Tail { side, band: [low, high], .. } in tails {
-        plot.area(low, high, class_of(*side));
-    }
+    let mut plot = board(axis, tails)?;
+    let least = least(tails)?;
     for tail in tails {
-        plot.line(&tail.line, class_of(tail.side));
         for (share, percentile) in MARKED.into_iter().filter(|&(share, _)| share >= least) {
             let Some(time) = tail.at(share) else { continue };
             let text = format!("{}: {percentile} {} ms", tail.name, figure(time));
@@ -71,6 +60,32 @@ pub(super) fn plot(axis: &str, tails: &[Tail]) -> Option<String> {
         }
     }
     Some(plot.finish(&format!("The share that took longer, over the {axis}")))
+}
+
+/// The axes, bands and lines alone.
+pub(super) fn board(axis: &str, tails: &[Tail]) -> Option<Plot> {
+    let points = || tails.iter().flat_map(|tail| &tail.line);
+    let (fastest, slowest) = extent(&points().map(|point| point.0).collect::<Vec<_>>())?;
+    let least = least(tails)?;
+    let x = Scale::logarithmic(fastest.max(1e-3) * 0.9, slowest.max(1e-3) * 1.1);
+    // Down to a tenth at least, so that a single one has an axis too.
+    let mut plot = Plot::new(x, Scale::logarithmic(least.min(0.1), 1.0));
+    plot.x_axis(axis, &labelled(x));
+    let ticks = TICKS.into_iter().filter(|&(share, _)| share >= least.min(0.1));
+    let ticks: Vec<(f64, String)> = ticks.map(|(share, label)| (share, label.to_owned())).collect();
+    plot.y_axis("took longer", &ticks);
+    for Tail { side, band: [low, high], .. } in tails {
+        plot.area(low, high, class_of(*side));
+    }
+    for tail in tails {
+        plot.line(&tail.line, class_of(tail.side));
+    }
+    Some(plot)
+}
+
+/// The smallest share that there is.
+fn least(tails: &[Tail]) -> Option<f64> {
+    tails.iter().flat_map(|tail| &tail.line).map(|point| point.1).reduce(f64::min)
 }
 
 #[cfg(test)]

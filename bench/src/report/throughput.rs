@@ -1,15 +1,17 @@
 //! How many requests a second: the ratios, the floors, curves over clients and rates, blocks and time.
 
 use super::Report;
-use super::format::figure;
+use super::cells::{NONE, between, ratio_cell, spread_cell};
+use super::format::{count_words, figure};
 use super::html::{capitalized, escape, table};
 use super::marks::{class_of, drawing, figure_of_tick, gallery, labelled, mark_of};
 use super::svg::{Plot, Scale};
 use crate::compare::{
-    Better, Comparison, Curve, CurveKind, CurvePoint, Finding, Measure, Run, Side, Spread,
+    Better, Comparison, Curve, CurveKind, CurvePoint, Knee, Knees, Measure, Run, Side, Spread,
+    Topic,
 };
 use crate::load::LoadReport;
-use crate::stats::{extent, median};
+use crate::stats::{RatioInterval, extent, median};
 
 pub(super) fn section(report: &Report) -> String {
     let comparison = &report.comparison;
@@ -21,7 +23,12 @@ pub(super) fn section(report: &Report) -> String {
         ),
         drawing(
             "What replication costs",
-            "Writes a second, beside the same stack without replication and a bare HTTP echo.",
+            &format!(
+                "Writes a second, beside the same stack without replication and a bare HTTP echo: medians of {} and, of \
+                 the floors, n = {}, too few for an interval.",
+                count_words(report.analysis.blocks, "block"),
+                report.analysis.echo_per_second.len()
+            ),
             floors(report),
         ),
     ];
@@ -31,8 +38,9 @@ pub(super) fn section(report: &Report) -> String {
                 "Closed loops of more and more clients. Line: the median over the blocks; band: the extremes."
             }
             CurveKind::PacedP50 | CurveKind::PacedP99 => {
-                "Writes that are due at fixed moments; latency from then. A curve ends where not all could be sent; \
-                 the upright lines are the last rates that are kept up with."
+                "Writes that are due at fixed moments; latency from then. Line: the median over the blocks; band: the \
+                 extremes. A side's curve ends where not all could be sent. The upright lines are the highest rates \
+                 that each side keeps up with, in the median, with the extremes of the blocks."
             }
         };
         drawings.push(drawing(&capitalized(of.kind.name()), caption, curve(report, of)));
@@ -61,47 +69,75 @@ pub(super) fn section(report: &Report) -> String {
 
 /// The steps of a curve with their intervals.
 fn curve_table(comparison: &Comparison, curve: &Curve) -> String {
-    let spread = |spread: &Spread| {
-        let [median, min, max] = [spread.median, spread.min, spread.max].map(figure);
-        format!("{median}<small>{min} – {max}</small>")
-    };
     let row = |point: &CurvePoint| {
-        let ratio = point.ratio.map_or_else(
-            || "–".to_owned(),
-            |ratio| {
-                format!("{:.2}<small>{:.2} – {:.2}</small>", ratio.ratio, ratio.low, ratio.high)
-            },
-        );
-        vec![figure_of_tick(point.at), spread(&point.a), spread(&point.b), ratio]
+        let [a, b] = point
+            .sides
+            .map(|side| side.as_ref().map_or_else(|| "not all sent".to_owned(), spread_cell));
+        vec![figure_of_tick(point.at), a, b, ratio_cell(point.ratio), point.blocks_text()]
     };
-    let rows: Vec<Vec<String>> = curve.points.iter().map(row).collect();
+    let mut rows: Vec<Vec<String>> = curve.points.iter().map(row).collect();
+    rows.push(vec![
+        "all of them".to_owned(),
+        String::new(),
+        String::new(),
+        ratio_cell(curve.ratio),
+        curve.ratio.map_or_else(String::new, |ratio| ratio.blocks.to_string()),
+    ]);
+    if let Some(Knees { sides, blocks, ratio }) = &curve.knees {
+        let cell = |knee: &Knee| {
+            let [median, min, max] = [knee.median, knee.min, knee.max]
+                .map(|rate| rate.map_or_else(|| "none".to_owned(), figure));
+            between(&median, &min, &max)
+        };
+        rows.push(vec![
+            "highest rate kept up with".to_owned(),
+            cell(&sides[0]),
+            cell(&sides[1]),
+            ratio_cell(*ratio),
+            blocks.to_string(),
+        ]);
+        let at_knee = |side: usize| {
+            let point = curve.points.iter().find(|point| Some(point.at) == sides[side].median);
+            let spread = point.and_then(|point| point.sides[side]);
+            spread.as_ref().map_or_else(|| NONE.to_owned(), spread_cell)
+        };
+        rows.push(vec![
+            format!("{} at that rate of its own", curve.kind.figure()),
+            at_knee(0),
+            at_knee(1),
+            NONE.to_owned(),
+            blocks.to_string(),
+        ]);
+    }
     let [a, b] = comparison.names();
     let ratio = format!("{a} / {b}");
     format!(
-        "<details><summary>{}</summary>\n{}</details>\n",
+        "<details><summary>{}</summary>\n<p class=\"quiet\">Medians over n blocks, below them the smallest and the \
+         largest; the ratio with its 95 % interval, where both sides have a figure in every block.</p>\n{}</details>\n",
         escape(&capitalized(curve.kind.name())),
-        table(&[curve.kind.axis(), a, b, &ratio], &rows)
+        table(&[curve.kind.axis(), a, b, &ratio, "n"], &rows)
     )
 }
 
 /// Every ratio with its interval, turned so that right is better for the first.
 fn ratios(report: &Report) -> Option<String> {
-    let rows: Vec<(&Finding, f64, f64, f64)> = report
+    let rows: Vec<(Topic, RatioInterval, RatioInterval)> = report
         .analysis
-        .findings
-        .iter()
-        .filter(|finding| !finding.measure.is_cost())
-        .filter_map(|finding| {
-            let ratio = finding.ratio?;
-            Some(match finding.measure.better() {
-                Better::Higher => (finding, ratio.ratio, ratio.low, ratio.high),
-                Better::Lower => (finding, 1.0 / ratio.ratio, 1.0 / ratio.high, 1.0 / ratio.low),
-            })
+        .compared()
+        .into_iter()
+        .filter(|compared| !compared.topic.is_cost())
+        .filter_map(|compared| {
+            let ratio = compared.ratio?;
+            let turned = match compared.topic.better() {
+                Better::Higher => ratio,
+                Better::Lower => ratio.inverse(),
+            };
+            Some((compared.topic, ratio, turned))
         })
         .collect();
     let widest =
-        rows.iter().flat_map(|&(_, _, low, high)| [1.0 / low, high]).fold(1.15, f64::max).min(20.0)
-            * 1.08;
+        rows.iter().flat_map(|(_, _, turned)| [1.0 / turned.low, turned.high]).fold(1.15, f64::max);
+    let widest = widest.min(20.0) * 1.08;
     let y = Scale::linear(-0.5, rows.len() as f64 - 0.5);
     let row_of = |place: usize| (rows.len() - 1 - place) as f64;
     let height = 60.0 + 27.0 * rows.len() as f64;
@@ -128,20 +164,37 @@ fn ratios(report: &Report) -> Option<String> {
     let labels: Vec<(f64, String)> = rows
         .iter()
         .enumerate()
-        .map(|(place, (finding, ..))| (row_of(place), finding.measure.name().to_owned()))
+        .map(|(place, (topic, ..))| (row_of(place), short(*topic)))
         .collect();
     plot.y_names(&labels);
     plot.rule(1.0, "equal");
-    for (place, (finding, ratio, low, high)) in rows.iter().enumerate() {
-        let concludes = finding.ratio.is_some_and(|ratio| ratio.concludes());
-        let winner = if *ratio > 1.0 { Side::A } else { Side::B };
-        let class = if concludes { class_of(winner) } else { "open" };
+    for (place, (topic, ratio, turned)) in rows.iter().enumerate() {
+        let class = topic.winner(*ratio).map_or("open", class_of);
         let y = row_of(place);
-        plot.line(&[(*low, y), (*high, y)], &format!("{class} thick"));
-        let text = format!("{}: {}", finding.measure.name(), finding.verdict);
-        plot.mark((*ratio, y), mark_of(winner), class, &text);
+        plot.line(&[(turned.low, y), (turned.high, y)], &format!("{class} thick"));
+        let ahead = if turned.ratio > 1.0 { Side::A } else { Side::B };
+        let verdict = topic.verdict(Some(*ratio), report.comparison.names());
+        plot.mark(
+            (turned.ratio, y),
+            mark_of(ahead),
+            class,
+            &format!("{}: {verdict}", topic.name()),
+        );
     }
     (!rows.is_empty()).then(|| plot.finish("The ratio of each measure with its 95 % interval"))
+}
+
+/// What has room beside a plot.
+fn short(topic: Topic) -> String {
+    match topic {
+        Topic::Curve(CurveKind::SweepThroughput) => "throughput, all clients".to_owned(),
+        Topic::Curve(CurveKind::PacedP50) => "latency p50, all rates".to_owned(),
+        Topic::Curve(CurveKind::PacedP99) => "latency p99, all rates".to_owned(),
+        Topic::Measure(Measure::ReadThroughput) => "read throughput".to_owned(),
+        Topic::Measure(Measure::ReadLatencyP50) => "read latency p50".to_owned(),
+        Topic::Measure(Measure::ReadLatencyP99) => "read latency p99".to_owned(),
+        Topic::Measure(_) | Topic::Knee | Topic::Fault(_) => topic.name(),
+    }
 }
 
 /// One measure over the blocks: the blocks' figures, paired.
@@ -238,8 +291,7 @@ fn floors(report: &Report) -> Option<String> {
 /// A curve of both sides over its steps: the median over the blocks, and the extremes.
 fn curve(report: &Report, curve: &Curve) -> Option<String> {
     let (first, last) = (curve.points.first()?.at, curve.points.last()?.at);
-    let spread = |point: &CurvePoint, side| if side == Side::A { point.a } else { point.b };
-    let all = || curve.points.iter().flat_map(|point| [point.a, point.b]);
+    let all = || curve.points.iter().flat_map(|point| point.sides).flatten();
     let lowest = all().map(|spread| spread.min).reduce(f64::min)?;
     let highest = all().map(|spread| spread.max).reduce(f64::max)?;
     let y = match curve.kind {
@@ -253,28 +305,42 @@ fn curve(report: &Report, curve: &Curve) -> Option<String> {
     let ticks = curve.points.iter().map(|point| (point.at, figure_of_tick(point.at)));
     plot.x_axis(curve.kind.axis(), &ticks.collect::<Vec<_>>());
     plot.y_axis(curve.kind.figure(), &labelled(y));
-    for side in Side::BOTH {
-        let points = curve.points.iter().map(|point| (point.at, spread(point, side)));
-        let points: Vec<(f64, Spread)> = points.collect();
-        let band: Vec<_> = points.iter().map(|&(at, of)| (at, of.min, of.max)).collect();
-        let line: Vec<_> = points.iter().map(|&(at, of)| (at, of.median)).collect();
+    for (number, side) in Side::BOTH.into_iter().enumerate() {
+        let points = curve.points.iter().filter_map(|point| Some((point, point.sides[number]?)));
+        let points: Vec<(&CurvePoint, Spread)> = points.collect();
+        let band: Vec<_> = points.iter().map(|&(point, of)| (point.at, of.min, of.max)).collect();
+        let line: Vec<_> = points.iter().map(|&(point, of)| (point.at, of.median)).collect();
         plot.band(&band, class_of(side));
         plot.line(&line, class_of(side));
-        for &(at, of) in &points {
+        for &(point, of) in &points {
             let text = format!(
-                "{}, {} {}: {} ({}–{})",
+                "{}, {} {}: {} ({}–{}, n = {})",
                 report.comparison.name(side),
-                figure(at),
+                figure(point.at),
                 curve.kind.axis(),
                 figure(of.median),
                 figure(of.min),
-                figure(of.max)
+                figure(of.max),
+                point.blocks[number]
             );
-            plot.mark((at, of.median), mark_of(side), class_of(side), &text);
+            plot.mark((point.at, of.median), mark_of(side), class_of(side), &text);
         }
     }
-    for knee in curve.knees.into_iter().flatten() {
-        plot.rule(knee, "equal");
+    if let Some(knees) = &curve.knees {
+        mark_knees(&mut plot, &report.comparison, knees);
     }
     Some(plot.finish(curve.kind.name()))
+}
+
+/// The knees of both sides as upright lines that say whose they are; two at the same rate have their names one below the
+/// other.
+fn mark_knees(plot: &mut Plot, comparison: &Comparison, knees: &Knees) {
+    for (line, (side, knee)) in Side::BOTH.into_iter().zip(&knees.sides).enumerate() {
+        let Some(rate) = knee.median else { continue };
+        let [min, max] =
+            [knee.min, knee.max].map(|rate| rate.map_or_else(|| "none".to_owned(), figure_of_tick));
+        plot.rule(rate, &format!("knee {}", class_of(side)));
+        let text = format!("{} {} ({min}–{max})", comparison.name(side), figure_of_tick(rate));
+        plot.note_before(rate, line, &text);
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Report;
+use super::cells::{NONE, ratio_cell};
 use super::format::{count_words, figure};
 use super::html::{escape, table};
 use super::marks::{class_of, labelled};
@@ -10,7 +11,7 @@ use super::svg::{Plot, Scale};
 use crate::cluster::Fault;
 use crate::compare::{Comparison, Durations, FaultFinding, FaultPart, Side};
 use crate::failover::{Failover, Phase, Span};
-use crate::stats::{extent, median};
+use crate::stats::{BLOCKS_TO_CONCLUDE, extent, median};
 
 /// The single failovers that are drawn of each side; of more, as many are taken evenly from the shortest to the
 /// longest.
@@ -297,26 +298,26 @@ impl Levels {
 
 /// All parts of all kinds as a table.
 fn durations(comparison: &Comparison, findings: &[FaultFinding]) -> String {
-    let cell = |found: &Durations| match (found.median, found.p99, found.longest) {
-        (Some(median), Some(p99), Some(longest)) => {
-            format!("{}<small>{} · {}</small>", figure(median), figure(p99), figure(longest))
-        }
-        _ => "–".to_owned(),
+    let cell = |found: &Durations| {
+        let (Some(median), Some(p99), Some(longest)) = (found.median, found.p99, found.longest)
+        else {
+            return NONE.to_owned();
+        };
+        let interval = found.interval.map_or_else(
+            || "no interval".to_owned(),
+            |(low, high)| format!("{} – {}", figure(low), figure(high)),
+        );
+        let [median, p99, longest] = [median, p99, longest].map(figure);
+        format!("{median}<small>{interval}</small><small>p99 {p99}, longest {longest}</small>")
     };
     let mut rows = Vec::new();
     for finding in findings {
-        let ratio = finding.ratio.map_or_else(
-            || "–".to_owned(),
-            |ratio| {
-                format!("{:.2}<small>{:.2} – {:.2}</small>", ratio.ratio, ratio.low, ratio.high)
-            },
-        );
         let [a, b] = &finding.outages;
         rows.push(vec![
             format!("<b>{}: outage</b>", finding.fault.name()),
             cell(a),
             cell(b),
-            ratio,
+            ratio_cell(finding.ratio),
             format!("{}, {}", a.count, b.count),
         ]);
         rows.extend(finding.parts.iter().map(|found| {
@@ -328,8 +329,9 @@ fn durations(comparison: &Comparison, findings: &[FaultFinding]) -> String {
     let [a, b] = Side::BOTH.map(|side| comparison.name(side).to_owned());
     let ratio = format!("{a} / {b}");
     format!(
-        "<p>In milliseconds: the median, below it the 99th percentile and the longest; the ratio with its 95 % \
-         interval, by blocks. Where a leader may take writes meanwhile, the outage is the longest time without \
+        "<p>In milliseconds: the median, below it its 95 % interval, by blocks, of which it takes {BLOCKS_TO_CONCLUDE}; \
+         then the 99th percentile and the longest of n, which are too few for intervals; the ratio with its 95 % interval, \
+         by blocks. Where a leader may take writes meanwhile, the outage is the longest time without \
          one.</p>\n{}",
         table(&["", &a, &b, &ratio, "n"], &rows)
     )

@@ -1,14 +1,11 @@
 //! A report that is read from its file: the same page again, or a refusal that says why.
 
-#![allow(clippy::disallowed_methods, reason = "the reports lie in files")]
-
-#[allow(dead_code, reason = "each test program uses a part of it")]
-mod sample;
-
 use std::path::Path;
 
 use bench::report::Report;
 use serde_json::{Value, json};
+
+use crate::sample;
 
 /// A report of two blocks, as it is written.
 fn written() -> Value {
@@ -42,18 +39,25 @@ fn the_page_and_the_table_are_made_again_from_the_file_alone() {
     let page = std::fs::read_to_string(html).expect("there");
     assert_eq!(again.html(), page);
     assert_eq!(again.analysis, report.analysis);
+    assert_eq!(again.comparison.plan, report.comparison.plan);
+    assert_eq!(again.comparison.settings, report.comparison.settings);
+    assert_eq!(again.comparison.runs.len(), report.comparison.runs.len());
     let elsewhere = directory.path().join("a/b");
     let rendered = again.write_page(&elsewhere).expect("directories are made");
     assert_eq!(std::fs::read_to_string(rendered).expect("there"), page);
     assert!(!elsewhere.join("report.json").exists());
+    assert!(!page.contains("beside this page"), "it may lie elsewhere");
 }
 
 #[test]
 fn what_was_concluded_is_concluded_anew() {
     let mut value = written();
     value["analysis"]["findings"][0]["verdict"] = "raft is 9.99 × faster".into();
-    let report = read(&serde_json::to_vec(&value).expect("JSON")).expect("whole");
-    assert_eq!(report.analysis.findings[0].verdict, "too few blocks to say (2)");
+    for analysis in [value["analysis"].clone(), json!({}), json!(null)] {
+        value["analysis"] = analysis;
+        let report = read(&serde_json::to_vec(&value).expect("JSON")).expect("whole");
+        assert_eq!(report.analysis.findings[0].verdict, "too few blocks to say (2)");
+    }
 }
 
 #[test]
