@@ -49,8 +49,12 @@ pub(super) fn section(report: &Report) -> String {
         (
             "file system",
             format!(
-                "{} on {} at {} ({})",
-                file_system.kind, file_system.device, file_system.mount_point, file_system.options
+                "{} on {} at {} ({}; the file system itself: {})",
+                file_system.kind,
+                file_system.device,
+                file_system.mount_point,
+                file_system.options,
+                file_system.super_options
             ),
         ),
         ("fdatasync before", disk(&comparison.disk_before)),
@@ -60,10 +64,14 @@ pub(super) fn section(report: &Report) -> String {
         (
             "duorum",
             format!(
-                "{}, commit {}, {}",
+                "{}, commit {}, {}, Cargo features: {}",
                 machine.duorum,
                 machine.commit.as_deref().unwrap_or("not known"),
-                if machine.optimized { "optimised" } else { "not optimised" }
+                if machine.optimized { "optimised" } else { "not optimised" },
+                match machine.features.is_empty() {
+                    true => "none".to_owned(),
+                    false => machine.features.join(", "),
+                }
             ),
         ),
         ("compiler", machine.rustc.clone()),
