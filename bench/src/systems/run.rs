@@ -17,7 +17,7 @@ use crate::Error;
 use crate::cluster::Fault;
 use crate::compare::{Environment, Exclusion, Part, Side};
 use crate::failover::FailoverOptions;
-use crate::load::{LoadReport, Outcome};
+use crate::load::{KeyDistribution, LoadReport, Outcome};
 
 /// The time between two probes. A node that waits for the end of an election holds hundreds of them for seconds,
 /// so there are fewer than in the comparison of the protocols.
@@ -226,7 +226,15 @@ impl Session<'_> {
         if let Outcome::Failed { name, .. } = connections[0].prepare().await {
             return Err(Error::node(format!("not ready for keys: {name}")));
         }
-        let drive = |work, warmup, window| Drive { work, warmup, window, keys: options.keys, seed };
+        let drive = |work, warmup, window| Drive {
+            work,
+            warmup,
+            window,
+            keys: options.keys,
+            key_distribution: KeyDistribution::Uniform,
+            per_second: None,
+            seed,
+        };
         let none = Duration::ZERO;
         let filling = drive(Work::Fill, none, none);
         let fill = unless_it_fails(ensemble, drive::run(&mut connections, &filling)).await?;
