@@ -31,6 +31,7 @@ mod measures;
 mod plan;
 mod record;
 mod run;
+mod strikes;
 mod table;
 
 pub use analysis::{Analysis, Finding, Spread};

@@ -109,6 +109,7 @@ fn run(block: usize, place: usize, side: Side, factor: f64, random: &mut Random)
             ..Loads::default()
         },
         failovers: (0..2).map(|_| failover(180.0 / factor * noise(random), random)).collect(),
+        beside_faults: Vec::new(),
     }
 }
 
