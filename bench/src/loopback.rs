@@ -19,7 +19,7 @@ const WARMUP: usize = 50;
 const BYTES: usize = 64;
 
 /// How long a few bytes take over 127.0.0.1 and back, from one thread to another.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoopbackProbe {
     /// How many round trips were made.
     pub round_trips: usize,
@@ -29,6 +29,9 @@ pub struct LoopbackProbe {
     pub p50_ms: f64,
     /// 99 of 100 were no slower.
     pub p99_ms: f64,
+    /// Each of them, in the order in which they were made.
+    #[serde(default)]
+    pub times_ms: Vec<f64>,
 }
 
 impl LoopbackProbe {
@@ -37,12 +40,13 @@ impl LoopbackProbe {
     /// # Errors
     /// [`Error::Io`] when there is no loopback interface to connect over.
     pub fn run() -> Result<Self, Error> {
-        let times = round_trips().map_err(|source| Error::Io {
+        let times_ms = round_trips().map_err(|source| Error::Io {
             what: "send bytes over 127.0.0.1 and back".to_owned(),
             source,
         })?;
-        let at = |share| quantile(&times, share).expect("at least one round trip was made");
-        Ok(Self { round_trips: times.len(), bytes: BYTES, p50_ms: at(0.5), p99_ms: at(0.99) })
+        let at = |share| quantile(&times_ms, share).expect("at least one round trip was made");
+        let (round_trips, p50_ms, p99_ms) = (times_ms.len(), at(0.5), at(0.99));
+        Ok(Self { round_trips, bytes: BYTES, p50_ms, p99_ms, times_ms })
     }
 }
 
@@ -63,7 +67,7 @@ fn round_trips() -> io::Result<Vec<f64>> {
         let start = Instant::now();
         stream.write_all(&bytes)?;
         stream.read_exact(&mut bytes)?;
-        Ok::<f64, io::Error>(start.elapsed().as_secs_f64() * 1e3)
+        Ok::<f64, io::Error>(start.elapsed().as_nanos() as f64 / 1e6)
     };
     for _ in 0..WARMUP {
         round_trip()?;
@@ -86,6 +90,7 @@ mod tests {
     fn bytes_come_back() {
         let probe = LoopbackProbe::run().expect("there is a loopback interface");
         assert!((1..=ROUND_TRIPS_MAX).contains(&probe.round_trips));
+        assert_eq!(probe.times_ms.len(), probe.round_trips);
         assert!(probe.p50_ms > 0.0 && probe.p50_ms <= probe.p99_ms, "{probe:?}");
     }
 }

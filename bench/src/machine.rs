@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use consensus::mutant;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -46,6 +47,8 @@ pub struct Machine {
     pub commit: Option<String>,
     /// Whether it was built with optimisation.
     pub optimized: bool,
+    /// The Cargo features that change what runs; the others only lay parts open for tests.
+    pub features: Vec<String>,
 }
 
 /// The file system under a directory.
@@ -59,12 +62,14 @@ pub struct FileSystem {
     pub mount_point: String,
     /// What is mounted.
     pub device: String,
-    /// With which options.
+    /// With which options of the mount.
     pub options: String,
+    /// With which options of the file system itself, which decide what fdatasync does: `data=`, `nobarrier`, …
+    pub super_options: String,
 }
 
 /// How long making a small write durable takes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DiskProbe {
     /// How many writes were made.
     pub writes: usize,
@@ -74,6 +79,9 @@ pub struct DiskProbe {
     pub p50_ms: f64,
     /// 99 of 100 were no slower.
     pub p99_ms: f64,
+    /// Each of them, in the order in which they were made.
+    #[serde(default)]
+    pub times_ms: Vec<f64>,
 }
 
 impl Machine {
@@ -104,6 +112,7 @@ impl Machine {
             duorum: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("DUORUM_BUILD_COMMIT").map(str::to_owned),
             optimized: !cfg!(debug_assertions),
+            features: mutant::AVAILABLE.then(|| "mutants".to_owned()).into_iter().collect(),
         }
     }
 }
@@ -126,6 +135,7 @@ impl FileSystem {
             mount_point: "unknown".to_owned(),
             device: "unknown".to_owned(),
             options: String::new(),
+            super_options: String::new(),
         }))
     }
 
@@ -142,6 +152,7 @@ impl FileSystem {
                 kind: right.first().copied().unwrap_or("unknown").to_owned(),
                 device: right.get(1).copied().unwrap_or("unknown").to_owned(),
                 options: left.get(5).copied().unwrap_or_default().to_owned(),
+                super_options: right.get(2).copied().unwrap_or_default().to_owned(),
                 mount_point,
             })
         };
@@ -173,16 +184,17 @@ impl DiskProbe {
         while times.len() < PROBE_WRITES_MAX && begin.elapsed() < PROBE_TIME_MAX {
             times.push(file.write()?);
         }
-        Ok(Self::of(&times))
+        Ok(Self::of(times))
     }
 
-    fn of(times: &[f64]) -> Self {
-        let at = |share| quantile(times, share).expect("at least one write was made");
+    fn of(times_ms: Vec<f64>) -> Self {
+        let at = |share| quantile(&times_ms, share).expect("at least one write was made");
         Self {
-            writes: times.len(),
+            writes: times_ms.len(),
             write_bytes: PROBE_WRITE_BYTES,
             p50_ms: at(0.5),
             p99_ms: at(0.99),
+            times_ms,
         }
     }
 }
@@ -220,7 +232,7 @@ impl ProbeFile {
             self.file.write_all(&[0x5a; PROBE_WRITE_BYTES])?;
             self.file.sync_data()?;
             self.at += PROBE_WRITE_BYTES;
-            Ok(start.elapsed().as_secs_f64() * 1e3)
+            Ok(start.elapsed().as_nanos() as f64 / 1e6)
         };
         write().map_err(|source| Error::path("make durable", &self.path, source))
     }
@@ -267,7 +279,7 @@ impl BackgroundDiskProbe {
     pub fn finish(self) -> Result<DiskProbe, Error> {
         self.stop.store(true, Ordering::Relaxed);
         let times = self.thread.join().expect("the probe does not panic")?;
-        Ok(DiskProbe::of(&times))
+        Ok(DiskProbe::of(times))
     }
 }
 
@@ -310,7 +322,7 @@ mod tests {
     use super::*;
 
     const MOUNTS: &str = "\
-22 1 253:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
+22 1 253:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,nobarrier,data=writeback\n\
 30 22 0:25 / /dev/shm rw,nosuid shared:5 - tmpfs tmpfs rw,size=100k\n\
 31 22 8:1 / /mnt/my\\040disk rw,noatime - xfs /dev/sda1 rw\n";
 
@@ -324,6 +336,9 @@ mod tests {
         assert_eq!(kind("/dev/shm/x"), ("tmpfs".to_owned(), "/dev/shm".to_owned()));
         assert_eq!(kind("/dev/shmoo"), ("ext4".to_owned(), "/".to_owned()));
         assert_eq!(kind("/mnt/my disk/x"), ("xfs".to_owned(), "/mnt/my disk".to_owned()));
+        let root = FileSystem::find(MOUNTS, Path::new("/home")).expect("the root holds all");
+        let options = (root.options.as_str(), root.super_options.as_str());
+        assert_eq!(options, ("rw,relatime", "rw,nobarrier,data=writeback"));
     }
 
     #[test]
@@ -334,6 +349,7 @@ mod tests {
         let file_system = FileSystem::of(directory.path()).expect("mounted somewhere");
         assert!(!file_system.kind.is_empty());
         let probe = DiskProbe::run(directory.path()).expect("writable");
+        assert_eq!(probe.times_ms.len(), probe.writes);
         assert!(probe.writes > 0 && probe.p50_ms > 0.0 && probe.p50_ms <= probe.p99_ms);
         let background = BackgroundDiskProbe::start(directory.path()).expect("writable");
         thread::sleep(Duration::from_millis(60));

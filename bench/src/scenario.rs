@@ -14,6 +14,8 @@ use crate::Error;
 use crate::compare::{MixedLoad, Placement};
 use crate::load::{KeyDistribution, Mix};
 
+/// What the clients of a scenario do while faults strike, if it does not say.
+pub const MIX_DEFAULT: Mix = Mix { put: 50, get: 50, range: 0 };
 /// The longest file that is read.
 const SCENARIO_BYTES_MAX: u64 = 1 << 20;
 /// The most faults of one run.

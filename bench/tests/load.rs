@@ -316,15 +316,30 @@ async fn an_open_loop_feels_a_standstill_as_long_as_it_is() {
 }
 
 #[tokio::test]
+async fn an_open_loop_that_ends_in_a_standstill_has_all_latencies_of_what_was_due() {
+    let server = Server::start(Manner::StandsStill).await;
+    let window = Duration::from_millis(400);
+    let put = options(vec![server.address], Workload::Put, Until::Elapsed(window));
+    let open = LoadOptions { per_second: Some(200.0), ..put };
+    // From 245 ms on nothing is answered, to the end and beyond: thirty were due by then, and eight were under way.
+    let report = run(&open).await.expect("a report");
+    assert_eq!((report.not_sent, report.latency.samples.count()), (0, 80), "{report:?}");
+    assert_eq!(report.operations_with_warmup, 80);
+    assert!(report.operations < 80, "not all were answered inside the window: {report:?}");
+    let waited = report.latency.samples.exceeded_by(0.25).expect("some");
+    assert!(waited >= 150.0, "a quarter waited for the end of it: {waited}");
+}
+
+#[tokio::test]
 async fn what_is_due_and_finds_no_connection_is_counted() {
     let server = Server::start(Manner::Good).await;
     let window = Until::Elapsed(Duration::from_millis(300));
     let put = options(vec![server.address], Workload::Put, window);
-    // Eight connections, and at least a millisecond for each answer.
-    let open = LoadOptions { per_second: Some(40_000.0), ..put };
+    // Eight connections, at least a millisecond for each answer, and a second more than the window to be sent in.
+    let open = LoadOptions { per_second: Some(60_000.0), ..put };
     let report = run(&open).await.expect("a report");
-    assert!(report.not_sent >= 12_000 - 8 * 300, "{report:?}");
-    assert_eq!(report.not_sent + report.operations_with_warmup, 12_000);
+    assert!(report.not_sent >= 18_000 - 8 * 1_400, "{report:?}");
+    assert_eq!(report.not_sent + report.operations_with_warmup, 18_000);
 }
 
 #[tokio::test]

@@ -444,8 +444,12 @@ fn scenarios() {
     for name in ["hot-key", "failover"] {
         let path = format!("{}/../docs/scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
         let scenario = ["--scenario", &path];
-        let (_, report) = compare(&[&scenario[..], &["--nodes", "3"]].concat());
+        let (printed, report) = compare(&[&scenario[..], &["--nodes", "3"]].concat());
         let settings = &report.comparison.settings;
+        let strike = "beside 16 clients with writes to reads to ranges as 50 to 50 to 0";
+        assert_eq!(printed.contains(strike), name == "failover", "{printed}");
+        let timed = &report.comparison.failover_options;
+        assert_eq!((timed.keys, timed.value_bytes), (settings.keys, settings.value_bytes));
         let read = Scenario::read(Path::new(&path)).expect("a scenario");
         assert_eq!(Some(settings.connections), read.connections);
         assert_eq!(Some(settings.keys), read.keys);
@@ -453,7 +457,13 @@ fn scenarios() {
         assert_eq!((settings.nodes, settings.blocks), (3, 1), "flags take the place of the file");
         for run in &report.comparison.runs {
             assert!(run.loads.mixed.is_some());
-            assert_eq!(run.failovers.len(), read.faults.as_ref().map_or(0, Vec::len));
+            let faults = read.faults.as_ref().map_or(0, Vec::len);
+            assert_eq!((run.failovers.len(), run.beside_faults.len()), (faults, faults));
+            for beside in &run.beside_faults {
+                // Writes and reads went on while the leader was dead and came back.
+                assert!(beside.operations > 100 && beside.not_found == 0, "{beside:?}");
+                assert!(beside.window_ms > 250.0, "{beside:?}");
+            }
         }
 
         let output =
@@ -513,7 +523,11 @@ fn refused_scenarios() {
     for (arguments, complaint) in [
         (&["--mix", "1:1:1", "--only", "writes"][..], "add `mixed` to --only"),
         (&["--watchers", "10"], "--watchers is for --only watch"),
-        (&["--rate", "100", "--only", "reads"], "--rate is of writes and of the mixed load"),
+        (&["--rate", "100", "--only", "reads"], "--rate is of writes, of the mixed load and of"),
+        (&["--rate", "20000", "--only", "failover"], "allowed are 10 to 10000 where failover"),
+        (&["--only", "failover", "--placement", "leader"], "--placement: a failover alone"),
+        (&["--only", "failover", "--duration", "1s"], "--duration: a failover lasts as long"),
+        (&["--only", "watch", "--key-distribution", "hot"], "--key-distribution: watchers watch"),
         (&["--mix", "0:1:0:5"], "watchers of a load without writes"),
         (&["--only", "watch", "--value-bytes", "8"], "watches are measured by what values say"),
         (&["--duration", "0s"], "nothing can be measured in no time"),

@@ -41,6 +41,10 @@ const TESTS: &[Test] = &[
     ("bench_rolling_finds_out_that_writes_are_lost", forgetful_rolling),
     ("bench_echo_measures_a_process_of_its_own", bench_echo),
     ("a_comparison_writes_a_report_and_cleans_up", comparison),
+    (
+        "a_failover_alone_is_timed_by_the_writes_that_were_asked_for_and_has_its_floor",
+        failover_alone,
+    ),
     ("a_block_that_does_not_fit_into_the_time_is_not_begun_and_listed", no_time_left),
     ("a_comparison_that_fails_keeps_the_logs_and_says_where", failed_comparison),
     ("reads_that_miss_keys_make_a_block_invalid", forgetful_comparison),
@@ -323,6 +327,49 @@ fn comparison() {
     assert_eq!(fs::read_dir(&out).expect("readable").count(), 2, "no logs are left");
     assert_eq!(fs::read_dir(&data).expect("readable").count(), 0, "no data is left");
     assert_eq!(processes_with(&data.display().to_string()), 0);
+}
+
+fn failover_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let here = directory.path().display().to_string();
+    let output = verb(&[
+        "compare",
+        "--quick",
+        "--blocks",
+        "1",
+        "--only",
+        "failover",
+        "--value-bytes",
+        "1000",
+        "--keys",
+        "7",
+        "--rate",
+        "1000",
+        "--out",
+        &here,
+        "--data-dir",
+        &here,
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for part in
+        ["no clients but those of the failovers", "under 1,000 writes a second of 1,000 bytes"]
+    {
+        assert!(printed.contains(part), "no {part} in {printed}");
+    }
+    let report = Report::read(&directory.path().join("report.json")).expect("a report");
+    for floor in &report.comparison.floors {
+        let writes = floor.null.write_report().expect("every comparison has its floor");
+        assert!(writes.operations > 0 && writes.window_ms > 0.0, "{writes:?}");
+    }
+    for run in &report.comparison.runs {
+        assert!(run.loads.write.is_none() && run.beside_faults.is_empty());
+        let probes = &run.failovers[0].probes;
+        let due: Vec<f64> =
+            probes.windows(2).map(|two| two[1].intended_ms - two[0].intended_ms).collect();
+        let apart = due.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!((apart - 1.0).abs() < 1e-6, "a probe was due each millisecond: {apart}");
+    }
 }
 
 fn forgetful_comparison() {

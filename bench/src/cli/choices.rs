@@ -10,7 +10,7 @@ use crate::Error;
 use crate::cluster::Fault;
 use crate::compare::{Contender, MixedLoad, Part, Placement, Settings};
 use crate::load::{KeyDistribution, Mix};
-use crate::scenario::{FaultKind, Scenario};
+use crate::scenario::{FaultKind, MIX_DEFAULT, Scenario};
 
 /// The flags that a scenario can take the place of.
 #[derive(Clone, Debug, Default, Args)]
@@ -60,8 +60,9 @@ pub(super) struct ChoiceArgs {
     #[arg(long, value_enum)]
     key_distribution: Option<Keys>,
 
-    /// Writes a second that are due whether or not earlier ones are answered, and so operations of a mixed load;
-    /// latencies count from when each was due. Without it each client asks again as soon as it has its answer
+    /// Writes a second that are due whether or not earlier ones are answered, those that time a failover included, and
+    /// so operations of a mixed load; latencies count from when each was due. Without it each client asks again as
+    /// soon as it has its answer, and a failover is timed by 500 writes a second
     #[arg(long, env = "DUORUM_RATE", value_name = "REQUESTS")]
     rate: Option<f64>,
 
@@ -292,6 +293,10 @@ impl ChoiceArgs {
             self.key_distribution.map_or(settings.key_distribution, KeyDistribution::from);
         settings.rate = self.rate;
         settings.mixed = self.mix.unwrap_or(settings.mixed);
+        // The faults of a scenario strike while its clients are at work.
+        let strikes = self.kills.is_some_and(|kills| kills > 0);
+        settings.beside_faults =
+            strikes.then(|| self.mix.map_or(MIX_DEFAULT, |MixedLoad { mix, .. }| mix));
         settings.watchers = self.watchers.unwrap_or(settings.watchers);
         settings.phases.kills =
             self.kills.filter(|&kills| kills > 0).unwrap_or(settings.phases.kills);
@@ -304,7 +309,42 @@ impl ChoiceArgs {
             settings.budget = None;
         }
         settings.check()?;
+        self.check_use(&settings)?;
         Ok(settings)
+    }
+
+    /// How long each phase is, if anything says so.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        self.duration
+    }
+
+    /// Refuses what would be said in vain: a failover alone has no clients whose place could be chosen, and lasts as long
+    /// as it does.
+    fn check_use(&self, settings: &Settings) -> Result<(), Error> {
+        let alone = settings.parts.iter().all(|&part| part == Part::Failover);
+        if alone && self.duration.is_some() {
+            return Err(Error::Usage(
+                "--duration: a failover lasts as long as it does, and nothing else is measured; leave it away, or add \
+                 a load to --only"
+                    .to_owned(),
+            ));
+        }
+        if !settings.has_clients() && self.placement.is_some() {
+            return Err(Error::Usage(
+                "--placement: a failover alone is timed by writes to the nodes that survive; leave it away, or add a \
+                 load to --only"
+                    .to_owned(),
+            ));
+        }
+        if self.key_distribution.is_some() && settings.parts.iter().all(|&part| part == Part::Watch)
+        {
+            return Err(Error::Usage(
+                "--key-distribution: watchers watch one key, and nothing else is measured; leave it away, or add \
+                 another load to --only"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// What is measured, if anything says so.

@@ -28,6 +28,7 @@ impl Comparison {
             figures("start_ms", [run.start_ms])
                 .and_then(|()| loads(&run.loads))
                 .and_then(|()| run.failovers.iter().try_for_each(failover))
+                .and_then(|()| run.beside_faults.iter().try_for_each(load))
                 .map_err(|why| format!("runs[{number}]: {why}"))?;
         }
         for (number, floor) in self.floors.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use consensus::Protocol;
 
 use super::loads;
-use super::plan::Settings;
+use super::plan::{Part, Settings};
 use super::record::Floor;
 use super::run::{Environment, Progress};
 use crate::Error;
@@ -55,10 +55,16 @@ pub(super) async fn measure(
         flags: Vec::new(),
     })
     .await?;
-    // The floors are points, and no curves.
-    let points = settings.parts.iter().copied().filter(|part| !part.has_steps());
+    // The floors are points, and no curves; nobody takes over from a single node.
+    let has_floor = |part: &Part| !part.has_steps() && *part != Part::Failover;
+    let points = settings.parts.iter().copied().filter(has_floor);
     let plain = Settings { parts: points.collect(), ..settings.clone() };
-    let null = loads::measure(&mut cluster, &plain, settings.seed, progress).await?;
+    let mut null = loads::measure(&mut cluster, &plain, settings.seed, progress).await?;
+    if null.write.is_none() {
+        // Whatever is measured, its floor is how many writes there can be.
+        let writes = Settings { parts: [Part::Writes].into(), rate: None, ..plain };
+        null.write = loads::measure(&mut cluster, &writes, settings.seed, progress).await?.write;
+    }
     cluster.remove()?;
     Ok(Floor { after_runs, echo, null })
 }

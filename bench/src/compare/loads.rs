@@ -1,13 +1,13 @@
 //! The loads of one cluster, one after another.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use super::plan::{MixedLoad, Part, Placement, RATES, SWEEP, Settings};
+use super::plan::{MixedLoad, Part, RATES, SWEEP, Settings};
 use super::record::{Loads, Mixed, Step, Writes};
 use super::run::Progress;
+use super::strikes::endpoints;
 use crate::Error;
 use crate::cluster::Cluster;
 use crate::load::{self, LoadOptions, Until, Workload};
@@ -46,7 +46,8 @@ pub(super) async fn measure(
         per_second: None,
         seed,
     };
-    if settings.measures(Part::Reads) || settings.measures(Part::Mixed) {
+    let reads_at_faults = settings.measures(Part::Failover) && settings.beside_faults.is_some();
+    if settings.measures(Part::Reads) || settings.measures(Part::Mixed) || reads_at_faults {
         loads.fill = Some(load::fill(&options).await?);
     }
     progress.phase("writes");
@@ -75,17 +76,6 @@ pub(super) async fn measure(
     options.endpoints = endpoints(cluster, settings.placement).await?;
     curves(settings, &options, progress, &mut loads).await?;
     Ok(loads)
-}
-
-/// Where the clients ask.
-async fn endpoints(cluster: &mut Cluster, placement: Placement) -> Result<Vec<SocketAddr>, Error> {
-    Ok(match placement {
-        Placement::Spread => cluster.endpoints(),
-        Placement::Leader => {
-            let leader = cluster.settle().await?;
-            vec![cluster.endpoint(leader)]
-        }
-    })
 }
 
 async fn writes(

@@ -31,6 +31,7 @@ mod measures;
 mod plan;
 mod record;
 mod run;
+mod strikes;
 mod table;
 mod topic;
 

@@ -58,11 +58,14 @@ pub struct Settings {
     pub key_distribution: KeyDistribution,
     /// Which nodes the clients ask.
     pub placement: Placement,
-    /// Writes a second, and operations of the mixed load, that are due whether or not earlier ones are answered;
-    /// `None` for a closed loop.
+    /// Writes a second, those of a failover included, and operations of the mixed load, that are due whether or not
+    /// earlier ones are answered; `None` for a closed loop, and for as many writes of a failover as are usual.
     pub rate: Option<f64>,
     /// What the mixed load is made of.
     pub mixed: MixedLoad,
+    /// What the clients do while faults strike, beside the writes that time them; `None` for nothing.
+    #[serde(default)]
+    pub beside_faults: Option<Mix>,
     /// How many watchers are told of each put where watches are measured.
     pub watchers: usize,
     /// The phases of a run.
@@ -83,8 +86,8 @@ fn killed() -> Vec<Fault> {
     vec![Fault::Kill]
 }
 
-/// Which nodes the clients of a load ask. Watchers are spread over all nodes either way, and the probes of a failover
-/// over those that survive.
+/// Which nodes the clients of a load ask. Watchers are spread over all nodes either way, and the writes that time a
+/// failover over those that survive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
@@ -196,6 +199,7 @@ impl Settings {
             placement: Placement::Spread,
             rate: None,
             mixed: MixedLoad { mix: Mix { put: 10, get: 90, range: 0 }, watchers: 0 },
+            beside_faults: None,
             watchers: 200,
             phases,
             floors: true,
@@ -305,17 +309,20 @@ impl Settings {
         if let Some(rate) = self.rate.filter(|rate| !(0.1..=RATE_MAX).contains(rate)) {
             return usage(format!("--rate {rate}: allowed are 0.1 to {RATE_MAX}"));
         }
-        if self.rate.is_some() && !self.measures(Part::Writes) && !self.measures(Part::Mixed) {
+        let has_rate = [Part::Writes, Part::Mixed, Part::Failover].map(|part| self.measures(part));
+        if self.rate.is_some() && !has_rate.contains(&true) {
             return usage(
-                "--rate is of writes and of the mixed load, and neither is measured".to_owned(),
+                "--rate is of writes, of the mixed load and of failover, and none of them is measured"
+                    .to_owned(),
             );
         }
+        self.check_rate_of_failovers()?;
         let Phases { write, read, step, .. } = self.phases;
         if let Some(short) = [write, read, step].into_iter().find(Duration::is_zero) {
             return usage(format!("--duration {short:?}: nothing can be measured in no time"));
         }
         let MixedLoad { mix, watchers } = self.mixed;
-        if mix.parts() == 0 {
+        if mix.parts() == 0 || self.beside_faults.is_some_and(|mix| mix.parts() == 0) {
             return usage("--mix: a mix of nothing; one part must be more than 0".to_owned());
         }
         if watchers > WATCHERS_MAX || !(1..=WATCHERS_MAX).contains(&self.watchers) {
@@ -432,7 +439,7 @@ mod tests {
             (
                 |settings| {
                     settings.rate = Some(100.0);
-                    settings.parts = [Part::Failover].into();
+                    settings.parts = [Part::Reads].into();
                 },
                 "--rate is of writes",
             ),

@@ -69,6 +69,9 @@ pub struct Run {
     pub loads: Loads,
     /// The faults, in order.
     pub failovers: Vec<Failover>,
+    /// What the other clients saw while each of the faults struck, if there were any.
+    #[serde(default)]
+    pub beside_faults: Vec<LoadReport>,
 }
 
 /// What the closed loops measured of a cluster. What was not asked for is not there.
@@ -190,7 +193,8 @@ impl Comparison {
     #[must_use]
     pub fn reads_not_found(&self, block: usize) -> u64 {
         let runs = self.runs.iter().filter(|run| run.block == block);
-        runs.map(|run| run.loads.reads_not_found()).sum()
+        let beside = |run: &Run| run.beside_faults.iter().map(|load| load.not_found).sum::<u64>();
+        runs.map(|run| run.loads.reads_not_found() + beside(run)).sum()
     }
 
     /// What makes a block worthless: a promise that was not kept in one of its runs.

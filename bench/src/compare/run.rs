@@ -11,9 +11,11 @@ use super::floor;
 use super::loads;
 use super::plan::{Block, Part, Plan, Settings};
 use super::record::{Comparison, Exclusion, Floor, Run};
+use super::strikes;
 use crate::Error;
 use crate::cluster::{Cluster, ClusterOptions, Fault};
-use crate::failover::{self, FailoverOptions};
+use crate::failover::{self, Failover, FailoverOptions};
+use crate::load::LoadReport;
 use crate::loopback::LoopbackProbe;
 use crate::machine::{CpuTimes, DiskProbe, FileSystem, Machine};
 
@@ -89,7 +91,7 @@ pub async fn compare(
     let mut session = Session {
         environment,
         settings,
-        failover_options: FailoverOptions::new(Fault::Kill),
+        failover_options: settings.failover_options(),
         progress: &progress,
         began,
         runs: Vec::new(),
@@ -214,30 +216,46 @@ impl Session<'_> {
             block + 1,
             contender.name
         ));
-        let failovers = self.faults(&mut cluster, seed, place).await?;
+        let (failovers, beside_faults) = self.faults(&mut cluster, seed, place).await?;
         cluster.remove()?;
-        Ok(Run { block, place, side, start_ms, commands, statuses, loads, failovers })
+        Ok(Run {
+            block,
+            place,
+            side,
+            start_ms,
+            commands,
+            statuses,
+            loads,
+            failovers,
+            beside_faults,
+        })
     }
 
-    /// Does fault after fault to leader after leader; each is undone before the next.
+    /// Does fault after fault to leader after leader; each is undone before the next. Returns as well what other clients
+    /// saw of each, if there were any.
     async fn faults(
         &self,
         cluster: &mut Cluster,
         seed: u64,
         place: usize,
-    ) -> Result<Vec<failover::Failover>, Error> {
-        let mut failovers = Vec::new();
+    ) -> Result<(Vec<Failover>, Vec<LoadReport>), Error> {
+        let (mut failovers, mut beside) = (Vec::new(), Vec::new());
         if !self.settings.measures(Part::Failover) {
-            return Ok(failovers);
+            return Ok((failovers, beside));
         }
         let mut random = Random::new(seed ^ place as u64);
         let ledger = failover::ledger(&self.failover_options);
         for &fault in &self.settings.faults {
             let options = self.failover_options.with_fault(fault);
             for _ in 0..self.settings.phases.kills {
+                let clients = strikes::beside(cluster, self.settings, seed).await?;
                 failovers.push(failover::measure(cluster, &options, &ledger, &mut random).await?);
+                if let Some(clients) = clients {
+                    clients.stop();
+                    beside.push(clients.finish().await.0);
+                }
             }
         }
-        Ok(failovers)
+        Ok((failovers, beside))
     }
 }

@@ -9,6 +9,7 @@ use super::faults;
 use super::measures::Measure;
 use super::plan::{MixedLoad, Part, Plan, RATES, SWEEP, Settings};
 use super::record::Comparison;
+use super::strikes;
 use crate::load::{KeyDistribution, Mix};
 use crate::report::format::{bytes, count_words, figure, seconds};
 use crate::stats::RatioInterval;
@@ -19,19 +20,22 @@ pub fn plan_text(settings: &Settings, plan: &Plan) -> String {
     let coins: Vec<&str> = plan.blocks.iter().map(|block| block.letters()).collect();
     let [a, b] = &settings.contenders;
     let mut text = format!(
-        "{} (A) and {} (B), {} nodes each, one cluster at a time, {} {}.\n\
+        "{} (A) and {} (B), {} nodes each, one cluster at a time, {}.\n\
          {} of 4 runs by coin (seed {}): {}\n\
          Each run: a cluster from nothing{}.\n\
-         Before and after: one node of the null protocol, and an HTTP echo, as floors.\n",
+         Before and after: one node of the null protocol, and an HTTP echo, as floors{}.\n",
         a.name.trim_end_matches(" (A)"),
         b.name.trim_end_matches(" (B)"),
         settings.nodes,
-        count_words(settings.connections, "connection"),
-        settings.placement.text(),
+        settings.clients_text(),
         count_words(settings.blocks, "block"),
         settings.seed,
         coins.join(" | "),
         phases_text(settings),
+        match settings.has_clients() {
+            true => String::new(),
+            false => format!(", by {}", count_words(settings.connections, "connection")),
+        },
     );
     if let Some(budget) = settings.budget {
         let _ = writeln!(text, "No block begins that would end after {}.", seconds(budget));
@@ -97,7 +101,7 @@ pub(crate) fn phases_text(settings: &Settings) -> String {
         );
     }
     if settings.measures(Part::Failover) {
-        let _ = write!(text, ", {}", faults::plan_text(settings));
+        let _ = write!(text, ", {}{}", faults::plan_text(settings), strikes::plan_text(settings));
     } else if settings.parts.contains(&Part::Failover) {
         text.push_str(", leader not killed, with fewer than three nodes");
     }

@@ -17,6 +17,7 @@
 //! may do harm, too. The [`Timeline`] of it all is put together from what the nodes and the clients saw.
 
 mod course;
+mod doors;
 mod pacer;
 mod timeline;
 
@@ -27,18 +28,30 @@ use std::time::{Duration, Instant};
 
 use consensus::{NodeId, Random};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::cluster::{Cluster, Fault, HostClock, Struck, Turn, boot_id};
-use crate::load::{Background, BackgroundOptions, CONNECTIONS_MAX, Ledger, Window};
+use crate::load::{
+    Background, BackgroundOptions, CONNECTIONS_MAX, KeyDistribution, Ledger, Window,
+};
 use course::{Course, Signals};
-use pacer::{PROBES_UNDER_WAY_MAX, Pacer, pace};
+use doors::Doors;
+pub(crate) use pacer::{Counts, Pacing, ProbeError, Prober, Sample};
 use timeline::Witnessed;
 pub use timeline::{Phase, Span, Timeline};
 
 /// How many keys each writer beside the probes has.
 const KEYS_PER_WRITER: u64 = 32;
+/// The most probes that may be under way, and how much their values may be together; those that would be more are
+/// counted as not sent.
+const PROBES_UNDER_WAY_MAX: usize = 1_024;
+const BYTES_UNDER_WAY_MAX: usize = 64 << 20;
+/// How much all probes of a second write at most, unless somebody says how many there are: values of 8 KiB and less
+/// are as many as ever.
+const PROBE_BYTES_PER_SECOND_MAX: f64 = 4_194_304.0;
+/// So many periods are before the fault at least, and after the first acknowledged write.
+const PERIODS_MIN: u32 = 3;
 
 /// How a fault is measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +72,9 @@ pub struct FailoverOptions {
     pub value_bytes: usize,
     /// How many keys there are.
     pub keys: u64,
+    /// How they are drawn.
+    #[serde(default)]
+    pub key_distribution: KeyDistribution,
     /// How many writers write beside the probes, as fast as they can.
     #[serde(default)]
     pub load: usize,
@@ -86,6 +102,7 @@ impl FailoverOptions {
             limit: Duration::from_secs(15),
             value_bytes: 256,
             keys: 1_000,
+            key_distribution: KeyDistribution::Uniform,
             load: 0,
             stall: stall(),
         }
@@ -95,6 +112,30 @@ impl FailoverOptions {
     #[must_use]
     pub fn with_fault(&self, fault: Fault) -> Self {
         Self { fault, ..self.clone() }
+    }
+
+    /// The same with so many probes a second; without a number with as many as there are, or of large values with
+    /// fewer, or the outage would be that of the queue that they make.
+    #[must_use]
+    pub fn paced(self, per_second: Option<f64>) -> Self {
+        let bytes = Duration::from_secs_f64(self.value_bytes as f64 / PROBE_BYTES_PER_SECOND_MAX);
+        let period = match per_second {
+            Some(rate) => Duration::from_secs_f64(1.0 / rate),
+            None => self.period.max(bytes),
+        };
+        let several = period * PERIODS_MIN;
+        Self { period, before: self.before.max(several), after: self.after.max(several), ..self }
+    }
+
+    /// How many probes leave in a second.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        1.0 / self.period.as_secs_f64()
+    }
+
+    /// The most probes that may be under way.
+    pub(crate) fn under_way_max(&self) -> usize {
+        (BYTES_UNDER_WAY_MAX / self.value_bytes.max(1)).clamp(1, PROBES_UNDER_WAY_MAX)
     }
 
     /// Refuses what can not be run.
@@ -186,14 +227,6 @@ pub struct Probe {
     pub error: Option<String>,
 }
 
-/// A probe's outcome as it comes in.
-struct Sample {
-    intended: Instant,
-    done: Instant,
-    /// The error's name and whether the outcome is unknown.
-    error: Option<(String, bool)>,
-}
-
 /// What the writers beside the probes write to. Their keys lie behind those of the probes, which
 /// come and go in no order.
 #[must_use]
@@ -233,31 +266,28 @@ pub async fn measure(
         )?),
     };
     let clock = HostClock::read();
-    let (samples, incoming) = mpsc::channel(2 * PROBES_UNDER_WAY_MAX);
-    let (stop, stopped) = oneshot::channel();
-    let pacing = tokio::spawn(pace(Pacer::new(targets, options, random), samples, stopped));
+    let doors = Doors::new(targets, options, random);
+    let mut pacing = Pacing::start(doors, options.period, options.under_way_max());
     tokio::time::sleep(options.before + random.duration_up_to(options.before_jitter)).await;
-    let mut watch = Watch::new(incoming);
-    let course = watch.accompany(cluster, leader, options, clock).await?;
+    let mut watch = Watch::default();
+    let course = watch.accompany(&mut pacing, cluster, leader, options, clock).await?;
 
-    // The pacer may have ended before it was told to; then its counts are there all the same.
-    let _ = stop.send(());
-    let counts = pacing.await.expect("the pacer does not panic");
+    let (mut incoming, counts) = pacing.stop().await;
+    while let Ok(sample) = incoming.try_recv() {
+        watch.samples.push(sample);
+    }
     let load = match load {
         Some(load) => Some(load.stop().await),
         None => None,
     };
     let witnessed = course.witnessed(leader, cluster.ids().len(), clock);
-    let mut failover = watch.finish(&course, options.fault, clock, witnessed);
-    failover.not_sent = counts.not_sent;
-    failover.unanswered = counts.unanswered;
-    failover.load = load;
-    Ok(failover)
+    let failover = watch.finish(&course, options.fault, clock, witnessed, counts);
+    Ok(Failover { load, ..failover })
 }
 
 /// Collects the probes' outcomes.
+#[derive(Default)]
 struct Watch {
-    incoming: mpsc::Receiver<Sample>,
     samples: Vec<Sample>,
     struck: Option<Struck>,
     /// When the first write was acknowledged that was begun after the fault was done.
@@ -265,13 +295,10 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(incoming: mpsc::Receiver<Sample>) -> Self {
-        Self { incoming, samples: Vec::new(), struck: None, back: None }
-    }
-
     /// Collects while the cluster goes through it.
     async fn accompany(
         &mut self,
+        pacing: &mut Pacing,
         cluster: &mut Cluster,
         leader: NodeId,
         options: &FailoverOptions,
@@ -286,12 +313,12 @@ impl Watch {
             tokio::select! {
                 done = &mut course => return done,
                 Ok(struck) = &mut struck_done, if self.struck.is_none() => {
-                    self.back = self.samples.iter().find_map(|sample| sample.ends_outage(&struck));
+                    self.back = self.samples.iter().find_map(|sample| sample.ends_outage(struck.over));
                     self.struck = Some(struck);
                 }
-                Some(sample) = self.incoming.recv() => {
+                Some(sample) = pacing.incoming.recv() => {
                     if let (Some(struck), None) = (&self.struck, self.back) {
-                        self.back = sample.ends_outage(struck);
+                        self.back = sample.ends_outage(struck.over);
                     }
                     self.samples.push(sample);
                 }
@@ -307,15 +334,13 @@ impl Watch {
 
     /// What came of it.
     fn finish(
-        mut self,
+        self,
         course: &Course,
         fault: Fault,
         clock: HostClock,
         mut witnessed: Witnessed,
+        counts: Counts,
     ) -> Failover {
-        while let Ok(sample) = self.incoming.try_recv() {
-            self.samples.push(sample);
-        }
         let Struck { began, at, ref turns, .. } = course.struck;
         let acknowledged = self.samples.iter().filter(|sample| sample.error.is_none());
         let mut moments: Vec<Instant> = acknowledged.map(|sample| sample.done).collect();
@@ -333,34 +358,20 @@ impl Watch {
             .collect();
         let mut timeline = Timeline::of(&witnessed, &course.elections, boot_id().as_deref());
         timeline.violations.extend(course.missed.iter().cloned());
-        let turns = turns.iter().map(|turn| TurnSeen::new(turn, at, &moments)).collect();
-        let mut failover = Failover {
-            fault,
-            node: witnessed.node,
-            outage_ms: outage.map(millis),
+        Failover {
             refused: course.refused.clone(),
-            probes: Vec::with_capacity(self.samples.len()),
-            errors: BTreeMap::new(),
-            unknown_outcomes: 0,
-            not_sent: 0,
-            unanswered: 0,
-            load: None,
             timeline,
             healing_gap_ms: course.healed.and_then(|at| gap(&moments, at, None)).map(millis),
-            turns,
-        };
-        self.samples.sort_by_key(|sample| sample.intended);
-        for sample in self.samples {
-            failover.add(sample, at);
+            turns: turns.iter().map(|turn| TurnSeen::new(turn, at, &moments)).collect(),
+            ..Failover::of_probes(fault, witnessed.node, at, outage, self.samples, counts)
         }
-        failover
     }
 }
 
 impl Sample {
-    /// When it was acknowledged, if it was begun after the fault was done.
-    fn ends_outage(&self, struck: &Struck) -> Option<Instant> {
-        (self.error.is_none() && self.intended >= struck.over).then_some(self.done)
+    /// When it was acknowledged, if it was begun after the fault was done, which it was at this moment.
+    pub(crate) fn ends_outage(&self, over: Instant) -> Option<Instant> {
+        (self.error.is_none() && self.intended >= over).then_some(self.done)
     }
 }
 
@@ -416,18 +427,6 @@ impl Failover {
     pub fn all_unknown_outcomes(&self) -> u64 {
         let load = self.load.iter().flat_map(|load| load.unknown_outcomes.values()).sum::<u64>();
         self.unknown_outcomes + load
-    }
-
-    fn add(&mut self, sample: Sample, struck: Instant) {
-        if let Some((name, outcome_unknown)) = &sample.error {
-            *self.errors.entry(name.clone()).or_default() += 1;
-            self.unknown_outcomes += u64::from(*outcome_unknown);
-        }
-        self.probes.push(Probe {
-            intended_ms: signed_millis(sample.intended, struck),
-            latency_ms: millis(sample.done - sample.intended),
-            error: sample.error.map(|(name, _)| name),
-        });
     }
 }
 

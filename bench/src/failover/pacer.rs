@@ -1,148 +1,145 @@
-//! Probes that leave on time, whatever becomes of those before them.
+//! Probes that leave on time, whatever becomes of those before them, and what one failover's came to. Who sends them,
+//! and in which language, is for others to say ([`Prober`]).
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use consensus::Random;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{FailoverOptions, Sample};
-use crate::load::error_of_body;
-use crate::load::http::HttpConnection;
-use crate::load::request::Request;
+use super::{Failover, Probe, Timeline, millis, signed_millis};
+use crate::cluster::Fault;
 
-/// The most probes that may be under way; those that would be more are counted as not sent.
-pub(super) const PROBES_UNDER_WAY_MAX: usize = 1_024;
-/// How long a probe waits for its answer. Servers give up after 5 s.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// The connections that wait for the next probe, by server.
-type Idle = Arc<Mutex<Vec<Vec<HttpConnection>>>>;
-
-/// Sends probes on time.
-pub(super) struct Pacer {
-    targets: Arc<[SocketAddr]>,
-    requests: Vec<Request>,
-    period: Duration,
-    keys: u64,
-    random: Random,
-    idle: Idle,
+/// A probe's outcome as it comes in.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) intended: Instant,
+    pub(crate) done: Instant,
+    /// The error's name and whether the outcome is unknown.
+    pub(crate) error: Option<(String, bool)>,
 }
 
+/// How a probe failed: the error's name, and whether the outcome is unknown.
+pub(crate) type ProbeError = (String, bool);
+
+/// Whoever sends probes.
+pub(crate) trait Prober: Send + 'static {
+    /// The next probe, which is sent when it is polled, through whichever door has its turn.
+    fn probe(
+        &mut self,
+        turn: usize,
+    ) -> impl Future<Output = Result<(), ProbeError>> + Send + use<Self>;
+}
+
+/// Probes that left, or should have.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PacerCounts {
-    pub(super) not_sent: u64,
-    pub(super) unanswered: u64,
+pub(crate) struct Counts {
+    /// Were not sent because too many were under way.
+    pub(crate) not_sent: u64,
+    /// Were still under way at the end.
+    pub(crate) unanswered: u64,
 }
 
-impl Pacer {
-    pub(super) fn new(
-        targets: Vec<SocketAddr>,
-        options: &FailoverOptions,
-        random: &mut Random,
-    ) -> Self {
-        let mut random = Random::new(random.next_u64());
-        let requests = targets
-            .iter()
-            .map(|target| Request::put(&target.to_string(), options.value_bytes, &mut random))
-            .collect();
-        let idle = Arc::new(Mutex::new(targets.iter().map(|_| Vec::new()).collect()));
-        Self {
-            targets: targets.into(),
-            requests,
-            period: options.period,
-            keys: options.keys,
-            random,
-            idle,
-        }
+/// Probes under way.
+pub(crate) struct Pacing {
+    /// What comes in.
+    pub(crate) incoming: mpsc::Receiver<Sample>,
+    stop: oneshot::Sender<()>,
+    pacing: tokio::task::JoinHandle<Counts>,
+}
+
+impl Pacing {
+    /// Has a probe sent every period, in turn, until it is stopped; no more than so many are under way.
+    pub(crate) fn start(prober: impl Prober, period: Duration, under_way_max: usize) -> Self {
+        let (samples, incoming) = mpsc::channel(2 * under_way_max);
+        let (stop, stopped) = oneshot::channel();
+        let pacing = tokio::spawn(pace(prober, period, under_way_max, samples, stopped));
+        Self { incoming, stop, pacing }
     }
 
-    /// The bytes of the next probe to this server.
-    fn request(&mut self, target: usize) -> Vec<u8> {
-        let request = &mut self.requests[target];
-        request.set_key(self.random.below(self.keys));
-        request.set_stamp(self.random.next_u64());
-        request.bytes().to_vec()
+    /// Sends no more. Returns what is left to be taken in, and the counts.
+    pub(crate) async fn stop(self) -> (mpsc::Receiver<Sample>, Counts) {
+        // It may have ended before it was told to; then its counts are there all the same.
+        let _ = self.stop.send(());
+        let counts = self.pacing.await.expect("the pacer does not panic");
+        (self.incoming, counts)
     }
 }
 
-/// Sends a probe every period, to the servers in turn, until told to stop.
-pub(super) async fn pace(
-    mut pacer: Pacer,
+async fn pace(
+    mut prober: impl Prober,
+    period: Duration,
+    under_way_max: usize,
     samples: mpsc::Sender<Sample>,
     mut stopped: oneshot::Receiver<()>,
-) -> PacerCounts {
+) -> Counts {
     let start = Instant::now();
     let mut under_way = JoinSet::new();
     let mut not_sent = 0;
     for number in 0u32.. {
-        let intended = start + pacer.period * number;
+        let intended = start + period * number;
         tokio::select! {
             _ = &mut stopped => break,
             () = tokio::time::sleep_until(intended.into()) => {}
         }
         while under_way.try_join_next().is_some() {}
-        if under_way.len() >= PROBES_UNDER_WAY_MAX {
+        if under_way.len() >= under_way_max {
             not_sent += 1;
             continue;
         }
-        let target = number as usize % pacer.targets.len();
-        let bytes = pacer.request(target);
-        let (idle, samples) = (Arc::clone(&pacer.idle), samples.clone());
-        let targets = Arc::clone(&pacer.targets);
+        let probe = prober.probe(number as usize);
+        let samples = samples.clone();
         under_way.spawn(async move {
-            let error = probe(&idle, &targets, target, &bytes).await.err();
+            let error = probe.await.err();
             // The receiver is gone only when the measurement is over.
             let _ = samples.send(Sample { intended, done: Instant::now(), error }).await;
         });
     }
     while under_way.try_join_next().is_some() {}
-    PacerCounts { not_sent, unanswered: under_way.len() as u64 }
+    Counts { not_sent, unanswered: under_way.len() as u64 }
 }
 
-/// Sends one probe on an idle connection or a new one; to another server if the one whose turn it is
-/// can not be reached, as nothing was sent then. The error is its name and whether the outcome is
-/// unknown.
-async fn probe(
-    idle: &Idle,
-    targets: &[SocketAddr],
-    mut target: usize,
-    bytes: &[u8],
-) -> Result<(), (String, bool)> {
-    let mut attempts = targets.len();
-    let mut connection = loop {
-        // No await while the lock is held, so a mutex of the standard library will do.
-        let waiting = idle.lock().expect("no holder panics")[target].pop();
-        // One that the server has closed is of no use, and neither a sign of anything.
-        match waiting {
-            Some(connection) if connection.is_open() => break connection,
-            Some(_) => continue,
-            None => {}
+impl Failover {
+    /// What the probes saw of a fault that struck this node then, whether or not anything else is known.
+    pub(crate) fn of_probes(
+        fault: Fault,
+        node: u64,
+        struck: Instant,
+        outage: Option<Duration>,
+        mut samples: Vec<Sample>,
+        counts: Counts,
+    ) -> Self {
+        let mut failover = Self {
+            fault,
+            node,
+            outage_ms: outage.map(millis),
+            refused: None,
+            probes: Vec::with_capacity(samples.len()),
+            errors: BTreeMap::new(),
+            unknown_outcomes: 0,
+            not_sent: counts.not_sent,
+            unanswered: counts.unanswered,
+            load: None,
+            timeline: Timeline::default(),
+            healing_gap_ms: None,
+            turns: Vec::new(),
+        };
+        samples.sort_by_key(|sample| sample.intended);
+        for sample in samples {
+            failover.add(sample, struck);
         }
-        if let Ok(connection) = HttpConnection::connect(targets[target]).await {
-            break connection;
-        }
-        attempts -= 1;
-        if attempts == 0 {
-            return Err(("connection_failed".to_owned(), false));
-        }
-        target = (target + 1) % targets.len();
-    };
-    let answer = match tokio::time::timeout(PROBE_TIMEOUT, connection.exchange(bytes)).await {
-        Err(_) => return Err(("client_timeout".to_owned(), true)),
-        Ok(Err(_)) => return Err(("connection_lost".to_owned(), true)),
-        Ok(Ok(answer)) => answer,
-    };
-    let result = if answer.status < 300 {
-        Ok(())
-    } else {
-        let (name, definite) = error_of_body(answer.status, connection.body(&answer));
-        Err((name, !definite))
-    };
-    if !answer.closes {
-        idle.lock().expect("no holder panics")[target].push(connection);
+        failover
     }
-    result
+
+    fn add(&mut self, sample: Sample, struck: Instant) {
+        if let Some((name, outcome_unknown)) = &sample.error {
+            *self.errors.entry(name.clone()).or_default() += 1;
+            self.unknown_outcomes += u64::from(*outcome_unknown);
+        }
+        self.probes.push(Probe {
+            intended_ms: signed_millis(sample.intended, struck),
+            latency_ms: millis(sample.done - sample.intended),
+            error: sample.error.map(|(name, _)| name),
+        });
+    }
 }

@@ -24,7 +24,7 @@ const HOT_OF_TEN: u64 = 9;
 
 /// Draws the numbers of keys.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum KeyDraw {
+pub(crate) enum KeyDraw {
     Uniform { keys: u64 },
     Zipf { keys: u64, harmonic: f64, eta: f64 },
     Hot { keys: u64 },
@@ -32,7 +32,7 @@ pub(super) enum KeyDraw {
 
 impl KeyDraw {
     /// Takes time that grows with the number of keys for the zipf distribution.
-    pub(super) fn new(distribution: KeyDistribution, keys: u64) -> Self {
+    pub(crate) fn new(distribution: KeyDistribution, keys: u64) -> Self {
         match distribution {
             KeyDistribution::Uniform => Self::Uniform { keys },
             KeyDistribution::Hot => Self::Hot { keys },
@@ -48,7 +48,7 @@ impl KeyDraw {
     }
 
     /// The next key.
-    pub(super) fn draw(&self, random: &mut Random) -> u64 {
+    pub(crate) fn draw(&self, random: &mut Random) -> u64 {
         match *self {
             Self::Uniform { keys } => random.below(keys),
             Self::Hot { keys } if random.below(10) < HOT_OF_TEN => scattered(0, keys),

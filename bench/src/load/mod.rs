@@ -4,13 +4,15 @@
 //! at once. That closed loop answers "what can N clients do", the question of throughput. It is the wrong
 //! instrument for what a client sees of a service that is not saturated or that stalls, because a client that
 //! waits asks nothing. In the open loop (`pace.rs`) requests are due at a fixed rate, whatever becomes of
-//! those before, and take as long as it is from then to their answers.
+//! those before, and take as long as it is from then to their answers. `crowd.rs` is both loops, for clients of any
+//! kind.
 //!
 //! Every client is one connection with one request under way, and all of them live on the thread of
 //! the runtime that calls [`run`]. One thread is enough to keep the servers on the other cores busy
 //! and is the cheapest per request.
 
 mod background;
+mod crowd;
 pub(crate) mod http;
 mod keys;
 mod ledger;
@@ -29,11 +31,12 @@ use std::time::{Duration, Instant};
 
 use consensus::Random;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
 
 use crate::Error;
 pub use background::{Background, BackgroundOptions, Window};
+pub(crate) use crowd::{Ask, Course, Crowd, Outcome, PAUSE_AFTER_ERROR, Turn};
 pub use keys::KeyDistribution;
+pub(crate) use keys::KeyDraw;
 pub use ledger::{Ledger, Verdict};
 pub(crate) use recorder::Recorder;
 pub use recorder::{LatencyReport, LoadReport, TIMELINE_STEP};
@@ -42,12 +45,14 @@ pub use request::Freshness;
 pub(crate) use request::stamp_of;
 pub(crate) use request::{KEY_PREFIX, KEYS_MAX, STAMP_BYTES, sent_after};
 pub use samples::Samples;
-pub(crate) use worker::{Client, Outcome, error_of_body, request as exchange};
+pub(crate) use worker::{Client, HttpClient, error_of_body, request as exchange};
 
 /// The most connections of one run.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// The most writes of one transaction, as the servers have it.
 pub const TRANSACTION_OPERATIONS_MAX: usize = 128;
+/// How long a client of a run without an end in time goes on.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 /// How often a fill is tried.
 const FILL_ATTEMPTS: usize = 3;
 
@@ -132,6 +137,8 @@ pub enum Until {
     Elapsed(Duration),
     /// After this many operations by all clients together, warm-up included.
     Operations(u64),
+    /// When it is told to end, warm-up included.
+    Stopped,
 }
 
 /// One run of the load generator.
@@ -224,28 +231,29 @@ pub async fn run(options: &LoadOptions) -> Result<LoadReport, Error> {
 
 /// The same; values say when their writes were due or sent, counted from this moment on.
 pub(crate) async fn run_since(options: &LoadOptions, epoch: Instant) -> Result<LoadReport, Error> {
+    let crowd = start(options, epoch, &[]).await?;
+    Ok(crowd.finish().await.0)
+}
+
+/// Begins it. A client whose server takes no connection asks one of the others, if there are any.
+pub(crate) async fn start(
+    options: &LoadOptions,
+    epoch: Instant,
+    others: &[SocketAddr],
+) -> Result<Crowd<HttpClient>, Error> {
     options.check()?;
-    let connections = connect_all(options).await?;
-    let shared = Arc::new(worker::Shared::new(options, epoch));
+    let keys = KeyDraw::new(options.key_distribution, options.keys);
     let mut seeds = Random::new(options.seed);
-    let mut workers = JoinSet::new();
-    let start = Instant::now();
-    for connection in connections {
-        let shared = Arc::clone(&shared);
-        let random = Random::new(seeds.next_u64());
-        workers.spawn(worker::run(shared, connection, random, start));
-    }
-    let not_sent = match (&shared.pace, options.until) {
-        (Some(pace), Until::Elapsed(window)) => {
-            pace.run(start, start + options.warmup + window).await
-        }
-        _ => 0,
+    let client =
+        |client| HttpClient::new(client, options, keys, Random::new(seeds.next_u64()), epoch);
+    let clients = connect_all(options, others).await?.into_iter().map(client).collect();
+    let course = Course {
+        warmup: options.warmup,
+        until: options.until,
+        per_second: options.per_second,
+        patience: PATIENCE,
     };
-    let mut merged = shared.recorder(start);
-    while let Some(joined) = workers.join_next().await {
-        merged.merge(&joined.expect("a client of the load generator does not panic"));
-    }
-    Ok(LoadReport { not_sent, ..merged.report() })
+    Ok(Crowd::start(clients, course))
 }
 
 /// Writes every key once, so that a measurement after it finds each of them. Keys that could not be
@@ -285,7 +293,8 @@ pub(crate) fn errors_text(errors: &BTreeMap<String, u64>) -> String {
 }
 
 /// Opens every connection before the clock starts.
-async fn connect_all(options: &LoadOptions) -> Result<Vec<worker::Client>, Error> {
+async fn connect_all(options: &LoadOptions, others: &[SocketAddr]) -> Result<Vec<Client>, Error> {
+    let others: Arc<[SocketAddr]> = others.into();
     let mut clients = Vec::with_capacity(options.connections);
     for number in 0..options.connections {
         let address = options.endpoints[number % options.endpoints.len()];
@@ -299,7 +308,8 @@ async fn connect_all(options: &LoadOptions) -> Result<Vec<worker::Client>, Error
             };
             Error::Io { what, source }
         })?;
-        clients.push(worker::Client { address, connection: Some(connection) });
+        let others = Arc::clone(&others);
+        clients.push(Client { address, others, connection: Some(connection) });
     }
     Ok(clients)
 }

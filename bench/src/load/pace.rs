@@ -4,8 +4,7 @@
 //! waits for a free connection, and that wait is what its user would feel. A closed loop sends nothing
 //! meanwhile and so hides it, which is called coordinated omission.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -14,8 +13,11 @@ use tokio::sync::Semaphore;
 /// longer than many answers take; to look more often would take time from the servers.
 const TICK: Duration = Duration::from_micros(200);
 
-/// How long after the end a connection that is free may take what became due just before.
-const LAST_TAKEN_WITHIN: Duration = Duration::from_millis(5);
+/// How long after the end what became due before it may still be taken: what a server kept waiting that stalled just
+/// then is worth the most. Who is behind by more than that does not keep up.
+const LAST_TAKEN_WITHIN: Duration = Duration::from_secs(1);
+/// How long a connection that is free takes at most to take what is due.
+const TAKEN_AT_ONCE: Duration = Duration::from_millis(5);
 
 /// Hands out what is due.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Pace {
     period: Duration,
     due: Semaphore,
     taken: AtomicU64,
+    stopped: AtomicBool,
 }
 
 impl Pace {
@@ -31,6 +34,7 @@ impl Pace {
             period: Duration::from_secs_f64(1.0 / per_second),
             due: Semaphore::new(0),
             taken: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
         }
     }
 
@@ -42,31 +46,39 @@ impl Pace {
         Some(start + Duration::from_nanos(u64::try_from(nanos).expect("within centuries")))
     }
 
-    /// Lets requests become due from the start to the end. Returns how many no connection was free for.
-    pub(super) async fn run(self: &Arc<Self>, start: Instant, end: Instant) -> u64 {
-        let pace = Arc::clone(self);
-        let releasing = tokio::task::spawn_blocking(move || pace.release(start, end));
-        let released = releasing.await.expect("what only sleeps does not panic");
-        released - self.taken.load(Ordering::Relaxed).min(released)
+    /// How many were handed out.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
-    /// The same, on a thread of its own: it wakes on time. Returns how many became due.
-    fn release(&self, start: Instant, end: Instant) -> u64 {
+    /// Ends it now.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets requests become due from the start to the end, or until it is stopped. Returns how many did, when no more of
+    /// them are handed out. Sleeps meanwhile.
+    pub(super) fn release(&self, start: Instant, end: Option<Instant>) -> u64 {
         let mut released = 0;
         loop {
             let now = Instant::now();
+            let is_over = end.is_some_and(|end| now >= end) || self.stopped.load(Ordering::Relaxed);
             // What would be due at the end itself belongs to the time after it.
-            let last = end - Duration::from_nanos(1);
-            let due = due_after(now.min(last).saturating_duration_since(start), self.period);
+            let last = end.map_or(now, |end| now.min(end - Duration::from_nanos(1)));
+            let due = due_after(last.saturating_duration_since(start), self.period);
             self.due
                 .add_permits(usize::try_from(due - released).expect("few become due at a time"));
             released = due;
-            if now >= end {
+            if is_over {
                 break;
             }
             std::thread::sleep(TICK);
         }
-        std::thread::sleep(LAST_TAKEN_WITHIN);
+        let over = Instant::now();
+        std::thread::sleep(TAKEN_AT_ONCE);
+        while self.taken() < released && over.elapsed() < LAST_TAKEN_WITHIN {
+            std::thread::sleep(TICK);
+        }
         self.due.close();
         released
     }
@@ -80,6 +92,8 @@ fn due_after(elapsed: Duration, period: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -93,6 +107,9 @@ mod tests {
     async fn what_is_due_is_handed_out_once_with_its_moment_and_the_rest_is_counted() {
         let pace = Arc::new(Pace::new(1_000.0));
         let start = Instant::now();
+        let end = start + Duration::from_millis(50);
+        let releasing = Arc::clone(&pace);
+        let releasing = tokio::task::spawn_blocking(move || releasing.release(start, Some(end)));
         let take_some = async {
             let mut taken = Vec::new();
             for _ in 0..20 {
@@ -100,11 +117,26 @@ mod tests {
             }
             taken
         };
-        let (taken, left) =
-            tokio::join!(take_some, pace.run(start, start + Duration::from_millis(50)));
+        let taken = take_some.await;
         let expected: Vec<_> = (0..20).map(Duration::from_millis).collect();
         assert_eq!(taken, expected);
-        assert_eq!(left, 50 - 20);
+        assert_eq!(releasing.await.expect("it only sleeps") - pace.taken(), 50 - 20);
         assert_eq!(pace.next(start).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_was_due_at_the_end_may_be_taken_late_and_a_stop_is_an_end() {
+        let pace = Arc::new(Pace::new(100.0));
+        let start = Instant::now();
+        let releasing = Arc::clone(&pace);
+        let releasing = tokio::task::spawn_blocking(move || releasing.release(start, None));
+        tokio::time::sleep(Duration::from_millis(35)).await;
+        pace.stop();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..3 {
+            pace.next(start).await.expect("it was due before the end");
+        }
+        assert!(releasing.await.expect("it only sleeps") >= 4);
+        assert!(start.elapsed() >= LAST_TAKEN_WITHIN, "it waited for somebody");
     }
 }

@@ -1,157 +1,63 @@
-//! One client of the closed loop.
+//! A client that speaks Duorum's HTTP API: what it asks, and what the answers mean.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use consensus::Random;
 use serde::Deserialize;
 
+use super::crowd::{Ask, Outcome, Turn};
 use super::http::{Answer, HttpConnection};
 use super::keys::KeyDraw;
-use super::pace::Pace;
 use super::recorder::Recorder;
 use super::request::{Freshness, Request, stamp_of};
-use super::{LoadOptions, Mix, Until, Workload};
+use super::{LoadOptions, Mix, Workload};
 
-/// How long a client pauses after an error. Without a pause, a server that refuses would be asked
-/// as fast as the loop can turn, and the errors would take the time of the others' work.
-const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
-/// How long after the end of the run an answer may still come. Servers give up after 5 s.
-const GRACE: Duration = Duration::from_secs(8);
 /// How many keys a range of a mixed load reads.
 const MIXED_RANGE_LIMIT: u64 = 100;
-/// How long a client of a run without an end in time waits for one answer.
-const PATIENCE: Duration = Duration::from_secs(3_600);
-
-/// What all clients of a run share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    options: LoadOptions,
-    /// How many operations were begun, in runs that end after a number of them.
-    begun: AtomicU64,
-    keys: KeyDraw,
-    /// The moment from which values count when they were written.
-    epoch: Instant,
-    /// When requests are due, in an open loop.
-    pub(crate) pace: Option<Arc<Pace>>,
-}
-
-impl Shared {
-    pub(crate) fn new(options: &LoadOptions, epoch: Instant) -> Self {
-        Self {
-            options: options.clone(),
-            begun: AtomicU64::new(0),
-            keys: KeyDraw::new(options.key_distribution, options.keys),
-            epoch,
-            pace: options.per_second.map(|rate| Arc::new(Pace::new(rate))),
-        }
-    }
-
-    /// Empty notes for a run with these options.
-    pub(crate) fn recorder(&self, start: Instant) -> Recorder {
-        let window = match self.options.until {
-            Until::Elapsed(window) => Some(window),
-            Until::Operations(_) => None,
-        };
-        Recorder::new(start, self.options.warmup, window)
-    }
-}
 
 /// A client: where it asks, and its connection while it has one.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) address: SocketAddr,
+    /// Who is asked instead when nobody takes a connection there: nothing was sent, so nothing failed.
+    pub(crate) others: Arc<[SocketAddr]>,
     pub(crate) connection: Option<HttpConnection>,
 }
 
-/// How one request went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It was answered as asked.
-    Success,
-    /// There is no such key.
-    NotFound,
-    /// It failed.
-    Failed {
-        /// The name of the error.
-        name: String,
-        /// Whether it may have taken effect all the same.
-        outcome_unknown: bool,
-    },
+/// A client with what it does.
+#[derive(Debug)]
+pub(crate) struct HttpClient {
+    client: Client,
+    requests: Requests,
+    workload: Workload,
 }
 
-/// Asks until the run ends and returns the notes.
-pub(crate) async fn run(
-    shared: Arc<Shared>,
-    mut client: Client,
-    random: Random,
-    start: Instant,
-) -> Recorder {
-    let mut recorder = shared.recorder(start);
-    let options = &shared.options;
-    let mut requests = Requests::new(&shared, client.address, random);
-    let limit = match options.until {
-        Until::Elapsed(window) => options.warmup + window + GRACE,
-        Until::Operations(_) => PATIENCE,
-    };
-    let all = ask_until_the_end(&shared, &mut client, &mut requests, start, &mut recorder);
-    if tokio::time::timeout(limit, all).await.is_err() {
-        recorder.error("client_timeout", true);
-    }
-    recorder
-}
-
-async fn ask_until_the_end(
-    shared: &Shared,
-    client: &mut Client,
-    requests: &mut Requests,
-    start: Instant,
-    recorder: &mut Recorder,
-) {
-    let mut now = start;
-    while let Some(since) = begin(shared, requests, start, now).await {
-        requests.after = since.saturating_duration_since(shared.epoch);
-        let outcome = operation(client, requests, shared.options.workload).await;
-        now = Instant::now();
-        match outcome {
-            Outcome::Success => recorder.success(since, now),
-            Outcome::NotFound => {
-                recorder.success(since, now);
-                recorder.not_found();
-            }
-            Outcome::Failed { name, outcome_unknown } => {
-                recorder.error(&name, outcome_unknown);
-                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-                now = Instant::now();
-            }
-        }
+impl HttpClient {
+    /// Values say when their writes were due or begun, counted from the epoch.
+    pub(super) fn new(
+        client: Client,
+        options: &LoadOptions,
+        keys: KeyDraw,
+        random: Random,
+        epoch: Instant,
+    ) -> Self {
+        let requests = Requests::new(options, keys, client.address, random, epoch);
+        Self { client, requests, workload: options.workload }
     }
 }
 
-/// Waits until the next operation may begin; returns the moment from which its latency counts. `None` when the
-/// run is over.
-async fn begin(
-    shared: &Shared,
-    requests: &mut Requests,
-    start: Instant,
-    now: Instant,
-) -> Option<Instant> {
-    if let Some(pace) = &shared.pace {
-        return pace.next(start).await;
-    }
-    match shared.options.until {
-        Until::Elapsed(window) => (now < start + shared.options.warmup + window).then_some(now),
-        Until::Operations(count) => {
-            requests.number = shared.begun.fetch_add(1, Ordering::Relaxed);
-            (requests.number < count).then_some(now)
-        }
+impl Ask for HttpClient {
+    async fn ask(&mut self, turn: Turn, _: &mut Recorder) -> Outcome {
+        self.requests.begin(turn);
+        operation(&mut self.client, &mut self.requests, self.workload).await
     }
 }
 
 /// The prepared requests of one client.
+#[derive(Debug)]
 struct Requests {
     put: Request,
     get: Request,
@@ -161,6 +67,8 @@ struct Requests {
     keys: KeyDraw,
     keys_max: u64,
     random: Random,
+    /// The moment from which values count when they were written.
+    epoch: Instant,
     /// When the operation was due or begun, counted as values say it.
     after: Duration,
     /// The number of the operation in a run that ends after a number of them.
@@ -168,9 +76,14 @@ struct Requests {
 }
 
 impl Requests {
-    fn new(shared: &Shared, address: SocketAddr, mut random: Random) -> Self {
-        let (host, options) = (address.to_string(), &shared.options);
-        let value_bytes = options.value_bytes;
+    fn new(
+        options: &LoadOptions,
+        keys: KeyDraw,
+        address: SocketAddr,
+        mut random: Random,
+        epoch: Instant,
+    ) -> Self {
+        let (host, value_bytes) = (address.to_string(), options.value_bytes);
         let (mut freshness, mut limit) = (Freshness::default(), MIXED_RANGE_LIMIT);
         match options.workload {
             Workload::Get { freshness: asked } => freshness = asked,
@@ -184,12 +97,18 @@ impl Requests {
             range: Request::range(&host, limit, freshness),
             transaction: Request::transaction(&host, operations, value_bytes, &mut random),
             echo: Request::echo(&host, value_bytes, &mut random),
-            keys: shared.keys,
+            keys,
             keys_max: options.keys,
             random,
+            epoch,
             after: Duration::ZERO,
             number: 0,
         }
+    }
+
+    fn begin(&mut self, turn: Turn) {
+        self.after = turn.since.saturating_duration_since(self.epoch);
+        self.number = turn.number;
     }
 
     fn draw(&mut self) -> u64 {
@@ -283,10 +202,26 @@ async fn pair(client: &mut Client, requests: &mut Requests) -> Outcome {
     }
 }
 
+impl Client {
+    /// Connects to its server, or else to one of the others. The error is its own server's.
+    async fn connect(&self) -> io::Result<HttpConnection> {
+        let error = match HttpConnection::connect(self.address).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        for &other in self.others.iter().filter(|&&other| other != self.address) {
+            if let Ok(connection) = HttpConnection::connect(other).await {
+                return Ok(connection);
+            }
+        }
+        Err(error)
+    }
+}
+
 /// Sends one request, connecting anew if the last connection broke.
 pub(crate) async fn request(client: &mut Client, bytes: &[u8], writes: bool) -> Outcome {
     if client.connection.is_none() {
-        match HttpConnection::connect(client.address).await {
+        match client.connect().await {
             Ok(connection) => client.connection = Some(connection),
             Err(error) => return refused(&error),
         }

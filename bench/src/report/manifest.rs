@@ -53,8 +53,12 @@ pub(crate) fn tables(comparison: &Comparison) -> String {
         (
             "file system",
             format!(
-                "{} on {} at {} ({})",
-                file_system.kind, file_system.device, file_system.mount_point, file_system.options
+                "{} on {} at {} ({}; the file system itself: {})",
+                file_system.kind,
+                file_system.device,
+                file_system.mount_point,
+                file_system.options,
+                file_system.super_options
             ),
         ),
         ("fdatasync before", disk(&comparison.disk_before)),
@@ -64,10 +68,14 @@ pub(crate) fn tables(comparison: &Comparison) -> String {
         (
             "duorum",
             format!(
-                "{}, commit {}, {}",
+                "{}, commit {}, {}, Cargo features: {}",
                 machine.duorum,
                 machine.commit.as_deref().unwrap_or("not known"),
-                if machine.optimized { "optimised" } else { "not optimised" }
+                if machine.optimized { "optimised" } else { "not optimised" },
+                match machine.features.is_empty() {
+                    true => "none".to_owned(),
+                    false => machine.features.join(", "),
+                }
             ),
         ),
         ("compiler", machine.rustc.clone()),

@@ -1,5 +1,7 @@
 //! The method, with the numbers of the comparison filled in.
 
+use std::time::Duration;
+
 use super::Report;
 use super::format::{count_words, figure, seconds};
 use super::html::escape;
@@ -18,12 +20,11 @@ pub(super) fn section(report: &Report) -> String {
     let false_alarm = 100.0 * (1.0 - 0.95f64.powf(intervals as f64));
     let numbers = [
         ("NODES", settings.nodes.to_string()),
-        ("CONNECTIONS", settings.connections.to_string()),
-        ("PLACEMENT", settings.placement.text().to_owned()),
+        ("CLIENTS", settings.clients_text()),
         ("STEPS", phases_text(settings)),
         ("KILLS", count_words(phases.kills, "time")),
         ("FAULTS", settings.faults.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ")),
-        ("PERIOD", format!("{} ms", options.period.as_millis())),
+        ("PERIOD", millis(options.period)),
         ("LIMIT", seconds(options.limit)),
         ("RESAMPLES", figure(crate::stats::RESAMPLES as f64)),
         ("RESAMPLES_OF_MEDIANS", figure(crate::stats::RESAMPLES_OF_MEDIANS as f64)),
@@ -53,6 +54,12 @@ pub(super) fn section(report: &Report) -> String {
     format!("<h2>Method</h2>\n{text}")
 }
 
+/// A time in milliseconds, as short as it can be said.
+fn millis(duration: Duration) -> String {
+    let millis = duration.as_secs_f64() * 1e3;
+    if millis.fract() == 0.0 { format!("{millis:.0} ms") } else { format!("{} ms", figure(millis)) }
+}
+
 /// How the clients of the loads ask.
 fn load_loop(settings: &Settings) -> &'static str {
     match settings.rate {
@@ -63,8 +70,9 @@ fn load_loop(settings: &Settings) -> &'static str {
         }
         Some(_) => {
             "<li><b>Writes and mixed operations are an open loop</b>: they are due at a fixed rate, answered or not, and \
-             their latency counts from the moment at which each was due. Latencies of a run that could not send all \
-             that was due are left out, for they would be too good. Reads are a closed loop.</li>"
+             the latency of each that was due in the measured time counts from the moment at which it was due to its \
+             answer, also if that came after the end. Latencies of a run that could not send all that was due, not even \
+             within a second after the end, are left out, for they would be too good. Reads are a closed loop.</li>"
         }
     }
 }

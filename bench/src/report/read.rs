@@ -18,7 +18,7 @@ use crate::systems::Systems;
 const REPORT_BYTES_MAX: u64 = 512 << 20;
 
 /// Without these nobody can judge the figures. What is not known is there as well, and says so.
-const MANIFEST: [&str; 22] = [
+const MANIFEST: [&str; 24] = [
     "command",
     "began_at_seconds",
     "machine.cores",
@@ -31,8 +31,10 @@ const MANIFEST: [&str; 22] = [
     "machine.duorum",
     "machine.commit",
     "machine.optimized",
+    "machine.features",
     "file_system.kind",
     "file_system.options",
+    "file_system.super_options",
     "disk_before",
     "disk_after",
     "loopback_before",

@@ -1,23 +1,18 @@
-//! The closed loop that drives every subject alike: each client waits for its answer before it asks
-//! again, as in [`crate::load`], whose notes and whose rules of counting it uses.
+//! The loads that drive every subject alike, by the loops and the rules of counting of [`crate::load`].
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use consensus::Random;
-use tokio::task::JoinSet;
 
 use super::client::Connection;
 use super::{Consistency, Subject};
 use crate::Error;
-use crate::load::{LoadReport, Outcome, Recorder};
+use crate::load::{
+    Ask, Course, Crowd, KeyDistribution, KeyDraw, LoadReport, Outcome, PAUSE_AFTER_ERROR, Recorder,
+    Turn, Until,
+};
 
-/// How long a client pauses after an error, as the load generator does.
-const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(5);
-/// How long after the end of the run an answer may still come. etcd gives up after 7 s.
-const GRACE: Duration = Duration::from_secs(8);
 /// How long a fill may take, and each key of it, however often it is tried.
 const FILL_TIME_MAX: Duration = Duration::from_secs(120);
 const KEY_TIME_MAX: Duration = Duration::from_secs(20);
@@ -36,7 +31,7 @@ pub(super) enum Work {
     Read(Consistency),
 }
 
-/// One run of the loop.
+/// One load.
 #[derive(Clone, Debug)]
 pub(super) struct Drive {
     pub(super) work: Work,
@@ -44,6 +39,9 @@ pub(super) struct Drive {
     pub(super) warmup: Duration,
     pub(super) window: Duration,
     pub(super) keys: u64,
+    pub(super) key_distribution: KeyDistribution,
+    /// Operations a second that are due; `None` for a closed loop.
+    pub(super) per_second: Option<f64>,
     pub(super) seed: u64,
 }
 
@@ -77,125 +75,63 @@ pub(super) async fn open_all(
     Ok(all)
 }
 
-/// Runs the loop on these connections and waits until the last answer is in or given up.
+/// Runs the load on these connections and waits until the last answer is in or given up.
 pub(super) async fn run(connections: &mut Vec<Connection>, drive: &Drive) -> LoadReport {
-    let begun = Arc::new(AtomicU64::new(0));
+    let keys = KeyDraw::new(drive.key_distribution, drive.keys);
     let mut seeds = Random::new(drive.seed);
-    let mut workers = JoinSet::new();
-    let start = Instant::now();
-    for connection in connections.drain(..) {
-        let client = Client {
-            connection,
-            drive: drive.clone(),
-            random: Random::new(seeds.next_u64()),
-            begun: Arc::clone(&begun),
-            recorder: recorder(drive, start),
-        };
-        workers.spawn(client.run(start));
-    }
-    let mut merged = recorder(drive, start);
-    while let Some(joined) = workers.join_next().await {
-        let (connection, notes) = joined.expect("a client of the loop does not panic");
-        merged.merge(&notes);
-        connections.push(connection);
-    }
-    merged.report()
+    let client = |connection| {
+        let random = Random::new(seeds.next_u64());
+        Client { connection, work: drive.work, keys, random }
+    };
+    let clients = connections.drain(..).map(client).collect();
+    let (warmup, until) = match drive.work {
+        Work::Fill => (Duration::ZERO, Until::Operations(drive.keys)),
+        Work::Write | Work::Read(_) => (drive.warmup, Until::Elapsed(drive.window)),
+    };
+    let course = Course { warmup, until, per_second: drive.per_second, patience: FILL_TIME_MAX };
+    let (report, clients) = Crowd::start(clients, course).finish().await;
+    connections.extend(clients.into_iter().map(|client| client.connection));
+    report
 }
 
-fn recorder(drive: &Drive, start: Instant) -> Recorder {
-    match drive.work {
-        Work::Fill => Recorder::new(start, Duration::ZERO, None),
-        Work::Write | Work::Read(_) => Recorder::new(start, drive.warmup, Some(drive.window)),
-    }
-}
-
-/// One client of the loop.
+/// One client.
 struct Client {
     connection: Connection,
-    drive: Drive,
+    work: Work,
+    keys: KeyDraw,
     random: Random,
-    /// How many keys of a fill were begun by all clients.
-    begun: Arc<AtomicU64>,
-    recorder: Recorder,
+}
+
+impl Ask for Client {
+    async fn ask(&mut self, turn: Turn, notes: &mut Recorder) -> Outcome {
+        match self.work {
+            Work::Fill => self.create(turn, notes).await,
+            Work::Write => {
+                let (key, stamp) = (self.keys.draw(&mut self.random), self.random.next_u64());
+                self.connection.write(key, stamp).await
+            }
+            Work::Read(consistency) => {
+                let key = self.keys.draw(&mut self.random);
+                self.connection.read(key, consistency).await
+            }
+        }
+    }
 }
 
 impl Client {
-    async fn run(mut self, start: Instant) -> (Connection, Recorder) {
-        let limit = match self.drive.work {
-            Work::Fill => FILL_TIME_MAX,
-            Work::Write | Work::Read(_) => self.drive.warmup + self.drive.window + GRACE,
-        };
-        let all = async {
-            match self.drive.work {
-                Work::Fill => self.fill().await,
-                Work::Write | Work::Read(_) => self.ask_until_the_end(start).await,
-            }
-        };
-        if tokio::time::timeout(limit, all).await.is_err() {
-            self.recorder.error("client_timeout", true);
-        }
-        (self.connection, self.recorder)
-    }
-
-    /// Writes keys that nobody has begun yet, each until it is acknowledged or there is no hope.
-    async fn fill(&mut self) {
+    /// Writes a key until it is acknowledged or there is no hope.
+    async fn create(&mut self, turn: Turn, notes: &mut Recorder) -> Outcome {
         loop {
-            let key = self.begun.fetch_add(1, Ordering::Relaxed);
-            if key >= self.drive.keys {
-                return;
-            }
-            let began = Instant::now();
-            let create = async |client: &mut Self| {
-                let stamp = client.random.next_u64();
-                client.connection.create(key, stamp).await
-            };
-            while !self.note(Instant::now(), create).await {
-                if began.elapsed() > KEY_TIME_MAX {
-                    return;
+            let stamp = self.random.next_u64();
+            match self.connection.create(turn.number, stamp).await {
+                Outcome::Failed { name, outcome_unknown }
+                    if turn.since.elapsed() <= KEY_TIME_MAX =>
+                {
+                    notes.error(&name, outcome_unknown);
+                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
                 }
+                outcome => return outcome,
             }
         }
-    }
-
-    async fn ask_until_the_end(&mut self, start: Instant) {
-        let end = start + self.drive.warmup + self.drive.window;
-        loop {
-            let now = Instant::now();
-            if now >= end {
-                return;
-            }
-            let key = self.random.below(self.drive.keys);
-            self.note(now, async |client: &mut Self| match client.drive.work {
-                Work::Read(consistency) => client.connection.read(key, consistency).await,
-                Work::Write | Work::Fill => {
-                    let stamp = client.random.next_u64();
-                    client.connection.write(key, stamp).await
-                }
-            })
-            .await;
-        }
-    }
-
-    /// Makes one request and notes how it went; false if it failed.
-    async fn note(
-        &mut self,
-        sent: Instant,
-        request: impl AsyncFnOnce(&mut Self) -> Outcome,
-    ) -> bool {
-        let outcome = request(self).await;
-        let done = Instant::now();
-        match outcome {
-            Outcome::Success => self.recorder.success(sent, done),
-            Outcome::NotFound => {
-                self.recorder.success(sent, done);
-                self.recorder.not_found();
-            }
-            Outcome::Failed { name, outcome_unknown } => {
-                self.recorder.error(&name, outcome_unknown);
-                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-                return false;
-            }
-        }
-        true
     }
 }

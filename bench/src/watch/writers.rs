@@ -57,7 +57,7 @@ pub(super) async fn put_all(
             end: options.writes(),
             recorder: recorder(),
             request: Request::put(&address.to_string(), options.value_bytes, &mut random),
-            client: Client { address, connection: None },
+            client: Client { address, others: Arc::default(), connection: None },
             bar: bar.clone(),
         };
         clients.spawn(writer.run());

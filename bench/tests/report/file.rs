@@ -106,6 +106,11 @@ fn a_report_without_its_manifest_is_refused() {
         assert!(error.starts_with("the report has lost its manifest"), "{error}");
         assert!(error.contains(&format!("`comparison.{name}")), "{error}");
     }
+    for (part, name) in [("machine", "features"), ("file_system", "super_options")] {
+        let mut value = written();
+        value["comparison"][part].as_object_mut().expect("an object").remove(name);
+        assert!(refusal(&value).contains(&format!("`comparison.{part}.{name}`")));
+    }
     // A commit that is not known is said to be so, and not left out.
     let mut value = written();
     assert_eq!(value["comparison"]["machine"]["commit"], Value::Null);

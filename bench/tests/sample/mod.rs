@@ -29,8 +29,11 @@ pub(crate) fn comparison(blocks: usize, advantage: f64) -> Comparison {
         }
     }
     let floors = (0..2).map(|number| floor(number * 4 * blocks, &mut random)).collect();
-    let disk = DiskProbe { writes: 400, write_bytes: 512, p50_ms: 0.31, p99_ms: 1.1 };
-    let loopback = LoopbackProbe { round_trips: 2_000, bytes: 64, p50_ms: 0.021, p99_ms: 0.06 };
+    let times_ms = vec![0.31, 1.1];
+    let disk = DiskProbe { writes: 2, write_bytes: 512, p50_ms: 0.31, p99_ms: 1.1, times_ms };
+    let times_ms = vec![0.021, 0.06];
+    let loopback =
+        LoopbackProbe { round_trips: 2, bytes: 64, p50_ms: 0.021, p99_ms: 0.06, times_ms };
     Comparison {
         format: 3,
         began_at_seconds: 1_795_314_660,
@@ -43,10 +46,11 @@ pub(crate) fn comparison(blocks: usize, advantage: f64) -> Comparison {
             mount_point: "/".to_owned(),
             device: "/dev/vda".to_owned(),
             options: "rw,relatime".to_owned(),
+            super_options: "rw".to_owned(),
         },
-        disk_before: disk,
+        disk_before: disk.clone(),
         disk_after: disk,
-        loopback_before: loopback,
+        loopback_before: loopback.clone(),
         loopback_after: loopback,
         stolen_percent: Some(0.1),
         settings,
@@ -70,6 +74,7 @@ fn machine() -> Machine {
         duorum: "0.1.0".to_owned(),
         commit: None,
         optimized: true,
+        features: Vec::new(),
     }
 }
 
@@ -104,6 +109,7 @@ fn run(block: usize, place: usize, side: Side, factor: f64, random: &mut Random)
             ..Loads::default()
         },
         failovers: (0..2).map(|_| failover(180.0 / factor * noise(random), random)).collect(),
+        beside_faults: Vec::new(),
     }
 }
 

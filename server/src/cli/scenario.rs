@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bench::compare::{Contender, MixedLoad, Placement};
 use bench::load::{KeyDistribution, Mix};
-use bench::scenario::{FaultKind, Scenario};
+use bench::scenario::{FaultKind, MIX_DEFAULT, Scenario};
 use consensus::Protocol;
 use sim::{LeaderFault, Workload, WorkloadReport};
 
@@ -18,8 +18,6 @@ const KEYS_DEFAULT: u64 = 100;
 /// Every value that was ever written is kept to judge by.
 const VALUE_BYTES_MAX: usize = 16 << 10;
 const VALUE_BYTES_DEFAULT: usize = 256;
-/// What clients do if nothing is said.
-const MIX_DEFAULT: Mix = Mix { put: 50, get: 50, range: 0 };
 /// The weight of the most popular key.
 const ZIPF_WEIGHT: f64 = 1e9;
 const ZIPF_EXPONENT: f64 = 0.99;

@@ -213,7 +213,9 @@ async fn load_verb(args: LoadArgs, workload: Workload, logs: PathBuf) -> Result<
     };
     let bar = match options.until {
         Until::Elapsed(duration) => time_bar(options.warmup + duration, "measuring"),
-        Until::Operations(_) => indicatif::ProgressBar::new_spinner().with_message("measuring"),
+        Until::Operations(_) | Until::Stopped => {
+            indicatif::ProgressBar::new_spinner().with_message("measuring")
+        }
     };
     let report = load::run(&options).await?;
     bar.finish_and_clear();

@@ -1,6 +1,7 @@
 //! Duorum by its own HTTP API, with the load generator's requests.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use consensus::Random;
 
@@ -28,7 +29,7 @@ impl Duorum {
         let connection = HttpConnection::connect(address).await;
         let connection = connection.map_err(|_| "connection_failed".to_owned())?;
         Ok(Self {
-            client: Client { address, connection: Some(connection) },
+            client: Client { address, others: Arc::default(), connection: Some(connection) },
             put: Request::put(&host, value_bytes, random),
             get: Request::get(&host, Freshness::Linearizable),
             get_local: Request::get(&host, Freshness::Local),
