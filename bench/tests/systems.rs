@@ -20,7 +20,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bench::Error;
-use bench::compare::{Environment, Part, Settings, Side};
+use bench::compare::{Environment, Part, Placement, Settings, Side};
 use bench::systems::{Options, Subject, Subjects, Systems, With, measure, plan_text, table_text};
 use clap::Parser;
 use support::fake_node;
@@ -47,6 +47,7 @@ const TESTS: &[Test] = &[
     ("a_system_of_which_a_node_ends_while_it_is_driven_is_reported_soon", ends_while_driven),
     ("our_own_rows_are_measured_by_the_loop_of_the_systems", own_rows),
     ("parts_that_were_not_asked_for_are_not_measured_and_leave_no_gaps", parts),
+    ("writes_of_systems_are_due_at_the_rate_of_the_comparison", due),
 ];
 
 fn main() -> ExitCode {
@@ -92,6 +93,7 @@ fn not_there() {
         ("etcd,etcd", "etcd is named more than once"),
         ("consul", "allowed are etcd, zookeeper, etcd=PATH and zookeeper=PATH"),
         ("etcd --only sweep", "add one of them to --only"),
+        ("etcd --faults kill,stop", "--faults kill,stop: with systems"),
         ("zookeeper --value-bytes 1048576", "--value-bytes 1048576: with zookeeper"),
     ] {
         let output = compare(directory.path(), with);
@@ -293,6 +295,26 @@ fn parts() {
     assert!(table.contains("\nlocal reads/s"), "{table}");
     for absent in ["writes/s", "leader killed", "  –"] {
         assert!(!table.contains(absent), "{absent} in {table}");
+    }
+}
+
+fn due() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut options = options();
+    (options.blocks, options.parts) = (1, [Part::Writes].into());
+    (options.placement, options.rate) = (Placement::Leader, Some(400.0));
+    let subjects = Subjects::find(&[], &options).expect("nothing to find");
+    let systems = measured(directory.path(), &options, &subjects, &Mutex::default());
+    let systems = systems.expect("our own are there");
+    assert_eq!(systems.runs.len(), 2);
+    for run in &systems.runs {
+        let report = &run.write.as_ref().expect("a part").report;
+        let all = report.operations_with_warmup + report.not_sent;
+        assert_eq!(all, 40, "as many as were due in a tenth of a second: {report:?}");
+    }
+    let table = table_text(&systems);
+    for part in ["3 connections all at the leader", "Writes, 400 a second due, with latencies"] {
+        assert!(table.contains(part), "no {part} in {table}");
     }
 }
 

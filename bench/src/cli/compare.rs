@@ -211,6 +211,10 @@ fn find_systems(
     settings: &Settings,
 ) -> Result<(Subjects, Options), Error> {
     let options = Options::beside(settings, choices.blocks, choices.quick);
+    let options = match choices.duration() {
+        Some(each) => options.lasting(each),
+        None => options,
+    };
     Ok((Subjects::find(with, &options)?, options))
 }
 

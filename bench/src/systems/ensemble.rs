@@ -122,6 +122,21 @@ impl Ensemble {
         }
     }
 
+    /// Waits until there is a leader; returns where it talks to its clients.
+    pub(super) async fn endpoint_of_leader(&mut self) -> Result<SocketAddr, Error> {
+        match self {
+            Self::Duorum(cluster) => {
+                let leader = cluster.settle().await?;
+                Ok(cluster.endpoint(leader))
+            }
+            Self::Others(others) => {
+                let leader = others.settle().await?;
+                let leader = others.running().find(|node| node.id == leader);
+                Ok(leader.expect("who leads is running").http)
+            }
+        }
+    }
+
     /// Waits until a node ends that nobody has killed, and complains about it.
     pub(super) async fn failure(&mut self) -> Error {
         loop {

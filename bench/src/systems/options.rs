@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 use super::choice::System;
 use crate::Error;
-use crate::compare::{Contender, Part, Settings, Side};
+use crate::cluster::Fault;
+use crate::compare::{Contender, Part, Placement, Settings, Side};
+use crate::load::{KeyDistribution, Mix};
 
 /// The blocks unless asked otherwise, and of a quick comparison.
 const BLOCKS_DEFAULT: usize = 3;
@@ -17,7 +19,7 @@ const BLOCKS_QUICK: usize = 1;
 /// Set apart from the comparison's, whose coins come from the same number.
 const SEED_OF_SYSTEMS: u64 = 0x7379_7374_656d_7300;
 /// The parts of a comparison that systems have as well.
-const PARTS: [Part; 3] = [Part::Writes, Part::Reads, Part::Failover];
+pub(super) const PARTS: [Part; 3] = [Part::Writes, Part::Reads, Part::Failover];
 /// The largest value of ZooKeeper: its packets are shorter than a MiB (`jute.maxbuffer`), and a value is not
 /// all that is in one.
 const ZOOKEEPER_VALUE_BYTES_MAX: usize = 1_000_000;
@@ -41,6 +43,17 @@ pub struct Options {
     pub value_bytes: usize,
     /// How many keys there are.
     pub keys: u64,
+    /// How they are drawn.
+    pub key_distribution: KeyDistribution,
+    /// Which nodes the clients ask.
+    pub placement: Placement,
+    /// Writes a second that are due, those that time a kill included; `None` for a closed loop, and for as many as are
+    /// usual of a kill.
+    pub rate: Option<f64>,
+    /// What happens to the leaders where failover is measured. Of systems it is a kill and nothing else.
+    pub faults: Vec<Fault>,
+    /// What clients do while it does. Of systems it is nothing.
+    pub beside_faults: Option<Mix>,
     /// Writes that do not count, and those that do.
     pub write_warmup: Duration,
     /// Writes that count.
@@ -67,11 +80,22 @@ impl Options {
             seed: settings.seed,
             value_bytes: settings.value_bytes,
             keys: settings.keys,
+            key_distribution: settings.key_distribution,
+            placement: settings.placement,
+            rate: settings.rate,
+            faults: settings.faults.clone(),
+            beside_faults: settings.beside_faults,
             write_warmup: phase(2_500, 1_000),
             write: phase(2_500, 1_000),
             read_warmup: phase(1_000, 500),
             read: phase(1_500, 500),
         }
+    }
+
+    /// Every measured phase that long.
+    #[must_use]
+    pub fn lasting(self, each: Duration) -> Self {
+        Self { write: each, read: each, ..self }
     }
 
     /// Refuses what can not be measured of these systems.
@@ -84,6 +108,21 @@ impl Options {
             return Err(Error::Usage(format!(
                 "--with: systems have the parts writes, reads and failover{why}; add one of them to --only"
             )));
+        }
+        if self.measures(Part::Failover) && self.faults != [Fault::Kill] {
+            let names: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
+            return Err(Error::Usage(format!(
+                "--faults {}: with systems, which are not asked for faults, allowed is kill; leave --with or --faults \
+                 away",
+                names.join(",")
+            )));
+        }
+        if self.measures(Part::Failover) && self.beside_faults.is_some() {
+            return Err(Error::Usage(
+                "--with: the faults of a scenario strike while its clients are at work, which is not measured of \
+                 systems; leave --with away, or failover out of --only"
+                    .to_owned(),
+            ));
         }
         let value_bytes = self.value_bytes;
         if systems.contains(&System::ZooKeeper) && value_bytes > ZOOKEEPER_VALUE_BYTES_MAX {
@@ -99,6 +138,17 @@ impl Options {
     #[must_use]
     pub fn measures(&self, part: Part) -> bool {
         self.parts.contains(&part) && (part != Part::Failover || self.nodes >= 3)
+    }
+
+    /// What is measured of systems where that is not all that they have, as the end of a sentence.
+    pub(super) fn parts_text(&self) -> String {
+        let names =
+            PARTS.into_iter().filter(|part| self.parts.contains(part)).map(|part| match part {
+                Part::Writes => "writes",
+                Part::Reads => "reads",
+                _ => "failover",
+            });
+        format!(", of {} alone", names.collect::<Vec<_>>().join(" and "))
     }
 
     /// A contender.
@@ -197,6 +247,30 @@ mod tests {
         few.nodes = 2;
         let error = few.check(&[System::Etcd]).expect_err("nobody could take over").to_string();
         assert!(error.contains("failover of three nodes or more"), "{error}");
+    }
+
+    #[test]
+    fn the_load_is_that_of_the_comparison_or_is_refused() {
+        let mut settings = Settings::new(1, false).lasting(Duration::from_secs(7));
+        settings.placement = Placement::Leader;
+        settings.key_distribution = KeyDistribution::Zipf;
+        settings.rate = Some(5_000.0);
+        let options = Options::beside(&settings, None, false).lasting(Duration::from_secs(7));
+        options.check(&[System::Etcd]).expect("possible");
+        assert_eq!(options.placement, settings.placement);
+        assert_eq!(options.key_distribution, settings.key_distribution);
+        assert_eq!(options.rate, settings.rate);
+        assert_eq!((options.write, options.read), (settings.phases.write, settings.phases.read));
+
+        settings.faults = vec![Fault::Kill, Fault::Stop];
+        let options = Options::beside(&settings, None, false);
+        let error = options.check(&[System::Etcd]).expect_err("no stops").to_string();
+        assert!(error.starts_with("--faults kill,stop: with systems"), "{error}");
+        settings.beside_faults = Some(Mix { put: 1, get: 1, range: 0 });
+        settings.faults = vec![Fault::Kill];
+        let error = Options::beside(&settings, None, false).check(&[System::Etcd]);
+        let error = error.expect_err("no load beside a kill").to_string();
+        assert!(error.starts_with("--with: the faults of a scenario strike"), "{error}");
     }
 
     #[test]

@@ -15,9 +15,9 @@ use super::zookeeper::ZooKeeper;
 use super::{Consistency, Subject};
 use crate::Error;
 use crate::cluster::Fault;
-use crate::compare::{Environment, Exclusion, Part, Side};
+use crate::compare::{Environment, Exclusion, Part, Placement, Side};
 use crate::failover::FailoverOptions;
-use crate::load::{KeyDistribution, LoadReport, Outcome};
+use crate::load::{LoadReport, Outcome};
 
 /// The time between two probes. A node that waits for the end of an election holds hundreds of them for seconds,
 /// so there are fewer than in the comparison of the protocols.
@@ -99,8 +99,10 @@ pub async fn measure(
             period: PROBE_PERIOD,
             value_bytes: options.value_bytes,
             keys: options.keys,
+            key_distribution: options.key_distribution,
             ..FailoverOptions::new(Fault::Kill)
-        },
+        }
+        .paced(options.rate),
         runs: Vec::new(),
         exclusions: Vec::new(),
     };
@@ -220,7 +222,11 @@ impl Session<'_> {
         seed: u64,
     ) -> Result<Loads, Error> {
         let options = self.options;
-        let (endpoints, bytes) = (ensemble.endpoints(), options.value_bytes);
+        let endpoints = match options.placement {
+            Placement::Spread => ensemble.endpoints(),
+            Placement::Leader => vec![ensemble.endpoint_of_leader().await?],
+        };
+        let bytes = options.value_bytes;
         let opening = drive::open_all(subject, &endpoints, options.connections, bytes, seed);
         let mut connections = unless_it_fails(ensemble, opening).await??;
         if let Outcome::Failed { name, .. } = connections[0].prepare().await {
@@ -231,7 +237,7 @@ impl Session<'_> {
             warmup,
             window,
             keys: options.keys,
-            key_distribution: KeyDistribution::Uniform,
+            key_distribution: options.key_distribution,
             per_second: None,
             seed,
         };
@@ -246,6 +252,7 @@ impl Session<'_> {
         if options.measures(Part::Writes) {
             let used = ensemble.resource_use();
             let writes = drive(Work::Write, options.write_warmup, options.write);
+            let writes = Drive { per_second: options.rate, ..writes };
             let report = unless_it_fails(ensemble, drive::run(&mut connections, &writes)).await?;
             let used = ensemble.resource_use().since(used);
             loads.write = Some(SystemWrites { report, used });
@@ -264,7 +271,7 @@ impl Session<'_> {
     }
 }
 
-/// What the closed loops measured: the fill, writes, and linearizable and local reads.
+/// What the loads measured: the fill, writes, and linearizable and local reads.
 struct Loads {
     fill: LoadReport,
     write: Option<SystemWrites>,

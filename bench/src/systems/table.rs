@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::options::Options;
+use super::options::{Options, PARTS};
 use super::quantities::Quantity;
 use super::record::{Installation, Systems};
 use super::run::Subjects;
 use crate::compare::{Part, Spread, aligned};
-use crate::load::errors_text;
-use crate::report::format::{count_words, seconds};
+use crate::load::{KeyDistribution, errors_text};
+use crate::report::format::{count_words, figure, seconds};
 
 /// What the figures are and what they are not.
 pub const HEADING: &str = "Systems, not protocols: beside the protocol these differ in language and runtime, in the \
@@ -20,10 +20,11 @@ pub const HEADING: &str = "Systems, not protocols: beside the protocol these dif
 pub fn plan_text(subjects: &Subjects, options: &Options) -> String {
     let found: Vec<String> = subjects.installations().iter().map(version_text).collect();
     format!(
-        "Then {} beside both, a comparison of systems: {} of {}.\n",
+        "Then {} beside both, a comparison of systems: {} of {}{}.\n",
         found.join(" and "),
         count_words(options.blocks, "block"),
         count_words(subjects.count(), "run"),
+        if options.parts.len() < PARTS.len() { options.parts_text() } else { String::new() },
     )
 }
 
@@ -65,17 +66,27 @@ pub(crate) fn notes(systems: &Systems) -> Vec<String> {
         blocks => format!("Median over {} (smallest–largest)", count_words(blocks, "block")),
     };
     let mut notes = vec![format!(
-        "{blocks}; {} nodes each, one cluster at a time, {} spread over all nodes, each with one request \
-         under way; {} of {} bytes, all written before.",
+        "{blocks}; {} nodes each, one cluster at a time, {} {}, each with one request under way; {} of {} bytes, all \
+         written before, chosen {}.",
         options.nodes,
         count_words(options.connections, "connection"),
+        options.placement.text(),
         count_words(usize::try_from(options.keys).unwrap_or(usize::MAX), "key"),
         options.value_bytes,
+        match options.key_distribution {
+            KeyDistribution::Uniform => "uniformly",
+            KeyDistribution::Zipf => "by zipf",
+            KeyDistribution::Hot => "nine times of ten the same",
+        },
     )];
     if options.measures(Part::Writes) {
+        let due = options.rate.map(|rate| {
+            format!(", {} a second due, with latencies from when each was,", figure(rate))
+        });
         notes.push(format!(
-            "Writes for {} after {} that do not count, for everybody; a Java machine may still be getting \
+            "Writes{} for {} after {} that do not count, for everybody; a Java machine may still be getting \
              faster by then.",
+            due.unwrap_or_default(),
             seconds(options.write),
             seconds(options.write_warmup)
         ));
@@ -93,7 +104,7 @@ pub(crate) fn notes(systems: &Systems) -> Vec<String> {
         notes.push(format!(
             "Leader killed: from SIGKILL to the first acknowledged write of those sent every {} ms to the \
              other nodes.",
-            systems.failover_options.period.as_millis()
+            figure(systems.failover_options.period.as_secs_f64() * 1e3)
         ));
     }
     for installation in &systems.installations {
@@ -111,6 +122,16 @@ pub(crate) fn notes(systems: &Systems) -> Vec<String> {
             let errors = errors_text(&report.errors);
             let name = options.name(run.subject);
             notes.push(format!("{name}, block {}, {phase}: error {errors}", run.block + 1));
+        }
+    }
+    for run in &systems.runs {
+        for (phase, report) in run.reports().filter(|(_, report)| report.not_sent > 0) {
+            notes.push(format!(
+                "left out: {}, block {}: latencies of {phase}: {} requests that were due could not be sent",
+                options.name(run.subject),
+                run.block + 1,
+                report.not_sent
+            ));
         }
     }
     for exclusion in &systems.exclusions {
