@@ -79,7 +79,7 @@ pub(super) fn plan_text(settings: &Settings) -> String {
         let rate = settings.rate.map(|rate| format!(", {} a second due", figure(rate)));
         let _ = write!(
             text,
-            " beside {} with writes to reads to ranges as {put} to {get} to {range}{}",
+            ", beside {} with writes to reads to ranges as {put} to {get} to {range}{}",
             count_words(settings.connections, "client"),
             rate.unwrap_or_default(),
         );
