@@ -66,7 +66,8 @@ pub(crate) struct Cluster<C: Consensus> {
     pub(crate) clients_stop: bool,
     /// Clients write and do nothing else.
     pub(crate) only_puts: bool,
-    happened: u64,
+    /// How many things happened.
+    pub(crate) happened: u64,
 }
 
 impl<C: Consensus> Cluster<C> {

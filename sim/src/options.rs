@@ -492,10 +492,11 @@ impl Surroundings {
             sync_delay: always(sync),
             apply_delay: nothing,
             fetch_delay: nothing,
-            flush_interval: always(Duration::from_millis(20)),
+            flush_interval: always(Duration::from_secs(1)),
             store_delay: nothing,
             client_delay: nothing,
-            redial: always(Duration::from_millis(5)),
+            // Nobody dials a node in vain more often than needed.
+            redial: always(Duration::from_secs(1)),
             kill_notice: nothing,
             closing_travels: true,
             election_timeout: ELECTION_TIMEOUT,

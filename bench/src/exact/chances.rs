@@ -2,8 +2,6 @@
 //! serves.
 
 use std::fmt::Write as _;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use consensus::{Protocol, Violation};
@@ -12,10 +10,12 @@ use consensus_zab::Zab;
 use sim::Links;
 use sim::costs::{Failover, failover};
 
+use super::threads::share;
+
 /// How many elections there are of each protocol in each place.
 pub const ELECTIONS_DEFAULT: u64 = 10_000;
 /// How many seeds a thread takes at a time.
-const PORTION: u64 = 50;
+const PORTION: usize = 50;
 const PLACES: [(Links, &str); 2] = [(Links::Lan, "LAN"), (Links::Wan, "WAN")];
 const PROTOCOLS: [Protocol; 2] = [Protocol::Raft, Protocol::Zab];
 const PERCENTILES: [(&str, f64); 5] =
@@ -36,54 +36,31 @@ pub struct Chances {
 /// # Errors
 /// When a law of the protocols is broken.
 pub fn chances(elections: u64, progress: Progress<'_>) -> Result<Chances, Violation> {
+    let seeds: Vec<u64> = (0..elections).collect();
     let mut failovers = Vec::new();
     for (links, place) in PLACES {
         for protocol in PROTOCOLS {
-            let held = match protocol {
-                Protocol::Raft => hold(|seed| failover::<Raft>(seed, links), elections, progress)?,
-                _ => hold(|seed| failover::<Zab>(seed, links), elections, progress)?,
+            let election = |&seed: &u64| match protocol {
+                Protocol::Raft => failover::<Raft>(seed, links),
+                _ => failover::<Zab>(seed, links),
             };
-            failovers.push((place, protocol, held));
+            failovers.push((place, protocol, share(&seeds, PORTION, election, progress)?));
         }
     }
     Ok(Chances { elections, failovers })
-}
-
-/// The results by their seeds, whoever held which.
-fn hold(
-    election: impl Fn(u64) -> Result<Failover, Violation> + Sync,
-    elections: u64,
-    progress: Progress<'_>,
-) -> Result<Vec<Failover>, Violation> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let (next, held) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-    let work = || -> Result<(), Violation> {
-        loop {
-            let first = next.fetch_add(PORTION, Ordering::Relaxed);
-            if first >= elections {
-                return Ok(());
-            }
-            let seeds = first..elections.min(first + PORTION);
-            let portion: Vec<_> = seeds
-                .map(|seed| election(seed).map(|failover| (seed, failover)))
-                .collect::<Result<_, _>>()?;
-            progress(portion.len() as u64);
-            held.lock().expect("no holder of this lock panics").extend(portion);
-        }
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("elections do not panic"))
-    })?;
-    let mut held = held.into_inner().expect("no holder of this lock panics");
-    held.sort_unstable_by_key(|(seed, _)| *seed);
-    Ok(held.into_iter().map(|(_, failover)| failover).collect())
 }
 
 impl Chances {
     /// The elections of each protocol in each place, in the order of their seeds.
     pub(super) fn failovers(&self) -> impl Iterator<Item = (&'static str, Protocol, &[Failover])> {
         self.failovers.iter().map(|(place, protocol, held)| (*place, *protocol, &held[..]))
+    }
+
+    /// How many things happened in the simulator for them.
+    #[must_use]
+    pub fn happenings(&self) -> u64 {
+        let held = self.failovers.iter().flat_map(|(.., held)| held);
+        held.map(|failover| failover.happenings).sum()
     }
 
     pub(super) fn table(&self) -> String {
@@ -98,7 +75,7 @@ Oregon and Ireland. A sync takes 0.2 to 0.4 ms. The election timeout is 300 ms i
 milliseconds from the death on, until
 
 - somebody suspects the leader,
-- another one is established: it has committed its first entry (Raft), a quorum has acknowledged it (ZAB),
+- another one is established: a quorum has voted for it (Raft), a quorum has synchronized with it (ZAB),
 - a client's write is acknowledged that was begun after the death, of four clients who ask all the time.
 
 | where | until | protocol | p50 | p90 | p99 | p99.9 | longest |

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use consensus::{Consensus, Leadership, NodeId, Time, Violation};
 use kvcore::{Command, Keys, Range};
 
-use super::{Asked, Cost, Shape};
+use super::{Asked, Cost, Counted, Delays, Shape};
 use crate::agenda::Happening;
 use crate::client::ClientId;
 use crate::cluster::Cluster;
@@ -19,6 +19,8 @@ pub(crate) const ELECTION_TIMEOUT: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(6_000);
 /// How long after anything nothing follows from it any more.
 const REST: Duration = Duration::from_secs(2);
+/// How many keys are written to.
+const KEYS: u64 = 10;
 /// The bytes of a value.
 pub(crate) const VALUE_BYTES: usize = 256;
 
@@ -27,6 +29,31 @@ pub(crate) const VALUE_BYTES: usize = 256;
 pub(super) struct Timing {
     pub(super) link: Duration,
     pub(super) sync: Duration,
+}
+
+/// How long a message takes, in microseconds.
+const LINK_MICROS: u64 = 1_000;
+
+impl Timing {
+    /// A message and a sync take as long as each other, but for a microsecond: so many that it shows how many of
+    /// what took some time were syncs.
+    pub(super) const USUAL: Self = Self {
+        link: Duration::from_micros(LINK_MICROS),
+        sync: Duration::from_micros(LINK_MICROS + 1),
+    };
+}
+
+impl Delays {
+    /// What took so long by the usual timing.
+    ///
+    /// # Panics
+    /// If anything else took time.
+    pub(super) fn of(took: Duration) -> Self {
+        let micros = u64::try_from(took.as_micros()).expect("minutes at most");
+        let (all, syncs) = (micros / LINK_MICROS, micros % LINK_MICROS);
+        let messages = all.checked_sub(syncs);
+        Self { messages: messages.expect("nothing but messages and syncs takes time"), syncs }
+    }
 }
 
 pub(super) struct Bed<C: Consensus> {
@@ -73,20 +100,34 @@ impl<C: Consensus> Bed<C> {
         self.rest(REST)
     }
 
-    /// What something costs that is done to a cluster at rest, with all that follows from it.
+    /// What something costs that is done to a cluster at rest, with all that follows from it; and how long it
+    /// took by its own word.
     pub(super) fn cost_of(
         &mut self,
-        happen: impl FnOnce(&mut Self) -> Result<(), Violation>,
-    ) -> Result<Cost, Violation> {
+        happen: impl FnOnce(&mut Self) -> Result<Duration, Violation>,
+    ) -> Result<(Cost, Duration), Violation> {
         self.wait_for_heartbeat()?;
         let before = self.cost();
-        happen(self)?;
+        let took = happen(self)?;
         self.settle()?;
-        Ok(self.cost() - &before)
+        Ok((self.cost() - &before, took))
+    }
+
+    /// What something costs in the usual timing, and what it waits for.
+    pub(super) fn count(
+        mut self,
+        happen: impl FnOnce(&mut Self) -> Result<Duration, Violation>,
+    ) -> Result<Counted, Violation> {
+        let (cost, took) = self.cost_of(happen)?;
+        Ok(Counted { cost, delays: Delays::of(took), happenings: self.cluster.happened })
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.cluster.agenda.now()
     }
 
     pub(super) fn rest(&mut self, time: Duration) -> Result<(), Violation> {
-        let until = self.cluster.agenda.now() + time;
+        let until = self.now() + time;
         self.cluster.run_until(until, |_| false)?;
         Ok(())
     }
@@ -97,7 +138,7 @@ impl<C: Consensus> Bed<C> {
         law: &'static str,
         mut holds: impl FnMut(&Cluster<C>) -> bool,
     ) -> Result<(), Violation> {
-        let until = self.cluster.agenda.now() + PATIENCE;
+        let until = self.now() + PATIENCE;
         match self.cluster.run_until(until, |cluster| holds(cluster))? {
             true => Ok(()),
             false => Err(Violation::new(law, format!("not within {PATIENCE:?}"))),
@@ -139,7 +180,7 @@ impl<C: Consensus> Bed<C> {
 
     /// Asks a node for something, now.
     pub(super) fn ask(&mut self, node: NodeId, action: Action) -> OperationId {
-        let now = self.cluster.agenda.now();
+        let now = self.now();
         let operation = self.cluster.history.begin(ClientId(0), action, now);
         self.cluster.agenda.at(now, Happening::Request { node, operation });
         operation
@@ -147,8 +188,9 @@ impl<C: Consensus> Bed<C> {
 
     pub(super) fn ask_to_write(&mut self, node: NodeId) -> OperationId {
         self.writes += 1;
-        // Names of one length, so that all writes have as many bytes.
-        let key = Bytes::from(format!("key-{:06}", self.writes % 1_000));
+        // Names of one length, so that all writes have as many bytes; and few, because the oracle's model looks at all
+        // keys for each write.
+        let key = Bytes::from(format!("key-{:06}", self.writes % KEYS));
         let command = Command::put(key, Bytes::from(vec![b'v'; VALUE_BYTES]));
         self.ask(node, Action::Write(command, None))
     }
@@ -159,22 +201,14 @@ impl<C: Consensus> Bed<C> {
         self.ask(node, Action::Read(query, consistency))
     }
 
-    /// When it was answered, and that it succeeded.
-    fn answered(cluster: &Cluster<C>, operation: OperationId) -> Option<Time> {
-        cluster.history.get(operation).success().map(|(time, _)| time)
-    }
-
-    /// Waits for an answer; returns how long it took.
-    pub(super) fn answer(&mut self, operation: OperationId) -> Result<Duration, Violation> {
-        let asked = self.cluster.history.get(operation).invoked;
+    /// Waits for an answer.
+    pub(super) fn answer(&mut self, operation: OperationId) -> Result<(), Violation> {
         self.wait("what is asked is answered", |cluster| {
-            Self::answered(cluster, operation).is_some()
-        })?;
-        let answered = Self::answered(&self.cluster, operation).expect("just waited for");
-        Ok(answered.since(asked))
+            cluster.history.get(operation).success().is_some()
+        })
     }
 
-    pub(super) fn write(&mut self, asked: Asked) -> Result<Duration, Violation> {
+    pub(super) fn write(&mut self, asked: Asked) -> Result<(), Violation> {
         let operation = self.ask_to_write(self.node(asked));
         self.answer(operation)
     }

@@ -11,17 +11,15 @@ mod rejoins;
 mod steady;
 mod throughput;
 
-use std::time::Duration;
-
 pub(crate) use self::bed::ELECTION_TIMEOUT;
-pub use self::elections::{Failover, election_cost, failover};
+pub use self::elections::{ELECTION_SEEDS, Failover, election_cost, failover};
 pub use self::ledger::{Cost, Sent};
 pub use self::rejoins::rejoin_cost;
-pub use self::steady::{delays, request_cost};
+pub use self::steady::request_cost;
 pub use self::throughput::{Throughput, throughput};
 
 /// How many nodes a cluster has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
     /// Nodes that vote.
     pub voters: u64,
@@ -30,7 +28,7 @@ pub struct Shape {
 }
 
 /// Which node is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Asked {
     /// The one that leads.
     Leader,
@@ -41,7 +39,7 @@ pub enum Asked {
 }
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Request {
     /// A write.
     Put,
@@ -53,7 +51,7 @@ pub enum Request {
     Local,
 }
 
-/// How much of what takes time an answer waits for, one after another.
+/// How much of what takes time was waited for, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delays {
     /// Messages from one node to another.
@@ -62,7 +60,16 @@ pub struct Delays {
     pub syncs: u64,
 }
 
+/// What something cost, and what it waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// What was sent and synced.
+    pub cost: Cost,
+    /// What was waited for until it was over.
+    pub delays: Delays,
+    /// How many things happened in the simulator until it was counted: the work that counting it took.
+    pub happenings: u64,
+}
+
 /// Every cluster whose costs depend on no chance begins with this seed.
 const SEED: u64 = 1;
-/// The unit in which delays are told apart.
-const UNIT: Duration = Duration::from_millis(1);

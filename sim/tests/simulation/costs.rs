@@ -4,15 +4,20 @@ use consensus::Consensus;
 use consensus_raft::Raft;
 use consensus_zab::Zab;
 use sim::costs::{
-    Asked, Cost, Delays, Request, Shape, delays, election_cost, rejoin_cost, request_cost,
+    Asked, Cost, Counted, Delays, Request, Shape, election_cost, rejoin_cost, request_cost,
 };
 
-const SHAPES: [Shape; 5] = [
+/// Two observers show how costs grow with them, one that they do so evenly.
+const SHAPES: [Shape; 9] = [
     Shape { voters: 3, observers: 0 },
     Shape { voters: 3, observers: 2 },
+    Shape { voters: 5, observers: 0 },
     Shape { voters: 5, observers: 1 },
+    Shape { voters: 5, observers: 2 },
     Shape { voters: 7, observers: 0 },
+    Shape { voters: 7, observers: 2 },
     Shape { voters: 9, observers: 0 },
+    Shape { voters: 9, observers: 2 },
 ];
 
 fn asked_of(shape: Shape) -> Vec<Asked> {
@@ -21,8 +26,19 @@ fn asked_of(shape: Shape) -> Vec<Asked> {
     all
 }
 
-fn cost<C: Consensus>(shape: Shape, asked: Asked, request: Request, count: u64) -> Cost {
+fn count<C: Consensus>(shape: Shape, asked: Asked, request: Request, count: u64) -> Counted {
     request_cost::<C>(shape, asked, request, count).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What a write, however many come with it, and a linearizable read wait for: two messages one after another, and
+/// two more for who has to ask the leader. The leader syncs while its followers do, so one sync is waited for.
+fn a_round(asked: Asked, syncs: u64) -> Delays {
+    Delays { messages: 2 + elsewhere(asked), syncs }
+}
+
+/// The question and the answer of who has to ask the leader.
+fn elsewhere(asked: Asked) -> u64 {
+    if asked == Asked::Leader { 0 } else { 2 }
 }
 
 /// Messages and frames of one name.
@@ -48,7 +64,7 @@ fn a_batch_of_writes_of_raft_costs_three_frames_for_each_other_node() {
         let others = shape.voters - 1 + shape.observers;
         for asked in asked_of(shape) {
             for batch in [1, 2, 16, 256] {
-                let cost = cost::<Raft>(shape, asked, Request::Put, batch);
+                let counted = count::<Raft>(shape, asked, Request::Put, batch);
                 let forwards = u64::from(asked != Asked::Leader);
                 let expected = [
                     // The commit index comes in a frame of its own, which has no entries.
@@ -56,8 +72,10 @@ fn a_batch_of_writes_of_raft_costs_three_frames_for_each_other_node() {
                     ("AppendEntriesResponse", others * batch, others),
                     ("Forward", forwards, forwards),
                 ];
-                assert_sent(&cost, &expected, &format!("{batch} to {asked:?} of {shape:?}"));
-                assert_eq!(cost.syncs, others + 1, "{batch} to {asked:?} of {shape:?}");
+                let what = format!("{batch} to {asked:?} of {shape:?}");
+                assert_sent(&counted.cost, &expected, &what);
+                assert_eq!(counted.cost.syncs, others + 1, "{what}");
+                assert_eq!(counted.delays, a_round(asked, 1), "{what}");
             }
         }
     }
@@ -71,7 +89,7 @@ fn a_batch_of_writes_of_zab_costs_three_frames_for_each_follower_and_two_for_eac
         let (followers, observers) = (shape.voters - 1, shape.observers);
         for asked in asked_of(shape) {
             for batch in [1, 2, 16, 256] {
-                let cost = cost::<Zab>(shape, asked, Request::Put, batch);
+                let counted = count::<Zab>(shape, asked, Request::Put, batch);
                 let forwards = u64::from(asked != Asked::Leader);
                 let expected = [
                     ("PROPOSAL", followers * batch, followers),
@@ -81,136 +99,154 @@ fn a_batch_of_writes_of_zab_costs_three_frames_for_each_follower_and_two_for_eac
                     ("RECEIVED", observers, observers),
                     ("Forward", forwards, forwards),
                 ];
-                assert_sent(&cost, &expected, &format!("{batch} to {asked:?} of {shape:?}"));
-                assert_eq!(cost.syncs, followers + observers + 1, "{batch} to {asked:?}");
+                let what = format!("{batch} to {asked:?} of {shape:?}");
+                assert_sent(&counted.cost, &expected, &what);
+                assert_eq!(counted.cost.syncs, followers + observers + 1, "{what}");
+                assert_eq!(counted.delays, a_round(asked, 1), "{what}");
             }
         }
     }
 }
 
-/// A linearizable read is confirmed by a round to all voters, a `sync` read by the leader alone, and a local
-/// one by nobody; whoever does not lead asks the leader. None is written anywhere.
-fn reads_cost_what_confirms_them<C: Consensus>(round: [&str; 2]) {
+/// A linearizable read is confirmed by a round to all voters, and to observers as well where it is a heartbeat; a
+/// `sync` read by the leader alone, and a local one by nobody; whoever does not lead asks the leader. None is
+/// written anywhere.
+fn reads_cost_what_confirms_them<C: Consensus>(round: [&str; 2], asks_observers: bool) {
     for shape in SHAPES {
+        let others = shape.voters - 1 + if asks_observers { shape.observers } else { 0 };
         for asked in asked_of(shape) {
             let what = format!("{asked:?} of {shape:?}");
             let question = u64::from(asked != Asked::Leader);
             let asks =
                 [("BarrierRequest", question, question), ("BarrierReply", question, question)];
-            let local = cost::<C>(shape, asked, Request::Local, 1);
-            assert_sent(&local, &[], &what);
-            let sync = cost::<C>(shape, asked, Request::Sync, 1);
-            assert_sent(&sync, &asks, &what);
-            let linearizable = cost::<C>(shape, asked, Request::Linearizable, 1);
-            for name in round {
-                let (messages, frames) = sent(&linearizable, name);
-                assert_eq!(messages, frames, "{name} to {what}");
-                // Observers hear of it as well where it is a heartbeat.
-                let voters = shape.voters - 1;
-                assert!((voters..=voters + shape.observers).contains(&frames), "{name}: {frames}");
+            let away = Delays { messages: elsewhere(asked), syncs: 0 };
+            let confirmed =
+                [(round[0], others, others), (round[1], others, others), asks[0], asks[1]];
+            for (read, expected, delays) in [
+                (Request::Local, &[][..], Delays { messages: 0, syncs: 0 }),
+                (Request::Sync, &asks, away),
+                (Request::Linearizable, &confirmed, a_round(asked, 0)),
+            ] {
+                let counted = count::<C>(shape, asked, read, 1);
+                assert_sent(&counted.cost, expected, &format!("{read:?} of {what}"));
+                assert_eq!((counted.cost.syncs, counted.delays), (0, delays), "{read:?} of {what}");
             }
-            assert_eq!(sent(&linearizable, "BarrierRequest").0, question, "{what}");
-            assert_eq!((local.syncs, sync.syncs, linearizable.syncs), (0, 0, 0));
         }
     }
 }
 
 #[test]
 fn reads_of_raft_cost_what_confirms_them() {
-    reads_cost_what_confirms_them::<Raft>(["Heartbeat", "HeartbeatResponse"]);
+    reads_cost_what_confirms_them::<Raft>(["Heartbeat", "HeartbeatResponse"], true);
 }
 
 #[test]
 fn reads_of_zab_cost_what_confirms_them() {
-    reads_cost_what_confirms_them::<Zab>(["BARRIER", "BARRIERACK"]);
+    reads_cost_what_confirms_them::<Zab>(["BARRIER", "BARRIERACK"], false);
 }
 
-/// Two messages one after another, and two more for who has to ask the leader. The leader syncs while its
-/// followers do, so one sync is waited for, and none for a read.
-fn answers_wait_for_as_little_as_they_can<C: Consensus>() {
-    for shape in [SHAPES[0], SHAPES[1]] {
-        for asked in asked_of(shape) {
-            let away = if asked == Asked::Leader { 0 } else { 2 };
-            for (request, messages, syncs) in [
-                (Request::Put, 2 + away, 1),
-                (Request::Linearizable, 2 + away, 0),
-                (Request::Sync, away, 0),
-                (Request::Local, 0, 0),
-            ] {
-                let found = delays::<C>(shape, asked, request);
-                let found = found.unwrap_or_else(|error| panic!("{error}"));
-                assert_eq!(found, Delays { messages, syncs }, "{request:?} of {asked:?}");
-            }
-        }
+/// A candidate asks the others twice, and its first entry costs three messages with each of them and with each
+/// observer: the entry, its answer, and that it is committed.
+#[test]
+fn an_election_of_raft_costs_seven_messages_for_each_other_survivor() {
+    for shape in SHAPES {
+        let (others, observers) = (shape.voters - 2, shape.observers);
+        let led = others + observers;
+        let counted = election_cost::<Raft>(shape).unwrap_or_else(|error| panic!("{error}"));
+        let expected = [
+            ("PreVote", others, others),
+            ("PreVoteResponse", others, others),
+            ("RequestVote", others, others),
+            ("RequestVoteResponse", others, others),
+            ("AppendEntries", 2 * led, 2 * led),
+            ("AppendEntriesResponse", led, led),
+        ];
+        assert_sent(&counted.cost, &expected, &format!("{shape:?}"));
+        // Vote and entry of each survivor are durable before anybody is told.
+        assert_eq!(counted.cost.syncs, 2 * (shape.voters - 1) + observers, "{shape:?}");
+        assert_eq!(counted.delays, Delays { messages: 5, syncs: 2 }, "{shape:?}");
     }
 }
 
+/// All survivors vote for themselves and hear of one another's votes at one moment, in the order of their
+/// numbers: each tells everybody anew of each better one, so there are n(n − 1)/2 rounds of notifications to the
+/// n − 2 others and the observers. An observer asks each survivor, who answers. Then the leader meets each of the
+/// others by itself.
 #[test]
-fn answers_of_raft_wait_for_as_little_as_they_can() {
-    answers_wait_for_as_little_as_they_can::<Raft>();
-}
-
-#[test]
-fn answers_of_zab_wait_for_as_little_as_they_can() {
-    answers_wait_for_as_little_as_they_can::<Zab>();
-}
-
-/// Both ask all others three times; ZAB has its exchange of notifications besides, and its leader meets each
-/// follower by itself.
-#[test]
-fn an_election_that_nobody_contests_costs_each_survivor_the_same() {
-    for voters in [3, 5, 7, 9] {
-        let shape = Shape { voters, observers: 0 };
-        let others = voters - 2;
-        let raft = least(|seed| election_cost::<Raft>(seed, shape));
-        assert_sent(
-            &raft,
-            &[
-                ("PreVote", others, others),
-                ("PreVoteResponse", others, others),
-                ("RequestVote", others, others),
-                ("RequestVoteResponse", others, others),
-                // The entry that a leader begins with, and that it is committed.
-                ("AppendEntries", 2 * others, 2 * others),
-                ("AppendEntriesResponse", others, others),
-            ],
-            &format!("{voters} voters"),
-        );
-        let zab = least(|seed| election_cost::<Zab>(seed, shape));
-        for name in
-            ["FOLLOWERINFO", "LEADERINFO", "ACKEPOCH", "DIFF", "NEWLEADER", "ACK", "UPTODATE"]
-        {
-            assert_eq!(sent(&zab, name), (others, others), "{name} of {voters} voters");
-        }
-        // Promise and history are durable before anybody is told: the vote or the epoch, and the entry or
-        // the reign.
-        assert_eq!((raft.syncs, zab.syncs), (2 * (voters - 1), 2 * (voters - 1)));
+fn an_election_of_zab_costs_rounds_of_notifications_and_seven_messages_for_each_learner() {
+    for shape in SHAPES {
+        let (survivors, observers) = (shape.voters - 1, shape.observers);
+        let learners = survivors - 1 + observers;
+        let rounds = shape.voters * survivors / 2;
+        let notifications = rounds * learners + 2 * survivors * observers;
+        let (followers, all) = (survivors - 1, learners);
+        let counted = election_cost::<Zab>(shape).unwrap_or_else(|error| panic!("{error}"));
+        let expected = [
+            ("NOTIFICATION", notifications, notifications),
+            ("FOLLOWERINFO", followers, followers),
+            ("OBSERVERINFO", observers, observers),
+            ("LEADERINFO", all, all),
+            ("ACKEPOCH", all, all),
+            ("DIFF", all, all),
+            ("NEWLEADER", all, all),
+            ("ACK", all, all),
+            ("UPTODATE", all, all),
+        ];
+        assert_sent(&counted.cost, &expected, &format!("{shape:?}"));
+        // The accepted epoch, and the reign with the history behind it.
+        assert_eq!(counted.cost.syncs, 2 * survivors + observers, "{shape:?}");
+        // One of two survivors has elected as soon as it hears of the other's vote.
+        let votes = if survivors == 2 { 1 } else { 2 };
+        assert_eq!(counted.delays, Delays { messages: 6 + votes, syncs: 4 }, "{shape:?}");
     }
 }
 
-/// What the cheapest of some elections costs.
-fn least<E: std::fmt::Display>(election: impl Fn(u64) -> Result<Cost, E>) -> Cost {
-    let costs = (1..=8).map(|seed| election(seed).unwrap_or_else(|error| panic!("{error}")));
-    costs.min_by_key(|cost| cost.total().messages).expect("eight elections")
-}
-
-/// What it lacks is sent once, whatever it is.
-fn a_follower_that_was_away_is_sent_what_it_lacks<C: Consensus>(name: &str) {
-    let shape = Shape { voters: 3, observers: 0 };
-    let [few, many] = [10, 1_000]
-        .map(|behind| rejoin_cost::<C>(shape, behind).unwrap_or_else(|error| panic!("{error}")));
-    assert_eq!((sent(&few, name).0, sent(&many, name).0), (10, 1_000));
-    let entry = (many.sent[name].bytes - few.sent[name].bytes) / 990;
-    assert!((300..400).contains(&entry), "an entry of a value of 256 bytes has {entry} bytes");
-    assert_eq!((few.syncs, many.syncs), (1, 1), "all at once");
-}
-
+/// What it lacks is sent once, whatever it is and whoever else is there.
 #[test]
 fn a_follower_of_raft_that_was_away_is_sent_what_it_lacks() {
-    a_follower_that_was_away_is_sent_what_it_lacks::<Raft>("AppendEntries");
+    for shape in SHAPES {
+        for behind in [10, 1_000] {
+            let counted = rejoin_cost::<Raft>(shape, behind);
+            let counted = counted.unwrap_or_else(|error| panic!("{error}"));
+            let expected = [
+                ("Heartbeat", 1, 1),
+                ("HeartbeatResponse", 1, 1),
+                ("AppendEntries", behind, 1),
+                ("AppendEntriesResponse", behind, 1),
+            ];
+            assert_sent(&counted.cost, &expected, &format!("{behind} of {shape:?}"));
+            assert_eq!(counted.cost.syncs, 1, "all at once");
+            assert_eq!(counted.cost.total().bytes, 334 * behind + 134, "{behind} of {shape:?}");
+            assert_eq!(counted.delays, Delays { messages: 2, syncs: 0 }, "{behind} of {shape:?}");
+        }
+    }
 }
 
 #[test]
-fn a_follower_of_zab_that_was_away_is_sent_what_it_lacks() {
-    a_follower_that_was_away_is_sent_what_it_lacks::<Zab>("PROPOSAL");
+fn a_follower_of_zab_that_was_away_asks_everybody_and_is_sent_what_it_lacks() {
+    for shape in SHAPES {
+        let (followers, observers) = (shape.voters - 1, shape.observers);
+        // Observers have no vote to answer with.
+        let notifications = 2 * followers + observers;
+        for behind in [10, 1_000] {
+            let counted = rejoin_cost::<Zab>(shape, behind);
+            let counted = counted.unwrap_or_else(|error| panic!("{error}"));
+            let expected = [
+                ("NOTIFICATION", notifications, notifications),
+                ("FOLLOWERINFO", 1, 1),
+                ("LEADERINFO", 1, 1),
+                ("ACKEPOCH", 1, 1),
+                ("DIFF", 1, 1),
+                ("PROPOSAL", behind, 1),
+                ("NEWLEADER", 1, 1),
+                ("ACK", 1, 1),
+                ("UPTODATE", 1, 1),
+            ];
+            assert_sent(&counted.cost, &expected, &format!("{behind} of {shape:?}"));
+            assert_eq!(counted.cost.syncs, 1, "all at once");
+            let bytes = 334 * behind + 199 + 62 * followers + 31 * observers;
+            assert_eq!(counted.cost.total().bytes, bytes, "{behind} of {shape:?}");
+            assert_eq!(counted.delays, Delays { messages: 9, syncs: 1 }, "{behind} of {shape:?}");
+        }
+    }
 }
