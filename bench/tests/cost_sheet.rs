@@ -82,7 +82,6 @@ fn theory_of_zab(deed: Deed, Shape { voters: n, observers: o }: Shape) -> Option
         Deed::Rejoin(k) if k <= 1_000 => {
             [k + 7 + 2 * followers + o, 334 * k + 199 + 62 * followers + 31 * o, 1]
         }
-
         Deed::Rejoin(_) => return None,
     })
 }
@@ -94,8 +93,10 @@ fn handed_on(asked: Asked) -> (u64, u64) {
 
 /// The question and the answer of who has to ask the leader.
 fn answered(deed: Deed) -> u64 {
-    let asks = |&deed: &Deed| matches!(deed, Deed::Read(asked, read) if asked != Asked::Leader && read != Request::Local);
-    if asks(&deed) { 2 } else { 0 }
+    match deed {
+        Deed::Read(Asked::Follower | Asked::Observer, Request::Linearizable | Request::Sync) => 2,
+        _ => 0,
+    }
 }
 
 #[test]
