@@ -300,7 +300,7 @@ fn comparison() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let printed = text(&output.stdout);
     assert!(printed.contains("1 block of 4 runs by coin (seed 5)"), "{printed}");
-    assert!(printed.contains("too few blocks to say (1)"), "{printed}");
+    assert!(printed.contains("write throughput: too few blocks to say"), "{printed}");
     let json = fs::read(out.join("report.json")).expect("a report");
     let report: Report = serde_json::from_slice(&json).expect("a report");
     let comparison = &report.comparison;
