@@ -177,7 +177,7 @@ pub(super) fn calibrations(ablations: &Ablations) -> Vec<Twice> {
         let concerned = calibration.filter(|twice| match twice.topic {
             Topic::Measure(Measure::Failover) | Topic::Fault(_) => true,
             Topic::Measure(measure) => pair.ablation.measures().contains(&measure),
-            Topic::Curve(_) | Topic::Knee => false,
+            Topic::Curve(_) => false,
         });
         let line = |twice: &Calibration| Twice {
             names: names(pair, twice.topic.name()),

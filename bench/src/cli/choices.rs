@@ -79,7 +79,8 @@ pub(super) struct ChoiceArgs {
     #[arg(long, env = "DUORUM_DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
 
-    /// Blocks of four runs; without it six, as far as they fit into three minutes
+    /// Blocks of four runs, however long they take. Without it 6 or as many as fit into three minutes, with --only 12 or
+    /// as many as fit into one, 2 with --quick, and 6 of curves and of other faults than kill
     #[arg(long, env = "DUORUM_BLOCKS")]
     pub(super) blocks: Option<usize>,
 
@@ -329,7 +330,7 @@ impl ChoiceArgs {
                     .to_owned(),
             ));
         }
-        if !settings.has_clients() && self.placement.is_some() {
+        if !settings.has_placement() && self.placement.is_some() {
             return Err(Error::Usage(
                 "--placement: a failover alone is timed by writes to the nodes that survive; leave it away, or add a \
                  load to --only"

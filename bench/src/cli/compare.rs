@@ -30,11 +30,12 @@ const BRIEF_ELECTIONS_FEW: u64 = 40;
 
 /// The flags that mean nothing where nothing is measured. Those that the environment can set as well are not among
 /// them, or whoever set it could not do anything else.
-const FLAGS_OF_MEASURING: [&str; 10] = [
+const FLAGS_OF_MEASURING: [&str; 11] = [
     "quick",
     "a",
     "b",
     "only",
+    "faults",
     "ablate",
     "placement",
     "key_distribution",
@@ -75,7 +76,7 @@ pub struct CompareArgs {
         value_enum,
         value_delimiter = ',',
         value_name = "MECHANISM",
-        conflicts_with_all = ["a", "b", "only", "faults", "mix", "watchers", "scenario", "with"]
+        conflicts_with_all = ["a", "b", "only", "faults", "mix", "watchers", "placement", "scenario", "with"]
     )]
     ablate: Vec<AblationName>,
 
@@ -99,7 +100,7 @@ pub struct CompareArgs {
     with: Vec<With>,
 
     /// With --exact, so many elections of each protocol in each place
-    #[arg(long, value_name = "NUMBER", default_value_t = ELECTIONS_DEFAULT,
+    #[arg(long, value_name = "NUMBER", default_value_t = ELECTIONS_DEFAULT, requires = "exact",
         value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     elections: u64,
 }

@@ -10,17 +10,16 @@ use super::contender::Side;
 use super::curves::{self, Curve};
 use super::faults::{self, FaultFinding};
 use super::measures::Measure;
-use super::record::{Comparison, Exclusion, Loads, Run};
+use super::record::{Comparison, Exclusion, Run};
 use super::topic::{Compared, Topic};
 use crate::cluster::Fault;
-use crate::load::LoadReport;
 use crate::stats::{RESAMPLES, RatioInterval, extent, median, paired_ratio};
 
 /// What the comparison found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// How many blocks count.
-    pub blocks: usize,
+    /// The blocks that count, from 0.
+    pub valid: BTreeSet<usize>,
     /// One finding for each measure that both sides have figures for.
     pub findings: Vec<Finding>,
     /// What was measured in steps.
@@ -52,7 +51,7 @@ pub struct Finding {
     pub null: Option<Spread>,
     /// The block's number, the first's figure and the second's.
     pub blocks: Vec<(usize, f64, f64)>,
-    /// The first over the second; `None` for fewer than two blocks.
+    /// The first over the second; `None` for fewer than two blocks, and where one that counts has no figure.
     pub ratio: Option<RatioInterval>,
     /// What may be said about it.
     pub verdict: String,
@@ -89,14 +88,7 @@ impl Analysis {
             } else {
                 exclusions.push(Exclusion { block, reason: broken.join("; ") });
             }
-            let runs = comparison.runs.iter().filter(|run| run.block == block);
-            let not_sent: u64 = runs.map(|run| run.loads.not_sent()).sum();
-            if not_sent > 0 {
-                let reason = format!(
-                    "{not_sent} requests that were due could not be sent, so latencies would be too good"
-                );
-                exclusions.push(Exclusion { block, reason });
-            }
+            exclusions.extend(comparison.latencies_too_good(block));
         }
         // Half a block is not balanced, so it does not count; why it is half is told where it was measured.
         valid.retain(|&block| {
@@ -108,30 +100,29 @@ impl Analysis {
             .collect();
         let curves = curves::of(comparison, &valid, &mut exclusions);
         let faults = faults::findings(comparison, &valid);
-        let compared = compared(&findings, &curves, &faults);
-        let loads_of = |side| comparison.all_runs_of(side).map(|run| &run.loads);
-        let mut errors: Vec<_> = Side::BOTH
-            .into_iter()
-            .map(|side| (comparison.name(side).to_owned(), errors_of(loads_of(side))))
-            .collect();
-        let null = errors_of(comparison.floors.iter().map(|floor| &floor.null));
-        errors.push((Protocol::Null.to_string(), null));
+        let compared = compared(&findings, &curves, &faults, &valid);
         Self {
-            blocks: valid.len(),
             calibration: calibration::of(comparison, &valid, &compared, &curves),
+            valid,
             findings,
             curves,
             faults,
             exclusions,
-            errors,
+            errors: errors_of(comparison),
             echo_per_second: comparison.floors.iter().map(|floor| floor.echo.per_second).collect(),
         }
+    }
+
+    /// How many blocks count.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.valid.len()
     }
 
     /// Both sides by everything that was measured: measures, curves as wholes, and kinds of faults.
     #[must_use]
     pub fn compared(&self) -> Vec<Compared> {
-        compared(&self.findings, &self.curves, &self.faults)
+        compared(&self.findings, &self.curves, &self.faults, &self.valid)
     }
 
     /// How many intervals of ratios there are for a reader to look at, the single points of curves included.
@@ -149,52 +140,63 @@ impl Analysis {
     }
 }
 
-/// Counts what failed under load. Failed probes of a killed leader are the outage itself and are
-/// reported there.
-fn errors_of<'a>(loads: impl Iterator<Item = &'a Loads>) -> BTreeMap<String, u64> {
-    let mut errors = BTreeMap::new();
-    for report in loads.flat_map(Loads::reports) {
-        add_errors(&mut errors, report);
+/// Counts what failed under load, of both sides and of the null protocol. Failed probes of a killed leader are the
+/// outage itself and are reported there; what other clients saw of it is told apart from what failed without a fault.
+fn errors_of(comparison: &Comparison) -> Vec<(String, BTreeMap<String, u64>)> {
+    let mut errors = Vec::new();
+    for side in Side::BOTH {
+        let runs = || comparison.all_runs_of(side);
+        let name = comparison.name(side).to_owned();
+        let beside: BTreeMap<String, u64> = sum(runs().flat_map(Run::errors_beside_faults));
+        errors.push((name.clone(), sum(runs().flat_map(|run| run.loads.errors()))));
+        if !beside.is_empty() {
+            errors.push((format!("{name}, while faults struck"), beside));
+        }
     }
+    let null = comparison.floors.iter().flat_map(|floor| floor.null.errors());
+    errors.push((Protocol::Null.to_string(), sum(null)));
     errors
 }
 
-/// Adds what failed, and reads that found no key: every key was written before, so that is a fault.
-fn add_errors(sum: &mut BTreeMap<String, u64>, report: &LoadReport) {
-    for (name, count) in &report.errors {
-        *sum.entry(name.clone()).or_default() += count;
+fn sum(errors: impl Iterator<Item = (String, u64)>) -> BTreeMap<String, u64> {
+    let mut sum = BTreeMap::new();
+    for (name, count) in errors {
+        *sum.entry(name).or_default() += count;
     }
-    if report.not_found > 0 {
-        *sum.entry("not_found".to_owned()).or_default() += report.not_found;
-    }
+    sum
 }
 
-fn compared(findings: &[Finding], curves: &[Curve], faults: &[FaultFinding]) -> Vec<Compared> {
+fn compared(
+    findings: &[Finding],
+    curves: &[Curve],
+    faults: &[FaultFinding],
+    valid: &BTreeSet<usize>,
+) -> Vec<Compared> {
     let mut compared: Vec<Compared> = findings
         .iter()
         .map(|finding| Compared {
             topic: Topic::Measure(finding.measure),
             medians: Some([finding.a.median, finding.b.median]),
             ratio: finding.ratio,
+            lacking: valid.len() - finding.blocks.len(),
         })
         .collect();
-    for curve in curves {
-        compared.push(Compared {
-            topic: Topic::Curve(curve.kind),
-            medians: None,
-            ratio: curve.ratio,
-        });
-        if let Some(knees) = &curve.knees {
-            let [a, b] = knees.sides.map(|knee| knee.median);
-            let medians = a.zip(b).map(|(a, b)| [a, b]);
-            compared.push(Compared { topic: Topic::Knee, medians, ratio: knees.ratio });
-        }
-    }
+    compared.extend(curves.iter().map(|curve| Compared {
+        topic: Topic::Curve(curve.kind),
+        medians: None,
+        ratio: curve.ratio,
+        lacking: 0,
+    }));
     // Kills are a measure.
     compared.extend(faults.iter().filter(|finding| finding.fault != Fault::Kill).map(|finding| {
         let [a, b] = finding.outages.map(|outages| outages.median);
         let medians = a.zip(b).map(|(a, b)| [a, b]);
-        Compared { topic: Topic::Fault(finding.fault), medians, ratio: finding.ratio }
+        Compared {
+            topic: Topic::Fault(finding.fault),
+            medians,
+            ratio: finding.ratio,
+            lacking: valid.len() - finding.blocks.len(),
+        }
     }));
     compared
 }
@@ -205,6 +207,9 @@ fn finding(
     valid: &BTreeSet<usize>,
     exclusions: &mut Vec<Exclusion>,
 ) -> Option<Finding> {
+    if measure.is_asked_for(&comparison.settings) {
+        return None;
+    }
     let mut blocks = Vec::new();
     for &block in valid {
         let figure = |side| {
@@ -220,12 +225,22 @@ fn finding(
             }),
         }
     }
+    // What is left of fewer is the better half.
+    if 2 * blocks.len() <= valid.len() {
+        return None;
+    }
     let a: Vec<f64> = blocks.iter().map(|&(_, a, _)| a).collect();
     let b: Vec<f64> = blocks.iter().map(|&(_, _, b)| b).collect();
     let floors: Vec<f64> =
         comparison.floors.iter().filter_map(|floor| measure.of_floor(floor)).collect();
     let pairs: Vec<(f64, f64)> = blocks.iter().map(|&(_, a, b)| (a, b)).collect();
-    let ratio = paired_ratio(&pairs, RESAMPLES, comparison.settings.seed);
+    // A block without a figure was a bad one for somebody, who would be compared by the better ones.
+    let lacking = valid.len() - blocks.len();
+    let ratio = match lacking {
+        0 => paired_ratio(&pairs, RESAMPLES, comparison.settings.seed),
+        _ => None,
+    };
+    let compared = Compared { topic: Topic::Measure(measure), medians: None, ratio, lacking };
     Some(Finding {
         measure,
         a: Spread::of(&a)?,
@@ -233,6 +248,6 @@ fn finding(
         null: Spread::of(&floors),
         blocks,
         ratio,
-        verdict: Topic::Measure(measure).verdict(ratio, comparison.names()),
+        verdict: compared.verdict(comparison.names()),
     })
 }

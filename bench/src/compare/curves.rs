@@ -40,8 +40,8 @@ impl CurveKind {
     pub fn summary(self) -> &'static str {
         match self {
             Self::SweepThroughput => "write throughput over all numbers of clients",
-            Self::PacedP50 => "latency p50 of writes over all rates that both could be sent",
-            Self::PacedP99 => "latency p99 of writes over all rates that both could be sent",
+            Self::PacedP50 => "latency p50 of writes over all rates at which both answered",
+            Self::PacedP99 => "latency p99 of writes over all rates at which both answered",
         }
     }
 
@@ -71,15 +71,14 @@ impl CurveKind {
         }
     }
 
-    /// The figure of a step; `None` where it has none: latencies of a run that could not send everything would be
-    /// too good.
+    /// The figure of a step; `None` where it has none: latencies of a run in which not all was sent and answered would
+    /// be too good.
     fn of_step(self, step: &Step) -> Option<f64> {
         let report = &step.report;
         let figure = match self {
             Self::SweepThroughput => report.per_second,
-            _ if report.not_sent > 0 => return None,
-            Self::PacedP50 => report.latency.p50_ms,
-            Self::PacedP99 => report.latency.p99_ms,
+            Self::PacedP50 => report.p50_ms()?,
+            Self::PacedP99 => report.p99_ms()?,
         };
         (figure.is_finite() && figure > 0.0).then_some(figure)
     }
@@ -112,15 +111,14 @@ pub struct CurvePoint {
     pub ratio: Option<RatioInterval>,
 }
 
-/// The knees of both sides: beyond them queues grow.
+/// The knees of both sides: beyond them queues grow. There is no ratio: each knee is only known to lie between two rates
+/// that were tried, which are further apart than an interval by blocks could say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Knees {
     /// Of each side.
     pub sides: [Knee; 2],
     /// Over how many blocks.
     pub blocks: usize,
-    /// The first over the second; `None` where a side does not keep up with the lowest rate in some block.
-    pub ratio: Option<RatioInterval>,
 }
 
 /// The highest rate that a side keeps up with, over the blocks. `None`: not even with the lowest.
@@ -185,13 +183,13 @@ impl Knee {
     }
 }
 
-/// The curves that were measured, from these blocks. What could not be sent is told among the exclusions.
+/// The curves that were measured, from these blocks. What was not answered is told among the exclusions.
 pub(super) fn of(
     comparison: &Comparison,
     valid: &BTreeSet<usize>,
     exclusions: &mut Vec<Exclusion>,
 ) -> Vec<Curve> {
-    exclusions.extend(valid.iter().filter_map(|&block| not_sent(comparison, block)));
+    exclusions.extend(valid.iter().filter_map(|&block| not_answered(comparison, block)));
     CurveKind::ALL.into_iter().filter_map(|kind| curve(comparison, kind, valid)).collect()
 }
 
@@ -232,7 +230,7 @@ fn curve(comparison: &Comparison, kind: CurveKind, valid: &BTreeSet<usize>) -> O
     curve.ratio = paired_ratio(&pairs.unwrap_or_default(), RESAMPLES, comparison.settings.seed);
     if kind == CurveKind::PacedP99 {
         let blocks = valid.iter().map(|&block| Side::BOTH.map(|side| knee(&runs(side, block))));
-        curve.knees = Some(knees(&blocks.collect::<Vec<_>>(), comparison.settings.seed));
+        curve.knees = Some(knees(&blocks.collect::<Vec<_>>()));
     }
     Some(curve)
 }
@@ -255,7 +253,7 @@ pub(super) fn level(kind: CurveKind, runs: &[&Run], steps: &[f64]) -> Option<f64
 
 /// The highest rate up to which some runs keep up with every rate: all that is due is sent and nearly all of it answered,
 /// and p99 is at most twice that of the lowest rate, within limits. `None`: not even with the lowest.
-pub(super) fn knee(runs: &[&Run]) -> Option<f64> {
+fn knee(runs: &[&Run]) -> Option<f64> {
     let kind = CurveKind::PacedP99;
     let steps = kind.steps(&runs.first()?.loads);
     let unloaded = at_step(kind, runs, steps.first()?.at)?;
@@ -269,7 +267,7 @@ pub(super) fn knee(runs: &[&Run]) -> Option<f64> {
 }
 
 /// From the knees of both sides in each block.
-fn knees(blocks: &[[Option<f64>; 2]], seed: u64) -> Knees {
+fn knees(blocks: &[[Option<f64>; 2]]) -> Knees {
     let sides = [0, 1].map(|side| {
         let mut rates: Vec<Option<f64>> = blocks.iter().map(|block| block[side]).collect();
         // None is less than any rate.
@@ -278,16 +276,14 @@ fn knees(blocks: &[[Option<f64>; 2]], seed: u64) -> Knees {
         let last = rates.len().saturating_sub(1);
         Knee { median: at(last / 2), min: at(0), max: at(last) }
     });
-    let pairs: Option<Vec<(f64, f64)>> = blocks.iter().map(|[a, b]| a.zip(*b)).collect();
-    let ratio = paired_ratio(&pairs.unwrap_or_default(), RESAMPLES, seed);
-    Knees { sides, blocks: blocks.len(), ratio }
+    Knees { sides, blocks: blocks.len() }
 }
 
-/// The rates that a block could not be sent, and whose.
-fn not_sent(comparison: &Comparison, block: usize) -> Option<Exclusion> {
+/// The rates at which not everything of a block was sent and answered, and whose.
+fn not_answered(comparison: &Comparison, block: usize) -> Option<Exclusion> {
     let mut rates: Vec<(f64, BTreeSet<&str>)> = Vec::new();
     for run in comparison.runs.iter().filter(|run| run.block == block) {
-        for step in run.loads.paced.iter().filter(|step| step.report.not_sent > 0) {
+        for step in run.loads.paced.iter().filter(|step| !step.report.knows_quantile(0.99)) {
             let name = comparison.name(run.side);
             match rates.iter_mut().find(|(at, _)| *at == step.at) {
                 Some((_, names)) => drop(names.insert(name)),
@@ -305,7 +301,7 @@ fn not_sent(comparison: &Comparison, block: usize) -> Option<Exclusion> {
     (!rates.is_empty()).then(|| Exclusion {
         block,
         reason: format!(
-            "writes due at {}: not all could be sent, so their latencies would be too good",
+            "writes due at {}: not all were answered, so their latencies would be too good",
             rates.join(", ")
         ),
     })
@@ -317,13 +313,10 @@ mod tests {
 
     #[test]
     fn a_knee_that_is_not_there_is_lower_than_any() {
-        let found = knees(&[[Some(4.0), None], [Some(8.0), Some(2.0)], [Some(2.0), None]], 1);
+        let found = knees(&[[Some(4.0), None], [Some(8.0), Some(2.0)], [Some(2.0), None]]);
         assert_eq!(found.sides[0], Knee { median: Some(4.0), min: Some(2.0), max: Some(8.0) });
         assert_eq!(found.sides[1], Knee { median: None, min: None, max: Some(2.0) });
-        assert_eq!((found.blocks, found.ratio), (3, None));
-        let found = knees(&[[Some(4.0), Some(2.0)]; 6], 1);
-        let ratio = found.ratio.expect("all of them are there");
-        assert!((ratio.ratio - 2.0).abs() < 1e-9 && ratio.concludes(), "{ratio:?}");
-        assert_eq!(knees(&[], 1).sides[0].median, None);
+        assert_eq!(found.blocks, 3);
+        assert_eq!(knees(&[]).sides[0].median, None);
     }
 }

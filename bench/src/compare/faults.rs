@@ -158,14 +158,6 @@ impl FaultPart {
     }
 }
 
-impl Comparison {
-    /// The failovers of one kind of one side, in the order in which they were made.
-    pub fn failovers_of(&self, side: Side, fault: Fault) -> impl Iterator<Item = &Failover> {
-        let failovers = self.all_runs_of(side).flat_map(|run| &run.failovers);
-        failovers.filter(move |failover| failover.fault == fault)
-    }
-}
-
 /// What every kind of fault that was made came to, from these blocks.
 pub(super) fn findings(comparison: &Comparison, valid: &BTreeSet<usize>) -> Vec<FaultFinding> {
     let kinds = Fault::ALL.into_iter();

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::faults::block_outage;
+use super::plan::Settings;
 use super::record::{Floor, Loads, Run, Writes};
 use crate::cluster::Fault;
 use crate::failover::FailoverOptions;
-use crate::load::LoadReport;
+use crate::load::{Kind, LoadReport};
 use crate::report::format::figure;
 use crate::stats::geometric_mean;
 
@@ -36,6 +37,12 @@ pub enum Measure {
     MixedLatencyP50,
     /// 99 of 100 of them were no slower.
     MixedLatencyP99,
+    /// 99 of 100 writes of the mixed load were no slower.
+    MixedPutLatencyP99,
+    /// 99 of 100 of its reads of one key were no slower.
+    MixedGetLatencyP99,
+    /// 99 of 100 of its ranges were no slower.
+    MixedRangeLatencyP99,
     /// Beside the mixed load, the median time from when a write was due or sent until a stream has told of it.
     DeliveryP50,
     /// 99 of 100 of these events took no longer.
@@ -70,7 +77,7 @@ pub enum Better {
 
 impl Measure {
     /// All measures in the order in which they are shown.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::WriteThroughput,
         Self::WriteLatencyP50,
         Self::WriteLatencyP99,
@@ -82,6 +89,9 @@ impl Measure {
         Self::MixedThroughput,
         Self::MixedLatencyP50,
         Self::MixedLatencyP99,
+        Self::MixedPutLatencyP99,
+        Self::MixedGetLatencyP99,
+        Self::MixedRangeLatencyP99,
         Self::DeliveryP50,
         Self::DeliveryP99,
         Self::WatchLatencyP50,
@@ -98,6 +108,11 @@ impl Measure {
     #[must_use]
     pub fn is_cost(self) -> bool {
         self.counter().is_some() || self == Self::CpuPerWrite
+    }
+
+    /// Whether its figure is no result: the throughput of what is due at a rate is that rate.
+    pub(super) fn is_asked_for(self, settings: &Settings) -> bool {
+        settings.rate.is_some() && matches!(self, Self::WriteThroughput | Self::MixedThroughput)
     }
 
     /// The counter at `/metrics` that says it, if that is where it comes from.
@@ -128,6 +143,9 @@ impl Measure {
             Self::MixedThroughput => "mixed throughput",
             Self::MixedLatencyP50 => "mixed latency p50",
             Self::MixedLatencyP99 => "mixed latency p99",
+            Self::MixedPutLatencyP99 => "latency p99 of writes in the mix",
+            Self::MixedGetLatencyP99 => "latency p99 of reads in the mix",
+            Self::MixedRangeLatencyP99 => "latency p99 of ranges in the mix",
             Self::DeliveryP50 => "delivery to watchers p50",
             Self::DeliveryP99 => "delivery to watchers p99",
             Self::WatchLatencyP50 => "watch latency p50",
@@ -153,6 +171,9 @@ impl Measure {
             | Self::ReadLatencyP99
             | Self::MixedLatencyP50
             | Self::MixedLatencyP99
+            | Self::MixedPutLatencyP99
+            | Self::MixedGetLatencyP99
+            | Self::MixedRangeLatencyP99
             | Self::DeliveryP50
             | Self::DeliveryP99
             | Self::WatchLatencyP50
@@ -231,12 +252,15 @@ impl Measure {
     fn of_loads(self, loads: &Loads) -> Option<f64> {
         let figure = match self {
             Self::ReadThroughput => loads.read.as_ref()?.per_second,
-            Self::ReadLatencyP50 => loads.read.as_ref()?.latency.p50_ms,
-            Self::ReadLatencyP99 => loads.read.as_ref()?.latency.p99_ms,
+            Self::ReadLatencyP50 => loads.read.as_ref()?.p50_ms()?,
+            Self::ReadLatencyP99 => loads.read.as_ref()?.p99_ms()?,
             Self::Failover => return None,
             Self::MixedThroughput | Self::MixedLatencyP50 | Self::MixedLatencyP99 => {
                 self.of_mixed(&loads.mixed.as_ref()?.report)?
             }
+            Self::MixedPutLatencyP99 => of_kind(loads, Kind::Put)?,
+            Self::MixedGetLatencyP99 => of_kind(loads, Kind::Get)?,
+            Self::MixedRangeLatencyP99 => of_kind(loads, Kind::Range)?,
             Self::DeliveryP50 => loads.mixed.as_ref()?.delivery.as_ref()?.latency.p50_ms,
             Self::DeliveryP99 => loads.mixed.as_ref()?.delivery.as_ref()?.latency.p99_ms,
             Self::WatchLatencyP50 => loads.watch.as_ref()?.latency.p50_ms,
@@ -246,13 +270,11 @@ impl Measure {
         (figure.is_finite() && figure > 0.0).then_some(figure)
     }
 
-    /// Latencies of a load that could not send everything that was due would be too good.
     fn of_mixed(self, report: &LoadReport) -> Option<f64> {
         match self {
             Self::MixedThroughput => Some(report.per_second),
-            _ if report.not_sent > 0 => None,
-            Self::MixedLatencyP50 => Some(report.latency.p50_ms),
-            _ => Some(report.latency.p99_ms),
+            Self::MixedLatencyP50 => report.p50_ms(),
+            _ => report.p99_ms(),
         }
     }
 
@@ -261,16 +283,19 @@ impl Measure {
         let writes = report.operations_with_warmup as f64;
         Some(match self {
             Self::WriteThroughput => report.per_second,
-            Self::WriteLatencyP50 | Self::WriteLatencyP99 | Self::WriteLatencyP999
-                if report.not_sent > 0 =>
-            {
-                return None;
-            }
-            Self::WriteLatencyP50 => report.latency.p50_ms,
-            Self::WriteLatencyP99 => report.latency.p99_ms,
-            Self::WriteLatencyP999 => report.latency.p999_ms,
+            Self::WriteLatencyP50 => report.p50_ms()?,
+            Self::WriteLatencyP99 => report.p99_ms()?,
+            Self::WriteLatencyP999 => report.p999_ms()?,
             Self::CpuPerWrite => used.cpu_seconds * 1e6 / writes,
             _ => counters.sum(self.counter()?)? / writes,
         })
     }
+}
+
+/// What 99 of 100 operations of a kind did not exceed, of a mix of several kinds: of one alone it is that of all.
+fn of_kind(loads: &Loads, kind: Kind) -> Option<f64> {
+    let report = &loads.mixed.as_ref()?.report;
+    let latency = report.latency_by_kind.get(&kind)?;
+    let known = report.latency_by_kind.len() > 1 && report.knows_quantile(0.99);
+    known.then_some(latency.p99_ms)
 }

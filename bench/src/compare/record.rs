@@ -1,5 +1,7 @@
 //! Everything that a comparison measured, as it is written to `report.json`.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::contender::Side;
@@ -9,6 +11,7 @@ use crate::failover::{Failover, FailoverOptions};
 use crate::load::LoadReport;
 use crate::loopback::LoopbackProbe;
 use crate::machine::{DiskProbe, FileSystem, Machine};
+use crate::report::format::{figure, listed};
 use crate::watch::{Delivery, WatchReport};
 
 /// A whole comparison.
@@ -147,11 +150,16 @@ impl Loads {
         broken.chain(delivery.into_iter().flat_map(Delivery::broken)).collect()
     }
 
-    /// Writes and mixed operations that were due and could not be sent.
-    #[must_use]
-    pub fn not_sent(&self) -> u64 {
+    /// What the clients saw of everything whose latencies are compared; curves are looked at step by step.
+    fn timed(&self) -> impl Iterator<Item = &LoadReport> {
         let mixed = self.mixed.as_ref().map(|mixed| &mixed.report);
-        self.write_report().into_iter().chain(mixed).map(|report| report.not_sent).sum()
+        [self.write_report(), mixed, self.read.as_ref()].into_iter().flatten()
+    }
+
+    /// What failed, by name, and reads that found no key: every key was written before, so that is a fault.
+    pub fn errors(&self) -> impl Iterator<Item = (String, u64)> {
+        let watch = self.watch.iter().flat_map(|watch| watch.errors.clone());
+        self.reports().flat_map(errors_of).chain(watch)
     }
 
     /// How many reads found no key.
@@ -159,6 +167,19 @@ impl Loads {
     pub fn reads_not_found(&self) -> u64 {
         let mixed = self.mixed.as_ref().map(|mixed| &mixed.report);
         self.read.iter().chain(mixed).map(|report| report.not_found).sum()
+    }
+}
+
+/// What failed of a load, by name, and reads that found no key.
+fn errors_of(report: &LoadReport) -> impl Iterator<Item = (String, u64)> {
+    let not_found = (report.not_found > 0).then(|| ("not_found".to_owned(), report.not_found));
+    report.errors.clone().into_iter().chain(not_found)
+}
+
+impl Run {
+    /// What failed of what went on beside the faults, by name.
+    pub fn errors_beside_faults(&self) -> impl Iterator<Item = (String, u64)> {
+        self.beside_faults.iter().flat_map(errors_of)
     }
 }
 
@@ -182,6 +203,42 @@ pub struct Exclusion {
     pub reason: String,
 }
 
+impl Exclusion {
+    /// What is missing, each reason once with all blocks that it is of: `blocks 2 and 7 to 9: a node ended`.
+    #[must_use]
+    pub fn texts(exclusions: &[Self]) -> Vec<String> {
+        let mut reasons: Vec<(&str, BTreeSet<usize>)> = Vec::new();
+        for Self { block, reason } in exclusions {
+            match reasons.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, blocks)) => drop(blocks.insert(block + 1)),
+                None => reasons.push((reason, BTreeSet::from([block + 1]))),
+            }
+        }
+        let text = |(reason, blocks): (&str, BTreeSet<usize>)| {
+            let word = if blocks.len() == 1 { "block" } else { "blocks" };
+            format!("{word} {}: {reason}", numbers_text(&blocks))
+        };
+        reasons.into_iter().map(text).collect()
+    }
+}
+
+/// `2, 5 and 7 to 9`.
+fn numbers_text(numbers: &BTreeSet<usize>) -> String {
+    let mut spans: Vec<(usize, usize)> = Vec::new();
+    for &number in numbers {
+        match spans.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => spans.push((number, number)),
+        }
+    }
+    let text = |(first, last): (usize, usize)| match last - first {
+        0 => vec![first.to_string()],
+        1 => vec![first.to_string(), last.to_string()],
+        _ => vec![format!("{first} to {last}")],
+    };
+    listed(spans.into_iter().flat_map(text))
+}
+
 impl Comparison {
     /// The runs of one side in one block.
     pub fn runs_of(&self, side: Side, block: usize) -> impl Iterator<Item = &Run> {
@@ -195,6 +252,28 @@ impl Comparison {
         let runs = self.runs.iter().filter(|run| run.block == block);
         let beside = |run: &Run| run.beside_faults.iter().map(|load| load.not_found).sum::<u64>();
         runs.map(|run| run.loads.reads_not_found() + beside(run)).sum()
+    }
+
+    /// Why a block has no latencies, of which some would be too good.
+    pub(super) fn latencies_too_good(&self, block: usize) -> Option<Exclusion> {
+        let runs = self.runs.iter().filter(|run| run.block == block);
+        let timed = runs.flat_map(|run| run.loads.timed());
+        let (mut not_sent, mut failed) = (0, 0);
+        for report in timed.filter(|report| !report.knows_quantile(0.99)) {
+            (not_sent, failed) = (not_sent + report.not_sent, failed + report.failed());
+        }
+        let count = |requests: u64| figure(requests as f64);
+        let what = match (not_sent, failed) {
+            (0, 0) => return None,
+            (_, 0) => format!("{} requests that were due could not be sent", count(not_sent)),
+            (0, _) => format!("{} requests failed", count(failed)),
+            _ => format!(
+                "{} requests that were due could not be sent and {} failed",
+                count(not_sent),
+                count(failed)
+            ),
+        };
+        Some(Exclusion { block, reason: format!("{what}, so latencies would be too good") })
     }
 
     /// What makes a block worthless: a promise that was not kept in one of its runs.

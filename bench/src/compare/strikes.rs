@@ -35,9 +35,18 @@ impl Settings {
         self.rate.filter(|_| self.beside_faults.is_none())
     }
 
-    /// Whether a load has clients of a number and in a place that can be chosen.
+    /// Whether a load has as many clients as can be chosen: who watches many have writers of their own, and a sweep has
+    /// more and more clients.
     #[must_use]
     pub(crate) fn has_clients(&self) -> bool {
+        let has_beside = self.beside_faults.is_some() && self.measures(Part::Failover);
+        let of_a_number = [Part::Writes, Part::Reads, Part::Mixed, Part::Paced];
+        has_beside || of_a_number.into_iter().any(|part| self.measures(part))
+    }
+
+    /// Whether a load has clients whose place can be chosen.
+    #[must_use]
+    pub(crate) fn has_placement(&self) -> bool {
         let has_beside = self.beside_faults.is_some() && self.measures(Part::Failover);
         has_beside || self.parts.iter().any(|&part| part != Part::Failover)
     }
@@ -45,12 +54,13 @@ impl Settings {
     /// Who asks, beside those whose writes time the faults.
     #[must_use]
     pub fn clients_text(&self) -> String {
-        match self.has_clients() {
-            true => {
-                let connections = count_words(self.connections, "connection");
-                format!("{connections} {}", self.placement.text())
-            }
-            false => "no clients but those of the failovers".to_owned(),
+        let place = self.placement.text();
+        if self.has_clients() {
+            format!("{} {place}", count_words(self.connections, "connection"))
+        } else if self.has_placement() {
+            format!("clients {place}")
+        } else {
+            "no clients but those of the failovers".to_owned()
         }
     }
 

@@ -8,7 +8,7 @@ use super::curves::Curve;
 use super::faults;
 use super::measures::Measure;
 use super::plan::{MixedLoad, Part, Plan, RATES, SWEEP, Settings};
-use super::record::Comparison;
+use super::record::{Comparison, Exclusion};
 use super::strikes;
 use crate::load::{KeyDistribution, Mix};
 use crate::report::format::{bytes, count_words, figure, seconds};
@@ -134,7 +134,7 @@ pub fn table_text(comparison: &Comparison, analysis: &Analysis) -> String {
     text.push_str(&faults::text(comparison, &analysis.faults));
     let names = comparison.names();
     for compared in analysis.compared().iter().filter(|compared| !compared.topic.is_cost()) {
-        let verdict = compared.topic.verdict(compared.ratio, names);
+        let verdict = compared.verdict(names);
         let _ = writeln!(text, "{}: {verdict}", compared.topic.name());
     }
     text.push('\n');
@@ -161,7 +161,7 @@ fn curve_text(comparison: &Comparison, curve: &Curve) -> String {
     rows.extend(curve.points.iter().map(|point| {
         let [a, b] = point
             .sides
-            .map(|side| side.as_ref().map_or_else(|| "not sent".to_owned(), spread_text));
+            .map(|side| side.as_ref().map_or_else(|| "not all answered".to_owned(), spread_text));
         let blocks = point.blocks_text();
         vec![figure(point.at), a, b, ratio_text(point.ratio), blocks]
     }));
@@ -225,7 +225,7 @@ fn footnotes(comparison: &Comparison, analysis: &Analysis) -> String {
     let machine = &comparison.machine;
     let mut text = format!(
         "Median over {} (smallest–largest); intervals by paired bootstrap.\n",
-        count_words(analysis.blocks, "block")
+        count_words(analysis.blocks(), "block")
     );
     text.push_str(&calibration_text(analysis));
     let echo = crate::stats::median(&analysis.echo_per_second);
@@ -254,8 +254,8 @@ fn footnotes(comparison: &Comparison, analysis: &Analysis) -> String {
             let _ = writeln!(text, "{protocol}: error {name} × {count}");
         }
     }
-    for exclusion in &analysis.exclusions {
-        let _ = writeln!(text, "left out: block {}: {}", exclusion.block + 1, exclusion.reason);
+    for exclusion in Exclusion::texts(&analysis.exclusions) {
+        let _ = writeln!(text, "left out: {exclusion}");
     }
     for warning in crate::report::warnings(comparison) {
         let _ = writeln!(text, "warning: {warning}");

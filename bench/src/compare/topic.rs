@@ -8,7 +8,7 @@ use super::faults::block_outage;
 use super::measures::{Better, Measure};
 use super::record::{Comparison, Run};
 use crate::cluster::Fault;
-use crate::report::format::figure;
+use crate::report::format::{count_words, figure};
 use crate::stats::{BLOCKS_TO_CONCLUDE, RatioInterval};
 
 /// What an interval is about.
@@ -19,8 +19,6 @@ pub enum Topic {
     Measure(Measure),
     /// A curve as a whole.
     Curve(CurveKind),
-    /// The highest rate that is kept up with.
-    Knee,
     /// The outage of a kind of fault.
     Fault(Fault),
 }
@@ -32,8 +30,23 @@ pub struct Compared {
     pub topic: Topic,
     /// The median of each side over the blocks; `None` of a curve, which is no single figure.
     pub medians: Option<[f64; 2]>,
-    /// The first over the second; `None` for fewer than two blocks.
+    /// The first over the second; `None` for fewer than two blocks, and where something is lacking.
     pub ratio: Option<RatioInterval>,
+    /// How many of the blocks that count have no figure of one side or of both.
+    pub lacking: usize,
+}
+
+impl Compared {
+    /// What may be said, by the names of both sides.
+    #[must_use]
+    pub fn verdict(&self, names: [&str; 2]) -> String {
+        match self.lacking {
+            0 => self.topic.verdict(self.ratio, names),
+            lacking => {
+                format!("not to be said: {} without a figure", count_words(lacking, "block"))
+            }
+        }
+    }
 }
 
 impl Topic {
@@ -43,7 +56,6 @@ impl Topic {
         match self {
             Self::Measure(measure) => measure.name().to_owned(),
             Self::Curve(kind) => kind.summary().to_owned(),
-            Self::Knee => "highest rate kept up with".to_owned(),
             Self::Fault(fault) => format!("outage, {}", fault.name()),
         }
     }
@@ -53,7 +65,7 @@ impl Topic {
     pub fn better(self) -> Better {
         match self {
             Self::Measure(measure) => measure.better(),
-            Self::Curve(CurveKind::SweepThroughput) | Self::Knee => Better::Higher,
+            Self::Curve(CurveKind::SweepThroughput) => Better::Higher,
             Self::Curve(_) | Self::Fault(_) => Better::Lower,
         }
     }
@@ -70,7 +82,6 @@ impl Topic {
         match self {
             Self::Measure(measure) => measure.advantage(),
             Self::Curve(_) => "faster",
-            Self::Knee => "ahead",
             Self::Fault(_) => "sooner back",
         }
     }
@@ -80,7 +91,7 @@ impl Topic {
     pub fn place(self) -> String {
         match self {
             Self::Measure(measure) => measure.place(),
-            Self::Curve(_) | Self::Knee => format!("in {}", self.name()),
+            Self::Curve(_) => format!("in {}", self.name()),
             Self::Fault(fault) => after(fault).to_owned(),
         }
     }
@@ -90,7 +101,7 @@ impl Topic {
     pub fn with_unit(self, value: f64) -> String {
         match self {
             Self::Measure(measure) => measure.with_unit(value),
-            Self::Curve(CurveKind::SweepThroughput) | Self::Knee => format!("{}/s", figure(value)),
+            Self::Curve(CurveKind::SweepThroughput) => format!("{}/s", figure(value)),
             Self::Curve(_) | Self::Fault(_) => format!("{} ms", figure(value)),
         }
     }
@@ -134,7 +145,6 @@ impl Topic {
                 let curve = curves.iter().find(|curve| curve.kind == kind)?;
                 curves::level(kind, runs, &curve.steps_of_both())
             }
-            Self::Knee => curves::knee(runs),
             Self::Fault(fault) => block_outage(runs, &options.with_fault(fault)),
         }
     }
@@ -176,7 +186,6 @@ mod tests {
             (latency, interval(0.5, 0.4, 0.6, 6), "raft is 2.00 × faster"),
             (failover, interval(0.5, 0.4, 0.6, 6), "raft is 2.00 × sooner back"),
             (Topic::Fault(Fault::Stop), interval(2.0, 1.9, 2.1, 6), "zab is 2.00 × sooner back"),
-            (Topic::Knee, interval(2.0, 1.9, 2.1, 6), "raft is 2.00 × ahead"),
             (Topic::Curve(CurveKind::PacedP99), interval(2.0, 1.9, 2.1, 6), "zab is 2.00 × faster"),
             (throughput, interval(1.08, 0.99, 1.15, 6), "no difference shown"),
             (throughput, interval(1.08, 1.02, 1.15, 4), "too few blocks to say (4)"),
@@ -188,7 +197,9 @@ mod tests {
 
     #[test]
     fn whoever_is_named_is_the_winner() {
-        for (better, factor) in [(Topic::Knee, 2.0), (Topic::Fault(Fault::Kill), 0.5)] {
+        for (better, factor) in
+            [(Topic::Measure(Measure::WriteThroughput), 2.0), (Topic::Fault(Fault::Kill), 0.5)]
+        {
             let ratio = interval(factor, factor * 0.9, factor * 1.1, 6).expect("made");
             assert_eq!(better.winner(ratio), Some(Side::A));
             assert_eq!(better.winner(ratio.inverse()), Some(Side::B));

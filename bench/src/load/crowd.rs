@@ -10,6 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Until;
 use super::pace::Pace;
 use super::recorder::{LoadReport, Recorder};
+use super::request::Kind;
 
 /// How long a client pauses after an error. Without a pause, a server that refuses would be asked
 /// as fast as the loop can turn, and the errors would take the time of the others' work.
@@ -37,6 +38,11 @@ pub(crate) enum Outcome {
 pub(crate) trait Ask: Send + 'static {
     /// Does one operation and waits for its answer. What fails on the way and is tried again goes to the notes.
     fn ask(&mut self, turn: Turn, notes: &mut Recorder) -> impl Future<Output = Outcome> + Send;
+
+    /// Which kind the last operation was, if there are several.
+    fn kind(&self) -> Option<Kind> {
+        None
+    }
 }
 
 /// One operation's place in a run.
@@ -217,9 +223,9 @@ async fn ask_until_the_end<C: Ask>(
         let outcome = client.ask(turn, notes).await;
         now = Instant::now();
         match outcome {
-            Outcome::Success => notes.success(turn.since, now),
+            Outcome::Success => notes.success_of(client.kind(), turn.since, now),
             Outcome::NotFound => {
-                notes.success(turn.since, now);
+                notes.success_of(client.kind(), turn.since, now);
                 notes.not_found();
             }
             Outcome::Failed { name, outcome_unknown } => {

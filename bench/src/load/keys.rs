@@ -17,6 +17,18 @@ pub enum KeyDistribution {
     Hot,
 }
 
+impl KeyDistribution {
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Zipf => "zipf",
+            Self::Hot => "one hot key nine times of ten",
+        }
+    }
+}
+
 /// The exponent of the distribution, as in YCSB.
 const ZIPF_EXPONENT: f64 = 0.99;
 /// How many requests of ten are about the hot key.

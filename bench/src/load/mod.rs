@@ -40,9 +40,9 @@ pub(crate) use keys::KeyDraw;
 pub use ledger::{Ledger, Verdict};
 pub(crate) use recorder::Recorder;
 pub use recorder::{LatencyReport, LoadReport, TIMELINE_STEP};
-pub use request::Freshness;
 #[cfg(test)]
 pub(crate) use request::stamp_of;
+pub use request::{Freshness, Kind};
 pub(crate) use request::{KEY_PREFIX, KEYS_MAX, STAMP_BYTES, sent_after};
 pub use samples::Samples;
 pub(crate) use worker::{Client, HttpClient, error_of_body, request as exchange};
@@ -105,6 +105,17 @@ impl Mix {
     #[must_use]
     pub fn parts(&self) -> u64 {
         u64::from(self.put) + u64::from(self.get) + u64::from(self.range)
+    }
+
+    /// The kind that a part is of, of all of them counted from 0.
+    fn kind(&self, part: u64) -> Kind {
+        if part < u64::from(self.put) {
+            Kind::Put
+        } else if part < u64::from(self.put) + u64::from(self.get) {
+            Kind::Get
+        } else {
+            Kind::Range
+        }
     }
 }
 

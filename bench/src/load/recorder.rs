@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::request::Kind;
 use super::samples::Samples;
 
 /// The width of a bar of the timeline.
@@ -32,6 +33,8 @@ pub(crate) struct Recorder {
     /// Whether latencies are of what was due inside the window, whenever it was answered.
     by_due: bool,
     latencies: Histogram<u32>,
+    /// The same of each kind, where clients say which kind an operation was.
+    latencies_by_kind: BTreeMap<Kind, Histogram<u32>>,
     timeline: Vec<u32>,
     counted: u64,
     total: u64,
@@ -51,8 +54,8 @@ impl Recorder {
             window_start,
             window_end: window.map(|window| window_start + window),
             by_due: false,
-            latencies: Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 3)
-                .expect("the bounds are constants that the histogram accepts"),
+            latencies: histogram(),
+            latencies_by_kind: BTreeMap::new(),
             timeline: Vec::with_capacity(256),
             counted: 0,
             total: 0,
@@ -75,6 +78,11 @@ impl Recorder {
 
     /// A request was answered as asked.
     pub(crate) fn success(&mut self, sent: Instant, done: Instant) {
+        self.success_of(None, sent, done);
+    }
+
+    /// A request of a kind was answered as asked.
+    pub(super) fn success_of(&mut self, kind: Option<Kind>, sent: Instant, done: Instant) {
         self.total += 1;
         self.last = done;
         let bar = (done - self.start).as_millis() / TIMELINE_STEP.as_millis();
@@ -87,6 +95,10 @@ impl Recorder {
         if self.is_inside(if self.by_due { sent } else { done }) {
             let micros = u64::try_from((done - sent).as_micros()).unwrap_or(u64::MAX);
             self.latencies.saturating_record(micros);
+            if let Some(kind) = kind {
+                let of_kind = self.latencies_by_kind.entry(kind).or_insert_with(histogram);
+                of_kind.saturating_record(micros);
+            }
         }
     }
 
@@ -106,6 +118,10 @@ impl Recorder {
     /// Adds the notes of another connection of the same run.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.latencies.add(&other.latencies).expect("all histograms have the same bounds");
+        for (kind, latencies) in &other.latencies_by_kind {
+            let mine = self.latencies_by_kind.entry(*kind).or_insert_with(histogram);
+            mine.add(latencies).expect("all histograms have the same bounds");
+        }
         if self.timeline.len() < other.timeline.len() {
             self.timeline.resize(other.timeline.len(), 0);
         }
@@ -135,6 +151,11 @@ impl Recorder {
             operations_with_warmup: self.total,
             per_second,
             latency: LatencyReport::of(&self.latencies),
+            latency_by_kind: self
+                .latencies_by_kind
+                .iter()
+                .map(|(&kind, latencies)| (kind, LatencyReport::of(latencies)))
+                .collect(),
             not_found: self.not_found,
             errors: self.errors.clone(),
             unknown_outcomes: self.unknown_outcomes,
@@ -161,6 +182,9 @@ pub struct LoadReport {
     /// How long operations took: in a closed loop those completed inside the window, from sending to the whole answer;
     /// in an open loop those that were due inside the window, from then to the whole answer, however late it came.
     pub latency: LatencyReport,
+    /// The same of each kind of operation, of a mixed load.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub latency_by_kind: BTreeMap<Kind, LatencyReport>,
     /// Reads among the operations that found no such key, warm-up included.
     pub not_found: u64,
     /// Failed requests by the name of their error, warm-up included.
@@ -175,6 +199,46 @@ pub struct LoadReport {
     pub timeline_step_ms: f64,
     /// Operations completed in each bar, warm-up and the end's stragglers included.
     pub timeline: Vec<u32>,
+}
+
+/// Of what a quantile leaves out at the slow end, so much may have failed: whoever failed waited for an answer that was
+/// never good, and belongs there.
+const FAILED_OF_TAIL_MAX: f64 = 0.1;
+
+impl LoadReport {
+    /// How many requests failed, warm-up included.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    /// Whether the latency that this share of the operations does not exceed says what clients saw. It does not where
+    /// requests were due and not sent, or where so many failed that they would be a part of the tail to be noticed: of
+    /// p99 one in a thousand.
+    #[must_use]
+    pub fn knows_quantile(&self, share: f64) -> bool {
+        let failed = self.failed() as f64;
+        let asked = failed + self.operations_with_warmup as f64;
+        self.not_sent == 0 && failed <= FAILED_OF_TAIL_MAX * (1.0 - share) * asked
+    }
+
+    /// The median latency in milliseconds, if it says what clients saw.
+    #[must_use]
+    pub fn p50_ms(&self) -> Option<f64> {
+        self.knows_quantile(0.5).then_some(self.latency.p50_ms)
+    }
+
+    /// What 99 of 100 operations did not exceed, in milliseconds, if that says what clients saw.
+    #[must_use]
+    pub fn p99_ms(&self) -> Option<f64> {
+        self.knows_quantile(0.99).then_some(self.latency.p99_ms)
+    }
+
+    /// What 999 of 1,000 operations did not exceed, in milliseconds, if that says what clients saw.
+    #[must_use]
+    pub fn p999_ms(&self) -> Option<f64> {
+        self.knows_quantile(0.999).then_some(self.latency.p999_ms)
+    }
 }
 
 /// A distribution of latencies, in milliseconds.
@@ -218,6 +282,11 @@ impl LatencyReport {
             samples: Samples::of(latencies),
         }
     }
+}
+
+fn histogram() -> Histogram<u32> {
+    Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 3)
+        .expect("the bounds are constants that the histogram accepts")
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -280,6 +349,42 @@ mod tests {
         assert_eq!(report.errors["no_leader"], 2);
         assert_eq!(report.unknown_outcomes, 1);
         assert_eq!(report.timeline.iter().sum::<u32>(), 2);
+    }
+
+    #[test]
+    fn each_kind_of_a_mixed_load_keeps_its_own_latencies() {
+        let start = Instant::now();
+        let after = |ms: u64| start + Duration::from_millis(ms);
+        let mut one = Recorder::new(start, Duration::ZERO, None);
+        let mut two = Recorder::new(start, Duration::ZERO, None);
+        one.success_of(Some(Kind::Put), start, after(10));
+        one.success_of(Some(Kind::Get), start, after(1));
+        two.success_of(Some(Kind::Get), start, after(3));
+        two.success(start, after(99));
+        one.merge(&two);
+        let report = one.report();
+        let longest = report.latency_by_kind.iter().map(|(kind, of)| (*kind, of.max_ms.round()));
+        assert_eq!(longest.collect::<Vec<_>>(), [(Kind::Put, 10.0), (Kind::Get, 3.0)]);
+        assert_eq!(report.latency_by_kind[&Kind::Get].samples.count(), 2);
+        assert_eq!(report.latency.samples.count(), 4, "and all of them together");
+    }
+
+    #[test]
+    fn quantiles_that_leave_out_who_failed_or_waits_are_not_told() {
+        let start = Instant::now();
+        let mut notes = Recorder::new(start, Duration::ZERO, None);
+        for _ in 0..999 {
+            notes.success(start, start + Duration::from_millis(1));
+        }
+        assert!(notes.report().p999_ms().is_some());
+        notes.error("no_leader", false);
+        let report = notes.report();
+        assert_eq!((report.p50_ms().is_some(), report.p99_ms().is_some()), (true, true));
+        assert_eq!(report.p999_ms(), None, "one of the ten that p99.9 and above is made of");
+        notes.error("no_leader", false);
+        assert_eq!(notes.report().p99_ms(), None);
+        let report = LoadReport { not_sent: 1, ..report };
+        assert_eq!(report.p50_ms(), None);
     }
 
     #[test]

@@ -31,6 +31,33 @@ pub(crate) fn sent_after(stamp: u64) -> Duration {
     Duration::from_nanos(stamp >> STAMP_CHANCE_BITS)
 }
 
+/// A kind of operation of a mixed load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A write.
+    Put,
+    /// A linearizable read of one key.
+    Get,
+    /// A linearizable read of a hundred keys.
+    Range,
+}
+
+impl Kind {
+    /// All of them, in the order in which a mix names them.
+    pub const ALL: [Self; 3] = [Self::Put, Self::Get, Self::Range];
+
+    /// What they are called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "writes",
+            Self::Get => "reads",
+            Self::Range => "ranges",
+        }
+    }
+}
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,7 +12,7 @@ use super::crowd::{Ask, Outcome, Turn};
 use super::http::{Answer, HttpConnection};
 use super::keys::KeyDraw;
 use super::recorder::Recorder;
-use super::request::{Freshness, Request, stamp_of};
+use super::request::{Freshness, Kind, Request, stamp_of};
 use super::{LoadOptions, Mix, Workload};
 
 /// How many keys a range of a mixed load reads.
@@ -54,6 +54,10 @@ impl Ask for HttpClient {
         self.requests.begin(turn);
         operation(&mut self.client, &mut self.requests, self.workload).await
     }
+
+    fn kind(&self) -> Option<Kind> {
+        self.requests.kind
+    }
 }
 
 /// The prepared requests of one client.
@@ -73,6 +77,8 @@ struct Requests {
     after: Duration,
     /// The number of the operation in a run that ends after a number of them.
     number: u64,
+    /// Which kind the last operation of a mixed load was.
+    kind: Option<Kind>,
 }
 
 impl Requests {
@@ -103,6 +109,7 @@ impl Requests {
             epoch,
             after: Duration::ZERO,
             number: 0,
+            kind: None,
         }
     }
 
@@ -177,14 +184,13 @@ async fn operation(client: &mut Client, requests: &mut Requests, workload: Workl
 }
 
 async fn mixed(client: &mut Client, requests: &mut Requests, mix: Mix) -> Outcome {
-    let part = requests.random.below(mix.parts());
+    let kind = mix.kind(requests.random.below(mix.parts()));
+    requests.kind = Some(kind);
     let key = requests.draw();
-    if part < u64::from(mix.put) {
-        request(client, requests.put(key), true).await
-    } else if part < u64::from(mix.put) + u64::from(mix.get) {
-        request(client, requests.get(key), false).await
-    } else {
-        request(client, requests.range(key), false).await
+    match kind {
+        Kind::Put => request(client, requests.put(key), true).await,
+        Kind::Get => request(client, requests.get(key), false).await,
+        Kind::Range => request(client, requests.range(key), false).await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The answer in two sentences: what differs, by how much and how sure that is, and what does not.
 
-use super::format::count_words;
-use crate::compare::{Analysis, Comparison, Side, Topic};
+use super::format::{count_words, listed};
+use crate::compare::{Analysis, Compared, Comparison, Side, Topic};
 use crate::stats::{BLOCKS_TO_CONCLUDE, RatioInterval};
 
 /// Something that was looked at, and what is known about it.
@@ -9,17 +9,30 @@ type LookedAt = (Topic, RatioInterval);
 
 /// The sentences, as text.
 pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<String> {
-    let looked_at: Vec<LookedAt> = (analysis.compared().into_iter())
-        .filter(|compared| !compared.topic.is_cost())
-        .filter_map(|compared| Some((compared.topic, compared.ratio?)))
-        .collect();
+    let noticed: Vec<Compared> =
+        analysis.compared().into_iter().filter(|compared| !compared.topic.is_cost()).collect();
+    let with_ratio = noticed.iter().filter_map(|one| Some((one.topic, one.ratio?)));
+    let looked_at: Vec<LookedAt> = with_ratio.collect();
+    let without_ratio = noticed.iter().filter(|one| one.ratio.is_none());
+    let unsaid: Vec<String> = without_ratio.map(|one| one.topic.name()).collect();
+    let unsaid = match unsaid.is_empty() {
+        true => String::new(),
+        false => format!(
+            " Nothing can be said of {}, of which some block has no figure.",
+            listed(unsaid.into_iter())
+        ),
+    };
     let [a, b] = comparison.names();
     let Some(blocks) = looked_at.iter().map(|(_, ratio)| ratio.blocks).max() else {
-        let why = match analysis.blocks < BLOCKS_TO_CONCLUDE {
+        let why = match analysis.blocks() < BLOCKS_TO_CONCLUDE {
             true => format!(
                 "An answer takes {}, and here {} counts.",
                 count_words(BLOCKS_TO_CONCLUDE, "block"),
-                if analysis.blocks == 0 { "none".to_owned() } else { analysis.blocks.to_string() }
+                if analysis.blocks() == 0 {
+                    "none".to_owned()
+                } else {
+                    analysis.blocks().to_string()
+                }
             ),
             false => "There is nothing that both have a figure of in every block.".to_owned(),
         };
@@ -34,7 +47,10 @@ pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<Str
                 "{} of {a} and {b} are too few for an answer: it takes {BLOCKS_TO_CONCLUDE}.",
                 count_words(blocks, "block")
             ),
-            format!("So far the ratios {a} / {b} are: {}.", listed(looked_at.iter().map(interval))),
+            format!(
+                "So far the ratios {a} / {b} are: {}.{unsaid}",
+                listed(looked_at.iter().map(interval))
+            ),
         ];
     }
     let (differ, same): (Vec<LookedAt>, Vec<LookedAt>) =
@@ -45,7 +61,7 @@ pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<Str
         return vec![
             format!("{over}, no difference between {a} and {b} was shown."),
             format!(
-                "What difference there may be lies, with 95 % confidence, within these ratios {a} / {b}: {ranges}."
+                "What difference there may be lies, with 95 % confidence, within these ratios {a} / {b}: {ranges}.{unsaid}"
             ),
         ];
     }
@@ -57,8 +73,9 @@ pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<Str
     });
     let first = format!("{over}, {}.", advantages.collect::<Vec<_>>().join("; "));
     let second = match same.is_empty() {
-        true => "Everything that was looked at differs.".to_owned(),
-        false => format!("No difference was shown in these ratios {a} / {b}: {ranges}."),
+        true if unsaid.is_empty() => "Everything that was looked at differs.".to_owned(),
+        true => unsaid.trim_start().to_owned(),
+        false => format!("No difference was shown in these ratios {a} / {b}: {ranges}.{unsaid}"),
     };
     vec![first, second]
 }
@@ -78,31 +95,4 @@ fn advantage((topic, ratio): &LookedAt) -> String {
 
 fn interval((topic, ratio): &LookedAt) -> String {
     format!("{} {:.2} ({:.2} to {:.2})", topic.name(), ratio.ratio, ratio.low, ratio.high)
-}
-
-/// `one, two and three`.
-fn listed(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.collect();
-    match items.split_last() {
-        None => String::new(),
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_read_as_they_are_spoken() {
-        for (items, text) in [
-            (&[][..], ""),
-            (&["one"], "one"),
-            (&["one", "two"], "one and two"),
-            (&["one", "two", "three"], "one, two and three"),
-        ] {
-            assert_eq!(listed(items.iter().map(|&item| item.to_owned())), text);
-        }
-    }
 }

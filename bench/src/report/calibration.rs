@@ -50,6 +50,8 @@ pub(crate) fn said(ratio: &RatioInterval) -> &'static str {
 /// What was measured of the floors: each of them, though the other may be missing.
 fn floors(report: &Report) -> String {
     let null = report.comparison.floors.iter().filter_map(|floor| floor.null.write_report());
+    // Those that are due at a rate are as many as were asked for.
+    let null = null.filter(|_| report.comparison.settings.rate.is_none());
     let null: Vec<f64> = null.map(|writes| writes.per_second).collect();
     let all = |figures: &[f64]| {
         let figures: Vec<String> = figures.iter().map(|&per_second| figure(per_second)).collect();

@@ -80,6 +80,16 @@ pub fn utc(seconds: u64) -> String {
     format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
 }
 
+/// `one, two and three`.
+pub(crate) fn listed(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    match items.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +122,17 @@ mod tests {
         assert_eq!(utc(951_782_399), "2000-02-28 23:59 UTC");
         assert_eq!(utc(951_782_400), "2000-02-29 00:00 UTC");
         assert_eq!(utc(1_795_314_660), "2026-11-22 02:31 UTC");
+    }
+
+    #[test]
+    fn lists_read_as_they_are_spoken() {
+        for (items, text) in [
+            (&[][..], ""),
+            (&["one"], "one"),
+            (&["one", "two"], "one and two"),
+            (&["one", "two", "three"], "one, two and three"),
+        ] {
+            assert_eq!(listed(items.iter().map(|&item| item.to_owned())), text);
+        }
     }
 }

@@ -4,26 +4,27 @@ use super::Report;
 use super::format::{count_words, figure};
 use super::marks::{drawing, gallery};
 use super::tails::{self, Tail};
-use crate::compare::{Comparison, Loads, Side};
-use crate::load::Samples;
+use crate::compare::{Loads, Side};
+use crate::load::{Kind, LoadReport, Samples};
 use crate::stats::extent;
 
 /// Places on the axis of shares for each of its decades.
 const STEPS_OF_DECADE: i32 = 16;
 
-/// All latencies of one kind in a run.
-type Kind = fn(&Loads) -> Option<&Samples>;
+/// All latencies of something in a run; none of a run whose tail would be too good.
+type Timed = fn(&Loads) -> Option<&Samples>;
 
 /// What is drawn, as far as it was measured: its title, its axis, and where it comes from.
-const DRAWN: [(&str, &str, Kind); 5] = [
-    ("How long writes took", "write latency, ms", |loads| {
-        Some(&loads.write_report()?.latency.samples)
-    }),
-    ("How long linearizable reads took", "read latency, ms", |loads| {
-        Some(&loads.read.as_ref()?.latency.samples)
-    }),
+const DRAWN: [(&str, &str, Timed); 8] = [
+    ("How long writes took", "write latency, ms", |loads| all_of(loads.write_report()?)),
+    ("How long linearizable reads took", "read latency, ms", |loads| all_of(loads.read.as_ref()?)),
     ("How long mixed operations took", "latency, ms", |loads| {
-        Some(&loads.mixed.as_ref()?.report.latency.samples)
+        all_of(&loads.mixed.as_ref()?.report)
+    }),
+    ("How long the writes among them took", "write latency, ms", |loads| of_kind(loads, Kind::Put)),
+    ("How long the reads among them took", "read latency, ms", |loads| of_kind(loads, Kind::Get)),
+    ("How long the ranges among them took", "range latency, ms", |loads| {
+        of_kind(loads, Kind::Range)
     }),
     (
         "How long it took until streams told of a write",
@@ -37,18 +38,27 @@ const DRAWN: [(&str, &str, Kind); 5] = [
     ),
 ];
 
+fn all_of(report: &LoadReport) -> Option<&Samples> {
+    report.knows_quantile(0.99).then_some(&report.latency.samples)
+}
+
+fn of_kind(loads: &Loads, kind: Kind) -> Option<&Samples> {
+    let report = &loads.mixed.as_ref()?.report;
+    let latency = report.latency_by_kind.get(&kind)?;
+    report.knows_quantile(0.99).then_some(&latency.samples)
+}
+
 pub(super) fn section(report: &Report) -> String {
-    let comparison = &report.comparison;
     let drawings = DRAWN.into_iter().map(|(title, axis, of)| {
-        drawing(title, &caption(comparison, of), distribution(comparison, axis, of))
+        drawing(title, &caption(report, of), distribution(report, axis, of))
     });
     gallery("Latency", drawings)
 }
 
 /// What is drawn, of how much.
-fn caption(comparison: &Comparison, of: Kind) -> String {
+fn caption(report: &Report, of: Timed) -> String {
     let counts = Side::BOTH.map(|side| {
-        let runs = comparison.all_runs_of(side).filter_map(|run| of(&run.loads));
+        let runs = report.valid_runs_of(side).filter_map(|run| of(&run.loads));
         let (mut runs_with_any, mut requests) = (0, 0);
         for samples in runs {
             (runs_with_any, requests) = (runs_with_any + 1, requests + samples.count());
@@ -57,24 +67,25 @@ fn caption(comparison: &Comparison, of: Kind) -> String {
             "n = {} in {} of {}",
             figure(requests as f64),
             count_words(runs_with_any, "run"),
-            comparison.name(side)
+            report.comparison.name(side)
         )
     });
     format!(
         "The share of all that took longer, on a logarithmic axis, so that the tail shows. Line: all runs together; \
-         band: the extremes of single runs, which is no confidence interval. Marked: p50, p99, p99.9 of all ({}).",
+         band: the extremes of single runs, which is no confidence interval. Marked: p50, p99, p99.9 of all ({}). Blocks \
+         that were left out are not drawn, nor are runs in which not all was sent and answered.",
         counts.join(", ")
     )
 }
 
 /// The latencies of both sides.
-fn distribution(comparison: &Comparison, axis: &str, of: Kind) -> Option<String> {
+fn distribution(report: &Report, axis: &str, of: Timed) -> Option<String> {
     let tail = |side| {
         let runs: Vec<&Samples> =
-            comparison.all_runs_of(side).filter_map(|run| of(&run.loads)).collect();
+            report.valid_runs_of(side).filter_map(|run| of(&run.loads)).collect();
         let all = Samples::merged(runs.iter().copied());
         let line = shares(all.count()).filter_map(|share| Some((all.exceeded_by(share)?, share)));
-        let name = comparison.name(side).to_owned();
+        let name = report.comparison.name(side).to_owned();
         Tail { side, name, line: line.collect(), band: band(&runs) }
     };
     tails::plot(axis, &Side::BOTH.map(tail))

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::format::{bytes, figure};
+use super::format::{bytes, count_words, figure};
 use super::html::{escape, table};
-use crate::compare::{Comparison, Side};
+use crate::compare::{Comparison, Side, phases_text};
 use crate::loopback::LoopbackProbe;
 use crate::machine::DiskProbe;
 
@@ -16,7 +16,7 @@ pub(super) fn section(report: &Report) -> String {
 /// The machine, the settings and the command lines.
 pub(crate) fn tables(comparison: &Comparison) -> String {
     let machine = &comparison.machine;
-    let file_system = &comparison.file_system;
+    let (file_system, settings) = (&comparison.file_system, &comparison.settings);
     let disk = |probe: &DiskProbe| {
         format!(
             "p50 {} ms, p99 {} ms ({} writes of {} bytes)",
@@ -80,7 +80,19 @@ pub(crate) fn tables(comparison: &Comparison) -> String {
         ),
         ("compiler", machine.rustc.clone()),
         ("command", comparison.command.clone()),
-        ("seed", comparison.settings.seed.to_string()),
+        ("nodes of each cluster", settings.nodes.to_string()),
+        ("clients", settings.clients_text()),
+        ("each run", format!("a cluster from nothing{}", phases_text(settings))),
+        ("values", count_words(settings.value_bytes, "byte")),
+        ("keys", format!("{}, {}", figure(settings.keys as f64), settings.key_distribution.name())),
+        (
+            "due",
+            settings.rate.map_or_else(
+                || "when the last answer is there".to_owned(),
+                |rate| format!("{} a second", figure(rate)),
+            ),
+        ),
+        ("seed", settings.seed.to_string()),
         ("A", comparison.name(Side::A).to_owned()),
         ("B", comparison.name(Side::B).to_owned()),
         ("coins", coins.join(" | ")),

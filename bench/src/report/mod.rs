@@ -29,8 +29,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::compare::{Analysis, Comparison, table_text};
+use crate::cluster::Fault;
+use crate::compare::{Analysis, Comparison, Run, Side, table_text};
 use crate::exact::Brief;
+use crate::failover::Failover;
 use crate::stats::BLOCKS_TO_CONCLUDE;
 use crate::systems::{self as other_systems, Systems};
 
@@ -58,6 +60,18 @@ impl Report {
     #[must_use]
     pub fn new(comparison: Comparison) -> Self {
         Self { analysis: Analysis::of(&comparison), comparison, exact: None, systems: None }
+    }
+
+    /// The runs of one side in blocks that count, in the order in which they were made.
+    fn valid_runs_of(&self, side: Side) -> impl Iterator<Item = &Run> {
+        let runs = self.comparison.all_runs_of(side);
+        runs.filter(|run| self.analysis.valid.contains(&run.block))
+    }
+
+    /// The failovers of one kind in those runs.
+    fn valid_failovers_of(&self, side: Side, fault: Fault) -> impl Iterator<Item = &Failover> {
+        let failovers = self.valid_runs_of(side).flat_map(|run| &run.failovers);
+        failovers.filter(move |failover| failover.fault == fault)
     }
 
     /// The tables for a terminal: what was compared, and the systems that others wrote.

@@ -24,7 +24,7 @@ fn is_headline(topic: Topic) -> bool {
                 | Measure::WatchLatencyP99
         ),
         Topic::Curve(kind) => kind != CurveKind::PacedP50,
-        Topic::Knee | Topic::Fault(_) => true,
+        Topic::Fault(_) => true,
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn section(report: &Report) -> String {
 }
 
 fn headline(compared: &Compared, names: [&str; 2]) -> String {
-    let Compared { topic, medians, ratio } = *compared;
+    let Compared { topic, medians, ratio, .. } = *compared;
     let class = ratio.and_then(|ratio| topic.winner(ratio)).map_or("open", class_of);
     let [a, b] = names.map(escape);
     let medians = medians.map_or_else(String::new, |medians| {
@@ -81,7 +81,7 @@ fn headline(compared: &Compared, names: [&str; 2]) -> String {
     format!(
         "<div class=\"finding {class}\">{}<strong>{}</strong>{medians}{interval}</div>\n",
         escape(&capitalized(&topic.name())),
-        escape(&topic.verdict(ratio, names)),
+        escape(&compared.verdict(names)),
     )
 }
 

@@ -6,7 +6,7 @@ use super::Report;
 use super::format::{bytes, figure};
 use super::html::{escape, table};
 use crate::cluster::Fault;
-use crate::compare::{Comparison, Run};
+use crate::compare::{Comparison, Exclusion, Run};
 use crate::failover::Failover;
 use crate::load::LatencyReport;
 
@@ -19,9 +19,8 @@ pub(super) fn section(report: &Report) -> String {
         text.push_str("<p>Nothing.</p>\n");
     } else {
         text.push_str("<ul>\n");
-        for exclusion in &report.analysis.exclusions {
-            let block = exclusion.block + 1;
-            let _ = writeln!(text, "<li>block {block}: {}</li>", escape(&exclusion.reason));
+        for exclusion in Exclusion::texts(&report.analysis.exclusions) {
+            let _ = writeln!(text, "<li>{}</li>", escape(&exclusion));
         }
         text.push_str("</ul>\n");
     }
@@ -30,7 +29,7 @@ pub(super) fn section(report: &Report) -> String {
         let list: Vec<String> =
             errors.iter().map(|(name, count)| format!("{name} × {count}")).collect();
         let list = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-        let _ = writeln!(text, "<li>{protocol}: {}</li>", escape(&list));
+        let _ = writeln!(text, "<li>{}: {}</li>", escape(protocol), escape(&list));
     }
     text.push_str(
         "</ul>\n<p class=\"quiet\">Everything measured is in the <code>report.json</code> that this page was made \
@@ -43,8 +42,8 @@ fn runs_table(comparison: &Comparison) -> String {
     let or_none = |figure: Option<String>| figure.unwrap_or_else(|| "–".to_owned());
     let row = |run: &Run| {
         let (write, read) = (run.loads.write_report(), run.loads.read.as_ref());
-        let errors: u64 =
-            write.into_iter().chain(read).flat_map(|report| report.errors.values()).sum();
+        let errors = run.loads.errors().chain(run.errors_beside_faults());
+        let errors: u64 = errors.map(|(_, count)| count).sum();
         let outage = |failover: &Failover| {
             let outage = failover.outage_ms;
             let outage = outage.map_or_else(|| "never".to_owned(), |outage| format!("{outage:.0}"));

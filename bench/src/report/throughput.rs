@@ -26,7 +26,7 @@ pub(super) fn section(report: &Report) -> String {
             &format!(
                 "Writes a second, beside the same stack without replication and a bare HTTP echo: medians of {} and, of \
                  the floors, n = {}, too few for an interval.",
-                count_words(report.analysis.blocks, "block"),
+                count_words(report.analysis.blocks(), "block"),
                 report.analysis.echo_per_second.len()
             ),
             floors(report),
@@ -37,9 +37,13 @@ pub(super) fn section(report: &Report) -> String {
             CurveKind::SweepThroughput => {
                 "Closed loops of more and more clients. Line: the median over the blocks; band: the extremes."
             }
-            CurveKind::PacedP50 | CurveKind::PacedP99 => {
+            CurveKind::PacedP50 => {
                 "Writes that are due at fixed moments; latency from then. Line: the median over the blocks; band: the \
-                 extremes. A side's curve ends where not all could be sent. The upright lines are the highest rates \
+                 extremes. A side's curve ends where not all were answered."
+            }
+            CurveKind::PacedP99 => {
+                "Writes that are due at fixed moments; latency from then. Line: the median over the blocks; band: the \
+                 extremes. A side's curve ends where not all were answered. The upright lines are the highest rates \
                  that each side keeps up with, in the median, with the extremes of the blocks."
             }
         };
@@ -59,7 +63,7 @@ pub(super) fn section(report: &Report) -> String {
         drawings.push(drawing(
             &format!("Write throughput over time: {}", comparison.name(side)),
             "One line for each run. The shaded beginning does not count.",
-            timelines(comparison, side),
+            timelines(report, side),
         ));
     }
     let tables: String =
@@ -72,7 +76,7 @@ fn curve_table(comparison: &Comparison, curve: &Curve) -> String {
     let row = |point: &CurvePoint| {
         let [a, b] = point
             .sides
-            .map(|side| side.as_ref().map_or_else(|| "not all sent".to_owned(), spread_cell));
+            .map(|side| side.as_ref().map_or_else(|| "not all answered".to_owned(), spread_cell));
         vec![figure_of_tick(point.at), a, b, ratio_cell(point.ratio), point.blocks_text()]
     };
     let mut rows: Vec<Vec<String>> = curve.points.iter().map(row).collect();
@@ -83,7 +87,7 @@ fn curve_table(comparison: &Comparison, curve: &Curve) -> String {
         ratio_cell(curve.ratio),
         curve.ratio.map_or_else(String::new, |ratio| ratio.blocks.to_string()),
     ]);
-    if let Some(Knees { sides, blocks, ratio }) = &curve.knees {
+    if let Some(Knees { sides, blocks }) = &curve.knees {
         let cell = |knee: &Knee| {
             let [median, min, max] = [knee.median, knee.min, knee.max]
                 .map(|rate| rate.map_or_else(|| "none".to_owned(), figure));
@@ -93,7 +97,7 @@ fn curve_table(comparison: &Comparison, curve: &Curve) -> String {
             "highest rate kept up with".to_owned(),
             cell(&sides[0]),
             cell(&sides[1]),
-            ratio_cell(*ratio),
+            NONE.to_owned(),
             blocks.to_string(),
         ]);
         let at_knee = |side: usize| {
@@ -112,7 +116,7 @@ fn curve_table(comparison: &Comparison, curve: &Curve) -> String {
     let [a, b] = comparison.names();
     let ratio = format!("{a} / {b}");
     format!(
-        "<details><summary>{}</summary>\n<p class=\"quiet\">Medians over n blocks, below them the smallest and the \
+        "<details open=\"\"><summary>{}</summary>\n<p class=\"quiet\">Medians over n blocks, below them the smallest and the \
          largest; the ratio with its 95 % interval, where both sides have a figure in every block.</p>\n{}</details>\n",
         escape(&capitalized(curve.kind.name())),
         table(&[curve.kind.axis(), a, b, &ratio, "n"], &rows)
@@ -193,7 +197,7 @@ fn short(topic: Topic) -> String {
         Topic::Measure(Measure::ReadThroughput) => "read throughput".to_owned(),
         Topic::Measure(Measure::ReadLatencyP50) => "read latency p50".to_owned(),
         Topic::Measure(Measure::ReadLatencyP99) => "read latency p99".to_owned(),
-        Topic::Measure(_) | Topic::Knee | Topic::Fault(_) => topic.name(),
+        Topic::Measure(_) | Topic::Fault(_) => topic.name(),
     }
 }
 
@@ -231,7 +235,7 @@ fn blocks(report: &Report, measure: Measure) -> Option<String> {
 }
 
 /// Writes in each tenth of a second, one line for each run, with what was discarded.
-fn timelines(comparison: &Comparison, side: Side) -> Option<String> {
+fn timelines(report: &Report, side: Side) -> Option<String> {
     let series = |write: &LoadReport| {
         let step = write.timeline_step_ms;
         let end = write.warmup_ms + write.window_ms;
@@ -243,8 +247,9 @@ fn timelines(comparison: &Comparison, side: Side) -> Option<String> {
             .collect::<Vec<_>>()
     };
     let writes = |run: &'_ Run| run.loads.write_report().map(series).unwrap_or_default();
-    let highest = comparison.runs.iter().flat_map(writes).map(|(_, rate)| rate).reduce(f64::max)?;
-    let first = comparison.all_runs_of(side).find_map(|run| run.loads.write_report())?;
+    let all = Side::BOTH.into_iter().flat_map(|side| report.valid_runs_of(side));
+    let highest = all.flat_map(writes).map(|(_, rate)| rate).reduce(f64::max)?;
+    let first = report.valid_runs_of(side).find_map(|run| run.loads.write_report())?;
     let (warmup, end) = (first.warmup_ms / 1e3, (first.warmup_ms + first.window_ms) / 1e3);
     let x = Scale::linear(0.0, end);
     let y = Scale::linear(0.0, highest * 1.1);
@@ -252,10 +257,10 @@ fn timelines(comparison: &Comparison, side: Side) -> Option<String> {
     plot.region(0.0, warmup, "discarded");
     plot.x_axis("seconds of the write phase", &labelled(x));
     plot.y_axis("writes/s in each 100 ms", &labelled(y));
-    for run in comparison.all_runs_of(side) {
+    for run in report.valid_runs_of(side) {
         plot.line(&writes(run), &format!("{} thin", class_of(side)));
     }
-    Some(plot.finish(&format!("Write throughput of {} over time", comparison.name(side))))
+    Some(plot.finish(&format!("Write throughput of {} over time", report.comparison.name(side))))
 }
 
 /// The floors beside both sides: how much of what is possible replication leaves.

@@ -43,7 +43,7 @@ pub(super) fn section(report: &Report) -> String {
     );
     text.push_str(&legend(findings));
     for (place, finding) in findings.iter().enumerate() {
-        let figures = figures(&report.comparison, finding);
+        let figures = figures(report, finding);
         let name = finding.fault.name();
         let what = escape(finding.fault.what());
         let says = escape(&finding.verdict);
@@ -89,7 +89,7 @@ fn class_of_phase(phase: Phase) -> &'static str {
     }
 }
 
-fn figures(comparison: &Comparison, finding: &FaultFinding) -> String {
+fn figures(report: &Report, finding: &FaultFinding) -> String {
     let fault = finding.fault;
     let mut text = String::from("<div class=\"plots\">\n");
     let mut add = |class: &str, title: &str, caption: &str, plot: String| {
@@ -100,21 +100,21 @@ fn figures(comparison: &Comparison, finding: &FaultFinding) -> String {
             escape(caption)
         );
     };
-    if let Some(plot) = stacked(comparison, fault) {
+    if let Some(plot) = stacked(report, fault) {
         let title = "From the fault to the first new write";
         add(" class=\"alone\"", title, "Each single one below the medians.", plot);
     }
     for side in Side::BOTH {
-        if let Some((plot, failover)) = outage(comparison, fault, side) {
+        if let Some((plot, failover)) = outage(report, fault, side) {
             let caption = format!(
                 "Latency of every paced write of one of {}, that with the middle outage, from the moment at which it \
                  was to be sent. {}Crosses are errors.",
-                count_words(comparison.failovers_of(side, fault).count(), "failover"),
+                count_words(report.valid_failovers_of(side, fault).count(), "failover"),
                 failover
                     .outage_ms
                     .map_or_else(String::new, |outage| format!("Outage {} ms. ", figure(outage)))
             );
-            add("", &format!("The outage of {}", comparison.name(side)), &caption, plot);
+            add("", &format!("The outage of {}", report.comparison.name(side)), &caption, plot);
         }
     }
     text.push_str("</div>\n");
@@ -142,10 +142,10 @@ fn median_spans(failovers: &[&Failover]) -> Vec<Span> {
 }
 
 /// The failovers of a side, from the shortest outage to the longest.
-fn sorted(comparison: &Comparison, side: Side, fault: Fault) -> Vec<&Failover> {
+fn sorted(report: &Report, side: Side, fault: Fault) -> Vec<&Failover> {
     let with_phases = |failover: &&Failover| !failover.timeline.spans().is_empty();
     let mut failovers: Vec<&Failover> =
-        comparison.failovers_of(side, fault).filter(with_phases).collect();
+        report.valid_failovers_of(side, fault).filter(with_phases).collect();
     failovers.sort_by(|one, other| end_of(one).total_cmp(&end_of(other)));
     failovers
 }
@@ -162,8 +162,8 @@ fn thinned<'a>(failovers: &[&'a Failover]) -> Vec<&'a Failover> {
 }
 
 /// The phases of both sides: the medians, and every failover.
-fn stacked(comparison: &Comparison, fault: Fault) -> Option<String> {
-    let sides = Side::BOTH.map(|side| (side, sorted(comparison, side, fault)));
+fn stacked(report: &Report, fault: Fault) -> Option<String> {
+    let sides = Side::BOTH.map(|side| (side, sorted(report, side, fault)));
     let medians = sides.iter().map(|(_, failovers)| median_spans(failovers));
     let medians: Vec<Vec<Span>> = medians.collect();
     let middle = medians.iter().filter_map(|spans| Some(spans.last()?.to_ms)).reduce(f64::max)?;
@@ -181,7 +181,7 @@ fn stacked(comparison: &Comparison, fault: Fault) -> Option<String> {
     let mut top = height - SPACE;
     let mut names = Vec::new();
     for ((side, _), (spans, rows)) in sides.iter().zip(medians.iter().zip(&rows)) {
-        let name = comparison.name(*side);
+        let name = report.comparison.name(*side);
         names.push((top - BAR / 2.0, name.to_owned()));
         draw(&mut plot, spans, top - BAR / 2.0, BAR - 4.0, &format!("{name}, medians"), "");
         for (row, failover) in rows.iter().enumerate() {
@@ -209,9 +209,9 @@ fn draw(plot: &mut Plot, spans: &[Span], y: f64, height: f64, name: &str, faint:
 }
 
 /// The failover with the middle outage.
-fn middle(comparison: &Comparison, side: Side, fault: Fault) -> Option<&Failover> {
-    let options = comparison.failover_options.with_fault(fault);
-    let mut failovers: Vec<&Failover> = comparison.failovers_of(side, fault).collect();
+fn middle(report: &Report, side: Side, fault: Fault) -> Option<&Failover> {
+    let options = report.comparison.failover_options.with_fault(fault);
+    let mut failovers: Vec<&Failover> = report.valid_failovers_of(side, fault).collect();
     let of = |failover: &Failover| failover.outage_at_least_ms(&options);
     failovers.sort_by(|one, other| of(one).total_cmp(&of(other)));
     let last = failovers.len().checked_sub(1)?;
@@ -219,8 +219,8 @@ fn middle(comparison: &Comparison, side: Side, fault: Fault) -> Option<&Failover
 }
 
 /// What the paced writes saw of one failover of a side, and which it is.
-fn outage(comparison: &Comparison, fault: Fault, side: Side) -> Option<(String, &Failover)> {
-    let both = Side::BOTH.map(|side| middle(comparison, side, fault));
+fn outage(report: &Report, fault: Fault, side: Side) -> Option<(String, &Failover)> {
+    let both = Side::BOTH.map(|side| middle(report, side, fault));
     let failovers = || both.into_iter().flatten();
     let probes = || failovers().flat_map(|failover| &failover.probes);
     let (shown_from, shown_to) = match fault.spares_writes() {
@@ -232,7 +232,7 @@ fn outage(comparison: &Comparison, fault: Fault, side: Side) -> Option<(String, 
     let last = probes().map(|probe| probe.intended_ms).reduce(f64::max)?.min(shown_to);
     let slowest = probes().map(|probe| probe.latency_ms).reduce(f64::max)?;
     let fastest = probes().map(|probe| probe.latency_ms).reduce(f64::min)?;
-    let failover = middle(comparison, side, fault)?;
+    let failover = middle(report, side, fault)?;
     let timeline = &failover.timeline;
     let last = last.max(first + 1.0);
     let x = Scale::linear(first, last);
@@ -263,7 +263,7 @@ fn outage(comparison: &Comparison, fault: Fault, side: Side) -> Option<(String, 
     let (failed, answered): (Vec<_>, Vec<_>) = shown.partition(|probe| probe.error.is_some());
     plot.cloud(answered.into_iter().map(place), class_of(side));
     plot.crosses(failed.into_iter().map(place), "failed");
-    let name = comparison.name(side);
+    let name = report.comparison.name(side);
     Some((
         plot.finish(&format!("Latency of paced writes through one failover of {name}")),
         failover,

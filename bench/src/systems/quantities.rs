@@ -4,7 +4,6 @@ use super::Subject;
 use super::record::{SystemRun, Systems};
 use crate::compare::Spread;
 use crate::failover::FailoverOptions;
-use crate::load::LatencyReport;
 use crate::report::format::figure;
 
 /// Something that was measured of every subject.
@@ -13,12 +12,6 @@ pub(crate) struct Quantity {
     pub(crate) name: &'static str,
     of_run: fn(&SystemRun, &FailoverOptions) -> Option<f64>,
     in_words: fn(f64, &FailoverOptions) -> String,
-}
-
-/// A latency of writes. Those of a run that could not send all that was due would be too good.
-fn write_latency(run: &SystemRun, of: fn(&LatencyReport) -> f64) -> Option<f64> {
-    let report = &run.write.as_ref()?.report;
-    (report.not_sent == 0).then(|| of(&report.latency))
 }
 
 fn plain(value: f64, _: &FailoverOptions) -> String {
@@ -34,12 +27,12 @@ impl Quantity {
         },
         Self {
             name: "write latency p50, ms",
-            of_run: |run, _| write_latency(run, |latency| latency.p50_ms),
+            of_run: |run, _| run.write.as_ref()?.report.p50_ms(),
             in_words: plain,
         },
         Self {
             name: "write latency p99, ms",
-            of_run: |run, _| write_latency(run, |latency| latency.p99_ms),
+            of_run: |run, _| run.write.as_ref()?.report.p99_ms(),
             in_words: plain,
         },
         Self {

@@ -74,8 +74,57 @@ fn latencies_of_what_could_not_all_be_sent_are_left_out() {
     }
     let report = Report::new(comparison);
     let blocks = |measure| report.analysis.finding(measure).expect("a finding").blocks.len();
-    assert_eq!((blocks(Measure::MixedThroughput), blocks(Measure::MixedLatencyP99)), (6, 5));
+    assert_eq!((blocks(Measure::DeliveryP99), blocks(Measure::MixedLatencyP99)), (6, 5));
+    // What is left are the better blocks, which say nothing of both sides.
+    let latency = report.analysis.finding(Measure::MixedLatencyP99).expect("a finding");
+    assert_eq!(
+        (latency.ratio, &latency.verdict[..]),
+        (None, "not to be said: 1 block without a figure")
+    );
+    let page = report.html();
+    assert!(
+        page.contains("Nothing can be said of mixed latency p50, mixed latency p99, "),
+        "{page}"
+    );
+    let drawn = page.matches("in 10 runs of raft").count();
+    assert_eq!(drawn, 4, "the runs that could not send all are not drawn");
     assert!(report.html().contains("block 4: 400 requests that were due could not be sent"));
+}
+
+#[test]
+fn latencies_without_those_who_failed_are_left_out() {
+    let mut comparison = sample::comparison(6, 1.0);
+    for run in comparison.runs.iter_mut().filter(|run| run.block == 1 && run.side == Side::B) {
+        let write = run.loads.write.as_mut().expect("there are writes");
+        write.report.errors.insert("no_leader".to_owned(), 500);
+    }
+    let report = Report::new(comparison);
+    let ratio = |measure| report.analysis.finding(measure).expect("a finding").ratio;
+    assert!(ratio(Measure::WriteThroughput).is_some(), "it is what succeeded");
+    assert_eq!((ratio(Measure::WriteLatencyP99), ratio(Measure::WriteLatencyP999)), (None, None));
+    let text = table_text(&report.comparison, &report.analysis);
+    assert!(text.contains("left out: block 2: 1,000 requests failed, so latencies"), "{text}");
+}
+
+#[test]
+fn what_blocks_lack_alike_is_told_once() {
+    let lacking = |block, reason: &str| Exclusion { block, reason: reason.to_owned() };
+    let mut exclusions: Vec<Exclusion> =
+        [1, 6, 7, 8].map(|block| lacking(block, "a node ended")).to_vec();
+    exclusions.push(lacking(3, "no leader"));
+    let texts = Exclusion::texts(&exclusions);
+    assert_eq!(texts, ["blocks 2 and 7 to 9: a node ended", "block 4: no leader"]);
+}
+
+#[test]
+fn drawings_are_made_of_the_blocks_that_count() {
+    let mut comparison = only(&[Part::Reads, Part::Failover], &[Fault::Kill], 1.0);
+    for run in comparison.runs.iter_mut().filter(|run| run.block == 1) {
+        run.loads.read.as_mut().expect("there are reads").not_found = 1;
+    }
+    let page = Report::new(comparison).html();
+    assert!(page.contains("in 10 runs of raft") && !page.contains("in 12 runs of raft"));
+    assert!(page.contains("The share of 20 outages of raft and 20 of zab"));
 }
 
 #[test]
@@ -86,7 +135,7 @@ fn a_block_whose_watchers_were_not_told_everything_does_not_count() {
         mixed.delivery.as_mut().expect("it has watchers").missed = 3;
     }
     let report = Report::new(comparison);
-    let finding = report.analysis.finding(Measure::MixedThroughput).expect("a finding");
+    let finding = report.analysis.finding(Measure::MixedLatencyP99).expect("a finding");
     assert_eq!(finding.blocks.len(), 5);
     assert!(report.html().contains("block 2: 3 events were not told"));
 }
@@ -129,7 +178,7 @@ fn a_side_that_could_send_in_few_blocks_has_no_figure_there() {
     assert!(point.sides[0].is_some() && point.sides[1].is_none(), "{point:?}");
     let text = table_text(&report.comparison, &report.analysis);
     assert!(
-        text.lines().any(|line| line.starts_with("16,000") && line.contains("not sent")),
+        text.lines().any(|line| line.starts_with("16,000") && line.contains("not all answered")),
         "{text}"
     );
     check_well_formed(&report.html());
@@ -144,7 +193,7 @@ fn curves_and_faults_leave_out_the_same_blocks_as_everything_else() {
         run.loads.sweep[0].report.per_second = 1e6;
     }
     let report = Report::new(comparison);
-    assert_eq!(report.analysis.blocks, 5);
+    assert_eq!(report.analysis.blocks(), 5);
     let point = &report.analysis.curves[0].points[0];
     assert_eq!(point.blocks, [5, 5]);
     assert!(point.sides[0].expect("a figure").max < 1e6);

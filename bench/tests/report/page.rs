@@ -144,7 +144,7 @@ fn every_interval_is_counted_where_false_alarms_are_told_of() {
     assert!(report.html().contains("14 ratios with their intervals are on this page"));
     let parts = [Part::Sweep, Part::Paced, Part::Failover];
     let report = Report::new(only(&parts, &[Fault::Kill, Fault::Stop], 1.0));
-    // Both faults; the sweep with its 3 points, two latencies with 3 points each, and the knee.
-    assert_eq!(report.analysis.intervals(), 2 + 4 + 4 + 4 + 1);
-    assert!(report.html().contains("15 ratios with their intervals are on this page"));
+    // Both faults; the sweep with its 3 points, and two latencies with 3 points each.
+    assert_eq!(report.analysis.intervals(), 2 + 4 + 4 + 4);
+    assert!(report.html().contains("14 ratios with their intervals are on this page"));
 }

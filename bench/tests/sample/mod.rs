@@ -6,7 +6,7 @@ use bench::cluster::{Counters, Fault, ResourceUse};
 use bench::compare::{Comparison, Floor, Loads, Mixed, Plan, Run, Settings, Side, Step, Writes};
 use bench::exact::{Brief, BriefCost, BriefElections, BriefFigures};
 use bench::failover::{Failover, FailoverOptions, Probe, Timeline};
-use bench::load::{LatencyReport, LoadReport, Samples};
+use bench::load::{Kind, LatencyReport, LoadReport, Samples};
 use bench::loopback::LoopbackProbe;
 use bench::machine::{DiskProbe, FileSystem, Machine};
 use bench::watch::Delivery;
@@ -154,6 +154,7 @@ fn load(per_second: f64, p50: f64, warmup: f64, window: f64, random: &mut Random
             curve: curve.clone(),
             samples: samples(p50, (per_second * window / 1e3) as u64, random),
         },
+        latency_by_kind: BTreeMap::new(),
         not_found: 0,
         errors: BTreeMap::new(),
         unknown_outcomes: 0,
@@ -244,7 +245,11 @@ fn floor(after_runs: usize, random: &mut Random) -> Floor {
 
 /// A mixed load with watchers, and what they were told.
 pub(crate) fn mixed(factor: f64, random: &mut Random) -> Mixed {
-    let report = load(30_000.0 * factor * noise(random), 2.0 / factor, 500.0, 1_800.0, random);
+    let mut report = load(30_000.0 * factor * noise(random), 2.0 / factor, 500.0, 1_800.0, random);
+    for (kind, p50) in Kind::ALL.into_iter().zip([3.0, 1.5, 2.5]) {
+        let of_kind = load(10_000.0, p50 / factor, 500.0, 1_800.0, random).latency;
+        report.latency_by_kind.insert(kind, of_kind);
+    }
     let latency = load(1_000.0, 3.0 / factor, 500.0, 1_800.0, random).latency;
     let delivery =
         Delivery { streams: 2, events: 9_000, missed: 0, repeated: 0, cancelled: 0, latency };

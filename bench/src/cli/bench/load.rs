@@ -286,6 +286,10 @@ fn load_text(options: &LoadOptions, report: &LoadReport, fdatasync: Option<DiskP
     line("p99", format!("{} ms", figure(latency.p99_ms)));
     line("p99.9", format!("{} ms", figure(latency.p999_ms)));
     line("max", format!("{} ms", figure(latency.max_ms)));
+    for (kind, latency) in &report.latency_by_kind {
+        line(&format!("{} p50", kind.name()), format!("{} ms", figure(latency.p50_ms)));
+        line(&format!("{} p99", kind.name()), format!("{} ms", figure(latency.p99_ms)));
+    }
     if let Some(disk) = fdatasync {
         line("fdatasync p50", format!("{} ms", figure(disk.p50_ms)));
         line("fdatasync p99", format!("{} ms", figure(disk.p99_ms)));
