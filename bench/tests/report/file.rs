@@ -6,6 +6,7 @@ use bench::report::Report;
 use serde_json::{Value, json};
 
 use crate::sample;
+use crate::systems::made_up_systems;
 
 /// A report of two blocks, as it is written.
 fn written() -> Value {
@@ -32,12 +33,16 @@ fn refusal(value: &Value) -> String {
 
 #[test]
 fn the_page_and_the_table_are_made_again_from_the_file_alone() {
-    let report = Report::new(sample::comparison(6, 1.1));
+    let mut report = Report::new(sample::comparison(6, 1.1));
+    report.exact = Some(sample::brief(&mut consensus::Random::new(5)));
+    report.systems = Some(made_up_systems());
     let directory = tempfile::tempdir().expect("a directory");
     let (json, html) = report.write(directory.path()).expect("written");
     let again = Report::read(&json).expect("it was just written");
     let page = std::fs::read_to_string(html).expect("there");
     assert_eq!(again.html(), page);
+    assert_eq!((&again.exact, &again.systems), (&report.exact, &report.systems));
+    assert_eq!(again.text(), report.text());
     assert_eq!(again.analysis, report.analysis);
     assert_eq!(again.comparison.plan, report.comparison.plan);
     assert_eq!(again.comparison.settings, report.comparison.settings);

@@ -90,7 +90,7 @@ pub struct ServeFlags {
     pub max_connections: Option<usize>,
 
     /// Spend so much time on each request besides, to see what `duorum compare` makes of a side that is slower
-    /// by a little: 3us are about 5 % of a write on two cores [default: 0s]
+    /// by a little: 2us are about 5 % of a write on two cores [default: 0s]
     #[arg(
         long,
         env = "DUORUM_HANDICAP",
