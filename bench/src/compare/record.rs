@@ -11,7 +11,7 @@ use crate::failover::{Failover, FailoverOptions};
 use crate::load::LoadReport;
 use crate::loopback::LoopbackProbe;
 use crate::machine::{DiskProbe, FileSystem, Machine};
-use crate::report::format::{figure, listed};
+use crate::report::format::listed;
 use crate::watch::{Delivery, WatchReport};
 
 /// A whole comparison.
@@ -257,22 +257,7 @@ impl Comparison {
     /// Why a block has no latencies, of which some would be too good.
     pub(super) fn latencies_too_good(&self, block: usize) -> Option<Exclusion> {
         let runs = self.runs.iter().filter(|run| run.block == block);
-        let timed = runs.flat_map(|run| run.loads.timed());
-        let (mut not_sent, mut failed) = (0, 0);
-        for report in timed.filter(|report| !report.knows_quantile(0.99)) {
-            (not_sent, failed) = (not_sent + report.not_sent, failed + report.failed());
-        }
-        let count = |requests: u64| figure(requests as f64);
-        let what = match (not_sent, failed) {
-            (0, 0) => return None,
-            (_, 0) => format!("{} requests that were due could not be sent", count(not_sent)),
-            (0, _) => format!("{} requests failed", count(failed)),
-            _ => format!(
-                "{} requests that were due could not be sent and {} failed",
-                count(not_sent),
-                count(failed)
-            ),
-        };
+        let what = LoadReport::unanswered(runs.flat_map(|run| run.loads.timed()))?;
         Some(Exclusion { block, reason: format!("{what}, so latencies would be too good") })
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::Kind;
 use super::samples::Samples;
+use crate::report::format::figure;
 
 /// The width of a bar of the timeline.
 pub const TIMELINE_STEP: Duration = Duration::from_millis(100);
@@ -220,6 +221,25 @@ impl LoadReport {
         let failed = self.failed() as f64;
         let asked = failed + self.operations_with_warmup as f64;
         self.not_sent == 0 && failed <= FAILED_OF_TAIL_MAX * (1.0 - share) * asked
+    }
+
+    /// Why some loads have no tail that says what clients saw: what was not sent of them, and what failed.
+    pub(crate) fn unanswered<'a>(loads: impl Iterator<Item = &'a Self>) -> Option<String> {
+        let (mut not_sent, mut failed) = (0, 0);
+        for report in loads.filter(|report| !report.knows_quantile(0.99)) {
+            (not_sent, failed) = (not_sent + report.not_sent, failed + report.failed());
+        }
+        let count = |requests: u64| figure(requests as f64);
+        match (not_sent, failed) {
+            (0, 0) => None,
+            (_, 0) => Some(format!("{} requests that were due could not be sent", count(not_sent))),
+            (0, _) => Some(format!("{} requests failed", count(failed))),
+            _ => Some(format!(
+                "{} requests that were due could not be sent and {} failed",
+                count(not_sent),
+                count(failed)
+            )),
+        }
     }
 
     /// The median latency in milliseconds, if it says what clients saw.

@@ -80,11 +80,13 @@ impl Quantity {
         value.map_or_else(|| "–".to_owned(), |value| self.text(systems, value))
     }
 
-    /// The figures of one subject over all of its runs.
+    /// The figures of one subject over all of its runs; `None` where half of them or more have none, for what is left is
+    /// the better half.
     pub(crate) fn spread(&self, systems: &Systems, subject: Subject) -> Option<Spread> {
         let runs = systems.runs.iter().filter(|run| run.subject == subject);
-        let values: Vec<f64> = runs.filter_map(|run| self.of_run(systems, run)).collect();
-        Spread::of(&values)
+        let figures: Vec<Option<f64>> = runs.map(|run| self.of_run(systems, run)).collect();
+        let values: Vec<f64> = figures.iter().copied().flatten().collect();
+        if 2 * values.len() > figures.len() { Spread::of(&values) } else { None }
     }
 
     /// A figure as people read it.

@@ -7,7 +7,7 @@ use super::quantities::Quantity;
 use super::record::{Installation, Systems};
 use super::run::Subjects;
 use crate::compare::{Part, Spread, aligned};
-use crate::load::{KeyDistribution, errors_text};
+use crate::load::{KeyDistribution, LoadReport, errors_text};
 use crate::report::format::{count_words, figure, seconds};
 
 /// What the figures are and what they are not.
@@ -125,12 +125,11 @@ pub(crate) fn notes(systems: &Systems) -> Vec<String> {
         }
     }
     for run in &systems.runs {
-        for (phase, report) in run.reports().filter(|(_, report)| report.not_sent > 0) {
+        if let Some(why) = LoadReport::unanswered(run.write.iter().map(|write| &write.report)) {
             notes.push(format!(
-                "left out: {}, block {}: latencies of {phase}: {} requests that were due could not be sent",
+                "left out: {}, block {}: latencies of writes: {why}",
                 options.name(run.subject),
                 run.block + 1,
-                report.not_sent
             ));
         }
     }

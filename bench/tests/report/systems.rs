@@ -90,3 +90,19 @@ fn a_report_with_systems_says_what_they_are_and_is_read_back() {
     let read: Report = serde_json::from_slice(&json).expect("valid");
     assert_eq!(read.systems, report.systems);
 }
+
+#[test]
+fn latencies_of_a_system_without_those_who_failed_are_left_out() {
+    let mut measured = made_up_systems();
+    let write = measured.runs[0].write.as_mut().expect("a part");
+    write.report.errors.insert("connection_lost".to_owned(), 5_000);
+    let table = systems::table_text(&measured);
+    let note = "ZooKeeper, block 1: latencies of writes: 5,000 requests failed";
+    assert!(table.contains(note), "{table}");
+    let row = |name: &str| table.lines().find(|line| line.starts_with(name)).expect(name);
+    assert!(
+        row("write latency p99").trim_end().ends_with('–'),
+        "one of two is the better one: {table}"
+    );
+    assert!(row("writes/s").ends_with(')'), "{table}");
+}
