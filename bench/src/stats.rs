@@ -160,6 +160,18 @@ impl RatioInterval {
         self.blocks >= BLOCKS_TO_CONCLUDE && (self.high < 1.0 || self.low > 1.0)
     }
 
+    /// The ratio and the ends of its interval as people read them: with two digits, or with as many more as it takes to see
+    /// on which side of 1 an end is.
+    #[must_use]
+    pub fn texts(&self) -> [String; 3] {
+        let is_one = |digits: usize, end: f64| format!("{end:.digits$}").parse() == Ok(1.0);
+        let hides = |digits: &usize| {
+            [self.low, self.high].iter().any(|&end| end != 1.0 && is_one(*digits, end))
+        };
+        let digits = (2..4).find(|digits| !hides(digits)).unwrap_or(4);
+        [self.ratio, self.low, self.high].map(|value| format!("{value:.digits$}"))
+    }
+
     /// The second to the first.
     #[must_use]
     pub fn inverse(self) -> Self {
@@ -227,6 +239,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn it_is_seen_on_which_side_of_one_an_interval_lies() {
+        let texts = |ratio, low, high| {
+            RatioInterval { ratio, low, high, blocks: 6, resamples: 1 }.texts().join(" ")
+        };
+        assert_eq!(texts(1.05, 1.02, 1.08), "1.05 1.02 1.08");
+        assert_eq!(texts(1.016, 1.003, 1.029), "1.016 1.003 1.029");
+        assert_eq!(texts(0.98, 0.9712, 0.999_6), "0.9800 0.9712 0.9996");
+        assert_eq!(texts(1.0, 1.0, 1.0), "1.00 1.00 1.00");
+        assert_eq!(texts(1.0, 0.999_999, 1.2), "1.0000 1.0000 1.2000", "no further than that");
+    }
 
     #[test]
     fn known_medians_and_quantiles() {

@@ -149,7 +149,10 @@ fn spread_text(spread: &Spread) -> String {
 pub(crate) fn ratio_text(ratio: Option<RatioInterval>) -> String {
     ratio.map_or_else(
         || "–".to_owned(),
-        |ratio| format!("{:.2} [{:.2}, {:.2}]", ratio.ratio, ratio.low, ratio.high),
+        |ratio| {
+            let [ratio, low, high] = ratio.texts();
+            format!("{ratio} [{low}, {high}]")
+        },
     )
 }
 

@@ -83,16 +83,11 @@ pub(super) fn sentences(comparison: &Comparison, analysis: &Analysis) -> Vec<Str
 /// What a winner was, turned so that more is better.
 fn advantage((topic, ratio): &LookedAt) -> String {
     let turned = if ratio.ratio > 1.0 { *ratio } else { ratio.inverse() };
-    format!(
-        "{:.2} × {} {} (95 % interval {:.2} to {:.2})",
-        turned.ratio,
-        topic.advantage(),
-        topic.place(),
-        turned.low,
-        turned.high
-    )
+    let [factor, low, high] = turned.texts();
+    format!("{factor} × {} {} (95 % interval {low} to {high})", topic.advantage(), topic.place())
 }
 
 fn interval((topic, ratio): &LookedAt) -> String {
-    format!("{} {:.2} ({:.2} to {:.2})", topic.name(), ratio.ratio, ratio.low, ratio.high)
+    let [ratio, low, high] = ratio.texts();
+    format!("{} {ratio} ({low} to {high})", topic.name())
 }

@@ -22,8 +22,8 @@ pub(crate) fn spread_cell(spread: &Spread) -> String {
 pub(crate) fn ratio_cell(ratio: Option<RatioInterval>) -> String {
     ratio.map_or_else(
         || NONE.to_owned(),
-        |RatioInterval { ratio, low, high, .. }| {
-            let [ratio, low, high] = [ratio, low, high].map(|value| format!("{value:.2}"));
+        |ratio| {
+            let [ratio, low, high] = ratio.texts();
             between(&ratio, &low, &high)
         },
     )

@@ -73,10 +73,9 @@ fn headline(compared: &Compared, names: [&str; 2]) -> String {
         format!("<span>{a} {of_a}, {b} {of_b}</span>")
     });
     let interval = ratio.map_or_else(String::new, |ratio| {
-        format!(
-            "<span>{a} / {b} {:.2}, 95 % interval {:.2} to {:.2}, n = {}</span>",
-            ratio.ratio, ratio.low, ratio.high, ratio.blocks
-        )
+        let n = ratio.blocks;
+        let [ratio, low, high] = ratio.texts();
+        format!("<span>{a} / {b} {ratio}, 95 % interval {low} to {high}, n = {n}</span>")
     });
     format!(
         "<div class=\"finding {class}\">{}<strong>{}</strong>{medians}{interval}</div>\n",
