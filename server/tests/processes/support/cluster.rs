@@ -217,7 +217,11 @@ impl Processes {
         eventually("all replicas agree", || {
             said = request(self.http[0], "GET", "/v1/agree", b"").expect("an answer").json();
             assert_ne!(said["agree"], false, "{said}");
-            said["agree"] == true && said["answered"] == self.http.len()
+            // They agree after the last entry that all of them have, which may be an old one: a follower that has
+            // not heard of the last commit lacks what was acknowledged.
+            let replicas = said["replicas"].as_array().expect("replicas");
+            let caught_up = replicas.iter().all(|replica| replica["lag_entries"] == 0);
+            said["agree"] == true && said["answered"] == self.http.len() && caught_up
         });
     }
 
