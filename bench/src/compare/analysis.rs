@@ -13,7 +13,7 @@ use super::measures::Measure;
 use super::record::{Comparison, Exclusion, Run};
 use super::topic::{Compared, Topic};
 use crate::cluster::Fault;
-use crate::stats::{RESAMPLES, RatioInterval, extent, median, paired_ratio};
+use crate::stats::{RatioInterval, extent, median};
 
 /// What the comparison found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -234,20 +234,15 @@ fn finding(
     let floors: Vec<f64> =
         comparison.floors.iter().filter_map(|floor| measure.of_floor(floor)).collect();
     let pairs: Vec<(f64, f64)> = blocks.iter().map(|&(_, a, b)| (a, b)).collect();
-    // A block without a figure was a bad one for somebody, who would be compared by the better ones.
-    let lacking = valid.len() - blocks.len();
-    let ratio = match lacking {
-        0 => paired_ratio(&pairs, RESAMPLES, comparison.settings.seed),
-        _ => None,
-    };
-    let compared = Compared { topic: Topic::Measure(measure), medians: None, ratio, lacking };
+    let seed = comparison.settings.seed;
+    let compared = Compared::of(Topic::Measure(measure), &pairs, valid.len(), seed);
     Some(Finding {
         measure,
         a: Spread::of(&a)?,
         b: Spread::of(&b)?,
         null: Spread::of(&floors),
         blocks,
-        ratio,
+        ratio: compared.ratio,
         verdict: compared.verdict(comparison.names()),
     })
 }

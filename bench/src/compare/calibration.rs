@@ -2,10 +2,11 @@
 //!
 //! It takes no time of its own. Two blocks hold four runs of a contender, two early ones and two late ones. The early
 //! run of one block and the late one of the other are put on one side, the other two on the other side: two figures of
-//! the same thing, each of two runs, each with a run of
-//! either block, so that what drifts from block to block is in both. What drifts within blocks is in both alike where the
-//! coin fell the same way twice; else two places of it are on one side, as often on this one as on the other. So many blocks give as many such pairs, half of them of either contender, and they are judged by the same
-//! rule. An interval that leaves 1 out is a false alarm; one of twenty should be.
+//! the same thing, each of two runs, each with a run of either block, so that what drifts from block to block is in
+//! both. What drifts within blocks is in both alike where the coin fell the same way twice; else two places of it are
+//! on one side, as often on this one as on the other. So many blocks give as many such pairs, half of them of either
+//! contender, and they are judged by the same rule. An interval that leaves 1 out is a false alarm; one of twenty
+//! should be.
 //!
 //! # Caveats
 //! The pairs are made of the same runs as the comparison, so a disturbance is in both. `duorum compare --a raft --b raft`

@@ -9,13 +9,12 @@ use super::contender::Side;
 use super::plan::Settings;
 use super::record::{Comparison, Run};
 use super::table::{aligned, ratio_text};
-use super::topic::Topic;
+use super::topic::{Compared, Topic};
 use crate::cluster::Fault;
 use crate::failover::{Failover, FailoverOptions, Phase};
 use crate::report::format::{count_words, figure};
 use crate::stats::{
-    RESAMPLES, RESAMPLES_OF_MEDIANS, RatioInterval, extent, median, median_interval, paired_ratio,
-    quantile,
+    RESAMPLES_OF_MEDIANS, RatioInterval, extent, median, median_interval, quantile,
 };
 
 /// What one kind of fault came to.
@@ -189,7 +188,7 @@ fn finding(comparison: &Comparison, fault: Fault, valid: &BTreeSet<usize>) -> Op
         })
         .collect();
     let pairs: Vec<(f64, f64)> = blocks.iter().map(|&(_, a, b)| (a, b)).collect();
-    let ratio = paired_ratio(&pairs, RESAMPLES, seed);
+    let compared = Compared::of(Topic::Fault(fault), &pairs, valid.len(), seed);
     let parts = FaultPart::all().into_iter().filter_map(|part| {
         let sides = durations(&|failover| part.of(failover));
         sides.iter().any(|side| side.count > 0).then_some(PartFinding { part, sides })
@@ -204,8 +203,8 @@ fn finding(comparison: &Comparison, fault: Fault, valid: &BTreeSet<usize>) -> Op
         fault,
         outages,
         blocks,
-        ratio,
-        verdict: Topic::Fault(fault).verdict(ratio, comparison.names()),
+        ratio: compared.ratio,
+        verdict: compared.verdict(comparison.names()),
         parts: parts.collect(),
         violations: violations.collect(),
     })

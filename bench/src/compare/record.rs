@@ -134,12 +134,15 @@ impl Loads {
         self.write.as_ref().map(|write| &write.report)
     }
 
+    /// What the clients saw of several kinds of operations at once.
+    fn mixed_report(&self) -> Option<&LoadReport> {
+        self.mixed.as_ref().map(|mixed| &mixed.report)
+    }
+
     /// What the clients saw of everything, in the order in which it was done.
     pub fn reports(&self) -> impl Iterator<Item = &LoadReport> {
         let steps = self.sweep.iter().chain(&self.paced).map(|step| &step.report);
-        let mixed = self.mixed.as_ref().map(|mixed| &mixed.report);
-        let single = [self.fill.as_ref(), self.write_report(), mixed, self.read.as_ref()];
-        single.into_iter().flatten().chain(steps)
+        self.fill.iter().chain(self.timed()).chain(steps)
     }
 
     /// What watchers were promised and was not kept.
@@ -152,8 +155,7 @@ impl Loads {
 
     /// What the clients saw of everything whose latencies are compared; curves are looked at step by step.
     fn timed(&self) -> impl Iterator<Item = &LoadReport> {
-        let mixed = self.mixed.as_ref().map(|mixed| &mixed.report);
-        [self.write_report(), mixed, self.read.as_ref()].into_iter().flatten()
+        [self.write_report(), self.mixed_report(), self.read.as_ref()].into_iter().flatten()
     }
 
     /// What failed, by name, and reads that found no key: every key was written before, so that is a fault.
@@ -165,8 +167,7 @@ impl Loads {
     /// How many reads found no key.
     #[must_use]
     pub fn reads_not_found(&self) -> u64 {
-        let mixed = self.mixed.as_ref().map(|mixed| &mixed.report);
-        self.read.iter().chain(mixed).map(|report| report.not_found).sum()
+        self.read.iter().chain(self.mixed_report()).map(|report| report.not_found).sum()
     }
 }
 

@@ -9,7 +9,7 @@ use super::measures::{Better, Measure};
 use super::record::{Comparison, Run};
 use crate::cluster::Fault;
 use crate::report::format::{count_words, figure};
-use crate::stats::{BLOCKS_TO_CONCLUDE, RatioInterval};
+use crate::stats::{BLOCKS_TO_CONCLUDE, RESAMPLES, RatioInterval, paired_ratio};
 
 /// What an interval is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,17 @@ pub struct Compared {
 }
 
 impl Compared {
+    /// From the figures of both sides in each block that has them, of so many blocks that count. One without a figure was
+    /// a bad one for somebody, who would be compared by the better ones.
+    pub(super) fn of(topic: Topic, pairs: &[(f64, f64)], valid: usize, seed: u64) -> Self {
+        let lacking = valid - pairs.len();
+        let ratio = match lacking {
+            0 => paired_ratio(pairs, RESAMPLES, seed),
+            _ => None,
+        };
+        Self { topic, medians: None, ratio, lacking }
+    }
+
     /// What may be said, by the names of both sides.
     #[must_use]
     pub fn verdict(&self, names: [&str; 2]) -> String {
