@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use consensus::{Fetch, FetchPurpose, Index, Persist, PersistSequence};
-use kvcore::Store;
+use kvcore::{Store, UNFLUSHED_BYTES_MAX};
 use storage::{RealDisk, Retained, SpareRequest, SpareSegment, Wal, WalError, WalReader};
 use tokio::sync::mpsc;
 
@@ -213,9 +213,7 @@ pub(super) fn flush(stop: &Receiver<()>, shared: &Arc<Shared>) -> Result<(), Str
                 break;
             }
             if !stopping {
-                // So does a node that has much to catch up with: its store shares the disk with its
-                // log, and maybe with those of the nodes that serve meanwhile.
-                std::thread::sleep(left.took);
+                std::thread::sleep(left.pause());
             }
         }
         if stopping {
@@ -232,6 +230,17 @@ struct Unflushed {
     bytes: usize,
     /// How long the commit took.
     took: Duration,
+}
+
+impl Unflushed {
+    /// How long to wait before the next commit of a node that has more to write. Its store shares the
+    /// disk with its log, and maybe with those of the nodes that serve meanwhile: so it rests as long
+    /// as it worked, but the less, the nearer it is to holding up what is applied. For then committed
+    /// entries gather in memory, and answers wait.
+    fn pause(&self) -> Duration {
+        let filled = self.bytes as f64 / UNFLUSHED_BYTES_MAX as f64;
+        self.took.mul_f64(1.0 - filled.min(1.0))
+    }
 }
 
 /// Makes one commit; `None` when there is nothing to write.
