@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::store::{Revision, Store};
 
 /// The bytes of rows that may wait for the store before [`Machine::is_behind`].
-pub const UNFLUSHED_BYTES_MAX: usize = 16 << 20;
+pub const UNFLUSHED_BYTES_MAX: usize = 12 << 20;
 /// The entries that may wait for the store before [`Machine::is_behind`], whatever they changed.
 pub const UNFLUSHED_ENTRIES_MAX: usize = 64 << 10;
 
